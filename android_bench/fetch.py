@@ -1,0 +1,118 @@
+"""Downloads the official builds of the TFLite benchmark tool.
+
+They are published as "latest" alone, so that a build cannot be asked for again: its hash is kept, and a change is told.
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import urllib.request
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from android_bench.plan import BenchError
+from android_bench.progress import tell
+
+_CLASSIC = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
+_LITERT = "https://storage.googleapis.com/litert/binaries/latest"
+# By generation, then by system and ABI.
+URLS = {
+    "litert": {
+        ("android", "arm64-v8a"): f"{_LITERT}/android_arm64/benchmark_model",
+        ("linux", "arm64-v8a"): f"{_LITERT}/linux_arm64/benchmark_model",
+        ("linux", "x86_64"): f"{_LITERT}/linux_x86_64/benchmark_model",
+    },
+    "classic": {
+        ("android", "arm64-v8a"): f"{_CLASSIC}/android_aarch64_benchmark_model",
+        ("android", "armeabi-v7a"): f"{_CLASSIC}/android_arm_benchmark_model",
+        ("linux", "arm64-v8a"): f"{_CLASSIC}/linux_aarch64_benchmark_model",
+        ("linux", "armeabi-v7a"): f"{_CLASSIC}/linux_arm_benchmark_model",
+        ("linux", "x86_64"): f"{_CLASSIC}/linux_x86-64_benchmark_model",
+    },
+}
+_TIMEOUT = 60.0
+
+
+def fetch(generation: str, system: str, abis: Sequence[str], folder: Path, refresh: bool = False) -> Path:
+    """Downloads the tool, unless it was before.
+
+    Args:
+        generation: A key of `URLS`.
+        system: `android` or `linux`.
+        abis: What the device runs, the best first.
+        folder: Where to keep it, and a .json with its address, hash and date beside it.
+        refresh: Whether to download it again.
+
+    Returns:
+        The file.
+
+    Raises:
+        BenchError: If there is no build for the device, or it cannot be downloaded.
+    """
+    abi, url = _choose(generation, system, abis)
+    path = folder / f"benchmark_model_{generation}_{system}_{abi}"
+    record = path.with_name(f"{path.name}.json")
+    last = _read(record)
+    if path.exists() and not refresh:
+        if last and _sha256(path.read_bytes()) == last["sha256"]:
+            return path
+        tell("warning", [f"{path} is not what {record.name} says: it is downloaded again"])
+    content, version = _download(url)
+    digest = _sha256(content)
+    if last and last["sha256"] != digest:
+        told = f"{last['sha256'][:12]} of {last['date']}"
+        tell("warning", [f"{url} has changed: {digest[:12]}, it was {told}: do not compare times across builds"])
+    facts = {"url": url, "sha256": digest, "version": version, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    _write(path, content)
+    _write(record, (json.dumps(facts, indent=2) + "\n").encode())
+    return path
+
+
+def _choose(generation: str, system: str, abis: Sequence[str]) -> tuple[str, str]:
+    for abi in abis:
+        if url := URLS[generation].get((system, abi)):
+            return abi, url
+    others = [name for name, urls in URLS.items() if any((system, abi) in urls for abi in abis)]
+    way_out = f"--fetch_binary={others[0]}" if others else "build it, and name it with --benchmark_binary"
+    raise BenchError(f"there is no official {generation} build for {system} on {', '.join(abis) or '?'}: {way_out}")
+
+
+def _download(url: str) -> tuple[bytes, str | None]:
+    """Returns the file, and what the server calls its version: the date of its last change."""
+    way_out = "download it on another machine and name it with --benchmark_binary=PATH"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            content, expected = answer.read(), answer.headers.get("Content-Length")
+            version = answer.headers.get("Last-Modified")
+    except (OSError, http.client.HTTPException) as error:
+        raise BenchError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}): {way_out}") from error
+    if content[:4] != b"\x7fELF" or (expected and len(content) != int(expected)):
+        raise BenchError(f"{url}: what came is no whole executable ({len(content)} bytes): try again, or {way_out}")
+    return content, version
+
+
+def _read(record: Path) -> dict | None:
+    try:
+        facts = json.loads(record.read_bytes())
+        return facts if {"sha256", "date"} <= facts.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.chmod(0o755)
+        temporary.replace(path)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,267 @@
+"""What the TFLite benchmark tool prints, both generations of it.
+
+The classic tool (`tensorflow/lite/tools/benchmark`) ends its measurement with a line `Inference timings in us`, the
+LiteRT one (`litert/tools/benchmark_litert_model`) with a block `BENCHMARK RESULTS` in ms. Both, unless silenced, print
+one `count=` line of statistics for the warm-up and one for the measurement; newer builds add p5, median and p95 to it.
+What does not fit is an error: a number is never guessed.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from android_bench.plan import BenchError
+
+_PREFIXES = (
+    r"\d\d-\d\d [\d:.]+\s+\d+\s+\d+\s+",  # logcat -v threadtime
+    r"[VDIWEF] [\w.]+\s*: ?",
+    r"[VDIWEF]/[\w.]+\s*\(\s*\d+\): ?",  # logcat -v brief
+    r"(?:INFO|WARN|WARNING|ERROR|VERBOSE): ?",
+    r"\[[\w./-]+:\d+\] ?",
+)
+_PREFIX = re.compile(rf"(?P<words>(?:{'|'.join(_PREFIXES)})*)(?P<rest>.*)")
+_ERROR = re.compile(r"\bERROR: |\bE [\w.]+\s*: |\bE/")
+_COUNT = re.compile(r"count=(\d+)((?: \w+=\S+)*)\s*")
+_SUMMARY = re.compile(
+    r"Inference timings in us: Init: (\S+), First inference: (\S+), Warmup \(avg\): (\S+), Inference \(avg\): (\S+)"
+)
+_BLOCK = re.compile(r"(Model initialization|Warmup|Inference|First inference)(?: \((\w+)\))?: +(\S+)(?: ms)?(.*)")
+_MEMORY = {
+    "init": (r"emory footprint.*\(MB\): init=(\S+)", r"Init footprint: +(\S+) MB"),
+    "overall": (r"emory footprint.*\(MB\): .*overall=(\S+)", r"Overall footprint: +(\S+) MB"),
+    "peak": (r"Overall peak memory footprint \(MB\) via periodic monitoring: (\S+)", r"Peak memory: +(\S+) MB"),
+}
+_DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) part")
+_REFUSED = "will not be executed by the delegate"
+_RUN_ORDER = re.compile(r"=+ Run Order =+")
+_PROFILE = re.compile(r"(?:Operator-wise )?Profiling Info for (.+)")
+_AGREES = 1e-4  # the summary rounds the mean to six digits
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation in a profile: its type, its time in ms a run, and the name of its output."""
+
+    type: str
+    ms: float
+    name: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one launch of the tool measured; times in microseconds, None where the tool does not tell.
+
+    Attributes:
+        generation: `classic` or `litert`.
+        runs: Number of timed invocations.
+        mean_us, std_us, min_us, max_us, median_us, p95_us: Their latency.
+        init_us: Time to load the model and make it ready.
+        first_us: The very first invocation.
+        memory_mb: `init` and `overall` growth, and `peak`, in MB, as far as told.
+        delegated: For each delegate, the nodes it took, the nodes there are, and the partitions.
+        refused: Whether a delegate that was asked for took nothing.
+        ops: The profile, in the order of execution; empty unless asked for.
+    """
+
+    generation: str
+    runs: int
+    mean_us: float
+    std_us: float
+    min_us: float
+    max_us: float
+    median_us: float | None
+    p95_us: float | None
+    init_us: float | None
+    first_us: float | None
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    delegated: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    refused: bool = False
+    ops: tuple[Op, ...] = ()
+
+
+class AlienOutput(BenchError):
+    """Output that is not the whole output of a benchmark tool."""
+
+
+class UnknownFlag(BenchError):
+    """A flag that the tool does not know: it warns, goes on without it, and gives status 0."""
+
+
+def parse(text: str) -> Output:
+    """Reads the output of a launch that measured.
+
+    Raises:
+        UnknownFlag: If the tool ignored a flag.
+        AlienOutput: If the tool failed, or its output is cut short, contradicts itself, or is something else.
+    """
+    lines = [strip(line) for line in text.splitlines()]
+    check_flags(lines)
+    statistics = _statistics(lines, [strip(line) for line in text.splitlines() if _ERROR.search(line)])
+    if not statistics["runs"]:
+        raise AlienOutput("the benchmark tool timed nothing (count=0): is it a dry run?")
+    return Output(
+        **statistics,
+        memory_mb=_memory(lines),
+        delegated=_delegated(lines),
+        refused=any(_REFUSED in line for line in lines),
+        ops=_ops(lines),
+    )
+
+
+def check_flags(lines: list[str]) -> None:
+    """Raises UnknownFlag if the tool says that it ignored some."""
+    for line in lines:
+        if "Unconsumed cmdline flags" in line:
+            flags = line.partition("flags:")[2].strip()
+            raise UnknownFlag(f"this build of the benchmark tool does not know {flags}: fetch another build of it")
+
+
+def known_flags(usage: str) -> frozenset[str]:
+    """Returns the names of the flags in what the tool prints for `--help`; empty if that is something else."""
+    return frozenset(re.findall(r"^\s*--(\w+)=", usage, re.MULTILINE))
+
+
+def strip(line: str) -> str:
+    """Returns a line without what loggers put before it."""
+    return _PREFIX.fullmatch(line.rstrip("\r"))["rest"]
+
+
+def _statistics(lines: list[str], errors: list[str]) -> dict:
+    """Reads what was measured. Errors matter only without it: a delegate reports as such what it leaves to the CPU."""
+    if any("Inference timings in us" in line for line in lines):
+        return _classic(lines)
+    if any("BENCHMARK RESULTS" in line for line in lines):
+        return _litert(lines)
+    if errors:
+        raise AlienOutput(f"the benchmark tool failed: {' '.join(errors)}")
+    raise AlienOutput("not the whole output of a TFLite benchmark tool: neither of its closing lines is there")
+
+
+def _delegated(lines: list[str]) -> dict[str, tuple[int, int, int]]:
+    matches = filter(None, map(_DELEGATED.search, lines))
+    return {match[3]: (int(match[1]), int(match[2]), int(match[4])) for match in matches}
+
+
+def _classic(lines: list[str]) -> dict:
+    counts = _counts(lines)
+    if len(counts) != 2:
+        raise AlienOutput(
+            f"the benchmark tool printed {len(counts)} lines `count=`, not one of warm-up and one of runs"
+        )
+    summary = next((match for match in map(_SUMMARY.match, lines) if match), None)
+    if summary is None:
+        raise AlienOutput("the line `Inference timings in us` is cut short")
+    init, first, _, mean = map(_number, summary.groups())
+    return {"generation": "classic", **_agreeing(counts[1], mean, _AGREES), "init_us": init, "first_us": first}
+
+
+def _litert(lines: list[str]) -> dict:
+    block = {}
+    for line in lines:
+        if match := _BLOCK.match(line):
+            block[match[1], match[2]] = (_number(match[3]), match[4])
+    try:
+        mean, rest = block["Inference", "avg"]
+        low, high, std = (1e3 * block["Inference", key][0] for key in ("min", "max", "std"))
+        runs = int(re.search(r"\((\d+) runs\)", rest)[1])
+    except (KeyError, TypeError) as error:
+        raise AlienOutput("the block BENCHMARK RESULTS lacks some of avg, min, max, std and runs") from error
+    first = block.get(("Warmup", "first")) or block.get(("First inference", None))
+    common = {
+        "generation": "litert",
+        "init_us": _thousandfold(block.get(("Model initialization", None))),
+        "first_us": _thousandfold(first),
+    }
+    counts = _counts(lines)
+    if len(counts) == 2:  # in full precision; the block is rounded to 10 microseconds
+        return common | _agreeing(counts[1], 1e3 * mean, 6 / (1e3 * mean) if mean else 1)
+    statistics = {"mean_us": 1e3 * mean, "std_us": std, "min_us": low, "max_us": high}
+    return common | {"runs": runs, **statistics, "median_us": None, "p95_us": None}
+
+
+def _thousandfold(entry: tuple[float, str] | None) -> float | None:
+    return entry and 1e3 * entry[0]
+
+
+def _counts(lines: list[str]) -> list[dict[str, float]]:
+    """Returns the statistics of the `count=` lines, in order; with one run they give that run alone."""
+    found = []
+    for match in map(_COUNT.fullmatch, lines):
+        if match:
+            pairs = dict(pair.split("=") for pair in match[2].split())
+            found.append({"runs": int(match[1]), **{name: _number(value) for name, value in pairs.items()}})
+    return found
+
+
+def _agreeing(count: dict[str, float], mean_us: float, tolerance: float) -> dict:
+    """Returns a `count=` line's statistics, if its mean is that of the closing lines."""
+    runs = count["runs"]
+    if runs <= 1:  # of a single run the tool prints nothing but `curr`
+        only = count.get("curr", mean_us)
+        count = {"avg": only, "min": only, "max": only, "std": 0.0, **count}
+    missing = [name for name in ("avg", "std", "min", "max") if name not in count]
+    if missing:
+        raise AlienOutput(f"the line `count={runs}` is cut short: {', '.join(missing)} is missing")
+    if not math.isclose(count["avg"], mean_us, rel_tol=tolerance):
+        raise AlienOutput(f"the benchmark tool contradicts itself: its mean is {count['avg']} us and {mean_us} us")
+    if not count["min"] <= count["avg"] * (1 + _AGREES) or not count["avg"] <= count["max"] * (1 + _AGREES):
+        raise AlienOutput(f"the line `count={runs}` contradicts itself: its mean is not between min and max")
+    return {
+        "runs": runs,
+        **{f"{name}_us": count[key] for name, key in {"mean": "avg", "std": "std", "min": "min", "max": "max"}.items()},
+        **{f"{name}_us": count.get(name) for name in ("median", "p95")},
+    }
+
+
+def _memory(lines: list[str]) -> dict[str, float]:
+    found = {}
+    for name, patterns in _MEMORY.items():
+        for line in lines:
+            for pattern in patterns:
+                if match := re.search(pattern, line):
+                    found[name] = _number(match[1])
+    return found
+
+
+def _ops(lines: list[str]) -> tuple[Op, ...]:
+    """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
+    start = 0
+    for number, line in enumerate(lines):
+        if (match := _PROFILE.match(line)) and "Initialization" not in match[1]:
+            start = number
+    tables = [_table(lines[number + 1 :]) for number in range(start, len(lines)) if _RUN_ORDER.match(lines[number])]
+    if not tables:
+        return ()
+    graph, *inside = tables
+    if inside:
+        graph = [op for op in graph if "Delegate" not in op.type]
+    return tuple(graph + [op for table in inside for op in table])
+
+
+def _table(lines: list[str]) -> list[Op]:
+    """Reads the rows of a profiler's table, below its title, by the names in its head."""
+    heads = [head.strip(" []") for head in lines[0].split("\t") if head.strip()]
+    ops = []
+    for line in lines[1:]:
+        cells = [cell.strip() for cell in line.split("\t") if cell.strip()]
+        if len(cells) != len(heads):
+            break
+        row = dict(zip(heads, cells, strict=True))
+        if _number(row.get("times called", "1")):
+            ops.append(Op(row["node type"], _number(row["avg ms"]), _output(row["Name"])))
+    return ops
+
+
+def _output(name: str) -> str:
+    """Returns the first of the names of fused layers in `[a;b;c]:7`."""
+    return name.rpartition(":")[0].strip("[]").partition(";")[0] or name
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise AlienOutput(f"the benchmark tool printed {text!r} where a number is due")
+    return value

@@ -1,0 +1,272 @@
+"""Writes what a folder of results says as a page, Markdown and CSV: `python -m android_bench.report FOLDER`."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from android_bench import page, paper
+from android_bench.plan import ANY_CORE, BenchError
+from android_bench.progress import tell
+from android_bench.results import Results, read_rows, read_runs
+from android_bench.rows import Row, doubts, final, paired_ratio, summarise
+from android_bench.table import markdown_table, summary_markdown
+
+KINDS = {
+    "phone": "phone",
+    "board": "board or other Linux machine: not a phone",
+    "host": "this machine: not a phone",
+    "emulator": "emulated: these times mean nothing for a phone",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one network took, in one recipe: headline in ms, and ratio to FD-MobileNet; None if not measured."""
+
+    ms: float | None = None
+    ratio: float | None = None
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A network of Table 4: the paper's ratio to FD-MobileNet, and one cell per recipe."""
+
+    arch: str
+    alpha: float
+    paper_ratio: float | None
+    cells: dict[str, Cell]
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return f"{paper.TITLES[self.arch]} {self.alpha:g}x"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table 4 of one configuration: lines by budget in MFLOPs."""
+
+    recipes: tuple[str, ...]
+    budgets: dict[int, list[Line]]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a device that ran in one way.
+
+    Attributes:
+        threads, delegate, core: See `plan.Job`.
+        summary: See `rows.summarise`.
+        table4: None if no network of it was measured.
+        profiles: For each model, its ops as (type, ms, name).
+    """
+
+    threads: int
+    delegate: str
+    core: str
+    summary: list[dict[str, Any]]
+    table4: Table | None
+    profiles: dict[str, Sequence[Sequence[Any]]]
+
+    @property
+    def title(self) -> str:
+        """How it ran, in words."""
+        core = "" if self.core == ANY_CORE else f", {self.core} core" + "s" * (self.threads > 1)
+        delegate = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "nnapi": "NNAPI"}
+        return f"{self.threads} thread{'s' * (self.threads > 1)}{core}, {delegate[self.delegate]}"
+
+
+@dataclass(frozen=True)
+class Device:
+    """The latest run on a device.
+
+    Attributes:
+        name: For people.
+        kind: A key of `KINDS`.
+        run: What is known of it; see `bench._Run`.
+        configs: By threads, delegate and core.
+        last_state: The state after the last launch.
+        warnings: Why its numbers may not be trusted.
+    """
+
+    name: str
+    kind: str
+    run: dict[str, Any]
+    configs: list[Config]
+    last_state: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(folder: Path) -> list[Device]:
+    """Reads the latest run of each device in a folder, phones first.
+
+    Raises:
+        BenchError: If the folder holds no rows.
+    """
+    runs, latest = read_runs(folder), {}
+    for row in read_rows(folder):
+        latest.setdefault((row.target, row.device), {}).setdefault(row.run, []).append(row)
+    if not latest:
+        raise BenchError(f"{folder}: no rows here: time some models into this folder first")
+    devices = []
+    for by_run in latest.values():
+        name, rows = list(by_run.items())[-1]
+        devices.append(_device(runs.get(name, {"run": name}), rows))
+    return sorted(devices, key=lambda device: list(KINDS).index(device.kind))
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes report.html, report.md and report.csv into a folder of results.
+
+    Raises:
+        BenchError: If it holds no rows, or cannot be written.
+    """
+    devices, results = read(folder), Results(folder)
+    texts = {"report.html": page.html(devices), "report.md": markdown(devices), "report.csv": comma_separated(devices)}
+    for name, text in texts.items():
+        results.replace(name, text)
+    return [results.folder / name for name in texts]
+
+
+def table4(rows: Sequence[Row]) -> Table | None:
+    """Arranges the rows of one configuration as the paper's Table 4; None if it holds none of its networks."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in final(row for row in rows if row.kind == "time"):
+        groups.setdefault((row.facts.get("arch"), row.facts.get("alpha"), row.recipe), []).append(row)
+    recipes = tuple(sorted({recipe for arch, _, recipe in groups if arch in paper.TITLES}))
+    budgets = {}
+    for budget in paper.TABLE4:
+        lines = []
+        for arch, alpha in budget.alphas.items():
+            base = (paper.BASE, budget.alphas[paper.BASE])
+            cells = {r: _cell(groups.get((arch, alpha, r)), groups.get((*base, r), [])) for r in recipes}
+            if any(cell.ms for cell in cells.values()):
+                lines.append(Line(arch, alpha, 1.0 if arch == paper.BASE else budget.ratios.get(arch), cells))
+        if lines:
+            budgets[budget.mflops] = lines
+    return Table(recipes, budgets) if budgets else None
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns the (ms, accuracy) points that no other beats in both, by rising ms."""
+    front: list[tuple[float, float]] = []
+    for ms, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((ms, accuracy))
+    return front
+
+
+def markdown(devices: Sequence[Device]) -> str:
+    """Returns the report as Markdown."""
+    parts = ["# Latency of .tflite models"]
+    for device in devices:
+        environment = device.run.get("environment", {})
+        parts.append(f"## {device.name} ({KINDS[device.kind]})")
+        parts.append(f"Run {device.run['run']}: {device.run.get('state', 'unknown')}. {environment.get('engine', '')}")
+        parts += ["\n".join(f"- warning: {warning}" for warning in device.warnings)] if device.warnings else []
+        for config in device.configs:
+            parts.append(f"### {config.title}")
+            if config.table4:
+                parts += [_table4_markdown(config.table4), TABLE4_NOTE]
+            parts.append(summary_markdown(config.summary))
+    return "\n\n".join(parts) + "\n"
+
+
+TABLE4_NOTE = (
+    "Ratios are the network's time by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv 1802.03750, one "
+    "800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
+)
+
+
+def comma_separated(devices: Sequence[Device]) -> str:
+    """Returns every line of the summaries as CSV."""
+    lines = [
+        {"device_name": device.name, "kind": device.kind, **_flat(line)}
+        for device in devices
+        for config in device.configs
+        for line in config.summary
+    ]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _device(run: dict[str, Any], rows: list[Row]) -> Device:
+    environment = run.get("environment", {})
+    kind = environment.get("kind", "host" if rows[0].target == "host" else "board")
+    configs: dict[tuple, list[Row]] = {}
+    for row in rows:
+        configs.setdefault((row.threads, row.delegate, row.core), []).append(row)
+    made = [_config(key, configs[key], run.get("baseline")) for key in sorted(configs)]
+    warnings = [*run.get("failures", ()), *run.get("warnings", ())]
+    warnings += doubts(line for config in made for line in config.summary)
+    if run.get("state") != "complete":
+        warnings.insert(0, f"this run is not complete: {run.get('state', 'it was cut off')}")
+    last_state = next((row.after for row in reversed(rows) if row.after), {})
+    name = environment.get("device", rows[0].device)
+    return Device(name, kind, run, made, last_state, list(dict.fromkeys(warnings)))
+
+
+def _config(key: tuple, rows: list[Row], baseline: str | None) -> Config:
+    profiles = {row.label: row.ops for row in rows if row.ops}
+    return Config(*key, summarise(rows, baseline), table4(rows), profiles)
+
+
+def _cell(rows: list[Row] | None, base: list[Row]) -> Cell:
+    if not rows:
+        return Cell()
+    (line,) = summarise(rows)
+    return Cell(line["ms"], paired_ratio(rows, base), line["doubtful"])
+
+
+def _table4_markdown(table: Table) -> str:
+    heads = ["MFLOPs", "network", "paper, ratio"]
+    heads += [f"{recipe}, {what}" for recipe in table.recipes for what in ("ms", "ratio")]
+    lines = []
+    for mflops, networks in table.budgets.items():
+        for network in networks:
+            cells = [text for recipe in table.recipes for text in page.cell_texts(network.cells[recipe])]
+            lines.append([str(mflops), network.name, page.number(network.paper_ratio, ".2f"), *cells])
+    return markdown_table(heads, lines, words=2)
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """Returns a line of a summary without what does not fit into a cell."""
+    flat = {}
+    for name, value in line.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}_{key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = "; ".join(value) if isinstance(value, list) else value
+    return flat
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m android_bench.report",
+        description="Writes report.html (one file, works offline), report.md and report.csv into a folder of results.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("results", metavar="FOLDER", type=Path, help="what android_bench.run wrote to: --output_dir")
+    args = parser.parse_args(argv)
+    try:
+        for path in write(args.results):
+            print(path)
+    except BenchError as error:
+        tell("error", [error])
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

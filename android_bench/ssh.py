@@ -1,0 +1,65 @@
+"""Raspberry Pis and other ARM Linux boards, through the ssh client."""
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from android_bench.plan import BenchError
+from android_bench.progress import tell
+from android_bench.shell import PUSH_SECS, Done, Gone, Shell, one_line
+
+FOLDER = "/tmp/android_bench"
+# Never ask, and notice within seconds when the board is gone.
+_OPTIONS = ("-oBatchMode=yes", "-oConnectTimeout=10", "-oServerAliveInterval=5", "-oServerAliveCountMax=3")
+# What no reconnection mends.
+_REFUSED = ("Permission denied", "Host key verification failed", "Could not resolve hostname")
+
+
+class Ssh(Shell):
+    """A board behind ssh; it must let us in with a key, since a password cannot be asked for.
+
+    Args:
+        serial: `user@host`, or a name of ~/.ssh/config.
+        program: The ssh client and options for it, such as `ssh -p 2222`.
+    """
+
+    target = "ssh"
+    folder = FOLDER
+
+    def __init__(self, serial: str, program: str = "ssh") -> None:
+        if serial.startswith("-"):
+            raise BenchError(f"--serial={serial}: a host is expected, such as pi@raspberrypi")
+        super().__init__(serial)
+        self._program = shlex.split(program)
+
+    def push(self, local: Path, remote: str) -> None:
+        """See `Shell.push`. Goes through `cat`, so that the board needs no sftp."""
+        mark = "written"
+        done = self._call([*self._argv, f"cat > {shlex.quote(remote)} && echo {mark}"], PUSH_SECS, local)
+        if done.output.strip() != mark:
+            lost = self._lost(done)
+            raise lost if done.status == 255 else BenchError(f"{lost}: {local} could not be copied to {remote}")
+
+    def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
+        """See `Shell.reconnect`."""
+        deadline = time.monotonic() + patience
+        tell("waiting", [f"{self.serial} does not answer: check its power and network"])
+        while not stop():
+            try:
+                self.run("true")
+                return
+            except (Gone, TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"{self.serial}: not back after {patience:.0f} s: {error}") from error
+            time.sleep(1)
+
+    @property
+    def _argv(self) -> list[str]:
+        return [*self._program, *_OPTIONS, self.serial]
+
+    def _lost(self, done: Done) -> BenchError:
+        words = one_line(done.output) or "no answer"
+        if any(refusal in words for refusal in _REFUSED):
+            return BenchError(f"{self.serial}: {words}: `ssh {self.serial} true` must work without a password first")
+        return Gone(f"{self.serial}: the connection broke: {words}")

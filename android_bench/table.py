@@ -1,0 +1,96 @@
+"""The summary as aligned text for a terminal, and as Markdown."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH = 100  # columns of a terminal
+_GAP = "  "
+_WORDS = ("model", "recipe", "core", "delegate")  # these columns stand left, numbers stand right
+_RECIPE_WIDTH = 20
+_LEAST_WIDTH = 12  # of the model's name, rather than keep to WIDTH
+
+
+def text_table(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary as lines of at most `WIDTH` columns; long names lose their middle."""
+    heads, lines = _columns(summary)
+    lines = [heads, *([line[0], _shorten(line[1], _RECIPE_WIDTH), *line[2:]] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[0] = min(widths[0], max(_LEAST_WIDTH, WIDTH - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)))
+    return "\n".join(_GAP.join(_aligned(heads, line, widths)).rstrip() for line in lines)
+
+
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Returns a Markdown table whose first columns are words."""
+    rule = ["---"] * words + ["---:"] * (len(heads) - words)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines))
+
+
+def summary_markdown(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary as a Markdown table."""
+    heads, lines = _columns(summary)
+    return markdown_table(heads, lines, words=sum(head in _WORDS for head in heads))
+
+
+def closing(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
+    """Returns what a call ends with on a terminal: a table for each device, and where the results are."""
+    parts = []
+    for run in runs:
+        if not run["models"]:
+            parts.append(f"{run['device']}: {run['state']}: there is nothing to sum up")
+            continue
+        state = [] if run["state"] == "complete" else [run["state"]]
+        parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
+    return "\n\n".join(parts) + f"\nrows, and report.html: {os.fspath(folder)}"
+
+
+def footnotes(run: dict[str, Any]) -> list[str]:
+    """Returns the lines that a table needs to be understood: what the columns are, and what measured them."""
+    environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
+    return [
+        "ms: median over the rounds of each round's median, or min where the tool gives no median;",
+        "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
+        f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
+        f"{environment['kind']}: {environment['device']}, {environment['cores']} cores, {environment['engine']}",
+    ]
+
+
+def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns heads and cells; where all ran alike, there is no column for that."""
+    varied = [name for name in ("core", "delegate") if len({line[name] for line in summary}) > 1]
+    cells = [_cells(line) for line in summary]
+    heads = [head for head in cells[0] if head not in ("core", "delegate") or head in varied]
+    return heads, [[line[head] for head in heads] for line in cells]
+
+
+def _cells(line: dict[str, Any]) -> dict[str, str]:
+    return {
+        "model": line["model"],
+        "recipe": line["recipe"] or "-",
+        "core": line["core"],
+        "delegate": line["delegate"],
+        "threads": str(line["threads"]),
+        "ms": f"{line['ms']:.3f}" + ("*" if line["doubtful"] else ""),
+        "min": f"{line['min_ms']:.3f}",
+        "p95": _or_dash(line["p95_ms"], ".3f"),
+        "spread": _or_dash(line["spread_pct"], ".1f", "%"),
+        "ratio": _or_dash(line["ratio"], ".2f"),
+        "size kB": f"{line['size_bytes'] / 1000:.1f}",
+    }
+
+
+def _or_dash(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
+
+
+def _aligned(heads: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    cells = zip(heads, line, widths, strict=True)
+    return [_shorten(cell, width).ljust(width) if head in _WORDS else cell.rjust(width) for head, cell, width in cells]
+
+
+def _shorten(word: str, width: int) -> str:
+    """Leaves out the middle: names of one family differ at their ends."""
+    if len(word) <= width:
+        return word
+    tail = (width - 2) // 2
+    return f"{word[: width - 2 - tail]}..{word[len(word) - tail :]}"

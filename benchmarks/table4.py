@@ -1,0 +1,77 @@
+"""Builds the networks of the paper's Table 4, and FD-ShuffleNet beside them, as .tflite files to be timed.
+
+The weights are random: time does not depend on them. Files that are there already are kept, so that an interrupted call
+can be repeated.
+
+    python -m benchmarks.table4 --output_dir=table4_output/models
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fd_keras import zoo
+from fd_keras.spec import model_name
+from tflite import files
+from tflite.quantize import MIN_CALIBRATION
+from tflite.sidecar import read_sidecar, sidecar_path
+
+RECIPES = ("float32", "int8")
+SIZE = 224
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def networks() -> list[zoo.PaperRow]:
+    """The nine networks of the paper's tables, and FD-ShuffleNet at ShuffleNet's widths."""
+    beside = [
+        zoo.PaperRow("fd_shufflenet", row.alpha, row.mflops) for row in zoo.PAPER_TABLE2 if row.arch == "shufflenet"
+    ]
+    return [*zoo.PAPER_TABLE2, *beside]
+
+
+def write_noise(folder: Path) -> None:
+    """Writes images to calibrate int8 files on; ranges have no influence on time."""
+    rng = np.random.default_rng(0)
+    for number in range(MIN_CALIBRATION):
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), "uint8")).save(folder / f"{number}.png")
+
+
+def convert(network: zoo.PaperRow, calibration: Path, output: Path) -> None:
+    """Makes the files of a network that are missing, in a process of its own: TensorFlow keeps what it takes."""
+    name = model_name(zoo.get_arch(network.arch), network.alpha, (SIZE, SIZE))
+    paths = {recipe: str(output / f"{name}_{recipe}.tflite") for recipe in RECIPES}
+    missing = [recipe for recipe, path in paths.items() if not (os.path.exists(path) and read_sidecar(path))]
+    if missing:
+        flags = [f"--model={network.arch}", f"--alpha={network.alpha}", "--weights=none", f"--size={SIZE}"]
+        flags += [f"--recipes={','.join(missing)}", f"--calibration_dir={calibration}", f"--output_dir={output}"]
+        call = [sys.executable, "-m", "tflite.convert", *flags, f"--calibration_count={MIN_CALIBRATION}"]
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"error: {name} could not be converted:\n{done.stderr[-3000:]}")
+    for path in paths.values():
+        facts = read_sidecar(path)
+        if network.top1 is not None and facts.get("paper_top1") != network.top1:
+            files.write_json(sidecar_path(path), facts | {"paper_top1": network.top1})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--output_dir", type=Path, required=True, help="where to write the .tflite and .json files")
+    output = parser.parse_args().output_dir.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    wanted = networks()
+    with tempfile.TemporaryDirectory() as calibration:
+        write_noise(Path(calibration))
+        for number, network in enumerate(wanted, 1):
+            print(f"{number} of {len(wanted)}: {network.arch} {network.alpha:g}x", flush=True)
+            convert(network, Path(calibration), output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The whole path in a few minutes: train, convert, verify, time.
+
+Trains FD-MobileNet .25x on scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged), converts it to
+float32 and int8 .tflite, compares both with the Keras model on the digits it has not seen, times them on this machine,
+and names what is on two photos if ImageNet weights can be had.
+"""
+
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import fd_keras
+from android_bench.host import time_models
+from fd_keras import imagenet
+from tflite.compare import compare, keras_classifier, tflite_classifier
+from tflite.export import write
+from tflite.quantize import Calibration, get_recipes
+from tflite.sidecar import saved_source
+
+OUTPUT = "demo_output"
+ALPHA = 0.25
+SIZE = 64  # the digits are enlarged eightfold
+SECONDS = 120  # of training
+BATCH = 64
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Training images, test images, training labels and test labels; images are uint8 RGB of `SIZE` pixels."""
+    data = load_digits()
+    grey = (data.images * 255 / 16).round()
+    images = keras.ops.image.resize(np.repeat(grey[..., None], 3, axis=-1), (SIZE, SIZE), interpolation="bilinear")
+    images = keras.ops.convert_to_numpy(images).round().astype("uint8")
+    return train_test_split(images, data.target, test_size=0.25, random_state=0, stratify=data.target)
+
+
+class Clock(keras.callbacks.Callback):
+    """Anneals the learning rate along a half cosine over `SECONDS`, and stops there."""
+
+    def __init__(self, peak: float):
+        super().__init__()
+        self.peak = peak
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        done = min(1.0, (time.monotonic() - self.start) / SECONDS)
+        self.model.optimizer.learning_rate.assign(self.peak * (1 + np.cos(np.pi * done)) / 2)
+        self.model.stop_training = done >= 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        left = max(0.0, SECONDS - (time.monotonic() - self.start))
+        if epoch % 10 == 0 or not left:
+            progress = f"loss {logs['loss']:.4f}  training top-1 {logs['accuracy']:.1%}  {left:3.0f} s left"
+            print(f"  epoch {epoch + 1:3}  {progress}")
+
+
+def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
+    """Trains from random weights for `SECONDS`, with shifts of up to 6 pixels as augmentation."""
+    keras.utils.set_random_seed(0)
+    model = fd_keras.FDMobileNet((SIZE, SIZE, 3), alpha=ALPHA, weights=None, classes=10, name="digits")
+    shifted = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.RandomTranslation(0.1, 0.1), model])
+    optimizer = keras.optimizers.SGD(0.0, momentum=0.9, nesterov=True)
+    shifted.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    shifted.fit(images, labels, BATCH, epochs=100_000, callbacks=[Clock(peak=0.1)], verbose=0)
+    return model
+
+
+def photos() -> None:
+    """Classifies two of scikit-image's photos with ImageNet weights, or says why it cannot."""
+    try:
+        model = fd_keras.FDMobileNet(alpha=ALPHA, weights="imagenet")
+    except (OSError, ValueError) as error:
+        print(f"  skipped: no ImageNet weights here ({str(error).split(' (')[0]})")
+        return
+    import skimage
+
+    folder = os.path.join(os.path.dirname(skimage.__file__), "data")
+    for name in ("coffee.png", "chelsea.png"):
+        image = imagenet.load_image(os.path.join(folder, name)).astype("float32")
+        _, what, probability = fd_keras.decode_predictions(model(image[None], training=False), top=1)[0][0]
+        print(f"  {name}: {what} ({probability:.0%})")
+
+
+def verify(model: keras.Model, paths: list[str], images: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Accuracy of the Keras model, and of each file, on images that the training has not seen."""
+    chunks = ((images[i : i + BATCH].astype("float32"), labels[i : i + BATCH]) for i in range(0, len(images), BATCH))
+    results = compare(keras_classifier(model), [tflite_classifier(path, threads=1) for path in paths], chunks)
+    return [result.percentages() for result in results]
+
+
+def closing_table(paths: list[str], accuracy: list[dict], times: list[dict]) -> str:
+    """What came out: accuracy, agreement with Keras, time and size of each file."""
+    median = {os.path.basename(row["file"]): row["median_ms"] for row in times}
+    lines = [f"{'':24}   top-1  agrees with Keras  ms an image  size kB"]
+    lines.append(f"{'Keras':24}  {accuracy[0]['top1']:5.1f}%  {'':17}  {'':11}  {'':7}")
+    for path, row in zip(paths, accuracy[1:], strict=True):
+        name = os.path.basename(path)
+        lines.append(
+            f"{name:24}  {row['top1']:5.1f}%  {row['agreement']:16.1f}%  {median[name]:11.3f}"
+            f"  {os.path.getsize(path) / 1e3:7.0f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    print(f"1. Training FD-MobileNet {ALPHA}x on handwritten digits for {SECONDS} seconds")
+    images, test_images, labels, test_labels = digits()
+    model = train(images, labels)
+    os.makedirs(OUTPUT, exist_ok=True)
+    saved = os.path.join(OUTPUT, "digits.keras")
+    model.save(saved)
+    print("2. Converting to float32 and int8")
+    ids = tuple(f"training digit {i}" for i in range(128))
+    calibration = Calibration(ids, images[: len(ids)])
+    recipes = get_recipes(["float32", "int8"])
+    paths = list(write(model, "digits", saved_source(saved), recipes, OUTPUT, calibration=calibration))
+    print(f"3. Comparing with Keras on {len(test_images)} digits that were held back")
+    accuracy = verify(model, paths, test_images, test_labels)
+    print("4. Timing on this machine, one thread")
+    times = time_models(paths, rounds=5)
+    print("5. Naming what is on two photos")
+    photos()
+    print(f"\n{closing_table(paths, accuracy, times)}\n\nThe files are in {os.path.abspath(OUTPUT)}.")
+
+
+if __name__ == "__main__":
+    main()

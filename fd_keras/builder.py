@@ -1,0 +1,105 @@
+"""From lowered ops to a Keras graph."""
+
+from collections.abc import Sequence
+
+from fd_keras import imagenet
+from fd_keras import layers as keras_layers
+from fd_keras.spec import IMAGE, Arch, Op
+
+# All tensors are (batch, height, width, channels), which is what TFLite wants, whatever Keras's global setting.
+_NHWC = {"data_format": "channels_last"}
+
+
+def build(
+    arch: Arch,
+    ops: Sequence[Op],
+    image,
+    *,
+    layers=keras_layers,
+    include_preprocessing: bool = True,
+    classifier_activation: str | None = "softmax",
+    dropout: float = 0.0,
+):
+    """Applies a lowered network to a tensor.
+
+    Args:
+        arch: gives the padding and the batch-normalization constants.
+        ops: from `spec.lower`.
+        image: symbolic tensor of shape (batch, height, width, channels).
+        layers: the layer namespace, see `fd_keras.layers`.
+        include_preprocessing: whether raw RGB 0..255 is normalized first.
+        classifier_activation: of the dense op; None for logits.
+        dropout: rate before the dense op; 0 adds no layer.
+
+    Returns:
+        The output tensor of the last op.
+    """
+    if include_preprocessing:
+        # Values of shape (1, 1, 3): flat ones Rescaling would turn to channels-first if that is Keras's setting.
+        values = {name: [[numbers]] for name, numbers in imagenet.rescaling().items()}
+        image = layers.Rescaling(**values, name="preprocessing")(image)
+    tensors = {IMAGE: image}
+    for op in ops:
+        inputs = [tensors[name] for name in op.inputs]
+        if op.kind == "dense":
+            tensors[op.name] = _classifier(op, inputs[0], layers, classifier_activation, dropout)
+        else:
+            tensors[op.name] = _apply(arch, op, inputs, layers)
+    return tensors[ops[-1].name]
+
+
+def _apply(arch: Arch, op: Op, inputs: list, layers):
+    """Applies the op, then the batch normalization and the activation that follow it."""
+    padding = "same"
+    if op.stride > 1 and op.kernel > 1 and arch.padding == "symmetric":
+        # torch's padding. Zeros also serve the max pooling, whose input a ReLU made non-negative.
+        inputs = [layers.ZeroPadding2D(op.kernel // 2, **_NHWC, name=f"{op.name}_pad")(inputs[0])]
+        padding = "valid"
+    x = _LAYERS[op.kind](op, padding, layers)(inputs if len(inputs) > 1 else inputs[0])
+    if op.batch_norm:
+        x = layers.BatchNormalization(epsilon=arch.bn_epsilon, momentum=arch.bn_momentum, name=f"{op.name}_bn")(x)
+    if op.activation:
+        x = layers.Activation(op.activation, name=f"{op.name}_{op.activation}")(x)
+    return x
+
+
+def _classifier(op: Op, x, layers, activation: str | None, dropout: float):
+    if dropout:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    return layers.Dense(op.cout, activation=activation, kernel_initializer=_he(), name=op.name)(x)
+
+
+def _he() -> dict:
+    """He initialization with fan-out, as the authors' code has it, in a form that any Keras reads.
+
+    For a depthwise kernel Keras's fan-out (9) is torch's fan-in, which the authors use there.
+    """
+    config = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}
+    return {"class_name": "VarianceScaling", "config": config}
+
+
+def _conv(op: Op, padding: str, layers):
+    return layers.Conv2D(
+        op.cout, op.kernel, op.stride, padding, groups=op.groups, use_bias=False, kernel_initializer=_he(),
+        name=op.name, **_NHWC,
+    )  # fmt: skip
+
+
+def _depthwise(op: Op, padding: str, layers):
+    return layers.DepthwiseConv2D(
+        op.kernel, op.stride, padding, use_bias=False, depthwise_initializer=_he(), name=op.name, **_NHWC
+    )
+
+
+_LAYERS = {
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "max_pool": lambda op, padding, layers: layers.MaxPooling2D(op.kernel, op.stride, padding, name=op.name, **_NHWC),
+    "avg_pool": lambda op, padding, layers: layers.AveragePooling2D(
+        op.kernel, op.stride, padding, name=op.name, **_NHWC
+    ),
+    "global_pool": lambda op, padding, layers: layers.GlobalAveragePooling2D(name=op.name, **_NHWC),
+    "shuffle": lambda op, padding, layers: layers.ChannelShuffle(op.groups, name=op.name),
+    "add": lambda op, padding, layers: layers.Add(name=op.name),
+    "concat": lambda op, padding, layers: layers.Concatenate(name=op.name),
+}

@@ -1,0 +1,468 @@
+"""Strict, name-by-name import of checkpoints, ours and foreign.
+
+Each reader turns a file into `{key: array}`; each naming says, for every variable of the network, which keys of the
+file make it up and how. `read` then uses every key exactly once, checks every shape, and only then returns anything.
+No code from a file is ever run.
+"""
+
+import collections
+import dataclasses
+import io
+import math
+import os
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fd_keras.spec import Op
+
+State = dict[str, np.ndarray]
+Weights = dict[str, list[np.ndarray]]  # layer name -> its weights, in the order of `layer.get_weights()`
+
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: broken, of another network, or unsafe. The message names the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """One variable of the network.
+
+    Attributes:
+        op: the op it belongs to.
+        layer: name of its Keras layer.
+        weight: kernel, bias, gamma, beta, moving_mean or moving_variance.
+        shape: in Keras's layout.
+    """
+
+    op: Op
+    layer: str
+    weight: str
+    shape: tuple[int, ...]
+
+
+def variables(ops: Sequence[Op]) -> Iterator[Variable]:
+    """All variables of the lowered network, layer by layer in Keras's order."""
+    for op in ops:
+        if op.kernel_shape:
+            yield Variable(op, op.name, "kernel", op.kernel_shape)
+        if op.kind == "dense":
+            yield Variable(op, op.name, "bias", (op.cout,))
+        if op.batch_norm:
+            for weight in _BATCH_NORM:
+                yield Variable(op, f"{op.name}_bn", weight, (op.cout,))
+
+
+# --- namings -----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a variable comes from: the keys whose arrays, each converted, are joined along the last axis."""
+
+    keys: tuple[str, ...]
+    convert: Callable[[np.ndarray], np.ndarray] = lambda array: array
+
+    def take(self, state: State) -> np.ndarray:
+        return np.concatenate([self.convert(state[key]) for key in self.keys], axis=-1)
+
+
+Naming = Callable[[Sequence[Op]], Iterator[tuple[Variable, Source]]]
+
+
+def keras_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
+    """Keras's own files: "layer/0", "layer/1" ... in the order of the layer's weights."""
+    seen = collections.Counter()
+    for variable in variables(ops):
+        yield variable, Source((f"{variable.layer}/{seen[variable.layer]}",))
+        seen[variable.layer] += 1
+
+
+_TORCH_WEIGHTS = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+_TORCH_AXES = {"conv": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}  # to Keras's order
+
+
+def authors_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
+    """The authors' torch code (qinzheng93/FD-MobileNet, pyvision/models/ImageNet/MobileNet.py)."""
+    for variable in variables(ops):
+        op, layer = variable.op, "norm" if variable.layer.endswith("_bn") else "conv"
+        if op.kind == "dense":
+            module = "classifier"
+        elif op.name == "conv1":
+            module = f"features.{layer}_0"
+        else:
+            _, part, index = op.name.split("_")  # conv_dw_3
+            module = f"features.{part}_{layer}_{int(index) - 1}"
+        axes = _TORCH_AXES[op.kind] if variable.weight == "kernel" else (0,)
+        key = f"{module}.{_TORCH_WEIGHTS[variable.weight]}"
+        yield variable, Source((key,), lambda array, axes=axes: _permuted(array, axes))
+
+
+def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return array.transpose(axes) if array.ndim == len(axes) else array  # a wrong rank is reported as a shape
+
+
+def imgclsmob_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
+    """imgclsmob's TensorFlow 2 code (osmr/imgclsmob, tensorflow2/tf2cv/models), keys as `read_imgclsmob` has them."""
+    units = _imgclsmob_units(ops)
+    for variable in variables(ops):
+        op, unit = variable.op, units[variable.op.name]
+        if op.kind == "dense":
+            keys = [f"output1/{variable.weight}"]
+        elif variable.weight != "kernel":
+            keys = [f"{unit.norm}/{variable.weight}"]
+        elif op.kind == "depthwise":
+            keys = [f"{unit.conv}/dw_conv/depthwise_kernel"]
+        elif op.groups == 1:
+            keys = [_shortened(f"{unit.conv}/conv/kernel")]
+        else:
+            keys = [f"{unit.conv}/convgroup{group + 1}/kernel" for group in range(op.groups)]
+        yield variable, Source(tuple(keys))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unit:
+    """Prefixes of a convolution's kernel and of its batch normalization in imgclsmob's keys."""
+
+    conv: str
+    norm: str
+
+
+def _imgclsmob_units(ops: Sequence[Op]) -> dict[str, _Unit]:
+    units, stage, index = {}, 0, 0
+    for op in ops:
+        shuffle_unit = re.fullmatch(r"stage(\d+)_unit(\d+)_(compress|dw|expand)", op.name)
+        if shuffle_unit:
+            stage, index, part = int(shuffle_unit[1]) - 1, int(shuffle_unit[2]), shuffle_unit[3]
+            number = {"compress": 1, "dw": 2, "expand": 3}[part]
+            prefix = f"stage{stage}/unit{index}/{part}"
+            units[op.name] = _Unit(f"{prefix}_conv{number}", f"{prefix}_bn{number}")
+            continue
+        if op.kind == "depthwise":  # opens a unit; a stride (or the first unit) opens a stage
+            stage, index = (stage + 1, 1) if op.stride > 1 or not stage else (stage, index + 1)
+        part = "dw_conv" if op.kind == "depthwise" else "pw_conv"
+        prefix = f"stage{stage}/unit{index}/{part}" if stage else "init_block"
+        units[op.name] = _Unit(f"{prefix}/conv", f"{prefix}/bn")
+    return units
+
+
+# --- readers -----------------------------------------------------------------------------------------------
+
+
+def read_keras(path: str) -> State:
+    """Reads a `.keras` or `.weights.h5` file as {"layer/0": array, ...}, by the layers' names."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return _read_keras_h5(io.BytesIO(archive.read("model.weights.h5")))
+    return _read_keras_h5(path)
+
+
+def _read_keras_h5(file: str | io.BytesIO) -> State:
+    import h5py
+
+    state: State = {}
+
+    def visit(name: str, item) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/") and "seed_generator" not in name:
+            layer = item.parent.attrs.get("name", item.parent.parent.name)
+            state[f"{layer}/{name.rsplit('/', 1)[1]}"] = item[()]
+
+    with h5py.File(file, "r") as h5:
+        h5.visititems(visit)
+    return state
+
+
+def read_imgclsmob(path: str) -> State:
+    """Reads an imgclsmob `.tf2.h5` (legacy Keras layout), with its keys shortened to what distinguishes them.
+
+    The groups repeat names ("features/features/stage1/stage1/unit1"), how often depends on the Keras that wrote them;
+    repetitions and everything before the first block's name are dropped, "stage1/unit1/..." remains.
+    """
+    import h5py
+
+    state: State = {}
+
+    def visit(name: str, item) -> None:
+        if isinstance(item, h5py.Dataset):
+            key = _shortened(name)
+            if key in state:
+                raise CheckpointError(f"{path}: two variables are called {key!r}.")
+            state[key] = item[()]
+
+    with h5py.File(path, "r") as h5:
+        h5.visititems(visit)
+    return state
+
+
+def _shortened(name: str) -> str:
+    parts = name.split(":")[0].split("/")
+    parts = [part for i, part in enumerate(parts) if i == 0 or part != parts[i - 1]]
+    starts = (i for i, part in enumerate(parts) if re.fullmatch(r"init_block|stage\d+|output1", part))
+    return "/".join(parts[next(starts, 0) :])
+
+
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_TORCH_DTYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+}
+
+
+class _Tensor(NamedTuple):
+    """A tensor of a torch file: a view into a storage that comes later in the file.
+
+    A tuple, so that no opcode of the file can change its attributes.
+    """
+
+    key: str
+    dtype: str
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
+    """The tensor's numbers, once its storage has been read."""
+    flat = np.frombuffer(storages[tensor.key], tensor.dtype)
+    offset, size, stride = tensor.offset, tensor.size, tensor.stride
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= flat.size):
+        raise CheckpointError("a tensor reaches outside its storage")
+    if math.prod(size) > flat.size:
+        raise CheckpointError("a tensor is larger than its storage")
+    return np.lib.stride_tricks.as_strided(flat[offset:], size, [step * flat.itemsize for step in stride]).copy()
+
+
+class _TorchUnpickler(pickle.Unpickler):
+    """Unpickles the outline of a legacy torch file; knows the few names it needs and refuses all others."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module == "torch" and name in _TORCH_DTYPES:
+            return _TORCH_DTYPES[name]
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return lambda storage, offset, size, stride, *_: _Tensor(*storage, offset, tuple(size), tuple(stride))
+        raise CheckpointError(
+            f"it asks for {module}.{name}, which a plain checkpoint of tensors does not need; nothing was run. "
+            "Do not trust the file"
+        )
+
+    def persistent_load(self, pid):
+        kind, dtype, key, *_ = pid
+        if kind != "storage":
+            raise CheckpointError(f"it refers to an unknown kind of object, {kind!r}")
+        return key, dtype
+
+
+def read_torch(path: str) -> State:
+    """Reads a legacy torch checkpoint (before torch 1.6's zip format) without torch.
+
+    Takes {"state_dict": ...} or the bare dict; a "module." prefix (torch's DataParallel) and torch's
+    `num_batches_tracked` counters are dropped.
+    """
+    with open(path, "rb") as file:
+        header = [_TorchUnpickler(file, encoding="utf-8").load() for _ in range(3)]
+        if header[0] != _TORCH_MAGIC:
+            raise CheckpointError("it is not a torch checkpoint")
+        outline = _TorchUnpickler(file, encoding="utf-8").load()
+        keys = _TorchUnpickler(file, encoding="utf-8").load()
+        tensors = outline.get("state_dict", outline) if isinstance(outline, dict) else None
+        if not (isinstance(tensors, dict) and all(isinstance(t, _Tensor) for t in tensors.values())):
+            raise CheckpointError("it holds no dict of tensors")
+        sizes = {t.key: np.dtype(t.dtype).itemsize for t in _all_tensors(outline)}
+        storages = {key: _read_storage(file, sizes[key]) for key in keys}
+    state = {name.removeprefix("module."): _array(tensor, storages) for name, tensor in tensors.items()}
+    return {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def _all_tensors(outline) -> Iterator[_Tensor]:
+    """The tensors anywhere in the outline (a training checkpoint has the optimizer's too)."""
+    if isinstance(outline, _Tensor):
+        yield outline
+        return
+    children = outline.values() if isinstance(outline, dict) else outline
+    if isinstance(outline, dict | list | tuple):
+        for child in children:
+            yield from _all_tensors(child)
+
+
+def _read_storage(file: io.BufferedReader, itemsize: int) -> bytes:
+    (count,) = struct.unpack("<q", file.read(8))
+    nbytes = count * itemsize
+    data = file.read(nbytes) if 0 <= nbytes <= os.fstat(file.fileno()).st_size else b""
+    if len(data) != nbytes:
+        raise CheckpointError("it is truncated")
+    return data
+
+
+# --- import ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A kind of checkpoint file: what people call it, how to read it, how it names the variables."""
+
+    title: str
+    read: Callable[[str], State]
+    naming: Naming
+
+
+KERAS = Format("Keras weights", read_keras, keras_naming)
+IMGCLSMOB = Format("imgclsmob checkpoint", read_imgclsmob, imgclsmob_naming)
+TORCH = Format("torch checkpoint of the FD-MobileNet authors", read_torch, authors_naming)
+
+
+def detect(path: str) -> Format:
+    """Tells a file's format by its content.
+
+    Raises:
+        CheckpointError: if it is none of those this module reads.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head.startswith(b"\x89HDF"):
+        return IMGCLSMOB if _has_legacy_layers(path) else KERAS
+    if head.startswith(b"PK"):
+        return _detect_zip(path)
+    if head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"):
+        return TORCH
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty; download or save it again.")
+    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+        raise CheckpointError(
+            f"{path}: a web page, not weights; the download went to an error or a preview page. "
+            "Download the file itself."
+        )
+    raise CheckpointError(f"{path}: not a checkpoint that can be read here. {_ACCEPTED}")
+
+
+_ACCEPTED = "Accepted are .keras, .weights.h5, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy torch format)."
+
+
+def _has_legacy_layers(path: str) -> bool:
+    import h5py
+
+    with _reporting(path, "HDF5 file"), h5py.File(path, "r") as h5:
+        return "layer_names" in h5.attrs
+
+
+def _detect_zip(path: str) -> Format:
+    with _reporting(path, "zip file"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if "model.weights.h5" in names:
+        return KERAS
+    if any(name.endswith("data.pkl") for name in names):
+        raise CheckpointError(
+            f"{path}: torch's zip format; save it with "
+            "torch.save(..., _use_new_zipfile_serialization=False) for the legacy one."
+        )
+    if any(name.endswith(".h5") for name in names):
+        raise CheckpointError(f"{path}: a zip with {', '.join(names)} inside; unzip it and give the .h5.")
+    raise CheckpointError(f"{path}: a zip file without weights. {_ACCEPTED}")
+
+
+class _reporting:
+    """Context that turns whatever a damaged file makes a reader raise into a CheckpointError that names the file."""
+
+    def __init__(self, path: str, title: str):
+        self.path, self.title = path, title
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if error is None or (isinstance(error, CheckpointError) and str(error).startswith(self.path)):
+            return False
+        if isinstance(error, CheckpointError):
+            raise CheckpointError(f"{self.path}: {error}.") from error
+        broken = (
+            OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError,
+            MemoryError, OverflowError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error,
+        )  # fmt: skip
+        if isinstance(error, broken) and not isinstance(error, FileNotFoundError | PermissionError):
+            raise CheckpointError(
+                f"{self.path}: the {self.title} is damaged or truncated ({error}); download or save it again."
+            ) from error
+        return False
+
+
+def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, Format], str] | None = None) -> Weights:
+    """Reads a checkpoint for a lowered network.
+
+    Args:
+        path: a `.keras`, `.weights.h5`, imgclsmob `.tf2.h5` or legacy torch file; told by content.
+        ops: of the network. Without the classifier, the file's classifier is left out; every other key of the file must
+            be used exactly once.
+        explain: called when the file does not fit; returns a sentence on which argument to change, or "".
+
+    Returns:
+        The weights by layer name, complete and of the right shapes.
+
+    Raises:
+        CheckpointError: names the file and the key that is missing, left over or of another shape.
+        OSError: if the file cannot be opened.
+    """
+    path = os.fspath(path)
+    file_format = detect(path)
+    with _reporting(path, file_format.title):
+        state = file_format.read(path)
+    problem = mismatch(state, file_format, ops)
+    if problem:
+        advice = explain(state, file_format) if explain else ""
+        raise CheckpointError(f"{path}: {problem} {advice}".rstrip())
+    weights: Weights = {}
+    for variable, source in file_format.naming(ops):
+        weights.setdefault(variable.layer, []).append(source.take(state).astype("float32"))
+    return weights
+
+
+def mismatch(state: State, file_format: Format, ops: Sequence[Op]) -> str:
+    """The first reason why a file's content is not this network's, or ""."""
+    try:
+        sources = list(file_format.naming(ops))
+    except (KeyError, ValueError):
+        return f"the {file_format.title} cannot hold this network (its layout covers the MobileNets)."
+    used: set[str] = set()
+    for variable, source in sources:
+        missing = [key for key in source.keys if key not in state]
+        if missing:
+            return f"the {file_format.title} has no key {missing[0]!r}, which {variable.layer} needs."
+        try:
+            shape = source.take(state).shape
+        except ValueError:
+            shape = tuple(state[key].shape for key in source.keys)
+        if shape != variable.shape:
+            return (
+                f"key {source.keys[0]!r} gives {variable.layer} a {variable.weight} of shape {shape}, "
+                f"but the model has {variable.shape}."
+            )
+        used.update(source.keys)
+    left = [key for key in state if key not in used and not _is_classifier(key, ops)]
+    if left:
+        return f"key {left[0]!r} (one of {len(left)}) in the {file_format.title} belongs to no layer of the model."
+    return ""
+
+
+def _is_classifier(key: str, ops: Sequence[Op]) -> bool:
+    """Whether the key is the classifier's and the model has none."""
+    return ops[-1].kind != "dense" and key.startswith(("predictions/", "output1/", "classifier."))

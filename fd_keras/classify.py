@@ -1,0 +1,141 @@
+"""Says what is on photos.
+
+    python -m fd_keras.classify photo.jpg folder/
+    python -m fd_keras.classify --alpha=0.25 --weights=0.25x-FDMobileNet-224.pth.tar --json photo.jpg
+
+Photos are decoded, resized and cropped exactly as in the reference evaluation, see `fd_keras.imagenet.load_image`.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fd_keras import imagenet, zoo
+from fd_keras.progress import progress
+
+BATCH = 32
+
+
+def classify(model, paths: Sequence[str], *, top: int = 5, upright: bool = False) -> Iterator[dict]:
+    """Classifies image files; a broken one yields its error and does not stop the others.
+
+    Args:
+        model: an ImageNet model that takes raw RGB.
+        paths: of the images.
+        top: how many classes to give.
+        upright: whether to turn photos as their EXIF orientation says.
+
+    Yields:
+        {"image": path, "predictions": [{"label", "wnid", "name", "probability"}, ...]} or
+        {"image": path, "error": text}, in the order of `paths`.
+    """
+    size = model.input_shape[1:3]
+    # Tracing a graph takes longer than running a small network on a few photos.
+    run = model.predict_on_batch if len(paths) > BATCH else lambda batch: model(batch, training=False)
+    for start in range(0, len(paths), BATCH):
+        chunk = paths[start : start + BATCH]
+        loaded = [_load(path, size, upright) for path in chunk]
+        images = [image for image in loaded if not isinstance(image, str)]
+        results = iter(_named(np.asarray(run(np.stack(images))), top) if images else ())
+        for path, image in zip(chunk, loaded, strict=True):
+            yield {"image": path, "error": image} if isinstance(image, str) else {"image": path, **next(results)}
+
+
+def _load(path: str, size: tuple[int, int], upright: bool) -> np.ndarray | str:
+    """The image, as float so that the model takes it as it is; or what is wrong with it."""
+    try:
+        return imagenet.load_image(path, size, upright=upright).astype("float32")
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _named(probabilities: np.ndarray, top: int) -> Iterator[dict]:
+    best = imagenet.top_classes(probabilities, top)
+    for labels, names in zip(best, imagenet.decode_predictions(probabilities, top), strict=True):
+        yield {
+            "predictions": [
+                {"label": int(label), "wnid": wnid, "name": name, "probability": probability}
+                for label, (wnid, name, probability) in zip(labels, names, strict=True)
+            ]
+        }
+
+
+def _report(result: dict) -> str:
+    lines = [f"  {p['probability']:6.1%}  {p['name']} ({p['wnid']})" for p in result["predictions"]]
+    return "\n".join([result["image"], *lines])
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fd_keras.classify", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--model", default="fd_mobilenet", choices=zoo.ARCHS, help="default %(default)s")
+    parser.add_argument("--alpha", type=float, default=1.0, help="width of the network (default 1.0)")
+    parser.add_argument("--groups", type=int, help="of a ShuffleNet (default 3)")
+    parser.add_argument("--stem_multiplier", type=float, help="of a ShuffleNet (default alpha, at least .5)")
+    parser.add_argument(
+        "--weights", default="imagenet", help='"imagenet", "imagenet_authors" or a path (default imagenet)'
+    )
+    parser.add_argument("--top", type=int, default=5, help="how many classes to name (default 5)")
+    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF orientation says")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    args = parser.parse_intermixed_args(argv)
+    if not 1 <= args.top <= imagenet.CLASSES:
+        parser.error(f"--top must be from 1 to {imagenet.CLASSES}, got {args.top}")
+    return args
+
+
+def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
+    """All image files, and an error for each argument that leads to none."""
+    paths, errors = [], []
+    for image in images:
+        try:
+            paths += imagenet.list_images(image)
+        except (OSError, ValueError) as error:
+            errors.append({"image": image, "error": str(error)})
+    return paths, errors
+
+
+def _print(result: dict, as_json: bool) -> None:
+    if "error" in result:
+        print(f"error: {result['error']}", file=sys.stderr)
+    elif not as_json:
+        print(_report(result), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _arguments(argv)
+    from fd_keras.applications import build_by_name
+
+    try:
+        model = build_by_name(
+            args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
+        )
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    paths, errors = _expand(args.images)
+    found = progress(classify(model, paths, top=args.top, upright=args.upright), len(paths))
+    results = []
+    for result in itertools.chain(errors, found):
+        results.append(result)
+        _print(result, args.json)
+    if args.json:
+        json.dump(results, sys.stdout, indent=1)
+        print()
+    return int(any("error" in result for result in results))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,149 @@
+"""What a network costs: multiply-accumulates (MACs) and parameters, by layer, by resolution and in all.
+
+What the paper calls FLOPs are MACs of convolutions and the classifier; so are they here.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from fd_keras.spec import Op, depths
+
+CLASSIFIER = "classifier"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Cost of one layer.
+
+    Attributes:
+        name: of the layer.
+        kind: an `Op.kind`, or a Keras class name.
+        size: (height, width) of its output.
+        reduction: by what factor that is smaller than the image; "classifier" for dense layers.
+        macs: for one image.
+        parameters: trainable ones, its batch normalization's included.
+    """
+
+    name: str
+    kind: str
+    size: tuple[int, ...]
+    reduction: int | str
+    macs: int
+    parameters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Cost of a network.
+
+    Attributes:
+        rows: its layers, in order.
+        uncounted: names of layers with a kernel whose cost is not known here and is missing from the sums.
+    """
+
+    rows: tuple[Row, ...]
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def stages(self) -> dict[int | str, int]:
+        """MACs by reduction (2, 4, ... 32, "classifier"), as in table 1 of the paper."""
+        stages: dict[int | str, int] = {}
+        for row in self.rows:
+            stages[row.reduction] = stages.get(row.reduction, 0) + row.macs
+        return {stage: macs for stage, macs in stages.items() if macs}
+
+    @property
+    def macs_before_last(self) -> int:
+        """MACs spent before the last resolution is reached."""
+        last = max(row.reduction for row in self.rows if row.reduction != CLASSIFIER)
+        return sum(macs for stage, macs in self.stages.items() if stage not in (last, CLASSIFIER))
+
+
+def profile_ops(ops: Sequence[Op]) -> Profile:
+    """Cost of a lowered network, from its table alone."""
+    return Profile(
+        tuple(
+            Row(op.name, op.kind, op.size, CLASSIFIER if op.kind == "dense" else op.reduction, op.macs, op.parameters)
+            for op in ops
+        )
+    )
+
+
+def layer_reaching(ops: Sequence[Op], reduction: int) -> int:
+    """Depth of the first layer whose output is `reduction` times smaller than the image (layers count from 1)."""
+    first = next(op for op in ops if op.reduction == reduction and op.is_layer)
+    return depths(ops)[first.name]
+
+
+def profile(model) -> Profile:
+    """Cost of a live Keras model, from the shapes of its kernels and outputs.
+
+    Counts Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. Parameters of other
+    layers are counted; whether such a layer has a kernel of unknown cost is said in `Profile.uncounted`.
+
+    Args:
+        model: a built `keras.Model` with a fixed input size.
+
+    Raises:
+        ValueError: if the model has no fixed input size.
+    """
+    image = model.inputs[0].shape[1:]
+    if None in image:
+        raise ValueError(f"The model takes images of shape {image}; the cost needs a fixed height and width.")
+    rows, uncounted = [], []
+    for layer in _leaves(model):
+        macs = _layer_macs(layer)
+        if macs is None:
+            uncounted.append(layer.name)
+        rows.append(_layer_row(layer, macs or 0, image[0]))
+    return Profile(tuple(rows), tuple(uncounted))
+
+
+def _leaves(model):
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(_sized(layer))
+        elif layer.__class__.__name__ != "InputLayer":
+            yield layer
+
+
+def _sized(model):
+    """A nested model; if it takes images of any size, a copy of it for the size it is given."""
+    if None not in model.inputs[0].shape[1:]:
+        return model
+    import keras
+
+    given = model._inbound_nodes[-1].input_tensors[0].shape  # its own `input` is the one of any size
+    return keras.models.clone_model(model, input_tensors=keras.Input(batch_shape=given))
+
+
+def _layer_row(layer, macs: int, side: int) -> Row:
+    shape = layer.output.shape
+    size = tuple(shape[1:3]) if len(shape) == 4 else (1, 1)
+    reduction = math.ceil(side / size[0]) if len(shape) == 4 else CLASSIFIER
+    parameters = sum(math.prod(weight.shape) for weight in layer.trainable_weights)
+    return Row(layer.name, layer.__class__.__name__, size, reduction, macs, parameters)
+
+
+def _layer_macs(layer) -> int | None:
+    """MACs of a Keras layer; None where it has a kernel that this function cannot judge."""
+    kernels = [weight.shape for weight in layer.weights if len(weight.shape) >= 2]
+    if not kernels:
+        return 0
+    kind = layer.__class__.__name__
+    if "Transpose" in kind and "Conv" in kind:  # every input pixel meets the whole kernel
+        return math.prod(kernels[0]) * math.prod(layer.input.shape[1:-1])
+    if "Conv" in kind or kind == "Dense":
+        return sum(math.prod(kernel) for kernel in kernels) * math.prod(layer.output.shape[1:-1])
+    return None

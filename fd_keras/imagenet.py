@@ -1,0 +1,180 @@
+"""ImageNet's conventions: the one place for mean and std, resize and crop, and class names."""
+
+import functools
+import importlib.resources
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+# Of RGB in 0..1, as torchvision's models and all the known FD-MobileNet checkpoints have them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+SIZE = 224  # side of the square image that the networks were trained on
+RESIZE = 256  # short side before the central crop of `SIZE`
+CLASSES = 1000
+
+
+def rescaling() -> dict[str, list[float]]:
+    """Scale and offset, per channel, that turn RGB 0..255 into the networks' normalized input."""
+    scale = [1 / (255 * std) for std in STD]
+    return {"scale": scale, "offset": [-mean / std for mean, std in zip(MEAN, STD, strict=True)]}
+
+
+def preprocess_input(x, include_preprocessing: bool = True):
+    """What to apply to raw pixels before a model that was built with the same `include_preprocessing`.
+
+    Args:
+        x: array or tensor of RGB 0..255, shape (..., 3).
+        include_preprocessing: True (the applications' default): the model normalizes by itself, and `x` is
+            returned as it is, as in Keras's MobileNetV3. False: mean and std are applied here.
+
+    Returns:
+        What to feed the model.
+    """
+    if include_preprocessing:
+        return x
+    if not isinstance(x, np.ndarray):
+        import keras
+
+        x = keras.ops.cast(x, "float32")
+    scale, offset = (np.asarray(values, "float32") for values in rescaling().values())
+    return x * scale + offset
+
+
+@functools.cache
+def _classes() -> tuple[tuple[str, str], ...]:
+    text = (importlib.resources.files("fd_keras") / "imagenet_classes.tsv").read_text("utf-8")
+    return tuple(tuple(line.split("\t")) for line in text.splitlines())
+
+
+def class_names() -> tuple[str, ...]:
+    """The 1000 class names in label order ("crane" and "maillot" each stand for two classes)."""
+    return tuple(name for _, name in _classes())
+
+
+def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
+    """Indices of the `top` largest scores of each row, largest first; shape (batch, top)."""
+    return np.argsort(-scores, axis=-1, kind="stable")[:, :top]
+
+
+def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Names the most probable ImageNet classes, as `keras.applications` does, without a download.
+
+    Args:
+        preds: array of shape (batch, 1000).
+        top: how many classes to name for each image.
+
+    Returns:
+        For each image a list of (WordNet id, class name, score), best first.
+
+    Raises:
+        ValueError: if `preds` is not of that shape.
+    """
+    preds = np.asarray(preds)
+    if preds.ndim != 2 or preds.shape[1] != CLASSES:
+        raise ValueError(
+            f"decode_predictions names the {CLASSES} ImageNet classes, so it takes predictions of shape "
+            f"(batch, {CLASSES}); got {preds.shape}. A model of other classes has names of its own."
+        )
+    rows = zip(top_classes(preds, top), preds, strict=True)
+    return [[(*_classes()[i], float(row[i])) for i in best] for best, row in rows]
+
+
+IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+
+
+def list_images(path: str | os.PathLike) -> list[str]:
+    """The image files that a path means: itself, or all below a folder (told by suffix), sorted.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path.
+        ValueError: if it is a folder without an image.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file or folder.")
+    if not os.path.isdir(path):
+        return [path]
+    found = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(path)
+        for name in names
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    ]
+    if not found:
+        raise ValueError(f"{path}: no image below this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).")
+    return sorted(found)
+
+
+def resized_size(height: int, width: int, target: Sequence[int]) -> tuple[int, int]:
+    """Size after shrinking or growing an image until it just covers `target` (height, width).
+
+    For a square target this is torchvision's Resize, which truncates the longer side.
+    """
+    if height * target[1] <= width * target[0]:
+        return target[0], max(target[1], int(target[0] * width / height))
+    return max(target[0], int(target[1] * height / width)), target[1]
+
+
+def crop_offset(height: int, width: int, size: Sequence[int]) -> tuple[int, int]:
+    """Top and left of the central crop, with torchvision's rounding."""
+    return round((height - size[0]) / 2), round((width - size[1]) / 2)
+
+
+def resize_target(size: Sequence[int]) -> tuple[int, int]:
+    """What to resize to before a central crop of `size`: 256 for 224, and in proportion for the others."""
+    height, width = (side * RESIZE // SIZE for side in size)
+    return height, width
+
+
+def load_image(
+    path: str | os.PathLike, size: Sequence[int] = (SIZE, SIZE), *, resize: bool = True, upright: bool = False
+) -> np.ndarray:
+    """Decodes an image file and crops it exactly as the reference evaluation does.
+
+    That is PIL's decoder, bilinear resize and central crop: torchvision's Resize(256), CenterCrop(224). Grayscale,
+    palette and CMYK images become RGB; transparency is dropped; of an animation the first frame is taken.
+
+    Args:
+        path: any file that PIL reads.
+        size: (height, width) of the result.
+        resize: whether to resize first; else the central `size` pixels are taken as they are, and an image
+            smaller than that is refused.
+        upright: whether to turn a photo as its EXIF orientation says. The reference does not.
+
+    Returns:
+        uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        ValueError: if the file is no image, or is broken or too small; the message names it.
+        OSError: if the file cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            image = _rgb(ImageOps.exif_transpose(file) if upright else file)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # a broken file makes PIL raise almost anything
+        raise ValueError(f"{os.fspath(path)}: not a readable image ({error}).") from error
+    if resize:
+        height, width = resized_size(image.height, image.width, resize_target(size))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if image.height < size[0] or image.width < size[1]:
+        raise ValueError(
+            f"{os.fspath(path)}: {image.width}x{image.height} pixels are too few for a crop of "
+            f"{size[1]}x{size[0]} without resizing."
+        )
+    top, left = crop_offset(image.height, image.width, size)
+    return np.asarray(image.crop((left, top, left + size[1], top + size[0])))
+
+
+def _rgb(image):
+    """A PIL image as RGB; of 16 bits the upper 8 remain, where PIL would clip."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.getextrema()[1] > 255):
+        image = Image.fromarray((np.asarray(image).astype("int64") >> 8).clip(0, 255).astype("uint8"))
+    return image.convert("RGB")

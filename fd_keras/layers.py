@@ -1,0 +1,78 @@
+"""The layer namespace that networks are built from: Keras's layers and the one that Keras lacks.
+
+The builder takes a namespace as an argument; any module or object with these names will do.
+"""
+
+import keras
+from keras import Model
+from keras.layers import (
+    Activation,
+    Add,
+    AveragePooling2D,
+    BatchNormalization,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Input,
+    MaxPooling2D,
+    Rescaling,
+    ZeroPadding2D,
+)
+
+__all__ = [
+    "Activation",
+    "Add",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "ChannelShuffle",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "Input",
+    "MaxPooling2D",
+    "Model",
+    "Rescaling",
+    "ZeroPadding2D",
+]
+
+
+@keras.saving.register_keras_serializable(package="fd_keras")
+class ChannelShuffle(keras.layers.Layer):
+    """Deals the channels out so that each group of the next convolution sees every group of the last one.
+
+    Channel g * n + i (group g of n channels) becomes channel i * groups + g (arXiv 1707.01083, section 3.1).
+    Only 4-D tensors are made, since mobile delegates refuse 5-D ones.
+
+    Args:
+        groups: how many; must divide the channels.
+
+    Input and output shape: (batch, height, width, channels).
+    """
+
+    def __init__(self, groups: int, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide the {input_shape[-1]} channels of {self.name!r}.")
+        super().build(input_shape)
+
+    def call(self, inputs):
+        _, height, width, channels = keras.ops.shape(inputs)
+        grouped = keras.ops.reshape(inputs, (-1, height * width, self.groups, channels // self.groups))
+        return keras.ops.reshape(keras.ops.transpose(grouped, (0, 1, 3, 2)), (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}

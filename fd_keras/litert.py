@@ -1,0 +1,105 @@
+"""A small runner of .tflite files on this machine; needs `ai-edge-litert`, which is imported when used."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+
+class LiteRTError(ValueError):
+    """A .tflite file that cannot be run; the message names it."""
+
+
+class Runner:
+    """Runs a .tflite classifier: raw images in, float scores out, whatever the file's own types are.
+
+    Args:
+        path: of the file.
+        threads: of the interpreter.
+
+    Attributes:
+        input_shape: (height, width, channels).
+        input: the interpreter's details of the input: dtype, (scale, zero point), name.
+        output: likewise.
+
+    Raises:
+        LiteRTError: if the file is missing, damaged, or not a network of one image in and one vector out.
+        ImportError: without `ai-edge-litert`.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        self.path = os.fspath(path)
+        check_flatbuffer(self.path)
+        try:
+            self._interpreter = _interpreter_class()(model_path=self.path, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise LiteRTError(f"{self.path}: LiteRT cannot load it ({error}); convert it again.") from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
+            raise LiteRTError(f"{self.path}: not a classifier of one image; it has other inputs or outputs.")
+        self.input, self.output = inputs[0], outputs[0]
+        self.input_shape = tuple(int(side) for side in self.input["shape"][1:])
+
+    @property
+    def classes(self) -> int:
+        """How many scores it gives for an image."""
+        return int(self.output["shape"][1])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Scores of shape (batch, classes), float32, for images of shape (batch, height, width, channels)."""
+        return np.stack([self._one(image) for image in images])
+
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self.input["index"], quantize(image[None], self.input))
+        self._interpreter.invoke()
+        return dequantize(self._interpreter.get_tensor(self.output["index"])[0], self.output)
+
+
+def quantize(values: np.ndarray, details: dict) -> np.ndarray:
+    """Real numbers in the type of a tensor with these details."""
+    dtype, (scale, zero_point) = details["dtype"], details["quantization"]
+    if not np.issubdtype(dtype, np.integer) or not scale:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(values: np.ndarray, details: dict) -> np.ndarray:
+    """The real numbers, float32, that a tensor with these details stands for."""
+    scale, zero_point = details["quantization"]
+    values = values.astype("float32")
+    return (values - zero_point) * np.float32(scale) if scale else values
+
+
+def check_flatbuffer(path: str) -> None:
+    """Raises LiteRTError unless the file is there and begins as a .tflite does."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise LiteRTError(f"{path}: {error.strerror or error}.") from error
+    if head[4:] != b"TFL3":
+        raise LiteRTError(f"{path}: not a .tflite file (it lacks the mark TFL3); convert or download it again.")
+
+
+def _interpreter_class():
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError("Running .tflite files needs LiteRT: pip install ai-edge-litert") from error
+    return Interpreter
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends what native code prints on standard error (delegate notes, conversion logs) to nowhere meanwhile."""
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as sink:
+        os.dup2(sink.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

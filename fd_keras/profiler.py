@@ -1,0 +1,225 @@
+"""Prints what networks cost: the paper's tables 1 and 2, any single network, or a saved model.
+
+    python -m fd_keras.profiler                      tables 1 and 2 of the paper, ours beside the paper's
+    python -m fd_keras.profiler --model=fd_mobilenet --alpha=0.35 --size=160
+    python -m fd_keras.profiler my.keras             a saved model of one's own
+    python -m fd_keras.profiler --plot=fig.png       figure 1: how fast each network shrinks the image
+
+FLOPs are multiply-accumulates, as in the paper; see `fd_keras.cost`.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from fd_keras import zoo
+from fd_keras.cost import CLASSIFIER, Profile, layer_reaching, profile, profile_ops
+from fd_keras.imagenet import SIZE
+from fd_keras.spec import Arch, Op, lower
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network to print: its table, its width and what the paper says of it (None for networks not in it)."""
+
+    arch: Arch
+    alpha: float
+    paper: zoo.PaperRow | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.arch.title} {self.alpha:g}x"
+
+    def ops(self, size: tuple[int, int] = (SIZE, SIZE)) -> tuple[Op, ...]:
+        return lower(self.arch, self.alpha, size)
+
+
+def networks() -> list[Network]:
+    """The nine networks of the paper and, behind each budget, what this package adds to it."""
+    rows = [Network(zoo.get_arch(row.arch), row.alpha, row) for row in zoo.PAPER_TABLE2]
+    for index, alpha in ((3, 1.0), (7, 0.5), (11, 0.25)):
+        rows.insert(index, Network(zoo.get_arch("fd_shufflenet"), alpha))
+    return [*rows, Network(zoo.get_arch("fd_mobilenet"), 0.75), Network(zoo.get_arch("mobilenet"), 1.0)]
+
+
+STAGES = (2, 4, 8, 16, 32, CLASSIFIER)
+
+
+def _mega(macs: float) -> str:
+    return f"{macs / 1e6:.1f}"
+
+
+def table1(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
+    """Table 1: MFLOPs by output resolution, with the paper's own row under FD-MobileNet 1x."""
+    head = [f"{math.ceil(size[0] / stage)}x{math.ceil(size[1] / stage)}" for stage in STAGES[:-1]]
+    table = [["MFLOPs at", *head, CLASSIFIER, "total"]]
+    for network in rows:
+        cost = profile_ops(network.ops(size))
+        table.append([network.title, *(_mega(cost.stages.get(s, 0)) for s in STAGES), _mega(cost.macs)])
+        if size == (SIZE, SIZE) and (network.arch.name, network.alpha) == ("fd_mobilenet", 1.0):
+            figures = [zoo.PAPER_TABLE1[stage] for stage in STAGES]
+            table.append(["  the paper's", *map(str, figures), str(network.paper.mflops)])
+    return table
+
+
+def table2(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
+    """Table 2's MFLOPs beside the paper's, parameters, and how fast the image shrinks."""
+    table = [["network", "MFLOPs", "paper", "parameters", "stride 4", "stride 32", "before last", "paper"]]
+    for network in rows:
+        ops = network.ops(size)
+        cost = profile_ops(ops)
+        paper = network.paper if size == (SIZE, SIZE) else None
+        said = zoo.PAPER_DOWNSAMPLING.get((network.arch.name, network.alpha), {}) if paper else {}
+        table.append([
+            network.title, _mega(cost.macs), str(paper.mflops) if paper else "", f"{cost.parameters:,}",
+            f"layer {layer_reaching(ops, 4)}", f"layer {layer_reaching(ops, 32)}", _mega(cost.macs_before_last),
+            "{stride4_layer}, {stride32_layer}, {mflops_before_last}".format(**said) if said else "",
+        ])  # fmt: skip
+    return table
+
+
+def layer_table(cost: Profile) -> list[list[str]]:
+    """One row a layer that costs anything, then the sum."""
+    table = [["layer", "kind", "output", "MFLOPs", "parameters"]]
+    for row in cost.rows:
+        if row.macs or row.parameters:
+            size = "x".join(map(str, row.size))
+            table.append([row.name, row.kind, size, f"{row.macs / 1e6:.3f}", f"{row.parameters:,}"])
+    return [*table, ["total", "", "", f"{cost.macs / 1e6:.3f}", f"{cost.parameters:,}"]]
+
+
+def print_table(table: Sequence[Sequence[str]], as_csv: bool) -> None:
+    """Prints rows aligned (the first column to the left), or as CSV."""
+    if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(table)
+        return
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
+
+
+def plot(path: str, rows: Sequence[Network], size: tuple[int, int]) -> None:
+    """Draws figure 1: at which resolution each layer works, and what each resolution costs. Needs matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SystemExit("--plot needs matplotlib: pip install matplotlib") from error
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    steps, bars = figure.subplots(1, 2)
+    _plot_downsampling(steps, rows, size)
+    _plot_cost(bars, rows, size)
+    for axes in (steps, bars):
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _plot_downsampling(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
+    """Height of the feature map over the layers; parallel paths count once."""
+    styles = ("-", "-", "-", "--")  # the last one covers the first one in part
+    for network, style in zip(rows, itertools.cycle(styles)):
+        layers = [op for op in network.ops(size) if op.is_layer and op.kind != "avg_pool"]
+        depth = range(1, len(layers) + 1)
+        axes.step(depth, [op.size[0] for op in layers], style, where="mid", label=network.title, linewidth=2)
+    sides = [math.ceil(size[0] / stage) for stage in STAGES[:-1]]
+    axes.set_yscale("log", base=2)
+    axes.set_yticks(sides, [str(side) for side in sides])
+    axes.set(xlabel="layer", ylabel="height of the feature map", title="How fast the image shrinks")
+    axes.legend(frameon=False)
+
+
+def _plot_cost(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
+    """Stacked bars of the MFLOPs at each resolution; the classifier's share goes with the last one."""
+    titles = [network.title for network in rows]
+    stages = [profile_ops(network.ops(size)).stages for network in rows]
+    left = [0.0] * len(rows)
+    for index, reduction in enumerate(STAGES[:-1]):
+        shares = (reduction, CLASSIFIER) if reduction == STAGES[-2] else (reduction,)
+        mflops = [sum(cost.get(share, 0) for share in shares) / 1e6 for cost in stages]
+        label = f"{math.ceil(size[0] / reduction)}x{math.ceil(size[1] / reduction)}"
+        axes.barh(titles, mflops, left=left, label=label, color=f"{0.8 - 0.17 * index:.2f}", edgecolor="white")
+        left = [start + width for start, width in zip(left, mflops, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="MFLOPs", title="What each resolution costs")
+    axes.legend(frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.4, -0.16), columnspacing=1)
+
+
+def _save(figure, path: str) -> None:
+    """Saves to a temporary file beside `path` and renames, so that no half picture is left."""
+    suffix = os.path.splitext(path)[1] or ".png"
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=suffix, dir=folder)
+        os.close(handle)
+        figure.savefig(temporary, dpi=150)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        if temporary:
+            os.unlink(temporary)
+        raise SystemExit(f"--plot={path}: {error}") from error
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fd_keras.profiler", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("keras_file", nargs="?", help="a saved .keras model to profile instead of the zoo")
+    parser.add_argument("--model", choices=zoo.ARCHS, help="one network, layer by layer")
+    parser.add_argument("--alpha", type=float, default=1.0, help="its width (default 1.0)")
+    parser.add_argument("--groups", type=int, help="of a ShuffleNet (default 3)")
+    parser.add_argument("--stem_multiplier", type=float, help="of a ShuffleNet (default alpha, at least .5)")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"side of the image (default {SIZE})")
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    parser.add_argument("--plot", metavar="FILE", help="draw figure 1 into a .png, .svg or .pdf")
+    return parser.parse_args(argv)
+
+
+def _load(path: str):
+    if not os.path.isfile(path):
+        raise SystemExit(f"{path}: no such file")
+    import keras
+
+    import fd_keras  # noqa: F401  (registers ChannelShuffle)
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        raise SystemExit(f"{path}: not a Keras model that can be loaded ({error})") from error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _arguments(argv)
+    size = (args.size, args.size)
+    try:
+        if args.keras_file:
+            cost = profile(_load(args.keras_file))
+            print_table(layer_table(cost), args.csv)
+            if cost.uncounted:
+                print(f"not counted: {', '.join(cost.uncounted)}", file=sys.stderr)
+            return
+        rows = networks()
+        if args.model:
+            network = Network(zoo.get_arch(args.model, args.groups, args.stem_multiplier), args.alpha)
+            rows = [network]
+            print_table(layer_table(profile_ops(network.ops(size))), args.csv)
+        else:
+            print_table(table1(rows, size), args.csv)
+            print()
+            print_table(table2(rows, size), args.csv)
+        if args.plot:
+            plot(args.plot, rows[:4], size)
+            print(f"wrote {args.plot}", file=sys.stderr)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

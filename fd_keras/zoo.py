@@ -1,0 +1,133 @@
+"""The networks' tables, and the figures that the FD-MobileNet paper prints for them.
+
+A new row in `ARCHS` is built, profiled, converted and tested without further code.
+"""
+
+import dataclasses
+
+from fd_keras.spec import Arch, Stage
+
+PAPER = "arXiv 1802.03750"
+
+# FD-MobileNet (arXiv 1802.03750, table 1): the channels of MobileNet, one halving earlier all along, and one
+# unit of 1024 channels instead of two.
+FD_MOBILENET = Arch(
+    "fd_mobilenet",
+    "FD-MobileNet",
+    (
+        Stage("conv", 32, stride=2),
+        Stage("separable", 64, stride=2),
+        Stage("separable", 128, stride=2, repeats=2),
+        Stage("separable", 256, stride=2, repeats=2),
+        Stage("separable", 512, stride=2, repeats=5),
+        Stage("separable", 1024),
+    ),
+)
+
+# MobileNet (arXiv 1704.04861, table 1), the paper's baseline.
+MOBILENET = Arch(
+    "mobilenet",
+    "MobileNet",
+    (
+        Stage("conv", 32, stride=2),
+        Stage("separable", 64),
+        Stage("separable", 128, stride=2, repeats=2),
+        Stage("separable", 256, stride=2, repeats=2),
+        Stage("separable", 512, stride=2, repeats=6),
+        Stage("separable", 1024, stride=2, repeats=2),
+    ),
+)
+
+# Channels of ShuffleNet's first stage for each number of groups (arXiv 1707.01083, table 1); they double
+# twice.
+SHUFFLENET_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+
+
+def _shuffle_arch(name: str, title: str, groups: int, filters: int, repeats: tuple[int, int, int]) -> Arch:
+    rows = (Stage("shuffle", filters * 2**octave, stride=2, repeats=count) for octave, count in enumerate(repeats))
+    stem = (Stage("conv", 24, stride=2), Stage("max_pool", 24, stride=2))
+    # The stem of the .25x network keeps the 12 channels of the .5x one, which makes the 13 MFLOPs of the
+    # paper's table 2 (6 channels, as in imgclsmob, would be 11).
+    return Arch(name, title, (*stem, *rows), groups=groups, min_stem_multiplier=0.5)
+
+
+SHUFFLENET = {
+    groups: _shuffle_arch("shufflenet", "ShuffleNet", groups, filters, (4, 8, 4))
+    for groups, filters in SHUFFLENET_CHANNELS.items()
+}
+
+# FD-ShuffleNet: the paper's future work. See `fd_keras.FDShuffleNet` for how the table was chosen.
+FD_SHUFFLENET = {3: _shuffle_arch("fd_shufflenet", "FD-ShuffleNet", 3, 336, (1, 1, 6))}
+
+ARCHS: dict[str, Arch | dict[int, Arch]] = {
+    "fd_mobilenet": FD_MOBILENET,
+    "mobilenet": MOBILENET,
+    "shufflenet": SHUFFLENET,
+    "fd_shufflenet": FD_SHUFFLENET,
+}
+DEFAULT_GROUPS = 3  # the paper compares with g = 3
+
+
+def get_arch(name: str, groups: int | None = None, stem_multiplier: float | None = None) -> Arch:
+    """Looks a network's table up.
+
+    Args:
+        name: a key of `ARCHS`.
+        groups: for the ShuffleNets; None means 3.
+        stem_multiplier: for the ShuffleNets; None means alpha, but at least .5.
+
+    Raises:
+        ValueError: for a name or a group count that has no table, or an argument the network has no use for.
+    """
+    if name not in ARCHS:
+        raise ValueError(f"Unknown network {name!r}; there are {', '.join(ARCHS)}.")
+    arch = ARCHS[name]
+    if isinstance(arch, Arch):
+        if groups is not None or stem_multiplier is not None:
+            raise ValueError(f"{name} has no groups and no stem_multiplier; the ShuffleNets have.")
+        return arch
+    groups = DEFAULT_GROUPS if groups is None else groups
+    if groups not in arch:
+        raise ValueError(f"{name} has a table for groups {', '.join(map(str, arch))}, not for {groups!r}.")
+    return dataclasses.replace(arch[groups], stem_multiplier=stem_multiplier)
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperRow:
+    """What the paper says of one network at 224x224.
+
+    Attributes:
+        arch: a key of `ARCHS`.
+        alpha: width multiplier.
+        mflops: table 2, millions of multiply-accumulates.
+        top1: table 2, ImageNet validation top-1 in percent; None where it is not quoted here.
+    """
+
+    arch: str
+    alpha: float
+    mflops: int
+    top1: float | None = None
+
+
+# Table 2 of the paper, by budget. MobileNet .125x is given by the abstract's "surpassing MobileNet by 5.5%".
+PAPER_TABLE2 = (
+    PaperRow("fd_mobilenet", 1.0, 144, 65.3),
+    PaperRow("mobilenet", 0.5, 149),
+    PaperRow("shufflenet", 1.0, 137),
+    PaperRow("fd_mobilenet", 0.5, 40, 56.2),
+    PaperRow("mobilenet", 0.25, 41),
+    PaperRow("shufflenet", 0.5, 38),
+    PaperRow("fd_mobilenet", 0.25, 12, 45.1),
+    PaperRow("mobilenet", 0.125, 12, 39.6),
+    PaperRow("shufflenet", 0.25, 13),
+)
+
+# Table 1 of the paper: MFLOPs of FD-MobileNet 1x by output resolution, and the classifier's.
+PAPER_TABLE1 = {2: 10.8, 4: 7.3, 8: 20.6, 16: 19.9, 32: 84.7, "classifier": 1.0}
+
+# Section 2 of the paper: the layers at which strides 4 and 32 are reached, and the MFLOPs spent before the last
+# resolution.
+PAPER_DOWNSAMPLING = {
+    ("fd_mobilenet", 1.0): {"stride4_layer": 2, "stride32_layer": 12, "mflops_before_last": 59},
+    ("mobilenet", 0.5): {"stride4_layer": 4, "stride32_layer": 24, "mflops_before_last": 129},
+}

@@ -1,0 +1,77 @@
+"""What all tests share. Nothing here imports Keras, so that tests without it start at once."""
+
+import importlib.util
+import json
+import os
+import pathlib
+
+import pytest
+
+if os.environ.get("KERAS_BACKEND") == "jax":  # the tests compile much and compute little; this compiles 4x faster
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "tensorflow_only(reason): skipped on Keras's other backends, for the reason that it gives"
+    )
+
+
+def pytest_runtest_setup(item):
+    marker = item.get_closest_marker("tensorflow_only")
+    if marker and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        pytest.skip(f"TensorFlow only: {marker.kwargs['reason']}")
+
+
+@pytest.fixture(scope="session")
+def data() -> pathlib.Path:
+    """The folder with photos and checkpoints; tests that ask for it skip where there is none."""
+    folder = os.environ.get("FD_KERAS_DATA")
+    if not folder:
+        pytest.skip("needs photos and checkpoints: FD_KERAS_DATA names no folder")
+    assert os.path.isdir(folder), f"FD_KERAS_DATA={folder} is no folder"
+    return pathlib.Path(folder)
+
+
+class References:
+    """The reference numbers in fixtures/, and the functions that the weights and images behind them come from."""
+
+    def __init__(self):
+        spec = importlib.util.spec_from_file_location("make_references", FIXTURES / "make_references.py")
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        self.seeded, self.seeded_images = script.seeded, script.seeded_images
+        self.imgclsmob = json.loads((FIXTURES / "imgclsmob.json").read_text())
+        self.photos = json.loads((FIXTURES / "photos.json").read_text())
+
+    def write_imgclsmob(self, path, network: str, change=lambda name, array: {name: array}) -> str:
+        """Writes an HDF5 file as imgclsmob does, filled with `seeded`.
+
+        Args:
+            path: of the file.
+            network: a key of imgclsmob.json.
+            change: called with each variable's name and array; returns what is written instead, by name.
+        """
+        import h5py
+
+        def write(tree: dict, prefix: str) -> None:
+            for key, item in tree.items():
+                name = f"{prefix}/{key}" if prefix else key
+                if isinstance(item, dict):
+                    write(item, name)
+                else:
+                    for changed, array in change(name, self.seeded(name, item)).items():
+                        file[changed] = array
+
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = ["features", "output1"]
+            file.attrs["backend"], file.attrs["keras_version"] = "tensorflow", "2.21.0"
+            write(self.imgclsmob["networks"][network]["layout"], "")
+        return str(path)
+
+
+@pytest.fixture(scope="session")
+def references() -> References:
+    return References()

@@ -1,0 +1,205 @@
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from fd_keras import applications, classify, imagenet
+
+# Mean red, green and blue of a picture decide among these labels in the model of the tests.
+LABELS = {"red": 281, "green": 985, "blue": 999}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A quick stand-in: the more there is of a colour, the more probable is its label."""
+    network = keras.Sequential([
+        keras.Input((224, 224, 3)),
+        keras.layers.GlobalAveragePooling2D(data_format="channels_last"),
+        keras.layers.Dense(1000, activation="softmax"),
+    ])  # fmt: skip
+    kernel = np.zeros((3, 1000))
+    kernel[range(3), list(LABELS.values())] = 0.1
+    network.layers[-1].set_weights([kernel, np.zeros(1000)])
+    return network
+
+
+@pytest.fixture
+def asked(monkeypatch, model):
+    """Puts the stand-in in place of the networks; collects what they were asked for."""
+    calls = []
+
+    def build_by_name(name, **arguments):
+        calls.append((name, arguments))
+        return model
+
+    monkeypatch.setattr(applications, "build_by_name", build_by_name)
+    return calls
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """The current folder, with a picture of each colour."""
+    for index, name in enumerate(LABELS):
+        pixels = np.full((250, 300, 3), 20, "uint8")
+        pixels[..., index] = 250
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_classes_come_in_the_order_of_the_images(model, photos):
+    results = list(classify.classify(model, ["green.png", "red.png", "green.png"], top=2))
+    assert [result["image"] for result in results] == ["green.png", "red.png", "green.png"]
+    assert [result["predictions"][0]["label"] for result in results] == [985, 281, 985]
+    assert [len(result["predictions"]) for result in results] == [2, 2, 2]
+    best = results[0]["predictions"][0]
+    assert (best["wnid"], best["name"]) == ("n11939491", "daisy")
+    # By hand: logits 2, 25 and 2 among 997 zeros.
+    assert best["probability"] == pytest.approx(np.exp(25) / (np.exp(25) + 2 * np.exp(2) + 997), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, classify.BATCH, classify.BATCH + 1, 2 * classify.BATCH + 5])
+def test_batches_change_nothing(model, photos, count):
+    names = [f"{name}.png" for name in LABELS]
+    paths = [names[index % 3] for index in range(count)]
+    labels = [result["predictions"][0]["label"] for result in classify.classify(model, paths)]
+    assert labels == [list(LABELS.values())[index % 3] for index in range(count)]
+
+
+def test_broken_images_keep_their_place(model, photos):
+    (photos / "broken.png").write_bytes(b"no image")
+    found = list(classify.classify(model, ["broken.png", "red.png", "missing.png", "blue.png"]))
+    assert ["error" in result for result in found] == [True, False, True, False]
+    assert "broken.png: not a readable image" in found[0]["error"]
+    assert "missing.png" in found[2]["error"]
+    assert found[3]["predictions"][0]["label"] == 999
+
+
+def test_nothing_but_broken_images(model, photos):
+    (photos / "broken.png").touch()
+    (found,) = classify.classify(model, ["broken.png"])
+    assert "broken.png" in found["error"]
+
+
+def test_prints_the_classes(asked, photos, capsys):
+    assert classify.main(["red.png", "--top=1"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "red.png\n  100.0%  tabby (n02123045)\n"
+    assert err == ""
+
+
+def test_the_rest_is_classified_when_one_is_broken(asked, photos, capsys):
+    (photos / "broken.png").write_bytes(b"no image")
+    assert classify.main(["broken.png", "red.png", "blue.png"]) == 1
+    out, err = capsys.readouterr()
+    assert "tabby" in out and "toilet tissue" in out
+    assert err.startswith("error: broken.png: not a readable image")
+    assert err.count("\n") == 1
+
+
+def test_json(asked, photos, capsys):
+    (photos / "broken.png").write_bytes(b"no image")
+    assert classify.main(["--json", "red.png", "broken.png", "--top", "3"]) == 1
+    out, err = capsys.readouterr()
+    first, second = json.loads(out)
+    assert first["image"] == "red.png"
+    assert [prediction.keys() for prediction in first["predictions"]] == [{"label", "wnid", "name", "probability"}] * 3
+    assert first["predictions"][0]["label"] == 281
+    assert second["image"] == "broken.png" and "not a readable image" in second["error"]
+    assert "broken.png" in err
+
+
+def test_folders(asked, photos, capsys):
+    (photos / "notes.txt").touch()
+    assert classify.main(["."]) == 0
+    names = [line for line in capsys.readouterr().out.splitlines() if line.endswith(".png")]
+    assert names == [os.path.join(".", f"{name}.png") for name in sorted(LABELS)]
+
+
+@pytest.mark.parametrize("path", ["missing.png", "empty"])
+def test_an_argument_without_images_is_reported(asked, photos, capsys, path):
+    (photos / "empty").mkdir()
+    assert classify.main([path, "red.png"]) == 1
+    out, err = capsys.readouterr()
+    assert "tabby" in out
+    assert err.startswith(f"error: {path}: no ")
+
+
+def test_photos_are_turned_upright_on_request(model, photos):
+    pixels = np.zeros((600, 300, 3), "uint8")
+    pixels[:150, :, 0], pixels[150:, :, 1] = 255, 255  # red above, out of the centre when it lies on its side
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(photos / "turned.png", exif=exif)
+    for upright in (False, True):
+        (found,) = classify.classify(model, ["turned.png"], upright=upright)
+        loaded = imagenet.load_image("turned.png", upright=upright)
+        (expected,) = imagenet.decode_predictions(model(loaded[None].astype("float32")), 1)
+        assert found["predictions"][0]["probability"] == pytest.approx(expected[0][2], rel=1e-5)
+
+
+def test_flags_reach_the_network(asked, photos):
+    classify.main(
+        ["red.png", "--model=shufflenet", "--alpha=0.5", "--groups=2", "--stem_multiplier=0.5", "--weights=x"]
+    )
+    expected = {"alpha": 0.5, "groups": 2, "stem_multiplier": 0.5, "weights": "x"}
+    assert asked == [("shufflenet", expected)]
+
+
+def test_defaults(asked, photos):
+    classify.main(["red.png"])
+    expected = {"alpha": 1.0, "groups": None, "stem_multiplier": None, "weights": "imagenet"}
+    assert asked == [("fd_mobilenet", expected)]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--unknown"], ["--mode=shufflenet"], ["--model=resnet"], ["--alpha=x"], ["--top=0"], ["--top=1001"], []]
+)
+def test_wrong_flags_are_errors(photos, capsys, flags):
+    with pytest.raises(SystemExit) as stopped:
+        classify.main([*flags, "red.png"] if flags else [])
+    assert stopped.value.code == 2
+    assert "usage: python -m fd_keras.classify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--alpha=0"], "error: alpha must be"),
+        (["--alpha=0.33"], "error: weights='imagenet' has no checkpoint"),
+        (["--weights=no.such.file"], "error: weights='no.such.file' is neither"),
+        (["--groups=3"], "error: fd_mobilenet has no groups"),
+    ],
+)
+def test_impossible_networks_are_errors(photos, capsys, flags, message):
+    assert classify.main([*flags, "red.png"]) == 1
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.tensorflow_only(reason="the default backend is enough to see that the program starts")
+def test_runs_as_a_program(photos, build):
+    build("fd_mobilenet", input_shape=None, classes=1000).save(photos / "weights.keras")
+    (photos / "broken.png").write_bytes(b"no image")
+    command = [sys.executable, "-m", "fd_keras.classify", "--alpha=0.25", "--weights=weights.keras", "--json", "."]
+    root = os.path.dirname(os.path.dirname(classify.__file__))
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root})
+    assert done.returncode == 1
+    results = json.loads(done.stdout)
+    assert [os.path.basename(result["image"]) for result in results] == [
+        "blue.png", "broken.png", "green.png", "red.png"
+    ]  # fmt: skip
+    assert ["error" in result for result in results] == [False, True, False, False]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_tench_is_a_tench(data, capsys, quick_start):
+    photo = str(data / "imagenet" / "sample" / "n01440764_tench.JPEG")
+    checkpoint = str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar")
+    with quick_start():
+        assert classify.main(["--alpha=0.25", f"--weights={checkpoint}", "--top=1", photo]) == 0
+    assert "tench (n01440764)" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+import os
+
+import numpy as np
+import pytest
+
+from fd_keras import litert
+from fd_keras.litert import LiteRTError
+
+
+def details(dtype, scale=0.0, zero_point=0) -> dict:
+    return {"dtype": dtype, "quantization": (scale, zero_point)}
+
+
+@pytest.mark.parametrize(
+    "values, of, expected",
+    [
+        ([0, 127.5, 255], details(np.int8, 1.0, -128), [-128, 0, 127]),
+        ([-1, 300], details(np.uint8, 1.0, 0), [0, 255]),
+        ([-0.5, 0.24, 0.26], details(np.int8, 0.5, 3), [2, 3, 4]),
+        ([1.25, -3], details(np.float32), [1.25, -3]),
+    ],
+)
+def test_quantize(values, of, expected):
+    found = litert.quantize(np.array(values, "float32"), of)
+    assert found.dtype == of["dtype"]
+    assert found.tolist() == expected
+
+
+def test_quantize_reverses_dequantize():
+    of = details(np.int8, 0.037, 11)
+    every = np.arange(-128, 128).astype(np.int8)
+    assert np.array_equal(litert.quantize(litert.dequantize(every, of), of), every)
+
+
+def test_dequantize_gives_float32():
+    found = litert.dequantize(np.array([-128, 127], np.int8), details(np.int8, 1 / 256, -128))
+    assert found.dtype == np.float32
+    assert found.tolist() == [0, 255 / 256]
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x1c\0\0\0NOPE" + bytes(100), b"<html></html>"])
+def test_what_is_no_tflite_file_is_named(tmp_path, content):
+    (tmp_path / "broken.tflite").write_bytes(content)
+    with pytest.raises(LiteRTError, match="broken.tflite: not a .tflite file"):
+        litert.Runner(tmp_path / "broken.tflite")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(LiteRTError, match="missing.tflite: No such file"):
+        litert.Runner(tmp_path / "missing.tflite")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "damaged.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    with pytest.raises(LiteRTError, match="damaged.tflite"):
+        litert.Runner(tmp_path / "damaged.tflite")
+
+
+@pytest.mark.tensorflow_only(reason="the converter is TensorFlow's")
+def test_runs_a_converted_network(tmp_path, small, images, run):
+    pytest.importorskip("ai_edge_litert")
+    import tensorflow as tf
+
+    model = small("fd_mobilenet")
+    (tmp_path / "converted.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    runner = litert.Runner(tmp_path / "converted.tflite")
+    assert runner.input_shape == (64, 64, 3)
+    assert runner.classes == 10
+    assert np.allclose(runner(images), run(model, images), rtol=1e-3, atol=1e-5)
+
+
+def test_quiet_silences_native_code_and_ends(capfd):
+    with litert.quiet():
+        os.write(2, b"noise")
+    os.write(2, b"message")
+    assert capfd.readouterr().err == "message"

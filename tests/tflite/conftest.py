@@ -1,0 +1,294 @@
+"""Networks with weights worth converting, each converted with every recipe once; and the programs."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from tensorflow.lite.python import schema_py_generated as schema
+
+from fd_keras.applications import build_by_name
+from fd_keras.litert import Runner
+from tflite import export
+from tflite.quantize import RECIPES, Calibration, Recipe
+from tflite.sidecar import sidecar_path
+
+SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
+CLASSES = 10
+SOURCE = {"arch": None, "keras_model": "some.keras", "weights_sha256": "0" * 64}
+
+
+def pytest_itemcollected(item):
+    item.add_marker(pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs"))
+
+
+# --- images and models -------------------------------------------------------------------------------------
+
+
+def smooth_images(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
+    """Raw uint8 RGB images of soft blobs, which have the low frequencies of photos, each in a colour of its own."""
+    rng = np.random.default_rng(seed)
+    blobs, colours = rng.integers(0, 256, (count, 4, 6, 3)), rng.integers(0, 256, (count, 1, 1, 3))
+    coarse = ((blobs + 2 * colours) // 3).astype("uint8")
+    return np.stack([Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC) for image in coarse])
+
+
+def give_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Makes the layers behave as trained ones do.
+
+    Batch normalization gets four weights that all matter. Depthwise kernels become blurs: those of random sign would
+    cancel soft images, and then any rounding drowns what is left.
+    """
+    rng = np.random.default_rng(1)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.gamma.assign(rng.uniform(0.4, 0.8, layer.gamma.shape))
+        layer.beta.assign(rng.uniform(0, 1, layer.beta.shape))
+        layer.momentum = 0.0  # one pass then replaces the moving averages by those of these images
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.kernel.assign(np.abs(layer.kernel))
+    model(images, training=True)
+    for layer in norms:
+        layer.momentum = 0.9
+
+
+def balance_head(model: keras.Model, images: np.ndarray) -> None:
+    """Centres the logits on these images and gives them a spread of 1: no class always wins, no softmax saturates."""
+    head = model.layers[-1]
+    features = keras.Model(model.input, head.input).predict_on_batch(images)
+    kernel = head.get_weights()[0]
+    kernel /= (features @ kernel).std(axis=0)
+    head.set_weights([kernel, -(features @ kernel).mean(axis=0)])
+
+
+def prepared(model: keras.Model, include_preprocessing: bool = True) -> keras.Model:
+    images = smooth_images(64, model.input_shape[1:3], seed=2).astype("float32")
+    images = images if include_preprocessing else images / 64 - 2
+    give_statistics(model, images)
+    balance_head(model, images)
+    return model
+
+
+@pytest.fixture(scope="session")
+def build():
+    """Builds a narrow network whose random weights have the statistics of trained ones, by name."""
+
+    def build(name: str, **arguments) -> keras.Model:
+        keras.utils.set_random_seed(0)
+        defaults = {"alpha": 0.25, "classes": CLASSES, "weights": None, "input_shape": (*SIZE, 3)}
+        model = build_by_name(name, **{**defaults, **arguments})
+        return prepared(model, arguments.get("include_preprocessing", True))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def network(build):
+    """The same, built once for each name: do not change it."""
+    return functools.cache(build)
+
+
+def tiny_classifier(include_preprocessing: bool) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((*SIZE, 3))
+    x = keras.layers.Rescaling(1 / 64, -2)(image) if include_preprocessing else image
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return prepared(keras.Model(image, keras.layers.Dense(4, "softmax")(x)), include_preprocessing)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> keras.Model:
+    """A classifier of four classes that converts in a second and takes raw pixels: do not change it."""
+    return tiny_classifier(True)
+
+
+@pytest.fixture(scope="session")
+def tiny_normalized() -> keras.Model:
+    """The same for images that `preprocess_input` has normalized."""
+    return tiny_classifier(False)
+
+
+@pytest.fixture(scope="session")
+def calibration() -> Calibration:
+    return Calibration(tuple(f"{i}.png" for i in range(32)), smooth_images(32, seed=3))
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Raw images that calibration has not seen."""
+    return smooth_images(50, seed=4).astype("float32")
+
+
+@pytest.fixture
+def save_images():
+    """Writes images as PNG files, named so that sorting keeps their order."""
+
+    def save(folder: Path, images: np.ndarray) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            Image.fromarray(image.astype("uint8")).save(folder / f"{index:03}.png")
+        return folder
+
+    return save
+
+
+# --- .tflite files -----------------------------------------------------------------------------------------
+
+_OPS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor of a file: its type as the schema spells it, and how many scales it has."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scales: int
+    constant: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOp:
+    """An operation of a file."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.inputs + self.outputs
+
+
+def read_ops(data: bytes) -> list[FileOp]:
+    """The operations of a .tflite file, parsed without an interpreter, which would show its delegates."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    (graph,) = model.subgraphs
+
+    def tensor(index: int) -> Tensor:
+        t = graph.tensors[index]
+        shape = tuple(int(side) for side in ([] if t.shape is None else t.shape))
+        scales = t.quantization.scale if t.quantization else None
+        constant = model.buffers[t.buffer].data is not None
+        return Tensor(t.name.decode(), _TYPES[t.type], shape, 0 if scales is None else len(scales), constant)
+
+    def tensors(indices) -> tuple[Tensor, ...]:
+        return tuple(tensor(index) for index in indices if index >= 0)
+
+    codes = [_OPS[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
+    return [FileOp(codes[op.opcodeIndex], tensors(op.inputs), tensors(op.outputs)) for op in graph.operators]
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A network, the file made from it, and what both say to `images`."""
+
+    model: keras.Model
+    recipe: Recipe
+    path: str
+    expected: np.ndarray
+    images: np.ndarray
+
+    @functools.cached_property
+    def runner(self) -> Runner:
+        return Runner(self.path)
+
+    @functools.cached_property
+    def scores(self) -> np.ndarray:
+        return self.runner(self.images)
+
+    @functools.cached_property
+    def ops(self) -> list[FileOp]:
+        return read_ops(Path(self.path).read_bytes())
+
+    @functools.cached_property
+    def facts(self) -> dict:
+        return json.loads(Path(sidecar_path(self.path)).read_text())
+
+
+@contextlib.contextmanager
+def saving_once(folder: Path):
+    """Lets conversions of one model share the SavedModel that the first of them writes; saving is half of the time."""
+    original = export._save
+
+    def save(model, target):
+        if not folder.exists():
+            original(model, str(folder))
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_save", save)
+        yield
+
+
+@pytest.fixture(scope="session")
+def converted(network, calibration, images, tmp_path_factory):
+    """What `write` makes of a network with a recipe, both by name, made once."""
+    folder = tmp_path_factory.mktemp("converted")
+
+    @functools.cache
+    def convert(name: str, recipe_name: str) -> Converted:
+        model, recipe = network(name), RECIPES[recipe_name]
+        with saving_once(folder / name):
+            (path,) = export.write(model, name, SOURCE, [recipe], str(folder), calibration=calibration)
+        return Converted(model, recipe, path, model.predict_on_batch(images), images)
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def convert_tiny(tiny, tiny_normalized, calibration, tmp_path_factory):
+    """What `write` makes of the tiny classifier with a recipe and other arguments, made once: a path."""
+
+    @functools.cache
+    def convert(recipe_name: str, include_preprocessing: bool = True, io: str = "uint8") -> str:
+        (path,) = export.write(
+            tiny if include_preprocessing else tiny_normalized, "tiny", SOURCE, [RECIPES[recipe_name]],
+            str(tmp_path_factory.mktemp("tiny")), calibration=calibration,
+            include_preprocessing=include_preprocessing, io=io,
+        )  # fmt: skip
+        return path
+
+    return convert
+
+
+# --- programs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def forked_programs():
+    """A process that has imported TensorFlow and runs programs in forks of itself."""
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("forked_programs.py"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=Path(export.__file__).parents[1], env={**os.environ, "PYTHONPATH": "."},
+    )  # fmt: skip
+    with server:
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture
+def run_program(forked_programs, tmp_path):
+    """Runs `python -m MODULE FLAGS...` in `tmp_path`; returns a CompletedProcess."""
+
+    def run(module: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+        request = [module, [str(flag) for flag in flags], environment, str(tmp_path)]
+        print(json.dumps(request), file=forked_programs.stdin, flush=True)
+        code, out, err = json.loads(forked_programs.stdout.readline())
+        return subprocess.CompletedProcess(request, code, out, err)
+
+    return run

@@ -1,0 +1,49 @@
+"""Runs programs of tflite/ on request, each in a fork of this process, which has imported what they import.
+
+Importing TensorFlow takes longer than most tests of a program. A request is a line of JSON on standard input: module,
+arguments, environment variables to set, folder to run in. The answer is one on standard output: exit status, and what
+the program wrote to standard output and to standard error.
+"""
+
+import json
+import os
+import runpy
+import sys
+import tempfile
+
+import tflite.compare
+import tflite.export  # noqa: F401
+
+
+def answer(child: int, out, err) -> None:
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = []
+    for file in (out, err):
+        file.seek(0)
+        texts.append(file.read().decode(errors="replace"))
+    print(json.dumps([code, *texts]), flush=True)
+
+
+def become(module: str, arguments: list[str], environment: dict[str, str], folder: str, out, err) -> None:
+    """Turns this process into `python -m module arguments`."""
+    sys.path.insert(0, os.getcwd())
+    os.chdir(folder)
+    os.environ.update(environment)
+    for descriptor, file in enumerate((open(os.devnull, "rb"), out, err)):
+        os.dup2(file.fileno(), descriptor)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        child = os.fork()
+        if not child:
+            become(*json.loads(line), out, err)
+            return  # the interpreter ends as it does for a program, also after an exception
+        answer(child, out, err)
+
+
+if __name__ == "__main__":
+    main()

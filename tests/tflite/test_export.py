@@ -1,0 +1,206 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from fd_keras import imagenet, zoo
+from fd_keras.litert import Runner
+from tflite.export import export
+from tflite.quantize import IO_TYPES, RECIPES
+
+every_file = pytest.mark.parametrize(("name", "recipe"), [(name, recipe) for name in zoo.ARCHS for recipe in RECIPES])
+FLOAT = [name for name, recipe in RECIPES.items() if recipe.weights == recipe.activations == "float32"]
+CALIBRATED = [name for name, recipe in RECIPES.items() if recipe.calibrated]
+every_integer_file = pytest.mark.parametrize(
+    ("name", "recipe"), [(name, recipe) for name in zoo.ARCHS for recipe in CALIBRATED]
+)
+
+# How far scores may be from Keras's, by the types of weights and activations, in parts of how far those of a wrong
+# image are on average. About three times what was measured, since kernels differ between processors.
+LIMITS = {
+    ("float16", "float32"): 0.02,
+    ("int8", "float32"): 0.2,
+    ("int8", "int8"): 0.4,
+}
+
+# Any of these means that the converter did not know a shape, or that mobile delegates leave the graph.
+UNWANTED = {"SHAPE", "PACK", "SELECT", "SELECT_V2", "CAST", "GATHER", "GATHER_ND", "STRIDED_SLICE", "SPLIT", "WHILE"}
+QUANTIZATION = {"QUANTIZE", "DEQUANTIZE"}
+
+
+def relative_error(scores: np.ndarray, expected: np.ndarray) -> float:
+    unrelated = np.abs(np.roll(expected, 1, axis=0) - expected).mean()
+    return float(np.abs(scores - expected).mean() / unrelated)
+
+
+def weights_of(ops) -> list:
+    """The kernels of convolutions and dense layers."""
+    return [op.inputs[1] for op in ops if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
+
+
+# --- every network with every recipe -----------------------------------------------------------------------
+
+
+@every_file
+def test_the_signature_takes_one_image_called_image(converted, name, recipe):
+    file = converted(name, recipe)
+    interpreter = Interpreter(file.path)
+    (signature,) = interpreter.get_signature_list().values()
+    assert signature["inputs"] == ["image"] and len(signature["outputs"]) == 1
+    (details,) = interpreter.get_input_details()
+    static = [1, *file.model.input_shape[1:]]
+    assert details["shape"].tolist() == details["shape_signature"].tolist() == static
+    (details,) = interpreter.get_output_details()
+    assert details["shape"].tolist() == details["shape_signature"].tolist() == [1, file.model.output_shape[1]]
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+@pytest.mark.parametrize("recipe", FLOAT)
+def test_float32_scores_are_keras_s(converted, name, recipe):
+    file = converted(name, recipe)
+    np.testing.assert_allclose(file.scores, file.expected, rtol=0, atol=1e-5)
+
+
+@every_file
+def test_scores_stay_close_to_keras_s(converted, name, recipe):
+    file = converted(name, recipe)
+    limit = LIMITS.get((file.recipe.weights, file.recipe.activations), 1e-4)
+    assert relative_error(file.scores, file.expected) < limit
+
+
+@every_file
+def test_scores_are_probabilities(converted, name, recipe):
+    file = converted(name, recipe)
+    step = 1 / 256 if file.recipe.calibrated else 1e-6
+    # Every integer score is up to half a step off.
+    np.testing.assert_allclose(file.scores.sum(axis=1), 1, atol=step * file.scores.shape[1] / 2 + 1e-6)
+    assert file.scores.min() >= 0
+
+
+@every_file
+def test_only_builtin_ops_on_tensors_of_at_most_four_dimensions(converted, name, recipe):
+    ops = converted(name, recipe).ops
+    assert not {op.name for op in ops} & (UNWANTED | {"CUSTOM", "DELEGATE"})
+    assert max(len(tensor.shape) for op in ops for tensor in op.tensors) <= 4
+
+
+@every_file
+def test_weights_are_stored_in_the_recipe_s_type(converted, name, recipe):
+    file = converted(name, recipe)
+    constants = [tensor for op in file.ops for tensor in op.inputs if tensor.constant]
+    # The converter leaves kernels of up to 1,024 numbers as they are unless all is to be integer.
+    large = [tensor for tensor in constants if np.prod(tensor.shape) > 1024]
+    assert large and {tensor.dtype for tensor in large} == {file.recipe.weights.upper()}
+
+
+@every_integer_file
+def test_every_op_computes_in_integers(converted, name, recipe):
+    inner = [op for op in converted(name, recipe).ops if op.name not in QUANTIZATION]
+    assert {tensor.dtype for op in inner for tensor in op.tensors} == {"INT8", "INT32"}
+
+
+@every_integer_file
+def test_numbers_are_requantized_at_the_edges_only(converted, name, recipe):
+    ops = converted(name, recipe).ops
+    first, *inner, last = ops
+    assert (first.inputs[0].dtype, last.outputs[0].dtype) == ("UINT8", "UINT8")
+    assert {op.name for op in (first, last)} == {"QUANTIZE"} and not {op.name for op in inner} & QUANTIZATION
+
+
+@every_integer_file
+def test_kernels_have_a_scale_for_every_output_channel(converted, name, recipe):
+    kernels = [op for op in converted(name, recipe).ops if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    for op in kernels:
+        assert op.inputs[1].scales == op.outputs[0].shape[-1], op.inputs[1].name
+
+
+@every_integer_file
+def test_integer_input_means_pixels(converted, name, recipe):
+    runner = converted(name, recipe).runner
+    assert runner.input["dtype"] is np.uint8
+    assert runner.input["quantization"] == (1.0, 0)
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+@pytest.mark.parametrize("recipe", FLOAT)
+def test_the_float_graph_is_one_piece_for_xnnpack(converted, name, recipe):
+    """What cannot be delegated would appear beside the delegate, or split it."""
+    file = converted(name, recipe)
+    assert [op["op_name"] for op in file.runner._interpreter._get_ops_details()].count("DELEGATE") == 1
+
+
+# --- arguments ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", CALIBRATED)
+@pytest.mark.parametrize("io", IO_TYPES)
+def test_integer_files_have_the_input_and_output_that_was_asked_for(convert_tiny, tiny, images, recipe, io):
+    runner = Runner(convert_tiny(recipe, io=io))
+    assert runner.input["dtype"].__name__ == runner.output["dtype"].__name__ == io
+    pixels = {"uint8": (1.0, 0), "int8": (1.0, -128), "float32": (0.0, 0)}[io]
+    assert runner.input["quantization"] == pixels
+    assert relative_error(runner(images), tiny.predict_on_batch(images)) < LIMITS["int8", "int8"]
+
+
+@pytest.mark.parametrize("recipe", CALIBRATED)
+def test_the_type_of_input_and_output_does_not_change_the_answer(convert_tiny, images, recipe):
+    byte, signed, real = (Runner(convert_tiny(recipe, io=io))(images) for io in ("uint8", "int8", "float32"))
+    np.testing.assert_array_equal(byte, signed)
+    np.testing.assert_array_equal(byte, real)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_without_preprocessing_the_file_takes_normalized_images(convert_tiny, tiny_normalized, images, recipe):
+    normalized = imagenet.preprocess_input(images, include_preprocessing=False)
+    runner = Runner(convert_tiny(recipe, include_preprocessing=False))
+    limit = LIMITS.get((RECIPES[recipe].weights, RECIPES[recipe].activations), 1e-4)
+    assert relative_error(runner(normalized), tiny_normalized.predict_on_batch(normalized)) < limit
+    if RECIPES[recipe].calibrated:
+        scale, zero_point = runner.input["quantization"]
+        darkest, lightest = (np.array([0, 255]) - zero_point) * scale
+        assert normalized.min() - 0.5 < darkest < lightest < normalized.max() + 0.5
+
+
+@pytest.mark.parametrize("recipe", CALIBRATED)
+def test_calibration_images_are_not_changed(tiny, calibration, recipe):
+    before = calibration.images.copy()
+    export(tiny, RECIPES[recipe], calibration=calibration)
+    np.testing.assert_array_equal(calibration.images, before)
+
+
+@pytest.mark.parametrize("recipe", CALIBRATED)
+def test_calibrated_recipe_without_images_is_refused(tiny, recipe):
+    with pytest.raises(ValueError, match=f"{recipe}.*calibration"):
+        export(tiny, RECIPES[recipe])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("shape", [(None, None, 3), (None, 96, 3), (64, None, 3)])
+def test_model_of_unknown_size_is_refused(calibration, recipe, shape):
+    image = keras.Input(shape)
+    x = keras.layers.Conv2D(4, 3, activation="relu")(image)
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ValueError, match="fixed input_shape"):
+        export(model, RECIPES[recipe], calibration=calibration)
+
+
+def test_converter_prints_nothing(tiny, capfd):
+    export(tiny, RECIPES["float32"])
+    assert capfd.readouterr().out == ""
+
+
+def test_a_width_and_groups_other_than_the_default_convert(build, tmp_path, images):
+    """Eight groups and a stem of its own: shapes that the tables' defaults do not have."""
+    model = build("shufflenet", groups=8, stem_multiplier=1.0, alpha=0.5)
+    path = tmp_path / "g8.tflite"
+    path.write_bytes(export(model, RECIPES["float32"]))
+    np.testing.assert_allclose(Runner(path)(images[:8]), model.predict_on_batch(images[:8]), rtol=0, atol=1e-5)
+
+
+def test_every_sidecar_is_strict_json(converted):
+    file = converted("fd_mobilenet", "float32")
+    text = Path(file.path).with_suffix(".json").read_text()
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))

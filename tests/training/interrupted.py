@@ -1,0 +1,30 @@
+"""training.train, except that it kills itself halfway through writing a checkpoint: interrupted.py COUNT FLAGS..."""
+
+import os
+import signal
+import sys
+
+from absl import app
+
+from training import files, train
+
+
+def kill_in_write(count: int) -> None:
+    """Arranges for SIGKILL in the `count`-th write of a checkpoint, with half of the bytes on the disk."""
+    write, left = files.write_atomically, [count]
+
+    def counting(path, data):
+        left[0] -= "/step_" in path
+        if left[0] == 0:
+            os.fsync = lambda descriptor: (
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2),
+                os.kill(os.getpid(), signal.SIGKILL),
+            )
+        write(path, data)
+
+    files.write_atomically = counting
+
+
+if __name__ == "__main__":
+    kill_in_write(int(sys.argv.pop(1)))
+    app.run(train.main)

@@ -1,0 +1,295 @@
+"""Makes a folded graph easy to quantize without changing what it computes.
+
+Every step keeps the function of the network (up to the clipping of rare large activations):
+
+* `fold_input` moves mean and std into the first convolution, so that the network takes raw pixels;
+* `equalize` scales channels, so that all of a tensor's channels use its 256 levels, and clips each where the squared
+  error of quantization is least; ReLU(s x) = s ReLU(x), so a scale moves through the network until a convolution
+  takes it up (Meller et al., arXiv 1902.01917, and Nagel et al., arXiv 1906.04721, scale by weights; here the
+  activations decide);
+* `split_ranges` gives a depthwise convolution two outputs a channel, for the lower and the upper part of its range.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from tflite.fold import PASSING, WEIGHTED, Graph, Node, walk
+
+CAP = 6.0  # every clipped activation ends in [0, 6], which the converter knows as ReLU6 and calibrates exactly
+LEVELS = 255
+_FLOOR = 1e-3  # a channel's scale is at least this part of the largest one's; dead channels have none of their own
+_SAMPLES = 60_000  # activations of a channel that its clip is chosen on
+FIXED = 0  # the class of channels that may not be scaled: pixels, and what a softmax or the outside takes
+
+
+# --- raw pixels --------------------------------------------------------------------------------------------
+
+
+def fold_input(graph: Graph) -> Graph:
+    """Folds a normalization of the image into the convolution that takes it.
+
+    Where zeros were padded after the normalization, the mean colour must be padded before it. A pad has one value for
+    all channels, so the best one is taken, see `_pad_value`; the error is less than 8 of 255 levels in the border.
+
+    Returns:
+        The graph without the normalization, or as it is if it has none that a convolution takes.
+    """
+    nodes = list(graph)
+    if len(nodes) < 3 or nodes[1].kind != "affine" or nodes[1].relu:
+        return graph
+    affine, *rest = nodes[1:]
+    pad = rest[0] if rest[0].kind == "pad" else None
+    conv = rest[1] if pad else rest[0]
+    if conv.kind != "conv" or conv.groups != 1 or (conv.padding == "same" and conv.kernel.shape[0] > 1):
+        return graph
+    kernel = conv.kernel * affine.kernel[:, None]
+    bias = conv.bias + np.einsum("hwio,i->o", conv.kernel, affine.bias)
+    changed = {conv.name: conv.replace(kernel=kernel, bias=bias)}
+    first = pad or conv
+    changed[first.name] = changed.get(first.name, first).replace(inputs=affine.inputs)
+    if pad:
+        zero = -affine.bias / affine.kernel  # the pixel that is normalized to 0
+        changed[pad.name] = changed[pad.name].replace(pad_value=_pad_value(kernel, zero))
+    folded = graph.updated(changed)
+    return dataclasses.replace(folded, nodes={name: n for name, n in folded.nodes.items() if name != affine.name})
+
+
+def _pad_value(kernel: np.ndarray, zero: np.ndarray) -> float:
+    """The whole number that, padded in place of the colour `zero`, changes the outputs least in square."""
+    by_number = kernel.sum(axis=2).ravel()
+    by_colour = np.einsum("hwio,i->hwo", kernel, zero).ravel()
+    return float(np.round(by_number @ by_colour / (by_number @ by_number)))
+
+
+# --- which channels must be scaled alike -------------------------------------------------------------------
+
+
+class Classes:
+    """Classes of channels that share a scale: a tensor's channels through pooling, padding, shuffling, adding.
+
+    Attributes:
+        of: for each node the class of every output channel.
+        mixed: classes that a convolution or dense layer sums over, whose weights suffer from unequal scales.
+    """
+
+    def __init__(self, graph: Graph):
+        self._parent = [FIXED]
+        self.of: dict[str, np.ndarray] = {}
+        for node in graph:
+            self.of[node.name] = self._classes(node)
+            if node.cap is not None:  # a cap of the network's own holds for unscaled channels only
+                self._join(self.of[node.name], FIXED)
+        self._join(self.of[graph.output.name], FIXED)
+        self.of = {name: np.array([self._root(c) for c in classes]) for name, classes in self.of.items()}
+        mixers = [node for node in graph if node.kind in ("conv", "dense")]
+        self.mixed = {c for node in mixers for c in self.of[node.inputs[0]]}
+
+    def _classes(self, node: Node) -> np.ndarray:
+        sources = [self.of[name] for name in node.inputs]
+        if node.kind in PASSING:
+            return sources[0]
+        if node.kind == "shuffle":
+            return sources[0].reshape(node.groups, -1).T.ravel()
+        if node.kind == "concat":
+            return np.concatenate(sources)
+        if node.kind == "flatten":
+            return np.tile(sources[0], node.channels // len(sources[0]))
+        if node.kind == "add":
+            for other in sources[1:]:
+                self._join(sources[0], other)
+            return sources[0]
+        if node.kind in WEIGHTED or node.kind == "affine":
+            start = len(self._parent)
+            self._parent += range(start, start + node.channels)
+            return np.arange(start, start + node.channels)
+        for source in sources:  # an image, or a softmax and whatever else does not commute with a scale
+            self._join(source, FIXED)
+        return np.full(node.channels, FIXED)
+
+    def _root(self, c: int) -> int:
+        while self._parent[c] != c:
+            c = self._parent[c]
+        return c
+
+    def _join(self, ones: np.ndarray, others) -> None:
+        for one, other in np.broadcast(ones, others):
+            low, high = sorted((self._root(one), self._root(other)))
+            self._parent[high] = low
+
+
+# --- scales and clips --------------------------------------------------------------------------------------
+
+
+def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, clip: bool = True) -> Graph:
+    """Scales the channels and clips the activations.
+
+    Args:
+        graph: folded.
+        images: calibration images as the graph takes them, (batch, height, width, channels).
+        power: how far channels that a convolution sums over are made equal: 0 not at all, 1 wholly. Equal channels
+            use all levels, but their weights become unequal. Channels that only depthwise convolutions take are
+            always made equal, since those have a scale of their own for every channel. None: no channel is.
+        clip: whether to clip where the squared error is least; else at the largest activation.
+
+    Returns:
+        A graph of the same function, in which ReLUs end at 6.
+    """
+    classes = Classes(graph)
+    tops = _tops(graph, classes, images, clip)
+    scales = _scales(graph, classes, tops, power)
+    return graph.updated({node.name: _scaled(node, classes, scales) for node in graph})
+
+
+def _tops(graph: Graph, classes: Classes, images: np.ndarray, clip: bool) -> np.ndarray:
+    """Where each class's activations are to end."""
+    tops = np.zeros(1 + max(c.max() for c in classes.of.values()))
+    for node, _, values in walk(graph, images):
+        if not (node.kind in WEIGHTED or node.kind in ("affine", "add")):
+            continue
+        columns = _sampled(values.numpy())
+        for c, column in zip(classes.of[node.name], columns.T, strict=True):
+            top = best_clip(column) if clip and node.relu else np.abs(column).max(initial=0.0)
+            if node.relu or not _decided_later(graph, node):
+                tops[c] = max(tops[c], top)
+    return tops
+
+
+def _decided_later(graph: Graph, node: Node) -> bool:
+    """Whether the node only goes into sums, whose clipped result decides the scale."""
+    return all(consumer.kind == "add" and consumer.relu for consumer in graph.consumers(node.name))
+
+
+def _sampled(values: np.ndarray) -> np.ndarray:
+    """At most `_SAMPLES` rows, evenly taken, of the values as (rows, channels)."""
+    rows = values.reshape(-1, values.shape[-1])
+    return rows[:: max(1, len(rows) // _SAMPLES)]
+
+
+def best_clip(values: np.ndarray, levels: int = LEVELS) -> float:
+    """The upper end of a grid from 0 on which rounding and clipping these values err least in square.
+
+    Zeros are on every grid and count for nothing.
+    """
+    positive = values[values > 0]
+    if not positive.size:
+        return 0.0
+    counts, edges = np.histogram(positive, bins=1024, range=(0, positive.max()))
+    centres = (edges[1:] + edges[:-1]) / 2
+    ends = edges[-1] * np.linspace(0.05, 1, 96)
+    clipped = np.maximum(centres[None] - ends[:, None], 0) ** 2
+    rounded = np.where(centres[None] <= ends[:, None], (ends[:, None] / levels) ** 2 / 12, 0)
+    return float(ends[np.argmin((clipped + rounded) @ counts)])
+
+
+def _scales(graph: Graph, classes: Classes, tops: np.ndarray, power: float | None) -> np.ndarray:
+    """The factor by which each class is divided."""
+    scales = np.ones_like(tops)
+    for members in _families(graph, classes):
+        largest = tops[members].max()
+        if not largest:
+            continue
+        share = np.maximum(tops[members] / largest, _FLOOR)
+        powers = [0.0 if power is None else power if c in classes.mixed else 1.0 for c in members]
+        scales[members] = largest * share**powers / CAP
+    scales[FIXED] = 1.0
+    return scales
+
+
+def _families(graph: Graph, classes: Classes) -> Iterator[np.ndarray]:
+    """Sets of classes that meet in a tensor, and so have one largest channel."""
+    families: list[set[int]] = []
+    for node in graph:
+        family = set(classes.of[node.name].tolist()) - {FIXED}
+        joined = [other for other in families if other & family]
+        families = [other for other in families if not other & family] + [family.union(*joined)]
+    return (np.array(sorted(family)) for family in families if family)
+
+
+def _scaled(node: Node, classes: Classes, scales: np.ndarray) -> Node:
+    """The node for inputs and outputs divided by their scales."""
+    out = scales[classes.of[node.name]]
+    free = node.relu and node.cap is None and FIXED not in classes.of[node.name]
+    cap = CAP if free else node.cap
+    if node.kind not in WEIGHTED and node.kind != "affine":
+        return node.replace(cap=cap)
+    into = scales[classes.of[node.inputs[0]]]
+    kernel = node.kernel * input_factors(node, into) / output_factors(node, out)
+    return node.replace(kernel=kernel.astype("float32"), bias=(node.bias / out).astype("float32"), cap=cap)
+
+
+def input_factors(node: Node, values: np.ndarray) -> np.ndarray:
+    """One number an input channel, in a shape that multiplies the node's kernel."""
+    if node.kind == "affine":
+        return values
+    if node.kind == "depthwise":
+        return values[:, None]
+    if node.kind == "dense" or node.groups == 1:
+        return values[:, None]
+    by_group = values.reshape(node.groups, -1)
+    return np.repeat(by_group, node.channels // node.groups, axis=0).T
+
+
+def output_factors(node: Node, values: np.ndarray) -> np.ndarray:
+    """One number an output channel, in a shape that multiplies the node's kernel."""
+    return values.reshape(node.kernel.shape[2:]) if node.kind == "depthwise" else values
+
+
+# --- two ranges a channel ----------------------------------------------------------------------------------
+
+
+def split_ranges(graph: Graph, images: np.ndarray, *, count: int) -> Graph:
+    """Gives the first `count` depthwise convolutions two outputs a channel: clip(x, 0, t) and clip(x - t, 0, 6 - t).
+
+    The pointwise convolution that follows takes the sum of both, with its weights doubled. Each part has all 255
+    levels, so early layers with few channels, where the error of activations starts, gain a bit or more. t is where
+    the squared error is least. Costs twice the depthwise and the pointwise convolution.
+
+    Args:
+        graph: equalized.
+        images: calibration images.
+        count: how many, from the image on; those followed by anything but one plain pointwise convolution stay.
+    """
+    chosen = [node for node in graph if node.kind == "depthwise"][:count]
+    chosen = [node for node in chosen if _splittable(graph, node)]
+    if not chosen:
+        return graph
+    last, changed = chosen[-1].name, {}
+    for node, _, values in walk(graph, images):
+        if node in chosen:
+            cut = np.array([best_cut(column) for column in _sampled(values.numpy()).T], "float32")
+            after = graph.consumers(node.name)[0]
+            changed[node.name], changed[after.name] = _split(node, after, cut)
+        if node.name == last:
+            break
+    return graph.updated(changed)
+
+
+def _splittable(graph: Graph, node: Node) -> bool:
+    consumers = graph.consumers(node.name)
+    return (
+        node.relu and node.cap == CAP and node.kernel.shape[3] == 1 and len(consumers) == 1
+        and consumers[0].kind == "conv" and consumers[0].groups == 1 and consumers[0].kernel.shape[0] == 1
+    )  # fmt: skip
+
+
+def best_cut(values: np.ndarray) -> float:
+    """Where to cut [0, 6] so that rounding the parts to `LEVELS` levels each errs least in square."""
+    counts, edges = np.histogram(values[values > 0], bins=1024, range=(0, CAP))
+    centres = (edges[1:] + edges[:-1]) / 2
+    cuts = CAP * np.linspace(0.1, 0.9, 65)
+    lower = centres[None] <= cuts[:, None]
+    errors = np.where(lower, cuts[:, None] ** 2, (CAP - cuts[:, None]) ** 2) @ counts
+    return float(cuts[np.argmin(errors)])
+
+
+def _split(node: Node, after: Node, cut: np.ndarray) -> tuple[Node, Node]:
+    parts = np.stack([cut, CAP - cut], axis=1) / CAP  # (channels, 2): the share of the range that each part has
+    kernel = node.kernel / parts  # (h, w, channels, 1) / (channels, 2)
+    bias = np.stack([node.bias, node.bias - cut], axis=1) / parts
+    doubled = np.repeat(after.kernel, 2, axis=2) * parts.reshape(-1, 1)
+    split = node.replace(
+        kernel=kernel.astype("float32"), bias=bias.ravel().astype("float32"), channels=2 * node.channels, split=cut
+    )
+    return split, after.replace(kernel=doubled.astype("float32"))

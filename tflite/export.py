@@ -1,0 +1,126 @@
+"""From a Keras model to .tflite files."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fd_keras.imagenet import preprocess_input
+from fd_keras.litert import quiet
+from tflite import files, sidecar
+from tflite.fold import Graph, run
+from tflite.ptq import delegable, prepare
+from tflite.quantize import Calibration, Recipe
+
+INPUT_NAME = "image"
+
+
+def write(
+    model: keras.Model,
+    name: str,
+    source: dict,
+    recipes: Sequence[Recipe],
+    output_dir: str,
+    *,
+    calibration: Calibration | None = None,
+    include_preprocessing: bool = True,
+    io: str = "uint8",
+) -> Iterator[str]:
+    """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
+
+    Args:
+        model: to convert, of fixed input size.
+        name: of the files.
+        source: what identifies the model, for the .json.
+        recipes: from `tflite.quantize.RECIPES`.
+        output_dir: made if need be.
+        calibration: images for the calibrated recipes.
+        include_preprocessing: whether `model` takes raw pixels.
+        io: type of the input and output of the calibrated recipes.
+    """
+    os.makedirs(output_dir, exist_ok=True)
+    for recipe in recipes:
+        data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io)
+        path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
+        files.write_atomically(path, data)
+        facts = sidecar.describe(path, model, source, recipe, calibration, include_preprocessing)
+        files.write_json(sidecar.sidecar_path(path), facts)
+        yield path
+
+
+def export(
+    model: keras.Model,
+    recipe: Recipe,
+    *,
+    calibration: Calibration | None = None,
+    include_preprocessing: bool = True,
+    io: str = "uint8",
+) -> bytes:
+    """Converts a model with TensorFlow's own converter.
+
+    Args:
+        model: takes one image of fixed size, gives one vector.
+        recipe: how to store and compute.
+        calibration: needed if the recipe is calibrated.
+        include_preprocessing: whether the model takes raw pixels. An integer input then means pixels: its scale is
+            exactly 1, so an app hands over the camera's bytes.
+        io: type of the input and output of a calibrated recipe: uint8, int8 or float32.
+
+    Returns:
+        The flatbuffer, with a static batch of 1 and an input named "image".
+
+    Raises:
+        ValueError: if the recipe is calibrated and there is no calibration, or the model's input is not of fixed size.
+    """
+    if None in model.input_shape[1:]:
+        raise ValueError(f"The model takes images of shape {model.input_shape[1:]}; build it with a fixed input_shape.")
+    if recipe.calibrated and calibration is None:
+        raise ValueError(f"The recipe {recipe.name!r} needs calibration images.")
+    with tempfile.TemporaryDirectory() as folder:
+        if recipe.settings:
+            _save_graph(prepare(model, calibration.images, recipe.settings, include_preprocessing), folder)
+        else:
+            _save(model, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+        if recipe.weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if recipe.weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if recipe.calibrated:
+            converter.representative_dataset = lambda: _representative(calibration.images, include_preprocessing)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
+        with quiet():
+            return converter.convert()
+
+
+def _save(model: keras.Model, folder: str) -> None:
+    """Saves the model for inference on one image; the static batch lets the converter see all shapes."""
+    shape = (1, *model.input_shape[1:])
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda image: model(image, training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)],
+    )
+    archive.write_out(folder, verbose=False)
+
+
+def _save_graph(graph: Graph, folder: str) -> None:
+    """Saves a prepared graph in the same form."""
+    module, graph = tf.Module(), delegable(graph)
+    signature = tf.TensorSpec((1, *graph.input_shape), tf.float32, name=INPUT_NAME)
+    module.serve = tf.function(lambda image: run(graph, image, grouped=True), input_signature=[signature])
+    tf.saved_model.save(module, folder, signatures={"serve": module.serve})
+
+
+def _representative(images: np.ndarray, include_preprocessing: bool) -> Iterator[list[np.ndarray]]:
+    """Feeds the calibration images one by one; raw ones also show the pixels 0 and 255, which fixes the scale at 1."""
+    for image in images[:, None].astype("float32"):
+        if include_preprocessing:
+            image[0, 0, 0], image[0, 0, 1] = 0, 255
+        yield [preprocess_input(image, include_preprocessing)]

@@ -1,0 +1,101 @@
+"""Images to measure on, and what each step of the int8 recipe brings on them."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.progress import progress
+from tflite.compare import compare, keras_classifier, read_labels, tflite_classifier
+from tflite.quantize import RECIPES, Calibration, Recipe, Settings
+
+BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Images, with labels if there are any, decoded when they are asked for.
+
+    Attributes:
+        paths: of the images.
+        labels: one a path, or None.
+        size: (height, width) to crop to.
+        resize: whether to resize as for evaluation first.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray | None
+    size: tuple[int, int]
+    resize: bool = True
+
+    @classmethod
+    def load(cls, folder: str, labels: str | None, size: tuple[int, int], resize: bool = True) -> "Evaluation":
+        """Takes all images of a folder, and their labels from a file of lines `image-name label`.
+
+        Raises:
+            ValueError: if there is no image, or one without a label, or the labels cannot be read.
+            OSError: if the folder or the file is not there.
+        """
+        paths = imagenet.list_images(folder)
+        if labels is None:
+            return cls(tuple(paths), None, size, resize)
+        known = read_labels(labels)
+        for path in paths:
+            if os.path.basename(path) not in known:
+                raise ValueError(f"{labels}: no line for {os.path.basename(path)}, which is in {folder}.")
+        return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields (images, labels), float RGB 0..255 of shape (batch, height, width, 3), with progress."""
+        for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
+            chunk = slice(start, start + BATCH)
+            images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
+            yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
+
+
+# The steps in the order in which they build on each other, each with what it switches on.
+STEPS: tuple[tuple[str, dict], ...] = (
+    ("mean and std folded, border padded with the mean colour", {}),
+    ("channels equalized", {"equalize": True}),
+    ("activations clipped", {"clip": True}),
+    ("means corrected", {"bias": True}),
+    ("roundings compensated", {"compensate": True}),
+    ("layers fitted", {"fit": Settings.fit}),
+    ("logits clipped", {"clip_logits": True}),
+)
+_NOTHING = Settings(equalize=False, clip=False, split=0, fit=0.0, compensate=False, bias=False, clip_logits=False)
+
+
+def stages() -> list[tuple[str, Recipe]]:
+    """The plain recipe, then the int8 recipe with one step more each time."""
+    settings, rows = _NOTHING, [("converter alone", RECIPES["int8_plain"])]
+    for title, changes in STEPS:
+        settings = dataclasses.replace(settings, **changes)
+        rows.append((title, dataclasses.replace(RECIPES["int8"], settings=settings)))
+    return rows
+
+
+def ablation(model: keras.Model, calibration: Calibration, images: Evaluation, include_preprocessing: bool) -> str:
+    """Converts with one step more each time and measures every file; returns a table."""
+    from tflite.export import export
+
+    rows = stages()
+    with tempfile.TemporaryDirectory() as folder:
+        classifiers = []
+        for index, (_, recipe) in enumerate(progress(rows, unit="conversions", delay=0.1)):
+            path = os.path.join(folder, f"{index}.tflite")
+            data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing)
+            with open(path, "wb") as file:
+                file.write(data)
+            classifiers.append(tflite_classifier(path, os.cpu_count() or 1))
+        results = compare(keras_classifier(model, include_preprocessing), classifiers, images.batches())
+    lines = [f"{'':56}  top-1  agreement  ties"]
+    for title, result in zip(("float", *(title for title, _ in rows)), results, strict=True):
+        row = result.percentages()
+        top1 = "-" if row["top1"] is None else f"{row['top1']:.2f}"
+        lines.append(f"{title:56}  {top1:>5}  {row['agreement']:9.2f}  {row['ties']:4}")
+    return "\n".join([*lines, f"each row has the steps above it too; in percent of {results[0].images} images"])

@@ -1,0 +1,98 @@
+"""The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fd_keras import imagenet
+from tflite.correct import Correction, correct
+from tflite.equalize import LEVELS, equalize, fold_input, split_ranges
+from tflite.fold import Graph, Node, fold, run, walk
+from tflite.quantize import Settings
+
+_MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
+_BATCH = 32
+
+
+def prepare(model: keras.Model, images: np.ndarray, settings: Settings, include_preprocessing: bool = True) -> Graph:
+    """Runs the recipe's steps.
+
+    Args:
+        model: see `fold.fold` for what it may consist of.
+        images: calibration images, RGB 0..255 of shape (batch, height, width, 3).
+        settings: which steps.
+        include_preprocessing: whether the model normalizes by itself.
+
+    Returns:
+        A graph for the converter, with the same input and output as the model.
+
+    Raises:
+        fold.UnsupportedModel: if the model has a layer that is not known.
+    """
+    graph = fold(model)
+    images = np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing))
+    if include_preprocessing:
+        graph = fold_input(graph)
+    images = images[: _affordable(graph)]
+    exact = equalize(graph, images, power=settings.power if settings.equalize else None, clip=settings.clip)
+    split = split_ranges(exact, images, count=settings.split)
+    how = Correction(settings.fit, settings.compensate, settings.bias)
+    rounded = correct(exact, split, images, how)
+    return clip_logits(rounded, images) if settings.clip_logits else rounded
+
+
+def _affordable(graph: Graph) -> int:
+    """For how many images the largest layer's activations fit into `_MOST_BYTES`."""
+    blank = np.zeros((1, *graph.input_shape), "float32")
+    largest = max(values.shape.num_elements() for _, _, values in walk(graph, blank))
+    return max(1, int(_MOST_BYTES / (4 * largest)))
+
+
+def in_batches(graph: Graph, images: np.ndarray) -> Iterator[np.ndarray]:
+    """The graph's outputs, a batch at a time."""
+    for start in range(0, len(images), _BATCH):
+        yield run(graph, images[start : start + _BATCH]).numpy()
+
+
+def clip_logits(graph: Graph, images: np.ndarray) -> Graph:
+    """Cuts off the lowest logits, which a softmax hardly sees, so that the others get finer steps.
+
+    A softmax does not change when all its inputs are shifted, so the cut is a ReLU after a shift of the bias. It is
+    made where the divergence from the uncut softmax is least over the images. A graph that does not end in a dense
+    layer and a softmax stays as it is.
+    """
+    nodes = list(graph)
+    dense = nodes[-2] if len(nodes) > 1 else None
+    if nodes[-1].kind != "softmax" or dense.kind != "dense" or dense.relu:
+        return graph
+    kept = {node.name: node for node in nodes[:-1]}
+    logits = np.concatenate(list(in_batches(dataclasses.replace(graph, nodes=kept), images)))
+    floors = np.linspace(logits.min(), np.median(logits.max(axis=1)), 48)[:-1]
+    floor = min(floors, key=lambda floor: divergence(logits, _quantized(logits, floor)))
+    return graph.updated({dense.name: dense.replace(bias=(dense.bias - floor).astype("float32"), relu=True)})
+
+
+def _quantized(logits: np.ndarray, floor: float) -> np.ndarray:
+    step = (logits.max() - floor) / LEVELS
+    return np.round(np.maximum(logits - floor, 0) / step) * step
+
+
+def divergence(logits: np.ndarray, others: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of softmax(others) from softmax(logits)."""
+    ours, theirs = (tf.nn.log_softmax(values).numpy() for values in (logits, others))
+    return float(np.mean(np.sum(np.exp(ours) * (ours - theirs), axis=-1)))
+
+
+def delegable(graph: Graph) -> Graph:
+    """Writes average pooling as a depthwise convolution, the form that XNNPACK takes in int8."""
+    return graph.updated(
+        {node.name: _as_depthwise(node) for node in graph if node.kind == "avg_pool" and node.padding == "valid"}
+    )
+
+
+def _as_depthwise(node: Node) -> Node:
+    kernel = np.full((node.window, node.window, node.channels, 1), 1 / node.window**2, "float32")
+    return node.replace(kind="depthwise", kernel=kernel, bias=np.zeros(node.channels, "float32"))

@@ -1,0 +1,62 @@
+"""The model that a .tflite file is held against."""
+
+import os
+
+import keras
+
+from fd_keras import weights
+from fd_keras.applications import build_by_name
+from tflite import files
+from tflite.compare import Classifier, keras_classifier, tflite_classifier
+from tflite.sidecar import read_sidecar, sidecar_path
+
+
+def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Classifier:
+    """The reference as a function of raw images.
+
+    Args:
+        path: of a .keras or .tflite file; None: the Keras model that `tflite_path` was made from.
+        tflite_path: the first file to be checked.
+        threads: of the interpreter.
+
+    Raises:
+        ValueError: if the model cannot be built or loaded; says how to go on.
+    """
+    if path is None:
+        include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
+        return keras_classifier(reference_of(tflite_path), include)
+    if path.endswith(".tflite"):
+        return tflite_classifier(path, threads)
+    try:
+        return keras_classifier(keras.saving.load_model(path, compile=False))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"--reference={path}: not a .keras model that can be loaded ({error}).") from error
+
+
+def reference_of(tflite_path: str) -> keras.Model:
+    """Builds again the Keras model that a .tflite file was made from, as its .json tells.
+
+    Raises:
+        ValueError: if the .json is missing or the weights are not what they were; says how to go on.
+    """
+    facts, instead = read_sidecar(tflite_path), "pass the model it was made from as --reference"
+    origin = facts and facts.keys() >= {"arch", "weights_sha256"}
+    if not origin:
+        raise ValueError(f"{tflite_path}: no {sidecar_path(tflite_path)} tells what it was made from; {instead}.")
+    if facts["weights_sha256"] is None:
+        raise ValueError(f"{tflite_path}: made from random weights, which cannot be built again; {instead}.")
+    if facts["arch"] is None:
+        _check_hash(facts["keras_model"], facts["weights_sha256"], instead)
+        return keras.saving.load_model(facts["keras_model"], compile=False)
+    arguments = {key: facts[key] for key in ("alpha", "weights", "include_preprocessing")}
+    arguments |= {key: facts[key] for key in ("groups", "stem_multiplier") if key in facts}
+    if facts["weights"] not in weights.COLLECTIONS:
+        _check_hash(facts["weights"], facts["weights_sha256"], instead)
+    return build_by_name(facts["arch"], input_shape=(*facts["size"], 3), **arguments)
+
+
+def _check_hash(path: str, sha256: str, instead: str) -> None:
+    if not os.path.exists(path):
+        raise ValueError(f"{path}: the weights that the file was made from are not there; {instead}.")
+    if files.sha256_of(path) != sha256:
+        raise ValueError(f"{path}: these are no longer the weights that the file was made from; {instead}.")

@@ -1,0 +1,107 @@
+"""Checkpoints: everything a run consists of at one step, in one file that is whole or absent.
+
+A file is a zip of plain arrays and a JSON (numpy's .npz), read without unpickling, so a stranger's checkpoint cannot
+run code. The zip's checksums tell a damaged one.
+"""
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import files
+
+_NAME = re.compile(r"step_(\d{9})\.npz")
+_META = "meta.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names it."""
+
+
+def keyed(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    """The variables by a key that tells order and name."""
+    return {f"{index:04d}/{variable.path}": variable for index, variable in enumerate(variables)}
+
+
+def save(folder: str, step: int, variables: Sequence[keras.Variable], meta: dict, keep: int) -> str:
+    """Writes a checkpoint and deletes all but the last `keep`.
+
+    Args:
+        folder: where.
+        step: in the file's name.
+        variables: of the run; always in the same order.
+        meta: what else belongs to the state, as JSON.
+        keep: how many to keep, at least 1.
+
+    Returns:
+        The path.
+    """
+    arrays = {key: variable.numpy() for key, variable in keyed(variables).items()}
+    arrays[_META] = np.frombuffer(json.dumps(meta).encode(), "uint8")
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    path = files.join(folder, f"step_{step:09d}.npz")
+    files.write_atomically(path, content.getvalue())
+    for old in saved(folder)[:-keep]:
+        tf.io.gfile.remove(old)
+    return path
+
+
+def saved(folder: str) -> list[str]:
+    """Paths of the checkpoints in a folder, oldest first."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    return [files.join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)) if _NAME.fullmatch(name)]
+
+
+def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays by key, and the meta data. Raises CheckpointError if the file is damaged."""
+    try:
+        with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        return arrays, json.loads(arrays.pop(_META).tobytes())
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(f"{path}: damaged ({error}).") from error
+
+
+def assign(path: str, arrays: dict[str, np.ndarray], variables: Sequence[keras.Variable]) -> None:
+    """Gives the variables the checkpoint's values. Raises CheckpointError unless name, shape and type of all agree."""
+    expected = keyed(variables)
+    differing = sorted(set(arrays) ^ set(expected))
+    differing += [key for key in expected if key in arrays and tuple(expected[key].shape) != arrays[key].shape]
+    if differing:
+        raise CheckpointError(
+            f"{path}: {differing[0].split('/', 1)[1]!r} does not fit this network; it was written by "
+            "another version or for another network. Use a new --run_dir."
+        )
+    for key, variable in expected.items():
+        variable.assign(arrays[key])
+
+
+def restore(folder: str, variables: Sequence[keras.Variable], warn) -> dict | None:
+    """Restores the newest checkpoint that is whole.
+
+    Args:
+        folder: where they are.
+        variables: as they were given to `save`.
+        warn: called with a line about every damaged one.
+
+    Returns:
+        Its meta data; None if there is no checkpoint.
+    """
+    for path in reversed(saved(folder)):
+        try:
+            arrays, meta = read(path)
+        except CheckpointError as error:
+            warn(f"{error} Going back to the one before.")
+            continue
+        assign(path, arrays, variables)
+        return meta
+    return None

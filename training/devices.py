@@ -1,0 +1,121 @@
+"""What a run runs on: one device, several of one host, or several processes."""
+
+import contextlib
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from training.sources import Share
+
+STRATEGIES = ("none", "mirrored", "data_parallel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """How the work is spread.
+
+    Attributes:
+        count: devices over all processes.
+        share: this process's part of every batch.
+        strategy: TensorFlow's, if any.
+    """
+
+    count: int = 1
+    share: Share = Share()
+    strategy: tf.distribute.Strategy | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.share.index == 0
+
+    def scope(self):
+        """Where the variables have to be made."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def synchronize(self, net: keras.Model) -> None:
+        """Lets batch normalizations see the whole batch, so that the result does not depend on the devices.
+
+        On JAX they do anyway, since there a batch is one array.
+        """
+        if self.strategy:
+            for layer in net.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = True
+
+    @staticmethod
+    def sync(model: keras.Model) -> None:
+        """Brings a model's variables up to date in the midst of `fit`; JAX keeps them elsewhere meanwhile."""
+        if keras.backend.backend() == "jax":
+            model.jax_state_sync()
+
+
+def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Joins the processes of a run on JAX. It has to come before anything else touches a device.
+
+    Args:
+        coordinator: host:port of process 0, or "auto" where the platform knows (TPU, Slurm).
+        processes: how many.
+        process: which one this is.
+
+    Raises:
+        ValueError: on another backend, or for numbers that do not fit.
+    """
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise ValueError("--num_processes and --process_id need --coordinator=HOST:PORT.")
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError("--coordinator is for several processes on JAX: set KERAS_BACKEND=jax.")
+    import jax
+
+    if coordinator == "auto":
+        jax.distributed.initialize()
+        return
+    if processes is None or process is None or not 0 <= process < processes:
+        raise ValueError("--coordinator=HOST:PORT needs --num_processes=N and --process_id=0..N-1.")
+    jax.distributed.initialize(coordinator, processes, process)
+
+
+def make(strategy: str, batch_size: int) -> Devices:
+    """Sets the backend up.
+
+    Args:
+        strategy: "none", "mirrored" (TensorFlow, one host) or "data_parallel" (JAX, all devices of all processes).
+        batch_size: global; has to be a multiple of the devices.
+
+    Raises:
+        ValueError: if the backend lacks it, or the batch cannot be dealt out.
+    """
+    backend = keras.backend.backend()
+    needs = {"mirrored": "tensorflow", "data_parallel": "jax"}.get(strategy, backend)
+    if backend != needs:
+        raise ValueError(f"--strategy={strategy} needs KERAS_BACKEND={needs}, it is {backend}.")
+    if backend == "jax":
+        tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads the data; the memory is JAX's
+    if strategy == "mirrored":
+        mirrored = tf.distribute.MirroredStrategy()
+        devices = Devices(mirrored.num_replicas_in_sync, strategy=mirrored)
+    elif strategy == "data_parallel":
+        import jax
+
+        # Each process feeds its own share, so Keras must not deal the data out again.
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+        devices = Devices(jax.device_count(), Share(jax.process_index(), jax.process_count()))
+    else:
+        devices = Devices()
+    if batch_size % devices.count:
+        raise ValueError(f"--batch_size={batch_size} cannot be dealt out evenly to {devices.count} devices.")
+    return devices
+
+
+def reproducible(threads: int | None) -> None:
+    """Makes every process give the same bits on a CPU; has to come before TensorFlow's first operation.
+
+    TensorFlow's graph optimizer orders sums differently in every process, at no gain that could be measured here.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -1,0 +1,210 @@
+"""Batches as a pure function of (seed, step): what `tf.data` does between a source and the model.
+
+uint8 leaves the pipeline; the mirror, the mixing and the normalization run in the model, with the random numbers that
+come along here.
+"""
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+
+import tensorflow as tf
+
+from training import crops, randaugment
+from training.recipes import Recipe
+from training.sources import Photo, Share, Source
+
+# Purposes of random numbers, which keep them apart.
+_CROP, _FLIP, _AUGMENT, _MIX = range(4)
+
+
+class BadImages:
+    """Counts the photos that cannot be decoded, and names each once in the log.
+
+    Args:
+        limit: how many to put up with.
+    """
+
+    def __init__(self, limit: int = 0):
+        self.limit, self.names = limit, set()
+        self._lock = threading.Lock()
+
+    def report(self, key: bytes) -> None:
+        """Notes one down."""
+        name = key.decode(errors="replace")
+        with self._lock:
+            if name not in self.names:
+                self.names.add(name)
+                logging.warning("skipped %s: cannot be decoded (%d so far)", name, len(self.names))
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more than the limit."""
+        return len(self.names) > self.limit
+
+    def __str__(self) -> str:
+        shown = ", ".join(sorted(self.names)[:5])
+        return (
+            f"{len(self.names)} photos cannot be decoded, more than --max_bad_images={self.limit}: {shown}. Remove "
+            "them, make the data with `python -m training.prepare`, which does, or allow more."
+        )
+
+
+class Arrivals:
+    """When batches left the pipeline, to tell how long the model waited for them."""
+
+    def __init__(self):
+        self.times = collections.deque()
+
+    def stamp(self) -> None:
+        """Called by the pipeline for every batch, before it is put into the buffer."""
+        self.times.append(time.perf_counter())
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """How batches are made on this machine; nothing here changes what is in them.
+
+    Attributes:
+        share: the part of the global batch that this process feeds.
+        threads: that decode; None lets TensorFlow choose.
+        bad: where photos that cannot be decoded are counted.
+        careful: whether to expect such photos. It costs .4 ms a photo, so a run turns it on when it meets one.
+        arrivals: where the batches' times are noted down.
+    """
+
+    share: Share = Share()
+    threads: int | None = None
+    bad: BadImages = dataclasses.field(default_factory=BadImages)
+    careful: bool = False
+    arrivals: Arrivals | None = None
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Full batches in an epoch; raises ValueError if there is none."""
+    if source.count < batch_size:
+        raise ValueError(
+            f"{source.name}: {source.count} photos do not fill a batch of {batch_size}; pass a smaller --batch_size."
+        )
+    return source.count // batch_size
+
+
+def training_batches(source: Source, recipe: Recipe, seed: int, step: int, feed: Feed) -> tf.data.Dataset:
+    """The batches of the rest of an epoch, from a step on.
+
+    Args:
+        source: the training set.
+        recipe: gives the crops and all else.
+        seed: of the run.
+        step: global; batches [step, end of its epoch) follow.
+        feed: see there.
+
+    Returns:
+        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, bool (batch,);
+        if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for `model.mix`. label is int64 (batch,),
+        weight float32 (batch,) with 0 for a photo that cannot be decoded.
+    """
+    steps = steps_per_epoch(source, recipe.batch_size)
+    epoch, start = step // steps, step % steps
+    local = recipe.batch_size // feed.share.count
+
+    def photo(item: Photo):
+        number = epoch * source.count + item.position
+        image = crops.train_crop(
+            item.data, _seed(seed, number, _CROP), recipe.image_size, recipe.crop_scale, recipe.antialias
+        )
+        if recipe.randaugment:
+            image = randaugment.augment(
+                image, _seed(seed, number, _AUGMENT), recipe.randaugment, recipe.randaugment_magnitude
+            )
+        flip = tf.random.stateless_uniform([], _seed(seed, number, _FLIP)) < recipe.flip
+        return {"image": image, "flip": flip}, item.label, tf.constant(1.0)
+
+    photos = source.shuffled(seed, epoch, start * recipe.batch_size, feed.share).take((steps - start) * local)
+    blank = {"image": tf.zeros((recipe.image_size, recipe.image_size, 3), tf.uint8), "flip": tf.constant(False)}
+    batches = _decoded(photos, photo, blank, feed).batch(local, drop_remainder=True)
+    if recipe.mixes:
+        first = tf.constant(step, tf.int64)
+        batches = batches.enumerate().map(
+            lambda i, batch: (batch[0] | _mixing(_seed(seed, first + i, _MIX), recipe, local), *batch[1:])
+        )
+    return _finished(batches, steps - start, feed)
+
+
+def evaluation_batches(source: Source, size: int, batch_size: int, feed: Feed) -> tf.data.Dataset:
+    """All photos once, cropped for evaluation; the last batch is filled up with photos of weight 0.
+
+    Returns:
+        A dataset of (image, label, weight), as `training_batches` describes them.
+    """
+
+    def photo(item: Photo):
+        return crops.eval_crop(item.data, size), item.label, tf.constant(1.0)
+
+    blank = tf.zeros((size, size, 3), tf.uint8)
+    local = batch_size // feed.share.count
+    total = getattr(source, "total", source.count)
+    batches = -(-total // batch_size)
+    filler = (blank, tf.constant(0, tf.int64), tf.constant(0.0))
+    photos = _decoded(source.ordered(feed.share), photo, blank, feed)
+    photos = photos.concatenate(tf.data.Dataset.from_tensors(filler).repeat(batch_size)).take(batches * local)
+    return _finished(photos.batch(local, drop_remainder=True), batches, dataclasses.replace(feed, arrivals=None))
+
+
+def _seed(seed: int, number, purpose: int) -> tf.Tensor:
+    return tf.stack([tf.cast(number, tf.int64), tf.constant(4 * seed + purpose, tf.int64)])
+
+
+def _decoded(photos: tf.data.Dataset, photo, blank, feed: Feed) -> tf.data.Dataset:
+    """Maps photos in parallel. With `feed.careful` an error is confined to its own photo, which becomes blank."""
+    parallel = feed.threads or tf.data.AUTOTUNE
+    if not feed.careful:
+        return photos.map(photo, num_parallel_calls=parallel, deterministic=True)
+
+    def confined(item: Photo):
+        def failed(key):
+            tf.numpy_function(lambda name: feed.bad.report(name), [key], [])
+            return blank, item.label, tf.constant(0.0)
+
+        one = tf.data.Dataset.from_tensors(item).map(photo).ignore_errors(log_warning=False)
+        return one.concatenate(tf.data.Dataset.from_tensors(item.key).map(failed)).take(1)
+
+    return photos.interleave(confined, cycle_length=16, num_parallel_calls=parallel, deterministic=True)
+
+
+def _finished(batches: tf.data.Dataset, count: int, feed: Feed) -> tf.data.Dataset:
+    if feed.arrivals is not None:
+
+        def stamped(*batch):
+            with tf.control_dependencies([batch[1]]):
+                tf.numpy_function(lambda: feed.arrivals.stamp(), [], [])
+            return batch
+
+        batches = batches.map(stamped)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    if feed.threads:
+        options.threading.private_threadpool_size = feed.threads
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4).with_options(options)
+
+
+def _mixing(seed, recipe: Recipe, batch: int) -> dict[str, tf.Tensor]:
+    """The random numbers of MixUp (arXiv 1710.09412) or CutMix (arXiv 1905.04899) for one batch.
+
+    Returns:
+        own: share of each photo's own label; box: (top, left, bottom, right) of the pixels that CutMix replaces, empty
+        for MixUp.
+    """
+    either = tf.random.stateless_uniform([3], seed)
+    cut = either[0] < 0.5 if recipe.mixup and recipe.cutmix else tf.constant(bool(recipe.cutmix))
+    alpha = tf.where(cut, recipe.cutmix or 1.0, recipe.mixup or 1.0)
+    gammas = tf.random.stateless_gamma([2], seed + 1_000_003, alpha)
+    own = tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1])
+    size = float(recipe.image_size)
+    center, half = either[1:] * size, size * tf.sqrt(1 - own) / 2
+    corners = tf.clip_by_value(tf.round(tf.concat([center - half, center + half], axis=0)), 0, size)
+    kept = 1 - (corners[2] - corners[0]) * (corners[3] - corners[1]) / size**2
+    box = tf.where(cut, tf.cast(corners, tf.int32), 0)
+    return {"own": tf.repeat(tf.where(cut, kept, own), batch), "box": tf.repeat(box[None], batch, axis=0)}

@@ -1,0 +1,417 @@
+"""Where photos come from: prepared shards, a folder of class folders, or TFDS. Each is reduced to `Photo`s.
+
+A source gives its photos in an order that is a pure function of (seed, epoch), from any position on, so that a run can
+be resumed at any step. All files are read through `tf.io`, so buckets (gs://, s3://) will do.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from fd_keras import imagenet
+from training.files import join
+
+INDEX = "dataset.json"  # what `training.prepare` writes beside its shards
+WINDOW = 16  # shards that are shuffled together; of ImageNet's 1024 that makes 20,000 photos, about 2 GB
+TFDS_WINDOW = 10_000  # photos of a TFDS split that are shuffled together
+DECODABLE = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif"))  # by TensorFlow
+SPLITS = ("train", "val")
+
+
+class Photo(NamedTuple):
+    """An encoded photo, as scalars of a `tf.data` element.
+
+    Attributes:
+        data: bytes of the file.
+        label: int64.
+        key: what to call it in a log.
+        position: int64, where it is in its epoch.
+    """
+
+    data: tf.Tensor
+    label: tf.Tensor
+    key: tf.Tensor
+    position: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of every global batch that this process feeds: positions `index`, `index + count`, ..."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Source(Protocol):
+    """A split of a data set.
+
+    Attributes:
+        name: as the user gave it.
+        classes: their names in label order.
+        count: how many photos an epoch has.
+        fingerprint: changes when the data does.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    count: int
+    fingerprint: str
+
+    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> tf.data.Dataset:
+        """`Photo`s of an epoch from position `start` (a multiple of the share's count) on."""
+
+    def ordered(self, share: Share) -> tf.data.Dataset:
+        """`Photo`s in a fixed order, for evaluation."""
+
+
+def random_state(*key: int) -> np.random.Generator:
+    """A generator that is a pure function of some numbers above or equal to 0."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+class Folder:
+    """A folder with one folder of photos for each class.
+
+    Args:
+        name: for messages.
+        paths: of the photos.
+        labels: their classes.
+        classes: names in label order.
+    """
+
+    def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]):
+        self.name, self.classes, self.count = name, tuple(classes), len(paths)
+        self._paths, self._labels = np.asarray(paths, dtype=object), np.asarray(labels, "int64")
+        listing = json.dumps([list(paths), self._labels.tolist(), self.classes])
+        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+    def shuffled(self, seed, epoch, start, share):
+        order = random_state(seed, epoch).permutation(self.count)
+        return self._read(order, start, share)
+
+    def ordered(self, share):
+        return self._read(np.arange(self.count), 0, share)
+
+    def _read(self, order, start, share):
+        mine = slice(start + share.index, None, share.count)
+        columns = (self._paths[order][mine].tolist(), self._labels[order][mine], np.arange(self.count)[mine])
+        if not columns[0]:
+            return _empty()
+        return tf.data.Dataset.from_tensor_slices(columns).map(
+            lambda path, label, position: Photo(tf.io.read_file(path), label, path, position),
+            num_parallel_calls=16,  # reads wait for the disk or the network, not for a core
+        )
+
+
+class Shards:
+    """TFRecord shards that `training.prepare` wrote.
+
+    An epoch goes through the shards in random order, `WINDOW` at a time; a window's shards are each shuffled whole and
+    read in turns. Prepared shards differ by one photo at most, so a window ends when its shortest shard does.
+    Whole windows are skipped without being read, which makes resuming cheap.
+
+    Args:
+        name: for messages.
+        files: paths of the shards.
+        counts: how many photos each has.
+        classes: names in label order.
+    """
+
+    def __init__(self, name: str, files: Sequence[str], counts: Sequence[int], classes: Sequence[str]):
+        self.name, self.classes = name, tuple(classes)
+        self._files, self._counts = list(files), list(counts)
+        self._lane = min(counts)  # photos taken from each shard
+        self.total, self.count = sum(counts), self._lane * len(files)
+        listing = json.dumps([[os.path.basename(file) for file in files], self._counts, self.classes])
+        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+    def shuffled(self, seed, epoch, start, share):
+        random = random_state(seed, epoch)
+        files = [self._files[i] for i in random.permutation(len(self._files))]
+        seeds = random.integers(2**62, size=len(files)).tolist()
+        window = WINDOW * self._lane
+        first = start // window  # windows before this one are over
+        # A process can leave out the others' shards where every window is dealt out evenly.
+        lanes = share if WINDOW % share.count == 0 and len(files) % share.count == 0 else Share()
+        dataset = None
+        for low, high, count in self._windows(first):
+            chunk = [(files[i : i + count], seeds[i : i + count]) for i in range(low, high, count)]
+            if not chunk:
+                continue
+            part = tf.data.Dataset.from_tensor_slices(
+                ([c[0] for c in chunk], np.asarray([c[1] for c in chunk], "int64"))
+            ).flat_map(lambda names, keys: self._window(names, keys, lanes))
+            dataset = part if dataset is None else dataset.concatenate(part)
+        if dataset is None:
+            return _empty()
+        begin = first * window
+        if lanes is share:
+            dataset = dataset.skip((start - begin) // share.count)
+        else:
+            dataset = dataset.skip(start - begin).shard(share.count, share.index)
+        return _numbered(dataset.map(_parse), start, share)
+
+    def _windows(self, first: int):
+        """(first shard, end, shards a window) of the full windows from the `first` on, and of the last, smaller one."""
+        full = len(self._files) // WINDOW * WINDOW
+        yield min(first * WINDOW, full), full, WINDOW
+        if full < len(self._files) and first * WINDOW <= full:
+            yield full, len(self._files), len(self._files) - full
+
+    def _window(self, files, seeds, lanes: Share) -> tf.data.Dataset:
+        pairs = tf.data.Dataset.from_tensor_slices((files, seeds)).shard(lanes.count, lanes.index)
+        longest = max(self._counts)
+        return pairs.interleave(
+            lambda file, seed: tf.data.TFRecordDataset(file).shuffle(longest, seed=seed).take(self._lane),
+            cycle_length=WINDOW,
+            num_parallel_calls=2,  # enough to read while the records are decoded
+            deterministic=True,
+        )
+
+    def ordered(self, share):
+        dataset = tf.data.Dataset.from_tensor_slices(self._files).flat_map(tf.data.TFRecordDataset)
+        return _numbered(dataset.shard(share.count, share.index).map(_parse), 0, share)
+
+
+class Tfds:
+    """A split of a TensorFlow Datasets classification set, its photos still encoded.
+
+    Args:
+        builder: a `tfds.core.DatasetBuilder` with features "image" and "label".
+        split: its name there.
+    """
+
+    def __init__(self, builder, split: str):
+        self.name, self._builder, self._split = f"tfds:{builder.info.full_name} ({split})", builder, split
+        self.classes = tuple(builder.info.features["label"].names)
+        self.count = builder.info.splits[split].num_examples
+        self.fingerprint = hashlib.sha256(f"{builder.info.full_name} {split} {self.count}".encode()).hexdigest()[:16]
+
+    def shuffled(self, seed, epoch, start, share):
+        windows = math.ceil(self.count / TFDS_WINDOW)
+        # The short window stays last, so that those before a position are whole.
+        order = [*random_state(seed, epoch).permutation(windows - 1), windows - 1]
+        first = start // TFDS_WINDOW
+        dataset = None
+        for index in order[first:]:
+            low, high = index * TFDS_WINDOW, min(self.count, (index + 1) * TFDS_WINDOW)
+            shuffle_seed = int(random_state(seed, epoch, index).integers(2**62))
+            part = self._read(f"{self._split}[{low}:{high}]").shuffle(TFDS_WINDOW, seed=shuffle_seed)
+            dataset = part if dataset is None else dataset.concatenate(part)
+        dataset = dataset.skip(start - first * TFDS_WINDOW).shard(share.count, share.index)
+        return _numbered(dataset, start, share)
+
+    def ordered(self, share):
+        return _numbered(self._read(self._split).shard(share.count, share.index), 0, share)
+
+    def _read(self, split: str) -> tf.data.Dataset:
+        import tensorflow_datasets as tfds
+
+        dataset = self._builder.as_dataset(
+            split=split,
+            shuffle_files=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        return dataset.map(
+            lambda row: (row["image"], tf.cast(row["label"], tf.int64), row.get("file_name", tf.constant("a photo")))
+        )
+
+
+def _parse(record):
+    row = tf.io.parse_single_example(record, FEATURES)
+    return row["image/encoded"], row["image/class/label"], row["image/filename"]
+
+
+FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+    "image/filename": tf.io.FixedLenFeature([], tf.string),
+}
+
+
+def _numbered(dataset: tf.data.Dataset, start: int, share: Share) -> tf.data.Dataset:
+    return dataset.enumerate().map(lambda i, row: Photo(*row, start + share.index + i * share.count))
+
+
+def _empty() -> tf.data.Dataset:
+    spec = Photo(*(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.int64, tf.string, tf.int64)))
+    return tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
+
+
+def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict[str, Source]:
+    """Opens the training and the validation set that `--data` names.
+
+    Args:
+        data: a folder of prepared shards, "folder:DIR" or "tfds:NAME".
+        val_fraction: of a folder without a validation set: hold out this share of every class.
+        tfds_dir: where TFDS keeps its data.
+
+    Returns:
+        {"train": ..., "val": ...}.
+
+    Raises:
+        ValueError: if that is no data set to train on; names what is wrong and the way out.
+        OSError: if it cannot be read.
+    """
+    kind, _, rest = data.partition(":")
+    if kind == "folder" and rest:
+        sources = _open_folder(rest, val_fraction)
+    elif kind == "tfds" and rest:
+        sources = _open_tfds(rest, tfds_dir)
+    else:
+        sources = _open_shards(data)
+    if val_fraction is not None and kind != "folder":
+        raise ValueError(f"--val_fraction is for --data=folder:DIR; {data} has a validation set of its own.")
+    classes = sources["train"].classes
+    if len(classes) < 2:
+        raise ValueError(f"--data={data}: one class ({', '.join(classes)}) leaves nothing to tell apart; at least 2.")
+    return sources
+
+
+def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
+    root = os.path.expanduser(root)
+    if not tf.io.gfile.isdir(root):
+        raise FileNotFoundError(f"--data=folder:{root}: no such folder.")
+    have = {split: join(root, split) for split in SPLITS if tf.io.gfile.isdir(join(root, split))}
+    if "train" in have:
+        if "val" not in have and val_fraction is None:
+            raise ValueError(
+                f"{root}: there is train/ but no val/. Add one, or pass --val_fraction=0.2 to hold a fifth out."
+            )
+    elif val_fraction is None:
+        raise ValueError(
+            f"{root}: no validation set. It wants train/CLASS/*.jpg and val/CLASS/*.jpg; with CLASS/*.jpg alone, pass "
+            "--val_fraction=0.2 to hold a fifth of every class out."
+        )
+    if "val" in have and val_fraction is not None:
+        raise ValueError(f"{root} has a val/ of its own; leave --val_fraction out.")
+    train = list_classes(have.get("train", root))
+    classes = list(train)
+    if "val" in have:
+        val = list_classes(have["val"])
+        strange = sorted(set(val) - set(train))
+        if strange:
+            raise ValueError(f"{have['val']}: class {strange[0]!r} is not among those of {have['train']}.")
+    else:
+        train, val = _held_out(train, val_fraction)
+    return {
+        split: Folder(have.get(split, root), *_flat(listing, classes), classes)
+        for split, listing in zip(SPLITS, (train, val), strict=True)
+    }
+
+
+def list_classes(folder: str) -> dict[str, list[str]]:
+    """Photos of every class folder, sorted. Raises ValueError if a class has none, or there is no class."""
+    listing = {}
+    for entry in sorted(tf.io.gfile.listdir(folder)):
+        name = entry.rstrip("/")
+        if name.startswith(".") or not tf.io.gfile.isdir(join(folder, name)):
+            continue
+        files = sorted(tf.io.gfile.listdir(join(folder, name)))
+        photos = [file for file in files if os.path.splitext(file)[1].lower() in DECODABLE]
+        if not photos:
+            raise ValueError(
+                f"{join(folder, name)}: no photo in this class folder (looked for {', '.join(sorted(DECODABLE))})."
+            )
+        listing[name] = [join(folder, name, photo) for photo in photos]
+    if not listing:
+        raise ValueError(f"{folder}: no class folders in it; it wants CLASS/*.jpg, one folder for each class.")
+    return listing
+
+
+def _held_out(listing: dict[str, list[str]], fraction: float) -> tuple[dict, dict]:
+    """Parts every class in two by a hash of the file names: photos added later leave nearly all where they are."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"--val_fraction={fraction}: must be between 0 and 1.")
+    train, val = {}, {}
+    for name, paths in listing.items():
+        ranked = sorted(paths, key=lambda path: hashlib.sha256(os.path.basename(path).encode()).digest())
+        count = round(fraction * len(paths))
+        if not 0 < count < len(paths):
+            raise ValueError(f"Class {name!r} has {len(paths)} photos, too few to hold out {fraction:g} of them.")
+        train[name], val[name] = sorted(ranked[count:]), sorted(ranked[:count])
+    return train, val
+
+
+def _flat(listing: dict[str, list[str]], classes: Sequence[str]) -> tuple[list[str], list[int]]:
+    pairs = [(path, classes.index(name)) for name, paths in listing.items() for path in paths]
+    return [path for path, _ in pairs], [label for _, label in pairs]
+
+
+def read_index(folder: str) -> dict:
+    """The `dataset.json` of prepared shards. Raises ValueError if it is missing or damaged."""
+    path = join(folder, INDEX)
+    if not tf.io.gfile.exists(path):
+        raise ValueError(
+            f"--data={folder}: no {INDEX} there. Make shards with `python -m training.prepare`, or say what it is: "
+            "folder:DIR for class folders, tfds:NAME for TensorFlow Datasets."
+        )
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            index = json.load(file)
+        return {"classes": list(index["classes"]), "splits": dict(index["splits"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); run `python -m training.prepare` again.") from error
+
+
+def _open_shards(folder: str) -> dict[str, Source]:
+    folder = os.path.expanduser(folder)
+    index = read_index(folder)
+    return {split: _open_split(folder, index, split) for split in SPLITS}
+
+
+def _open_split(folder: str, index: dict, split: str) -> Shards:
+    shards = index["splits"].get(split)
+    if not shards:
+        raise ValueError(f"{folder}: {INDEX} lists no {split} shards; run `python -m training.prepare` with --{split}.")
+    files = []
+    for shard in shards:
+        path = join(folder, shard["file"])
+        if not tf.io.gfile.exists(path):
+            raise ValueError(f"{path}: listed in {INDEX} but not there; run `python -m training.prepare` again.")
+        if tf.io.gfile.stat(path).length != shard["bytes"]:
+            raise ValueError(f"{path}: not of the size that {INDEX} lists; run `python -m training.prepare` again.")
+        files.append(path)
+    top = max(shard["max_label"] for shard in shards)
+    if top >= len(index["classes"]):
+        raise ValueError(f"{folder}: label {top} in {split} is out of range for {len(index['classes'])} classes.")
+    return Shards(f"{folder} ({split})", files, [shard["count"] for shard in shards], index["classes"])
+
+
+def _open_tfds(name: str, tfds_dir: str | None) -> dict[str, Source]:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(f"--data=tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets") from error
+    try:
+        builder = tfds.builder(name, data_dir=tfds_dir)
+        splits = builder.info.splits
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise ValueError(f"--data=tfds:{name}: {error}") from error
+    val = next((split for split in ("validation", "val", "test") if split in splits), None)
+    if "train" not in splits or val is None:
+        have = ", ".join(splits) or "none"
+        raise ValueError(
+            f"--data=tfds:{name}: needs a train and a validation (or test) split, has {have}; if it was never "
+            "prepared, do `tfds build` first."
+        )
+    features = builder.info.features
+    if "image" not in features or "label" not in features:
+        raise ValueError(f"--data=tfds:{name}: not a classification set; its features are {', '.join(features)}.")
+    return {"train": Tfds(builder, "train"), "val": Tfds(builder, val)}
+
+
+def is_imagenet(source: Source) -> bool:
+    """Whether it is the set that the recipes' targets are stated for: all of ImageNet's validation photos."""
+    return len(source.classes) == imagenet.CLASSES and getattr(source, "total", source.count) == VALIDATION_PHOTOS
+
+
+VALIDATION_PHOTOS = 50_000
