@@ -183,16 +183,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _load(path: str):
-    if not os.path.isfile(path):
-        raise SystemExit(f"{path}: no such file")
-    import keras
-
-    import fd_keras  # noqa: F401  (registers ChannelShuffle)
+    from fd_keras.saved import load_model
 
     try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        raise SystemExit(f"{path}: not a Keras model that can be loaded ({error})") from error
+        return load_model(path)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:

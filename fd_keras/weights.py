@@ -238,6 +238,7 @@ def _download(checkpoint: Checkpoint) -> str:
 
     name = checkpoint.url.rsplit("/", 1)[1]
     try:
+        _cache().mkdir(parents=True, exist_ok=True)  # get_file takes a folder that is not there for a read-only one
         return keras.utils.get_file(name, checkpoint.url, cache_dir=_cache(), cache_subdir="downloads")
     except Exception as error:  # get_file raises a bare Exception when the network fails
         raise OSError(

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from fd_keras import weights as weights_lib
 from fd_keras import zoo
 from fd_keras.applications import build_by_name
+from fd_keras.saved import load_model
 from fd_keras.spec import model_name
 from tflite import files
 from tflite.export import write
@@ -60,11 +61,8 @@ _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", requi
 
 
 def load(path: str) -> tuple[keras.Model, str, dict]:
-    """A saved model, the name for its files, and what identifies it. Raises ValueError if it cannot be used."""
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"--keras_model={path}: not a .keras model that can be loaded ({error}).") from error
+    """A saved model, the name for its files, and what identifies it; raises as `load_model`."""
+    model = load_model(path)
     name = os.path.splitext(os.path.basename(path))[0]
     return model, name, saved_source(path)
 

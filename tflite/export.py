@@ -1,5 +1,6 @@
 """From a Keras model to .tflite files."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,13 @@ def write(
     for recipe in recipes:
         data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
-        files.write_atomically(path, data)
-        facts = sidecar.describe(path, model, source, recipe, calibration, include_preprocessing)
+        with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as folder:
+            draft = os.path.join(folder, os.path.basename(path))
+            files.write_atomically(draft, data)
+            facts = sidecar.describe(draft, model, source, recipe, calibration, include_preprocessing)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
+            os.replace(draft, path)
         files.write_json(sidecar.sidecar_path(path), facts)
         yield path
 

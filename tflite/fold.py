@@ -19,6 +19,9 @@ PASSING = ("pad", "max_pool", "avg_pool", "global_pool", "global_max_pool")
 class UnsupportedModel(ValueError):
     """A model with a layer that the int8 recipe does not know; says which, and the way out."""
 
+    def __init__(self, what: str):
+        super().__init__(f"{what}; the int8 recipe does not know that, convert with --recipes=int8_plain.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -122,7 +125,7 @@ class _Reader:
 
     def add(self, node: Node) -> str:
         if node.name in self.nodes:
-            raise UnsupportedModel(f"Layer {node.name!r} is used twice; convert with --recipes=int8_plain.")
+            raise UnsupportedModel(f"Layer {node.name!r} is used twice")
         self.nodes[node.name] = node
         self.last = node.name
         return node.name
@@ -130,7 +133,7 @@ class _Reader:
     def read(self, model: keras.Model, source: str) -> str:
         """Appends a (nested) model whose input is the node `source`; returns the node of its output."""
         if len(model.inputs) != 1 or len(model.outputs) != 1:
-            raise UnsupportedModel(f"{model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs.")
+            raise UnsupportedModel(f"{model.name!r} has {len(model.inputs)} inputs and {len(model.outputs)} outputs")
         return self._tensor(model.outputs[0], {id(model.inputs[0]): source})
 
     def _tensor(self, tensor, done: dict[int, str]) -> str:
@@ -147,10 +150,7 @@ class _Reader:
             return sources[0]
         convert = _READERS.get(layer.__class__.__name__)
         if convert is None:
-            raise UnsupportedModel(
-                f"The int8 recipe does not know the layer {layer.name!r} ({layer.__class__.__name__}); "
-                "convert with --recipes=int8_plain."
-            )
+            raise UnsupportedModel(f"Layer {layer.name!r} is a {layer.__class__.__name__}")
         node = convert(layer, layer.name, tuple(sources), channels)
         name = self.add(node)
         return self._activation(layer, name, channels)
@@ -177,10 +177,7 @@ def _activation_node(function, name: str, inputs: tuple[str, ...], channels: int
         return Node(name, "affine", inputs, channels, np.ones(channels, "float32"), np.zeros(channels, "float32"))
     caps = {keras.activations.relu: None, keras.activations.relu6: 6.0}
     if function not in caps:
-        raise UnsupportedModel(
-            f"The int8 recipe does not know the activation {getattr(function, '__name__', function)!r}; "
-            "convert with --recipes=int8_plain."
-        )
+        raise UnsupportedModel(f"{name!r} is the activation {getattr(function, '__name__', function)!r}")
     one, zero = np.ones(channels, "float32"), np.zeros(channels, "float32")
     return Node(name, "affine", inputs, channels, one, zero, relu=True, cap=caps[function])
 
@@ -193,7 +190,7 @@ def _read_weighted(kind: str) -> Callable:
     def read(layer, name, inputs, channels):
         kernel, *bias = _weights(layer)
         if kind != "dense" and (tuple(layer.dilation_rate) != (1, 1) or len(set(layer.strides)) > 1):
-            raise UnsupportedModel(f"{name!r} is dilated or strides unevenly; convert with --recipes=int8_plain.")
+            raise UnsupportedModel(f"Layer {name!r} is dilated or strides unevenly")
         geometry = {} if kind == "dense" else {"stride": layer.strides[0], "padding": layer.padding}
         if kind == "conv":
             geometry["groups"] = layer.groups
@@ -218,7 +215,9 @@ def _read_rescaling(layer, name, inputs, channels):
 
 def _read_pool(kind: str) -> Callable:
     def read(layer, name, inputs, channels):
-        window, stride = layer.pool_size[0], layer.strides[0]
+        (window, *_), (stride, *_) = layer.pool_size, layer.strides
+        if layer.pool_size != (window, window) or layer.strides != (stride, stride):
+            raise UnsupportedModel(f"Layer {name!r} pools oblong windows or strides unevenly")
         return Node(name, kind, inputs, channels, window=window, stride=stride, padding=layer.padding)
 
     return read
@@ -226,32 +225,58 @@ def _read_pool(kind: str) -> Callable:
 
 def _read_relu(layer, name, inputs, channels):
     if layer.negative_slope or layer.threshold:
-        raise UnsupportedModel(f"{name!r} is not a plain ReLU; convert with --recipes=int8_plain.")
+        raise UnsupportedModel(f"Layer {name!r} is not a plain ReLU")
     one, zero = np.ones(channels, "float32"), np.zeros(channels, "float32")
     cap = None if layer.max_value is None else float(layer.max_value)
     return Node(name, "affine", inputs, channels, one, zero, relu=True, cap=cap)
+
+
+def _read_global_pool(kind: str) -> Callable:
+    def read(layer, name, inputs, channels):
+        if layer.keepdims:
+            raise UnsupportedModel(f"Layer {name!r} pools to maps of 1x1 (keepdims=True)")
+        return Node(name, kind, inputs, channels)
+
+    return read
+
+
+def _read_add(layer, name, inputs, channels):
+    if len({source.shape for source in layer.input}) > 1:
+        raise UnsupportedModel(f"Layer {name!r} adds tensors of different shapes")
+    return Node(name, "add", inputs, channels)
 
 
 def _read_simple(kind: str) -> Callable:
     return lambda layer, name, inputs, channels: Node(name, kind, inputs, channels)
 
 
+def _along_channels(read: Callable) -> Callable:
+    """Reads layers that have an `axis`, which must be the last one."""
+
+    def checked(layer, name, inputs, channels):
+        if layer.axis not in (-1, len(layer.output.shape) - 1):
+            raise UnsupportedModel(f"Layer {name!r} works along axis {layer.axis}, not along the channels")
+        return read(layer, name, inputs, channels)
+
+    return checked
+
+
 _READERS: dict[str, Callable] = {
     "Conv2D": _read_weighted("conv"),
     "DepthwiseConv2D": _read_weighted("depthwise"),
     "Dense": _read_weighted("dense"),
-    "BatchNormalization": _read_batch_norm,
+    "BatchNormalization": _along_channels(_read_batch_norm),
     "Rescaling": _read_rescaling,
     "ReLU": _read_relu,
     "Activation": lambda layer, name, inputs, channels: _activation_node(layer.activation, name, inputs, channels),
-    "Softmax": _read_simple("softmax"),
+    "Softmax": _along_channels(_read_simple("softmax")),
     "MaxPooling2D": _read_pool("max_pool"),
     "AveragePooling2D": _read_pool("avg_pool"),
-    "GlobalAveragePooling2D": _read_simple("global_pool"),
-    "GlobalMaxPooling2D": _read_simple("global_max_pool"),
+    "GlobalAveragePooling2D": _read_global_pool("global_pool"),
+    "GlobalMaxPooling2D": _read_global_pool("global_max_pool"),
     "Flatten": _read_simple("flatten"),
-    "Add": _read_simple("add"),
-    "Concatenate": _read_simple("concat"),
+    "Add": _read_add,
+    "Concatenate": _along_channels(_read_simple("concat")),
     "ChannelShuffle": lambda layer, name, inputs, channels: Node(
         name, "shuffle", inputs, channels, groups=layer.groups
     ),

@@ -6,6 +6,7 @@ import keras
 
 from fd_keras import weights
 from fd_keras.applications import build_by_name
+from fd_keras.saved import load_model
 from tflite import files
 from tflite.compare import Classifier, keras_classifier, tflite_classifier
 from tflite.sidecar import read_sidecar, sidecar_path
@@ -15,22 +16,19 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Cl
     """The reference as a function of raw images.
 
     Args:
-        path: of a .keras or .tflite file; None: the Keras model that `tflite_path` was made from.
+        path: of a .tflite file, or of the .keras file that takes images as `tflite_path` does; None: the Keras model
+            that `tflite_path` was made from.
         tflite_path: the first file to be checked.
         threads: of the interpreter.
 
     Raises:
         ValueError: if the model cannot be built or loaded; says how to go on.
+        OSError: if a file is not there.
     """
-    if path is None:
-        include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
-        return keras_classifier(reference_of(tflite_path), include)
-    if path.endswith(".tflite"):
+    if path is not None and path.endswith(".tflite"):
         return tflite_classifier(path, threads)
-    try:
-        return keras_classifier(keras.saving.load_model(path, compile=False))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"--reference={path}: not a .keras model that can be loaded ({error}).") from error
+    include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
+    return keras_classifier(load_model(path) if path else reference_of(tflite_path), include)
 
 
 def reference_of(tflite_path: str) -> keras.Model:
@@ -40,14 +38,13 @@ def reference_of(tflite_path: str) -> keras.Model:
         ValueError: if the .json is missing or the weights are not what they were; says how to go on.
     """
     facts, instead = read_sidecar(tflite_path), "pass the model it was made from as --reference"
-    origin = facts and facts.keys() >= {"arch", "weights_sha256"}
-    if not origin:
+    if not _tells_origin(facts or {}):
         raise ValueError(f"{tflite_path}: no {sidecar_path(tflite_path)} tells what it was made from; {instead}.")
     if facts["weights_sha256"] is None:
         raise ValueError(f"{tflite_path}: made from random weights, which cannot be built again; {instead}.")
     if facts["arch"] is None:
         _check_hash(facts["keras_model"], facts["weights_sha256"], instead)
-        return keras.saving.load_model(facts["keras_model"], compile=False)
+        return load_model(facts["keras_model"])
     arguments = {key: facts[key] for key in ("alpha", "weights", "include_preprocessing")}
     arguments |= {key: facts[key] for key in ("groups", "stem_multiplier") if key in facts}
     if facts["weights"] not in weights.COLLECTIONS:
@@ -55,7 +52,15 @@ def reference_of(tflite_path: str) -> keras.Model:
     return build_by_name(facts["arch"], input_shape=(*facts["size"], 3), **arguments)
 
 
+def _tells_origin(facts: dict) -> bool:
+    if not facts.keys() >= {"arch", "weights_sha256"}:
+        return False
+    others = {"keras_model"} if facts["arch"] is None else {"alpha", "size", "weights", "include_preprocessing"}
+    return facts.keys() >= others
+
+
 def _check_hash(path: str, sha256: str, instead: str) -> None:
+    path = os.path.expanduser(path)
     if not os.path.exists(path):
         raise ValueError(f"{path}: the weights that the file was made from are not there; {instead}.")
     if files.sha256_of(path) != sha256:

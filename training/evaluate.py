@@ -14,6 +14,7 @@ from absl import app, flags
 from fd_keras import zoo
 from fd_keras.applications import build_by_name
 from fd_keras.litert import Runner
+from fd_keras.saved import load_model
 from training import inputs, recipes, record, scores, sources
 
 _MODEL = flags.DEFINE_string("model", None, f"A .keras or .tflite file, or {', '.join(zoo.ARCHS)}.", required=True)
@@ -44,7 +45,7 @@ def load() -> tuple[scores.Classifier, int, int]:
         runner = Runner(path, _THREADS.value)
         return scores.tflite_classifier(runner), runner.input_shape[0], runner.classes
     else:
-        model = record.load_model(path)
+        model = load_model(path)
     return scores.keras_classifier(model), model.input_shape[1], model.output_shape[-1]
 
 

@@ -86,16 +86,6 @@ def save_model(model: keras.Model, path: str) -> None:
         files.write_atomically(path, files.read_bytes(temporary))
 
 
-def load_model(path: str) -> keras.Model:
-    """Loads a .keras file. Raises ValueError if it is none; FileNotFoundError if it is not there."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: neither a file nor the name of a network.")
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a .keras model that can be loaded ({error}).") from error
-
-
 def run_of(model_path: str) -> dict | None:
     """The configuration of the run whose best/ or last/ a model lies in, if it does."""
     path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(model_path))), FILE)

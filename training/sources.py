@@ -169,7 +169,7 @@ class Shards:
         pairs = tf.data.Dataset.from_tensor_slices((files, seeds)).shard(lanes.count, lanes.index)
         longest = max(self._counts)
         return pairs.interleave(
-            lambda file, seed: tf.data.TFRecordDataset(file).shuffle(longest, seed=seed).take(self._lane),
+            lambda file, seed: _permuted(tf.data.TFRecordDataset(file), longest, seed).take(self._lane),
             cycle_length=WINDOW,
             num_parallel_calls=2,  # enough to read while the records are decoded
             deterministic=True,
@@ -202,8 +202,8 @@ class Tfds:
         dataset = None
         for index in order[first:]:
             low, high = index * TFDS_WINDOW, min(self.count, (index + 1) * TFDS_WINDOW)
-            shuffle_seed = int(random_state(seed, epoch, index).integers(2**62))
-            part = self._read(f"{self._split}[{low}:{high}]").shuffle(TFDS_WINDOW, seed=shuffle_seed)
+            key = int(random_state(seed, epoch, index).integers(2**62))
+            part = _permuted(self._read(f"{self._split}[{low}:{high}]"), TFDS_WINDOW, key)
             dataset = part if dataset is None else dataset.concatenate(part)
         dataset = dataset.skip(start - first * TFDS_WINDOW).shard(share.count, share.index)
         return _numbered(dataset, start, share)
@@ -223,6 +223,18 @@ class Tfds:
         return dataset.map(
             lambda row: (row["image"], tf.cast(row["label"], tf.int64), row.get("file_name", tf.constant("a photo")))
         )
+
+
+def _permuted(dataset: tf.data.Dataset, count: int, seed) -> tf.data.Dataset:
+    """Up to `count` elements in an order that `seed` alone decides; `Dataset.shuffle` also asks the global seed."""
+
+    def permute(*columns):
+        keys = tf.random.stateless_uniform(tf.shape(columns[0])[:1], seed=(seed, 0), dtype=tf.float64)
+        order = tf.argsort(keys, stable=True)
+        permuted = tuple(tf.gather(column, order) for column in columns)
+        return permuted if len(permuted) > 1 else permuted[0]
+
+    return dataset.batch(count).map(permute).unbatch()
 
 
 def _parse(record):

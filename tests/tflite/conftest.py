@@ -214,7 +214,7 @@ class Converted:
     def ops(self) -> list[FileOp]:
         return read_ops(Path(self.path).read_bytes())
 
-    @functools.cached_property
+    @property
     def facts(self) -> dict:
         return json.loads(Path(sidecar_path(self.path)).read_text())
 

@@ -212,7 +212,7 @@ def test_full_disk_leaves_no_temporary_file(monkeypatch, quick, tiny, tmp_path, 
 @pytest.mark.parametrize("ending", ["tflite", "json"])
 def test_a_sidecar_never_describes_another_file(monkeypatch, convert_tiny, tiny, tmp_path, ending):
     """Also when the disk is full half way through replacing an older pair."""
-    contents = iter(Path(convert_tiny(recipe)).read_bytes() for recipe in ("float32", "float16"))
+    contents = iter([Path(convert_tiny(recipe)).read_bytes() for recipe in ("float32", "float16")])
     monkeypatch.setattr(export, "export", lambda *_, **__: next(contents))
     list(write(tiny, "m", SOURCE, [RECIPES["float32"]], str(tmp_path)))
     replace = os.replace

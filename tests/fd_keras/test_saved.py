@@ -1,0 +1,44 @@
+"""Loading saved models: what comes back, and what is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+import fd_keras
+from fd_keras.saved import load_model
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "mine.keras"
+    fd_keras.FDShuffleNet((32, 32, 3), 0.25, weights=None, classes=3).save(path)
+    return path
+
+
+def test_a_loaded_model_computes_what_the_saved_one_did(path):
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    keras.utils.set_random_seed(0)
+    expected = keras.saving.load_model(path).predict_on_batch(image)
+    np.testing.assert_array_equal(load_model(path).predict_on_batch(image), expected)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.keras: no such file"):
+        load_model(tmp_path / "gone.keras")
+
+
+@pytest.mark.parametrize("spot", [0.1, 0.5, 0.9])
+def test_a_damaged_file_is_named(path, tmp_path, spot):
+    content = bytearray(path.read_bytes())
+    start = int(len(content) * spot)
+    content[start : start + 64] = bytes(64)
+    (tmp_path / "bad.keras").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.keras: not a \.keras model"):
+        load_model(tmp_path / "bad.keras")
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    image = keras.Input((4,))
+    keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(tmp_path / "code.keras")
+    with pytest.raises(ValueError, match=r"code\.keras.*(?i:lambda)"):
+        load_model(tmp_path / "code.keras")
