@@ -79,7 +79,8 @@ def _he() -> dict:
 
 
 def _conv(op: Op, padding: str, layers):
-    return layers.Conv2D(
+    convolution = layers.GroupedConv2D if op.groups > 1 else layers.Conv2D
+    return convolution(
         op.cout, op.kernel, op.stride, padding, groups=op.groups, use_bias=False, kernel_initializer=_he(),
         name=op.name, **_NHWC,
     )  # fmt: skip

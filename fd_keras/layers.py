@@ -1,4 +1,4 @@
-"""The layer namespace that networks are built from: Keras's layers and the one that Keras lacks.
+"""The layer namespace that networks are built from: Keras's layers and those that Keras lacks.
 
 The builder takes a namespace as an argument; any module or object with these names will do.
 """
@@ -36,12 +36,38 @@ __all__ = [
     "Dropout",
     "GlobalAveragePooling2D",
     "GlobalMaxPooling2D",
+    "GroupedConv2D",
     "Input",
     "MaxPooling2D",
     "Model",
     "Rescaling",
     "ZeroPadding2D",
 ]
+
+
+@keras.saving.register_keras_serializable(package="fd_keras")
+class GroupedConv2D(keras.layers.Conv2D):
+    """A Conv2D that trains its groups one after the other.
+
+    It computes what a Conv2D of several groups does and has its weights. TensorFlow's gradient of a grouped convolution
+    is slow on CPUs: `benchmarks/train_step.py` shows a whole ShuffleNet against one of Conv2D. Inference and files that
+    are converted keep the single convolution.
+
+    Input and output shape: (batch, height, width, channels).
+    """
+
+    def call(self, inputs, training=False):
+        if not training or self.groups == 1:
+            return super().call(inputs)
+        parts = zip(
+            keras.ops.split(inputs, self.groups, axis=-1),
+            keras.ops.split(self.kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        outputs = keras.ops.concatenate([self.convolution_op(part, kernel) for part, kernel in parts], axis=-1)
+        if self.use_bias:
+            outputs = outputs + self.bias
+        return outputs if self.activation is None else self.activation(outputs)
 
 
 @keras.saving.register_keras_serializable(package="fd_keras")

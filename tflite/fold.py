@@ -263,6 +263,7 @@ def _along_channels(read: Callable) -> Callable:
 
 _READERS: dict[str, Callable] = {
     "Conv2D": _read_weighted("conv"),
+    "GroupedConv2D": _read_weighted("conv"),
     "DepthwiseConv2D": _read_weighted("depthwise"),
     "Dense": _read_weighted("dense"),
     "BatchNormalization": _along_channels(_read_batch_norm),

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fd_keras import ChannelShuffle
+from fd_keras.layers import GroupedConv2D
 
 
 def shuffled(array: np.ndarray, groups: int) -> np.ndarray:
@@ -38,6 +39,33 @@ def test_channel_shuffle_is_serializable():
     layer = ChannelShuffle(4, name="shuffle")
     restored = keras.layers.deserialize(keras.layers.serialize(layer))
     assert (restored.groups, restored.name) == (4, "shuffle")
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"kernel_size": 3, "padding": "same"},
+        {"kernel_size": 3, "strides": 2, "activation": "relu"},
+        {"use_bias": False},
+    ],
+)
+def test_grouped_convolution_is_keras_own(arguments, training):
+    arguments = {"filters": 6, "kernel_size": 1, "groups": 3, "bias_initializer": "random_normal"} | arguments
+    image = np.random.default_rng(0).normal(size=(2, 5, 7, 9)).astype("float32")
+    grouped, plain = GroupedConv2D(**arguments), keras.layers.Conv2D(**arguments)
+    grouped.build(image.shape)
+    plain.build(image.shape)
+    plain.set_weights(grouped.get_weights())
+    expected = keras.ops.convert_to_numpy(plain(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(grouped(image, training=training)), expected, atol=1e-5)
+
+
+def test_grouped_convolution_is_serializable():
+    layer = GroupedConv2D(8, 1, groups=4, name="grouped")
+    restored = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert (restored.groups, restored.filters, restored.name) == (4, 8, "grouped")
 
 
 def ranks_in_tensorflow(model) -> set[int]:
