@@ -39,7 +39,7 @@ class Correction:
     bias: bool = True
 
 
-def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction) -> Graph:
+def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, alone: bool = False) -> Graph:
     """Rounds and corrects the weights of `graph`.
 
     Args:
@@ -47,6 +47,7 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction) -> 
         graph: the one to be quantized.
         images: calibration images as the graphs take them.
         how: which steps to take.
+        alone: whether each layer is to be the only one of integers, and so gets exact inputs.
 
     Returns:
         `graph` with rounded weights and corrected biases.
@@ -60,7 +61,7 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction) -> 
         if node.kind in WEIGHTED:
             node = _corrected(node, inputs[0], _as_split(node, wanted), how)
             changed[node.name] = node
-        live.keep(node, on_grid(node, activate(node, apply(node, inputs))))
+        live.keep(node, activate(node, wanted) if alone else on_grid(node, activate(node, apply(node, inputs))))
     return graph.updated(changed)
 
 
@@ -79,14 +80,21 @@ def _as_split(node: Node, wanted):
     return tf.reshape(values, (*wanted.shape[:-1], node.channels))
 
 
-def on_grid(node: Node, values):
-    """A node's output rounded as the integer network rounds it, with the range that calibration would find."""
-    if node.kind in ("pad", "max_pool", "shuffle", "concat", "softmax", "flatten"):
-        return values  # these only move integers about
+MOVING = ("input", "pad", "max_pool", "shuffle", "concat", "softmax", "flatten")  # they round nothing of their own
+
+
+def grid_ends(node: Node, values) -> tuple[float, float]:
+    """The range that the converter's calibration finds for a node's output."""
     if node.relu:
-        low, high = 0.0, node.cap or float(tf.reduce_max(values))
-    else:
-        low, high = min(0.0, float(tf.reduce_min(values))), max(0.0, float(tf.reduce_max(values)))
+        return 0.0, node.cap or float(tf.reduce_max(values))
+    return min(0.0, float(tf.reduce_min(values))), max(0.0, float(tf.reduce_max(values)))
+
+
+def on_grid(node: Node, values, ends: tuple[float, float] | None = None):
+    """A node's output rounded as the integer network rounds it, on the grid of these ends or that of `grid_ends`."""
+    if node.kind in MOVING:
+        return values
+    low, high = ends or grid_ends(node, values)
     step = np.float32((high - low) / LEVELS or 1.0)
     return tf.clip_by_value(tf.round(values / step), np.round(low / step), np.round(high / step)) * step
 

@@ -32,16 +32,28 @@ def prepare(model: keras.Model, images: np.ndarray, settings: Settings, include_
     Raises:
         fold.UnsupportedModel: if the model has a layer that is not known.
     """
+    exact, images = equalized(model, images, settings, include_preprocessing)
+    split = split_ranges(exact, images, count=settings.split)
+    rounded = correct(exact, split, images, correction(settings))
+    return clip_logits(rounded, images) if settings.clip_logits else rounded
+
+
+def equalized(
+    model: keras.Model, images: np.ndarray, settings: Settings, include_preprocessing: bool
+) -> tuple[Graph, np.ndarray]:
+    """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
     graph = fold(model)
     images = np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing))
     if include_preprocessing:
         graph = fold_input(graph)
     images = images[: _affordable(graph)]
-    exact = equalize(graph, images, power=settings.power if settings.equalize else None, clip=settings.clip)
-    split = split_ranges(exact, images, count=settings.split)
-    how = Correction(settings.fit, settings.compensate, settings.bias)
-    rounded = correct(exact, split, images, how)
-    return clip_logits(rounded, images) if settings.clip_logits else rounded
+    power = settings.power if settings.equalize else None
+    return equalize(graph, images, power=power, clip=settings.clip), images
+
+
+def correction(settings: Settings) -> Correction:
+    """The settings that `correct` takes."""
+    return Correction(settings.fit, settings.compensate, settings.bias)
 
 
 def _affordable(graph: Graph) -> int:

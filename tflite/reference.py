@@ -9,7 +9,8 @@ from fd_keras.applications import build_by_name
 from fd_keras.saved import load_model
 from tflite import files
 from tflite.compare import Classifier, keras_classifier, tflite_classifier
-from tflite.sidecar import read_sidecar, sidecar_path
+from tflite.quantize import Calibration, Settings, load_calibration
+from tflite.sidecar import calibration_facts, read_sidecar, sidecar_path
 
 
 def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Classifier:
@@ -50,6 +51,24 @@ def reference_of(tflite_path: str) -> keras.Model:
     if facts["weights"] not in weights.COLLECTIONS:
         _check_hash(facts["weights"], facts["weights_sha256"], instead)
     return build_by_name(facts["arch"], input_shape=(*facts["size"], 3), **arguments)
+
+
+def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Settings]:
+    """The images that a file was calibrated on, and the steps of its recipe, as its .json tells.
+
+    Raises:
+        ValueError: if the file was made without such steps, or the images are not what they were.
+        OSError: if an image is not there.
+    """
+    facts = read_sidecar(tflite_path) or {}
+    settings = (facts.get("recipe_steps") or {}).get("settings")
+    if not settings or not facts.get("calibration"):
+        raise ValueError(f"{tflite_path}: its .json names no steps of the int8 recipe; convert with --recipes=int8.")
+    ids, size = facts["calibration"]["ids"], facts["input"]["shape"][1:3]
+    calibration = load_calibration(folder, tuple(size), len(ids), ids)
+    if calibration_facts(calibration) != facts["calibration"]:
+        raise ValueError(f"{folder}: its images are not those that {tflite_path} was calibrated on.")
+    return calibration, Settings(**settings)
 
 
 def _tells_origin(facts: dict) -> bool:

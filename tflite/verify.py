@@ -1,6 +1,7 @@
 """Runs the same images through a Keras model and the .tflite files made from it, and compares.
 
 python -m tflite.verify --tflite=out/a_float32.tflite,out/a_int8.tflite --images=photos --labels=labels.txt
+python -m tflite.verify --tflite=out/a_int8.tflite --images=photos --sensitivity=alone --calibration_dir=training_photos
 """
 
 import json
@@ -11,9 +12,12 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from fd_keras.litert import Runner
+from tflite import sensitivity
 from tflite.compare import Comparison, compare, tflite_classifier
 from tflite.measure import Evaluation
-from tflite.reference import reference_classifier
+from tflite.reference import calibration_of, reference_classifier, reference_of
+from tflite.sensitivity import MODES
+from tflite.sidecar import read_sidecar
 
 _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder of images.", required=True)
@@ -26,6 +30,14 @@ _CLASSES = flags.DEFINE_integer("per_class", 0, "Also print the classes that los
 _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
 _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: points of top-1 that a file may lose.", lower_bound=0)
 _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: percent of images that must agree.")
+_SENSITIVITY = flags.DEFINE_enum(
+    "sensitivity",
+    None,
+    MODES,
+    "Rank the layers of an int8 file: each the only one of integers, or the only one of floats.",
+)
+_CALIBRATION = flags.DEFINE_string("calibration_dir", None, "For --sensitivity: the folder it was calibrated on.")
+_PLOT = flags.DEFINE_string("plot", None, "For --sensitivity: draw it into this .png, .svg or .pdf.")
 
 
 def report(names: Sequence[str], results: Sequence[Comparison], sizes: Sequence[int | None]) -> list[dict]:
@@ -74,10 +86,27 @@ def failures(records: Sequence[dict], max_drop: float, min_agreement: float) -> 
     return found
 
 
+def rank_layers(images: Evaluation) -> None:
+    """What `--sensitivity` does."""
+    if len(_TFLITE.value) > 1 or _CALIBRATION.value is None:
+        raise ValueError("--sensitivity takes one file, and --calibration_dir, the folder it was calibrated on.")
+    path, mode = _TFLITE.value[0], _SENSITIVITY.value
+    calibration, settings = calibration_of(path, _CALIBRATION.value)
+    include = read_sidecar(path)["include_preprocessing"]
+    results = sensitivity.measure(reference_of(path), calibration, images, settings, include, mode)
+    records = sensitivity.ranked(results, mode)
+    print(json.dumps(records, indent=1) if _JSON.value else sensitivity.table(records))
+    if _PLOT.value:
+        sensitivity.plot(_PLOT.value, records, mode)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     try:
+        if _SENSITIVITY.value:
+            size = Runner(_TFLITE.value[0]).input_shape[:2]
+            return rank_layers(Evaluation.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value))
         candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
         reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
         size = Runner(_TFLITE.value[0]).input_shape[:2]
