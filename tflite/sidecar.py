@@ -39,6 +39,18 @@ def read_sidecar(tflite_path: str) -> dict | None:
     return content
 
 
+def record(tflite_path: str, **facts) -> None:
+    """Adds facts to the description beside a .tflite file.
+
+    Raises:
+        ValueError: if there is no description, or it describes another file.
+    """
+    content = read_sidecar(tflite_path)
+    if content is None or content.get("sha256") != files.sha256_of(tflite_path):
+        raise ValueError(f"{sidecar_path(tflite_path)}: does not describe {tflite_path}; convert the model again.")
+    files.write_json(sidecar_path(tflite_path), content | facts)
+
+
 def saved_source(path: str) -> dict:
     """What identifies a model that was saved as a .keras file."""
     return {"arch": None, "keras_model": path, "weights_sha256": files.sha256_of(path)}

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from fd_keras.litert import Runner
-from tflite import sensitivity
+from tflite import files, sensitivity, sidecar
 from tflite.compare import Comparison, compare, tflite_classifier
 from tflite.measure import Evaluation
 from tflite.reference import calibration_of, reference_classifier, reference_of
 from tflite.sensitivity import MODES
-from tflite.sidecar import read_sidecar
 
 _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder of images.", required=True)
@@ -26,6 +25,7 @@ _REFERENCE = flags.DEFINE_string("reference", None, "A .keras or .tflite; defaul
 _RESIZE = flags.DEFINE_bool("resize", True, "Resize as for evaluation before the central crop, or only crop.")
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of the interpreter.", lower_bound=1)
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
+_RECORD = flags.DEFINE_bool("record", False, "Write the accuracy into the .json of each file; needs --labels.")
 _CLASSES = flags.DEFINE_integer("per_class", 0, "Also print the classes that lose most, this many.", lower_bound=0)
 _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
 _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: points of top-1 that a file may lose.", lower_bound=0)
@@ -86,13 +86,22 @@ def failures(records: Sequence[dict], max_drop: float, min_agreement: float) -> 
     return found
 
 
+def record_accuracy(records: Sequence[dict]) -> None:
+    """Notes what was measured in the sidecars, from where `android_bench` takes it."""
+    of = {"images": records[0]["images"], "labels": _LABELS.value, "labels_sha256": files.sha256_of(_LABELS.value)}
+    reference = {"reference": records[0]["file"], "reference_top1": records[0]["top1"]}
+    for path, measured in zip(_TFLITE.value, records[1:], strict=True):
+        own = {key: measured[key] for key in ("top1", "top5", "agreement", "ties")}
+        sidecar.record(path, accuracy=own | of | reference)
+
+
 def rank_layers(images: Evaluation) -> None:
     """What `--sensitivity` does."""
     if len(_TFLITE.value) > 1 or _CALIBRATION.value is None:
         raise ValueError("--sensitivity takes one file, and --calibration_dir, the folder it was calibrated on.")
     path, mode = _TFLITE.value[0], _SENSITIVITY.value
     calibration, settings = calibration_of(path, _CALIBRATION.value)
-    include = read_sidecar(path)["include_preprocessing"]
+    include = sidecar.read_sidecar(path)["include_preprocessing"]
     results = sensitivity.measure(reference_of(path), calibration, images, settings, include, mode)
     records = sensitivity.ranked(results, mode)
     print(json.dumps(records, indent=1) if _JSON.value else sensitivity.table(records))
@@ -104,6 +113,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     try:
+        if _RECORD.value and not _LABELS.value:
+            raise ValueError("--record needs --labels: without them there is no accuracy.")
         if _SENSITIVITY.value:
             size = Runner(_TFLITE.value[0]).input_shape[:2]
             return rank_layers(Evaluation.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value))
@@ -112,10 +123,12 @@ def main(argv: list[str]) -> None:
         size = Runner(_TFLITE.value[0]).input_shape[:2]
         images = Evaluation.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value)
         results = compare(reference, candidates, images.batches())
+        sizes = [None, *map(os.path.getsize, _TFLITE.value)]
+        records = report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
+        if _RECORD.value:
+            record_accuracy(records)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    sizes = [None, *map(os.path.getsize, _TFLITE.value)]
-    records = report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
     if _JSON.value:
         print(json.dumps(records, indent=1))
     else:

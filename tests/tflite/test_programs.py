@@ -262,6 +262,21 @@ def test_verify_prints_a_table(run_program, flowers, photos):
     assert len({len(line) for line in (head, keras_row, row)}) == 1
 
 
+def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path):
+    (tmp_path / "labels.txt").write_text("".join(f"{i:03}.png {i % 5}\n" for i in range(40)))
+    before = json.loads((out / "my.flowers_int8.json").read_text())
+    records = verified(run_program, out, photos, "--labels=labels.txt", "--record")
+    after = json.loads((out / "my.flowers_int8.json").read_text())
+    accuracy = after.pop("accuracy")
+    assert after == before and accuracy["images"] == 40
+    assert {key: accuracy[key] for key in ("top1", "top5", "agreement")} == {
+        key: records[2][key] for key in ("top1", "top5", "agreement")
+    }
+    assert accuracy["labels_sha256"] == files.sha256_of(str(tmp_path / "labels.txt"))
+    path = out / "my.flowers_int8.tflite"
+    assert_refused(run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--record"), "--record", "--labels")
+
+
 @pytest.mark.parametrize(("flag", "code"), [("--min_agreement=0", 0), ("--min_agreement=100.5", 1)])
 def test_check_tells_by_its_exit_status(run_program, flowers, photos, flag, code):
     path = flowers.cwd / "out/my.flowers_int8.tflite"

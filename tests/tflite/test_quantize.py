@@ -185,6 +185,25 @@ def test_images_of_other_colour_modes_become_rgb(tmp_path, mode, colour, name):
     np.testing.assert_allclose(calibration.images[-1].astype(int), 200, atol=1)  # JPEG rounds
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (5000, 3000)])
+def test_tiny_narrow_and_huge_images_are_cropped_too(tmp_path, size):
+    save_all_but_one(tmp_path, "x.png", Image.new("RGB", size, (9, 99, 199)))
+    image = load_calibration(str(tmp_path), SIZE, 128).images[-1]
+    assert image.shape == (*SIZE, 3) and (image == (9, 99, 199)).all()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_photos_are_not_turned_as_in_training(tmp_path, orientation):
+    """The networks were trained on ImageNet's pixels as they are stored, whatever EXIF says."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype="uint8"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save_all_but_one(tmp_path, "x.png", image)
+    stored = load_calibration(str(tmp_path), SIZE, 128).images[-1]
+    image.save(tmp_path / "x.png", exif=exif)
+    assert (load_calibration(str(tmp_path), SIZE, 128).images[-1] == stored).all()
+
+
 def test_calibration_is_cropped_as_evaluation_is(tmp_path):
     """A mark in the middle of a wide photo stays in the middle; what is left and right of the square goes."""
     save_all_but_one(tmp_path, "x.png", None)
