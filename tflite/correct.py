@@ -66,8 +66,8 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, 
 
 
 def uncapped(graph: Graph) -> Graph:
-    """The graph whose ReLUs do not clip."""
-    return graph.updated({node.name: node.replace(cap=None) for node in graph})
+    """The graph whose ReLUs end where the network's own do."""
+    return graph.updated({node.name: node.replace(cap=node.limit) for node in graph})
 
 
 def _as_split(node: Node, wanted):

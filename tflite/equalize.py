@@ -79,12 +79,14 @@ class Classes:
         self.of: dict[str, np.ndarray] = {}
         for node in graph:
             self.of[node.name] = self._classes(node)
-            if node.cap is not None:  # a cap of the network's own holds for unscaled channels only
-                self._join(self.of[node.name], FIXED)
         self._join(self.of[graph.output.name], FIXED)
         self.of = {name: np.array([self._root(c) for c in classes]) for name, classes in self.of.items()}
         mixers = [node for node in graph if node.kind in ("conv", "dense")]
         self.mixed = {c for node in mixers for c in self.of[node.inputs[0]]}
+
+    def fix(self, members: np.ndarray) -> None:
+        """Makes some classes unscalable."""
+        self.of = {name: np.where(np.isin(classes, members), FIXED, classes) for name, classes in self.of.items()}
 
     def _classes(self, node: Node) -> np.ndarray:
         sources = [self.of[name] for name in node.inputs]
@@ -138,6 +140,7 @@ def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, cl
     """
     classes = Classes(graph)
     tops = _tops(graph, classes, images, clip)
+    _fix_below_caps(graph, classes, tops)
     scales = _scales(graph, classes, tops, power)
     return graph.updated({node.name: _scaled(node, classes, scales) for node in graph})
 
@@ -183,6 +186,20 @@ def best_clip(values: np.ndarray, levels: int = LEVELS) -> float:
     return float(ends[np.argmin((clipped + rounded) @ counts)])
 
 
+def _fix_below_caps(graph: Graph, classes: Classes, tops: np.ndarray) -> None:
+    """Leaves families as they are in which a ReLU6 of the network's own meets something larger.
+
+    A channel of scale s ends at s * CAP, which is at most its family's largest end, so elsewhere its own end is kept.
+    """
+    caps = np.full(len(tops), np.inf)
+    for node in graph:
+        if node.cap is not None:
+            caps[classes.of[node.name]] = np.minimum(caps[classes.of[node.name]], node.cap)
+    for members in _families(graph, classes):
+        if tops[members].max() > caps[members].min():
+            classes.fix(members)
+
+
 def _scales(graph: Graph, classes: Classes, tops: np.ndarray, power: float | None) -> np.ndarray:
     """The factor by which each class is divided."""
     scales = np.ones_like(tops)
@@ -210,13 +227,14 @@ def _families(graph: Graph, classes: Classes) -> Iterator[np.ndarray]:
 def _scaled(node: Node, classes: Classes, scales: np.ndarray) -> Node:
     """The node for inputs and outputs divided by their scales."""
     out = scales[classes.of[node.name]]
-    free = node.relu and node.cap is None and FIXED not in classes.of[node.name]
-    cap = CAP if free else node.cap
-    if node.kind not in WEIGHTED and node.kind != "affine":
-        return node.replace(cap=cap)
-    into = scales[classes.of[node.inputs[0]]]
-    kernel = node.kernel * input_factors(node, into) / output_factors(node, out)
-    return node.replace(kernel=kernel.astype("float32"), bias=(node.bias / out).astype("float32"), cap=cap)
+    limit = None if node.cap is None else (node.cap / out).astype("float32")
+    free = node.relu and FIXED not in classes.of[node.name]
+    changes = {"cap": CAP if free else node.cap, "limit": limit}
+    if node.kind in WEIGHTED or node.kind == "affine":
+        into = scales[classes.of[node.inputs[0]]]
+        kernel = node.kernel * input_factors(node, into) / output_factors(node, out)
+        changes |= {"kernel": kernel.astype("float32"), "bias": (node.bias / out).astype("float32")}
+    return node.replace(**changes)
 
 
 def input_factors(node: Node, values: np.ndarray) -> np.ndarray:

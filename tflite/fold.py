@@ -43,7 +43,8 @@ class Node:
         pads: rows and columns added by a pad: ((top, bottom), (left, right)).
         pad_value: what a pad adds.
         relu: whether negative outputs become 0.
-        cap: what larger outputs become, or None.
+        cap: what larger outputs become: one number, or one a channel; or None.
+        limit: the cap that the network had before it was clipped lower, or None.
         split: of a depthwise whose every channel became two, see `equalize.split_ranges`: where each was cut.
     """
 
@@ -60,7 +61,8 @@ class Node:
     pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
     pad_value: float = 0.0
     relu: bool = False
-    cap: float | None = None
+    cap: float | np.ndarray | None = None
+    limit: float | np.ndarray | None = None
     split: np.ndarray | None = None
 
     def replace(self, **changes) -> "Node":
@@ -382,7 +384,8 @@ def activate(node: Node, x):
         return x
     if node.cap is None:
         return tf.nn.relu(x)
-    return tf.nn.relu6(x) if node.cap == 6.0 else tf.clip_by_value(x, 0.0, node.cap)
+    six = np.ndim(node.cap) == 0 and node.cap == 6.0
+    return tf.nn.relu6(x) if six else tf.clip_by_value(x, 0.0, node.cap)
 
 
 def run(graph: Graph, images, *, grouped: bool = False):

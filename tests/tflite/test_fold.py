@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fd_keras import imagenet, zoo
+from tflite.correct import uncapped
 from tflite.equalize import equalize, fold_input, split_ranges
 from tflite.fold import UnsupportedModel, fold, run
 from tflite.ptq import delegable
@@ -70,6 +71,44 @@ def test_equalized_network_computes_the_same(network, batch, name, power):
 def test_equalized_activations_end_at_six(network, batch, name):
     relus = [node for node in equalize(fold(network(name)), batch) if node.relu]
     assert relus and {node.cap for node in relus} == {6.0}
+
+
+@pytest.fixture(scope="module")
+def capped(batch) -> keras.Model:
+    """Keras's MobileNet, whose ReLUs end at 6, with activations that reach that in some channels."""
+    keras.utils.set_random_seed(2)
+    shape = batch.shape[1:]
+    trunk = keras.applications.MobileNet(shape, alpha=0.25, include_top=False, weights=None, pooling="avg")
+    model = keras.Sequential([keras.Input(shape), trunk, layers.Dense(4, "softmax")])
+    rng = np.random.default_rng(0)
+    for layer in trunk.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+            layer.gamma.assign(rng.uniform(0.3, 2.5, layer.gamma.shape))
+    model(batch, training=True)
+    return model
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_relus_that_end_at_six_are_equalized_too(capped, batch, clip):
+    graph = fold(capped)
+    scaled = equalize(graph, batch, clip=clip)
+    factors = [scaled.nodes[n.name].bias / n.bias for n in graph if n.kind == "depthwise"]
+    assert min(factor[np.isfinite(factor)].max() for factor in factors) > 1.05  # the quieter channels are louder
+    assert {node.cap for node in scaled if node.relu} == {6.0}
+    exact = scaled if not clip else uncapped(scaled)
+    # 27 layers that amplify what float32 rounds.
+    np.testing.assert_allclose(outputs(exact, batch), outputs(graph, batch), rtol=0, atol=5e-4)
+
+
+def test_a_relu_s_own_end_survives_where_something_larger_joins_it(batch):
+    image = keras.Input(batch.shape[1:])
+    low = layers.ReLU(6.0)(layers.Conv2D(3, 1, kernel_initializer="ones")(image))
+    high = layers.Conv2D(3, 1, kernel_initializer="ones", activation="relu")(image)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1)(layers.Concatenate()([low, high])))
+    graph = fold(keras.Model(image, x))
+    expected = outputs(graph, batch)
+    np.testing.assert_allclose(outputs(equalize(graph, batch, clip=False), batch), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["fd_mobilenet", "mobilenet"])
