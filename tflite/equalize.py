@@ -30,8 +30,7 @@ FIXED = 0  # the class of channels that may not be scaled: pixels, and what a so
 def fold_input(graph: Graph) -> Graph:
     """Folds a normalization of the image into the convolution that takes it.
 
-    Where zeros were padded after the normalization, the mean colour must be padded before it. A pad has one value for
-    all channels, so the best one is taken, see `_pad_value`; the error is less than 8 of 255 levels in the border.
+    Where zeros were padded after the normalization, the mean colour is padded before it; as integers, the nearest one.
 
     Returns:
         The graph without the normalization, or as it is if it has none that a convolution takes.
@@ -50,17 +49,9 @@ def fold_input(graph: Graph) -> Graph:
     first = pad or conv
     changed[first.name] = changed.get(first.name, first).replace(inputs=affine.inputs)
     if pad:
-        zero = -affine.bias / affine.kernel  # the pixel that is normalized to 0
-        changed[pad.name] = changed[pad.name].replace(pad_value=_pad_value(kernel, zero))
+        changed[pad.name] = changed[pad.name].replace(pad_value=-affine.bias / affine.kernel)  # normalized to 0
     folded = graph.updated(changed)
     return dataclasses.replace(folded, nodes={name: n for name, n in folded.nodes.items() if name != affine.name})
-
-
-def _pad_value(kernel: np.ndarray, zero: np.ndarray) -> float:
-    """The whole number that, padded in place of the colour `zero`, changes the outputs least in square."""
-    by_number = kernel.sum(axis=2).ravel()
-    by_colour = np.einsum("hwio,i->hwo", kernel, zero).ravel()
-    return float(np.round(by_number @ by_colour / (by_number @ by_number)))
 
 
 # --- which channels must be scaled alike -------------------------------------------------------------------

@@ -12,8 +12,10 @@ import tensorflow as tf
 from fd_keras.imagenet import preprocess_input
 from fd_keras.litert import quiet
 from tflite import files, sidecar
-from tflite.fold import Graph, run
-from tflite.ptq import delegable, prepare
+from tflite.arrange import arrange
+from tflite.equalize import fold_input
+from tflite.fold import Graph, UnsupportedModel, fold, run
+from tflite.ptq import prepare
 from tflite.quantize import Calibration, Recipe
 
 INPUT_NAME = "image"
@@ -88,8 +90,10 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         if recipe.settings:
             _save_graph(prepare(model, calibration.images, recipe.settings, include_preprocessing), folder)
-        else:
+        elif recipe.calibrated:
             _save(model, folder)
+        else:
+            _save_folded(model, include_preprocessing, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         if recipe.weights != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -116,9 +120,18 @@ def _save(model: keras.Model, folder: str) -> None:
     archive.write_out(folder, verbose=False)
 
 
+def _save_folded(model: keras.Model, include_preprocessing: bool, folder: str) -> None:
+    """Saves the model as a folded graph, which is faster; one with layers that cannot be folded, as it is."""
+    try:
+        graph = fold(model)
+    except UnsupportedModel:
+        return _save(model, folder)
+    _save_graph(fold_input(graph) if include_preprocessing else graph, folder)
+
+
 def _save_graph(graph: Graph, folder: str) -> None:
-    """Saves a prepared graph in the same form."""
-    module, graph = tf.Module(), delegable(graph)
+    """Saves a graph in the same form."""
+    module, graph = tf.Module(), arrange(graph)
     signature = tf.TensorSpec((1, *graph.input_shape), tf.float32, name=INPUT_NAME)
     module.serve = tf.function(lambda image: run(graph, image, grouped=True), input_signature=[signature])
     tf.saved_model.save(module, folder, signatures={"serve": module.serve})

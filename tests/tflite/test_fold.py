@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from fd_keras import imagenet, zoo
+from tflite.arrange import arrange
 from tflite.equalize import equalize, fold_input, split_ranges
 from tflite.fold import UnsupportedModel, fold, run
-from tflite.ptq import delegable
 
 layers = keras.layers
 SHAPE = (16, 24, 3)
@@ -38,16 +38,15 @@ def test_no_normalization_is_left_but_the_image_s(network, name):
 @pytest.mark.parametrize("name", zoo.ARCHS)
 def test_form_for_delegates_computes_the_same(network, batch, name):
     graph = fold(network(name))
-    np.testing.assert_allclose(outputs(delegable(graph), batch), outputs(graph, batch), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs(arrange(graph), batch), outputs(graph, batch), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
 def test_folded_normalization_takes_raw_pixels(network, batch, name):
-    """The same but for the border, where one grey stands for the mean colour: some per cent of the scores."""
     graph = fold(network(name))
     folded = fold_input(graph)
     assert "affine" not in [node.kind for node in folded]
-    assert np.abs(outputs(folded, batch) - outputs(graph, batch)).max() < 0.1
+    np.testing.assert_allclose(outputs(folded, batch), outputs(graph, batch), rtol=0, atol=1e-5)
 
 
 def test_folded_normalization_is_exact_where_nothing_is_padded(batch):
@@ -153,7 +152,7 @@ def test_other_layers_are_folded_rightly_or_refused(title):
         return
     expected = model.predict_on_batch(batch)
     np.testing.assert_allclose(outputs(graph, batch), expected, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(outputs(delegable(graph), batch), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs(arrange(graph), batch), expected, rtol=0, atol=1e-5)
     scaled = equalize(graph, batch, clip=False)
     np.testing.assert_allclose(outputs(scaled, batch), expected, rtol=0, atol=1e-4)
 
