@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Where `make table4` times, e.g. make table4 TARGET="--target=adb --fetch_binary"
-TARGET ?= --target=host
+TARGET ?= --target=host --op_profile --memory
 
 .PHONY: help demo table4 device test check clean
 
