@@ -77,16 +77,22 @@ def print_forms(times: dict[tuple, list[float]], names: list[tuple[str, float]])
             print(f"{f'{arch} {alpha:g}x':22}{kind:9}{np.median(base):>14.3f}{cells}")
 
 
-def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float]]) -> None:
-    """Prints how long the other networks take by FD-MobileNet of the same budget, of which there are three in turn."""
-    print(f"\n{'network':22}{'by':22}{'float32':>20}{'int8':>20}")
+def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float]], columns: dict[str, tuple]) -> None:
+    """Prints how long the other networks take by the FD-MobileNet named before them.
+
+    Args:
+        times: by network, width and what else tells a file.
+        names: networks and widths, by budget.
+        columns: for each title what else tells the file.
+    """
+    print(f"\n{'network':22}{'by':22}{''.join(f'{title:>20}' for title in columns)}")
     base = None
     for arch, alpha in names:
         if arch == BASE:
             base = arch, alpha
         elif base:
-            cells = (ratio(times[arch, alpha, "ours", kind], times[*base, "ours", kind]) for kind in TYPES)
-            print(f"{f'{arch} {alpha:g}x':22}{f'{BASE} {base[1]:g}x':22}{''.join(f'{cell:>20}' for cell in cells)}")
+            cells = "".join(f"{ratio(times[arch, alpha, *key], times[*base, *key]):>20}" for key in columns.values())
+            print(f"{f'{arch} {alpha:g}x':22}{f'{BASE} {base[1]:g}x':22}{cells}")
 
 
 def print_ops(paths: dict[tuple, Path]) -> None:
@@ -122,7 +128,7 @@ def main() -> None:
             paths |= {(arch, alpha, *key): path for *key, path in write_forms(arch, alpha, Path(folder))}
         times = interleaved(runners(paths), rounds=args.rounds)
         print_forms(times, names)
-        print_families(times, names)
+        print_families(times, names, {kind: ("ours", kind) for kind in TYPES})
         if args.ops:
             print_ops(paths)
 

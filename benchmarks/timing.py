@@ -16,23 +16,25 @@ def interleaved(
         seconds: for how long to call a function in each round, after one call that does not count.
 
     Returns:
-        For each name the median time of each round, in ms.
+        For each name the least time of each round, in ms: what others who use the machine disturb least.
     """
     names, times = list(calls), {name: [] for name in calls}
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            times[name].append(_median_ms(calls[name], seconds))
+            times[name].append(_least_ms(calls[name], seconds))
     return times
 
 
-def _median_ms(call: Callable[[], object], seconds: float) -> float:
+def _least_ms(call: Callable[[], object], seconds: float) -> float:
     call()
-    samples, end = [], time.perf_counter() + seconds
-    while not samples or time.perf_counter() < end:
-        start = time.perf_counter()
+    least, now = float("inf"), time.perf_counter()
+    end = now + seconds
+    while now < end:
+        start = now
         call()
-        samples.append(1000 * (time.perf_counter() - start))
-    return statistics.median(samples)
+        now = time.perf_counter()
+        least = min(least, now - start)
+    return 1000 * least
 
 
 def ratio(times: list[float], base: list[float]) -> str:
