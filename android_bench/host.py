@@ -186,6 +186,7 @@ class Host:
         return Row(
             run=self.run,
             target=self.target,
+            machine=self.environment["kind"],
             device=self.device,
             engine=self.environment["engine"],
             model=model.name,
