@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from android_bench.plan import BenchError, Job, Model, Plan, choose_baseline, find_models, read_models
+from android_bench import inside
+from android_bench.plan import BenchError, Job, Model, Plan, Visit, choose_baseline, find_models, read_models
+from android_bench.progress import tell
 from android_bench.rows import Row, describe, summarise
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -126,11 +128,12 @@ class Host:
             if visit.key in ready:
                 continue
             started, load = datetime.now(UTC).isoformat(timespec="seconds"), self.load_average()
-            samples, flags = ([], []) if stop() else self._visit(visit.job, stop)
+            found = None if stop() else self._time(visit.job, stop) if visit.kind == "time" else self._look(visit)
             if stop():
                 return
-            others = {"started": started, "load": load, "flags": flags}
-            yield self._row(visit.job, samples, round=visit.round, place=visit.place, **others)
+            if found is not None:
+                found |= {"started": started, "load": load, "kind": visit.kind}
+                yield self._row(visit.job, round=visit.round, place=visit.place, **found)
 
     @staticmethod
     def load_average() -> float | None:
@@ -158,7 +161,7 @@ class Host:
             self._loaded[job] = interpreter
         return interpreter
 
-    def _visit(self, job: Job, stop: Callable[[], bool]) -> tuple[list[int], list[str]]:
+    def _time(self, job: Job, stop: Callable[[], bool]) -> dict[str, Any]:
         """Returns the latencies of one round of a model, in ns, and why they cannot be trusted."""
         interpreter = self._interpreter(job)
         with _blaming(job.model), _no_collection():
@@ -166,13 +169,24 @@ class Host:
                 interpreter.invoke()
             start = time.thread_time_ns()
             samples = _timed(interpreter.invoke, self.plan, stop)
-            return samples, _disturbances(job, time.thread_time_ns() - start, sum(samples))
+            flags = _disturbances(job, time.thread_time_ns() - start, sum(samples))
+            return {"samples_ns": samples, "flags": flags}
 
-    def _row(self, job: Job, samples: list[int], **visit: Any) -> Row:
+    def _look(self, visit: Visit) -> dict[str, Any] | None:
+        """Returns what an extra launch found, None if it failed."""
+        try:
+            return inside.look(visit.job, visit.kind, self.plan.runs)
+        except BenchError as error:
+            self.failures.append(str(error))
+            tell("error", [error])
+            return None
+
+    def _row(self, job: Job, samples_ns: list[int], **visit: Any) -> Row:
         model = job.model
         return Row(
             run=self.run,
             target=self.target,
+            machine=self.environment["kind"],
             device=self.device,
             engine=self.environment["engine"],
             model=model.name,
@@ -182,15 +196,15 @@ class Host:
             size_bytes=model.size_bytes,
             facts=model.facts,
             threads=job.threads,
-            samples_ns=samples,
+            samples_ns=samples_ns,
             **visit,
-            **describe(samples),
+            **describe(samples_ns),
         )
 
 
 def _refuse(plan: Plan) -> None:
     """Refuses what the interpreter cannot do from Python."""
-    for name, default in {"delegates": Plan.delegates, "cores": Plan.cores, "extras": Plan.extras}.items():
+    for name, default in {"delegates": Plan.delegates, "cores": Plan.cores}.items():
         if getattr(plan, name) != default:
             asked = ", ".join(getattr(plan, name))
             raise BenchError(f"--target=host without --benchmark_binary cannot do {name} {asked}: give it the tool")
@@ -221,7 +235,7 @@ def _load(job: Job) -> Any:
         interpreter = Interpreter(model_path=str(job.model.path), num_threads=job.threads)
         _check_inputs(interpreter, job.model)
         interpreter.allocate_tensors()
-        _fill(interpreter)
+        fill(interpreter)
         interpreter.invoke()
     return interpreter
 
@@ -234,7 +248,7 @@ def _check_inputs(interpreter: Any, model: Model) -> None:
             raise BenchError(f"{model.path}: input shape {shape} is not fixed: export it with a static shape")
 
 
-def _fill(interpreter: Any) -> None:
+def fill(interpreter: Any) -> None:
     """Sets the inputs to the same random pixels for every model and call."""
     import numpy as np
 

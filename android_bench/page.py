@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FAMILIES = tuple(paper.TITLES)  # each has a colour of its own, the same in all charts
 _OP_KINDS = {
     "depthwise": r"depthwise|dwconv",
-    "dense": r"fully",
+    "1x1, dense": r"fully",
     "convolution": r"conv",
     "pad": r"\bpad|constant pad",
     "shuffle, copy": r"transpose|reshape|permute|gather|slice|copy|split",
@@ -58,7 +58,7 @@ th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bo
 th { font-weight: 600; font-size: .85rem; color: var(--soft); } td:first-child, th:first-child, td.word { text-align:
   left; }
 tr.budget th { text-align: left; padding-top: 1rem; color: var(--ink); } .paper { color: var(--soft); }
-th[scope=colgroup] { text-align: center; }
+th[scope=colgroup] { text-align: center; } .whole { white-space: nowrap; }
 .mark { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }
 figure { margin: 1rem 0; } svg { display: block; width: 100%; max-width: 40rem; height: auto; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; } svg .soft { fill: var(--soft); font-size: 12px; }
@@ -176,8 +176,9 @@ def _table4(table: Table) -> str:
         rows.append(f'<tr class="budget"><th colspan="{width}" scope="rowgroup">{mflops} MFLOPs</th></tr>')
         for line in lines:
             cells = "".join(f"<td>{text}</td>" for r in table.recipes for text in cell_texts(line.cells[r]))
-            ratio, name = number(line.paper_ratio, ".2f"), line.name.replace("-", "&#8209;")
-            rows.append(f'<tr><td>{_mark(line.arch)}{name}</td><td class="paper">{ratio}</td>{cells}</tr>')
+            ratio, (family, alpha) = number(line.paper_ratio, ".2f"), line.name.split()
+            name = f'<span class="whole">{_mark(line.arch)}{family}</span> {alpha}'
+            rows.append(f'<tr><td>{name}</td><td class="paper">{ratio}</td>{cells}</tr>')
     return f"""<h4>Table 4, beside the paper</h4>
 <div class="scroll"><table>
 <thead><tr><th></th><th>paper</th>{groups}</tr><tr><th>network</th><th>ratio</th>{heads}</tr></thead>

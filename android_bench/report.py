@@ -202,7 +202,7 @@ def comma_separated(devices: Sequence[Device]) -> str:
 
 def _device(run: dict[str, Any], rows: list[Row]) -> Device:
     environment = run.get("environment", {})
-    kind = environment.get("kind", "host" if rows[0].target == "host" else "board")
+    kind = rows[0].machine or environment.get("kind", "host" if rows[0].target == "host" else "board")
     configs: dict[tuple, list[Row]] = {}
     for row in rows:
         configs.setdefault((row.threads, row.delegate, row.core), []).append(row)

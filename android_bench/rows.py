@@ -24,6 +24,7 @@ class Row:
     Attributes:
         run: The run of the plan; a run that was interrupted goes on under its name.
         target: `host`, `adb` or `ssh`. A host row never stands for a phone.
+        machine: What it is: `phone`, `emulator`, `board` or `host`; empty in rows of before that was noted.
         device: The phone's serial, the board's address, or this machine's name.
         engine: Interpreter or benchmark tool, and version.
         model: Name of the network.
@@ -90,6 +91,7 @@ class Row:
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     log: str | None = None
+    machine: str = ""
 
     @property
     def label(self) -> str:

@@ -321,6 +321,7 @@ class Tool:
         return Row(
             run=self.run,
             target=self.target,
+            machine=self._facts["kind"],
             device=self.device,
             engine=f"{self._engine} ({output.generation})",
             model=model.name,

@@ -30,37 +30,48 @@ FIXED = 0  # the class of channels that may not be scaled: pixels, and what a so
 def fold_input(graph: Graph) -> Graph:
     """Folds a normalization of the image into the convolution that takes it.
 
-    Where zeros were padded after the normalization, the mean colour must be padded before it. A pad has one value for
-    all channels, so the best one is taken, see `_pad_value`; the error is less than 8 of 255 levels in the border.
+    Where zeros were padded after the normalization, the mean colour is padded before it; as integers, the nearest one.
 
     Returns:
         The graph without the normalization, or as it is if it has none that a convolution takes.
     """
-    nodes = list(graph)
-    if len(nodes) < 3 or nodes[1].kind != "affine" or nodes[1].relu:
+    affine, pad, conv = _opening(graph)
+    if conv is None:
         return graph
-    affine, *rest = nodes[1:]
-    pad = rest[0] if rest[0].kind == "pad" else None
-    conv = rest[1] if pad else rest[0]
-    if conv.kind != "conv" or conv.groups != 1 or (conv.padding == "same" and conv.kernel.shape[0] > 1):
-        return graph
+    if conv.padding == "same" and conv.kernel.shape[:2] != (1, 1):
+        if pad:
+            return graph
+        pad, conv = _apart(conv, graph.input_shape)
     kernel = conv.kernel * affine.kernel[:, None]
     bias = conv.bias + np.einsum("hwio,i->o", conv.kernel, affine.bias)
-    changed = {conv.name: conv.replace(kernel=kernel, bias=bias)}
-    first = pad or conv
-    changed[first.name] = changed.get(first.name, first).replace(inputs=affine.inputs)
+    conv = conv.replace(kernel=kernel, bias=bias, inputs=(pad.name,) if pad else affine.inputs)
+    first = [graph.nodes[affine.inputs[0]]]
     if pad:
-        zero = -affine.bias / affine.kernel  # the pixel that is normalized to 0
-        changed[pad.name] = changed[pad.name].replace(pad_value=_pad_value(kernel, zero))
-    folded = graph.updated(changed)
-    return dataclasses.replace(folded, nodes={name: n for name, n in folded.nodes.items() if name != affine.name})
+        first.append(pad.replace(inputs=affine.inputs, pad_value=-affine.bias / affine.kernel))  # normalized to 0
+    replaced = {node.name for node in (*first, affine, conv)}
+    nodes = [*first, conv, *(node for node in graph if node.name not in replaced)]
+    return dataclasses.replace(graph, nodes={node.name: node for node in nodes})
 
 
-def _pad_value(kernel: np.ndarray, zero: np.ndarray) -> float:
-    """The whole number that, padded in place of the colour `zero`, changes the outputs least in square."""
-    by_number = kernel.sum(axis=2).ravel()
-    by_colour = np.einsum("hwio,i->hwo", kernel, zero).ravel()
-    return float(np.round(by_number @ by_colour / (by_number @ by_number)))
+def _opening(graph: Graph) -> tuple[Node | None, Node | None, Node | None]:
+    """The normalization, the pad if there is one, and the convolution with which a graph begins; or nothing."""
+    nodes = list(graph)[1:]
+    pads = nodes[1:2] if len(nodes) > 2 and nodes[1].kind == "pad" else []
+    opening = [*nodes[:1], *pads, *nodes[1 + len(pads) : 2 + len(pads)]]
+    kinds = [node.kind for node in opening]
+    alone = all(len(graph.consumers(node.name)) == 1 for node in opening[:-1])
+    if kinds[:1] != ["affine"] or kinds[-1] != "conv" or not alone or opening[0].relu or opening[-1].groups > 1:
+        return None, None, None
+    return opening[0], pads[0] if pads else None, opening[-1]
+
+
+def _apart(conv: Node, image: tuple[int, int, int]) -> tuple[Node, Node]:
+    """A padded convolution as a pad and a convolution without."""
+    rows = [max(0, (-(-side // conv.stride) - 1) * conv.stride + width - side)
+            for side, width in zip(image[:2], conv.kernel.shape[:2], strict=True)]  # fmt: skip
+    pads = tuple((row // 2, row - row // 2) for row in rows)
+    pad = Node(f"{conv.name}/pad", "pad", conv.inputs, image[2], pads=pads)
+    return pad, conv.replace(padding="valid", inputs=(pad.name,))
 
 
 # --- which channels must be scaled alike -------------------------------------------------------------------

@@ -12,8 +12,10 @@ import tensorflow as tf
 from fd_keras.imagenet import preprocess_input
 from fd_keras.litert import quiet
 from tflite import files, sidecar
-from tflite.fold import Graph, run
-from tflite.ptq import delegable, prepare
+from tflite.arrange import arrange
+from tflite.equalize import fold_input
+from tflite.fold import Graph, UnsupportedModel, fold, run
+from tflite.ptq import prepare
 from tflite.quantize import Calibration, Recipe
 
 INPUT_NAME = "image"
@@ -87,23 +89,36 @@ def export(
         raise ValueError(f"The recipe {recipe.name!r} needs calibration images.")
     with tempfile.TemporaryDirectory() as folder:
         if recipe.settings:
-            _save_graph(prepare(model, calibration.images, recipe.settings, include_preprocessing), folder)
+            save_graph(arrange(prepare(model, calibration.images, recipe.settings, include_preprocessing)), folder)
+        elif recipe.calibrated:
+            save_model(model, folder)
         else:
-            _save(model, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-        if recipe.weights != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if recipe.weights == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if recipe.calibrated:
-            converter.representative_dataset = lambda: _representative(calibration.images, include_preprocessing)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
-        with quiet():
-            return converter.convert()
+            _save_folded(model, include_preprocessing, folder)
+        return convert(folder, recipe, calibration, include_preprocessing, io)
 
 
-def _save(model: keras.Model, folder: str) -> None:
+def convert(
+    folder: str,
+    recipe: Recipe,
+    calibration: Calibration | None = None,
+    include_preprocessing: bool = True,
+    io: str = "uint8",
+) -> bytes:
+    """Runs TensorFlow's converter on what `save_model` or `save_graph` wrote; see `export`."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+    if recipe.weights != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if recipe.weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if recipe.calibrated:
+        converter.representative_dataset = lambda: _representative(calibration.images, include_preprocessing)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
+    with quiet():
+        return converter.convert()
+
+
+def save_model(model: keras.Model, folder: str) -> None:
     """Saves the model for inference on one image; the static batch lets the converter see all shapes."""
     shape = (1, *model.input_shape[1:])
     archive = keras.export.ExportArchive()
@@ -116,9 +131,18 @@ def _save(model: keras.Model, folder: str) -> None:
     archive.write_out(folder, verbose=False)
 
 
-def _save_graph(graph: Graph, folder: str) -> None:
-    """Saves a prepared graph in the same form."""
-    module, graph = tf.Module(), delegable(graph)
+def _save_folded(model: keras.Model, include_preprocessing: bool, folder: str) -> None:
+    """Saves the model as a folded graph, which is faster; one with layers that cannot be folded, as it is."""
+    try:
+        graph = fold(model)
+    except UnsupportedModel:
+        return save_model(model, folder)
+    save_graph(arrange(fold_input(graph) if include_preprocessing else graph), folder)
+
+
+def save_graph(graph: Graph, folder: str) -> None:
+    """Saves a graph in the same form."""
+    module = tf.Module()
     signature = tf.TensorSpec((1, *graph.input_shape), tf.float32, name=INPUT_NAME)
     module.serve = tf.function(lambda image: run(graph, image, grouped=True), input_signature=[signature])
     tf.saved_model.save(module, folder, signatures={"serve": module.serve})

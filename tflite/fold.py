@@ -41,7 +41,8 @@ class Node:
         groups: of a conv or shuffle.
         window: side of a pooling window.
         pads: rows and columns added by a pad: ((top, bottom), (left, right)).
-        pad_value: what a pad adds.
+        pad_value: what a pad adds: one number, which a convolution after it can take up, or one a channel, a frame
+            that is concatenated.
         relu: whether negative outputs become 0.
         cap: what larger outputs become: one number, or one a channel; or None.
         limit: the cap that the network had before it was clipped lower, or None.
@@ -59,7 +60,7 @@ class Node:
     groups: int = 1
     window: int = 1
     pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
-    pad_value: float = 0.0
+    pad_value: float | np.ndarray = 0.0
     relu: bool = False
     cap: float | np.ndarray | None = None
     limit: float | np.ndarray | None = None
@@ -346,7 +347,7 @@ def apply(node: Node, inputs: Sequence, *, grouped: bool = False):
     if node.kind == "affine":
         return x * node.kernel + node.bias
     if node.kind == "pad":
-        return tf.pad(x, [(0, 0), *node.pads, (0, 0)], constant_values=node.pad_value)
+        return _framed(x, node) if np.ndim(node.pad_value) else _padded(x, node)
     if node.kind == "shuffle":
         height, width, channels = x.shape[1:]
         x = tf.reshape(x, (-1, height * width, node.groups, channels // node.groups))
@@ -365,6 +366,18 @@ _SIMPLE: dict[str, Callable] = {
     "global_max_pool": lambda inputs: tf.reduce_max(inputs[0], axis=(1, 2)),
     "softmax": lambda inputs: tf.nn.softmax(inputs[0]),
 }
+
+
+def _padded(x, node: Node):
+    return tf.pad(x, [(0, 0), *node.pads, (0, 0)], constant_values=node.pad_value)
+
+
+def _framed(x, node: Node):
+    for axis, widths in enumerate(node.pads, 1):
+        shapes = [[*x.shape[:axis], width, *x.shape[axis + 1 :]] for width in widths]
+        before, after = (np.broadcast_to(np.float32(node.pad_value), shape) for shape in shapes)
+        x = tf.concat([part for part in (before, x, after) if part.shape[axis]], axis)
+    return x
 
 
 def _linear(node: Node, x, grouped: bool):

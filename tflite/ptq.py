@@ -10,7 +10,7 @@ import tensorflow as tf
 from fd_keras import imagenet
 from tflite.correct import Correction, correct
 from tflite.equalize import LEVELS, equalize, fold_input, split_ranges
-from tflite.fold import Graph, Node, fold, run, walk
+from tflite.fold import Graph, fold, run, walk
 from tflite.quantize import Settings
 
 _MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
@@ -96,15 +96,3 @@ def divergence(logits: np.ndarray, others: np.ndarray) -> float:
     """Mean Kullback-Leibler divergence of softmax(others) from softmax(logits)."""
     ours, theirs = (tf.nn.log_softmax(values).numpy() for values in (logits, others))
     return float(np.mean(np.sum(np.exp(ours) * (ours - theirs), axis=-1)))
-
-
-def delegable(graph: Graph) -> Graph:
-    """Writes average pooling as a depthwise convolution, the form that XNNPACK takes in int8."""
-    return graph.updated(
-        {node.name: _as_depthwise(node) for node in graph if node.kind == "avg_pool" and node.padding == "valid"}
-    )
-
-
-def _as_depthwise(node: Node) -> Node:
-    kernel = np.full((node.window, node.window, node.channels, 1), 1 / node.window**2, "float32")
-    return node.replace(kind="depthwise", kernel=kernel, bias=np.zeros(node.channels, "float32"))

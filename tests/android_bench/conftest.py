@@ -40,13 +40,14 @@ def _convert(size, int8=False):
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
-    """A folder of a float32, an int8 and a model without a static input size; do not write into it."""
+    """A folder of a float32, an int8, one without a static size and one for larger images; do not write into it."""
     folder = tmp_path_factory.mktemp("converted")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         (folder / f"{FLOAT}.tflite").write_bytes(_convert(16))
         (folder / f"{INT8}.tflite").write_bytes(_convert(16, int8=True))
         (folder / "dynamic.bin").write_bytes(_convert(None))
+        (folder / "large.bin").write_bytes(_convert(160))
     facts = {"arch": "fd_mobilenet", "alpha": 0.25, "recipe": "float32", "macs": 42, "other": "not in rows"}
     (folder / f"{FLOAT}.json").write_text(json.dumps(facts))
     return folder

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from android_bench import adb, device, run
+from android_bench import adb, device, report, run
 from android_bench import tool as tool_module
 from android_bench.plan import BenchError
 from android_bench.results import CannotWrite, Results, read_rows, read_runs
@@ -44,7 +45,7 @@ def test_a_plan_over_adb_gives_rows_logs_and_a_report(bench, phone, tmp_path, ca
         len(timed) == 4 and sorted(row.kind for row in rows if row.kind != "time") == ["memory"] * 2 + ["profile"] * 2
     )
     assert {row.median_ns for row in timed} == {1e6} and {row.runs for row in timed} == {4}
-    assert {(row.target, row.device) for row in rows} == {("adb", phone.serial)}
+    assert {(row.target, row.machine, row.device) for row in rows} == {("adb", "board", phone.serial)}
     assert all("exit status 0" in (out / row.log).read_text() for row in rows)
     (known,) = read_runs(out).values()
     assert known["state"] == "complete" and known["environment"]["kind"] == "board"
@@ -151,6 +152,7 @@ def test_a_device_that_drops_off_in_mid_plan_comes_back(bench, phone, tmp_path, 
             time.sleep(0.02)
         phone.switch_off()
         time.sleep(1)
+        shutil.rmtree(phone.root / adb.FOLDER.lstrip("/"))  # it may come back wiped
         phone.switch_on()
 
     puller = threading.Thread(target=pull_the_plug, daemon=True)
@@ -254,6 +256,19 @@ def test_a_full_device_is_told_and_left_clean(phone, models, tool, tmp_path, cap
     err = capsys.readouterr().err
     assert "No space left" in err and "free some space" in err
     assert not list((phone.root / adb.FOLDER.lstrip("/")).glob("*.part"))
+
+
+def test_what_arrives_damaged_is_told_and_not_kept(phone, models, tool, tmp_path, monkeypatch, capsys):
+    push, cut = adb.Adb.push, tmp_path / "cut"
+
+    def push_less(shell, local, remote):
+        cut.write_bytes(local.read_bytes()[:-1])
+        push(shell, cut, remote)
+
+    monkeypatch.setattr(adb.Adb, "push", push_less)
+    assert run.main(_flags(phone, models, tool, tmp_path / "out")) == 2
+    assert "arrived damaged" in capsys.readouterr().err
+    assert list((phone.root / adb.FOLDER.lstrip("/")).iterdir()) == []
 
 
 def test_without_cpufreq_and_taskset_it_runs_unpinned_and_says_so(bench, phone, capsys):
@@ -417,6 +432,22 @@ def test_a_phone_is_told_from_a_board_and_its_clocks_are_held(bench, phone, tmp_
     assert asked[-1].endswith("false")
 
 
+@pytest.mark.parametrize(("name", "value"), [("*kernel.qemu", "1"), ("*boot.qemu", "1"), ("*hardware", "ranchu")])
+def test_an_emulator_is_never_taken_for_a_phone(bench, phone, tmp_path, name, value):
+    phone.write(
+        "/usr/local/bin/getprop", f"#!/bin/sh\ncase $1 in *model) echo Phone 7;; {name}) echo {value};; esac\n", 0o755
+    )
+    phone.write("/usr/local/bin/cmd", "#!/bin/sh\necho $* >> /fake/power\n", 0o755)
+    assert bench("--rounds=1") == 0
+    assert {row.machine for row in read_rows(tmp_path / "out")} == {"emulator"}
+    assert not (phone.root / "fake/power").exists()  # its clocks are not its own
+    page = (tmp_path / "out/report.html").read_text()
+    assert "emulated: these times mean nothing for a phone" in page
+    (tmp_path / "out/runs.jsonl").write_text("")
+    (known,) = report.read(tmp_path / "out")
+    assert known.kind == "emulator"
+
+
 def test_delegates_and_threads_become_flags_of_the_tool(bench, phone, tmp_path):
     assert bench("--delegates=xnnpack,none,gpu", "--threads=1,2", "--rounds=1") == 0
     asked = [arguments for _, arguments in phone.calls()]
@@ -466,6 +497,23 @@ def test_choosing_a_device(phone):
         adb.choose([], phone.adb)
     (chosen,) = adb.choose([phone.serial], phone.adb)  # a network serial is connected to
     assert chosen.run("true").status == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "way_out"),
+    [
+        ("unauthorized", "allow USB debugging for this computer"),
+        ("offline", "unplug it and plug it in again"),
+        ("no permissions (user in plugdev group; are your udev rules wrong?); see [web]", "install udev rules"),
+        ("recovery", "adb reboot"),
+    ],
+)
+def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
+    client = tmp_path / "adb"
+    client.write_text(f"#!/bin/sh\necho List of devices attached\necho 'R58M12 {state} usb:1-4 transport_id:1'\n")
+    client.chmod(0o755)
+    with pytest.raises(BenchError, match=f"device R58M12 is {state.partition(' (')[0]}: .*{way_out}"):
+        adb.choose([], str(client))
 
 
 def test_facts_of_a_plain_linux_device(phone):

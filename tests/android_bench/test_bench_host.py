@@ -1,12 +1,13 @@
 import json
 import re
+import shutil
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from android_bench import host
+from android_bench import host, inside
 from android_bench.host import Host, time_models
 from android_bench.plan import BenchError, Plan, find_models, read_models
 
@@ -124,10 +125,39 @@ def test_stop_ends_within_a_visit_which_is_made_again(converted):
     assert [row.key for row in [first, *rest]] == [visit.key for visit in target.plan.schedule()]
 
 
-@pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}, {"extras": ("profile",)}])
+@pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}])
 def test_what_only_the_benchmark_tool_can_do_is_refused(converted, options):
     with pytest.raises(BenchError, match="without --benchmark_binary cannot do"):
         Host(_plan(converted, **options))
+
+
+def test_profile_and_memory_come_after_the_rounds(converted, tmp_path):
+    shutil.copy(converted / "large.bin", tmp_path / "large.tflite")
+    plan = _plan(tmp_path, rounds=1, runs=3, extras=("profile", "memory"))
+    timed, profile, memory = Host(plan).measure()
+    assert [row.kind for row in (timed, profile, memory)] == ["time", "profile", "memory"]
+    assert re.findall("Convolution|Mean", " ".join(kind for kind, *_ in profile.ops)) == ["Convolution", "Mean"]
+    assert 0 < sum(ms for _, ms, _ in profile.ops) < 2 * profile.max_ns / 1e6
+    # The activations alone, 80 x 80 x 4 floats, are .1 MB.
+    assert 0.1 < memory.memory_mb["peak"] < 200 and memory.memory_mb["overall"] <= memory.memory_mb["peak"]
+    assert {row.runs for row in (timed, profile, memory)} == {3}
+
+
+@pytest.mark.parametrize("events", [[("Invoke", 1, 5), ("op", 2, 50)], [("op", 2, 5)], [("Invoke", 1, 5)]])
+def test_a_profile_that_does_not_add_up_is_refused(events):
+    events = [inside._Event(tag=tag.encode(), type=kind, elapsed=us) for tag, kind, us in events]
+    with pytest.raises(BenchError, match="another language"):
+        inside._ops(events)
+
+
+def test_an_extra_launch_that_dies_is_told_and_the_others_go_on(models, capsys):
+    plan = _plan(models, rounds=1, extras=("profile", "memory"))
+    target, (first, _) = Host(plan), find_models(models)
+    first.unlink()
+    rows = list(target.measure())
+    assert [row.kind for row in rows] == ["time", "time", "profile", "memory"]
+    assert len(target.failures) == 2 and all(str(first) in failure for failure in target.failures)
+    assert "no profile: status" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("keep_bytes", [20, 400, -1])

@@ -222,7 +222,7 @@ class Converted:
 @contextlib.contextmanager
 def saving_once(folder: Path):
     """Lets conversions of one model share the SavedModel that the first of them writes; saving is half of the time."""
-    original = export._save
+    original = export.save_model
 
     def save(model, target):
         if not folder.exists():
@@ -230,7 +230,7 @@ def saving_once(folder: Path):
         shutil.copytree(folder, target, dirs_exist_ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_save", save)
+        patch.setattr(export, "save_model", save)
         yield
 
 

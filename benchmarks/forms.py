@@ -1,0 +1,137 @@
+"""What the form of the graph brings on this machine: each network of the paper's Table 4 in three forms.
+
+"converter" is what TensorFlow's converter makes of the Keras model by itself; "folded" has batch norm, mean and std
+inside the convolutions, the border in the mean colour; "ours", which `tflite.convert` writes, is also put into the ops
+that LiteRT runs fastest (`tflite.arrange`). One thread, random weights, which time does not depend on. Figures are
+ratios of times within one round, as median and quartiles over the rounds.
+
+    python -m benchmarks.forms
+    python -m benchmarks.forms --networks=shufflenet:0.25 --ops    # and where the milliseconds go
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from android_bench import inside
+from android_bench.host import fill
+from android_bench.plan import Job, read_model
+from benchmarks.table4 import SIZE, networks
+from benchmarks.timing import interleaved, ratio
+from fd_keras.applications import build_by_name
+from fd_keras.litert import quiet
+from tflite.arrange import arrange
+from tflite.equalize import fold_input
+from tflite.export import convert, save_graph, save_model
+from tflite.fold import fold
+from tflite.quantize import MIN_CALIBRATION, RECIPES, Calibration
+
+FORMS = ("converter", "folded", "ours")
+TYPES = {"float32": RECIPES["float32"], "int8": RECIPES["int8_plain"]}
+BASE = "fd_mobilenet"
+
+
+def write_forms(arch: str, alpha: float, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Writes all files of a network; yields form, type and path of each."""
+    keras.utils.clear_session()
+    model = build_by_name(arch, alpha=alpha, input_shape=(SIZE, SIZE, 3), weights=None)
+    graph = fold_input(fold(model))
+    noise = np.random.default_rng(0).integers(0, 256, (MIN_CALIBRATION, SIZE, SIZE, 3), "uint8")
+    calibration = Calibration((), noise)
+    for form in FORMS:
+        with tempfile.TemporaryDirectory() as saved:
+            if form == "converter":
+                save_model(model, saved)
+            else:
+                save_graph(arrange(graph) if form == "ours" else graph, saved)
+            for kind, recipe in TYPES.items():
+                path = folder / f"{arch}_{alpha}_{form}_{kind}.tflite"
+                path.write_bytes(convert(saved, recipe, calibration))
+                yield form, kind, path
+
+
+def runners(paths: dict[tuple, Path]) -> dict[tuple, Callable[[], None]]:
+    """A function for each file that runs it on an image of noise, on one thread."""
+    calls = {}
+    for key, path in paths.items():
+        with quiet():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+        fill(interpreter)
+        calls[key] = interpreter.invoke
+    return calls
+
+
+def print_forms(times: dict[tuple, list[float]], names: list[tuple[str, float]]) -> None:
+    """Prints what the forms cost, by the converter's."""
+    print(f"\n{'network':22}{'type':9}{'converter, ms':>14}{'folded':>20}{'ours':>20}")
+    for arch, alpha in names:
+        for kind in TYPES:
+            base, *others = (times[arch, alpha, form, kind] for form in FORMS)
+            cells = "".join(f"{ratio(other, base):>20}" for other in others)
+            print(f"{f'{arch} {alpha:g}x':22}{kind:9}{np.median(base):>14.3f}{cells}")
+
+
+def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float]], columns: dict[str, tuple]) -> None:
+    """Prints how long the other networks take by the FD-MobileNet named before them.
+
+    Args:
+        times: by network, width and what else tells a file.
+        names: networks and widths, by budget.
+        columns: for each title what else tells the file.
+    """
+    print(f"\n{'network':22}{'by':22}{''.join(f'{title:>20}' for title in columns)}")
+    base = None
+    for arch, alpha in names:
+        if arch == BASE:
+            base = arch, alpha
+        elif base:
+            cells = "".join(f"{ratio(times[arch, alpha, *key], times[*base, *key]):>20}" for key in columns.values())
+            print(f"{f'{arch} {alpha:g}x':22}{f'{BASE} {base[1]:g}x':22}{cells}")
+
+
+def print_ops(paths: dict[tuple, Path]) -> None:
+    """Prints which ops take the time of each file, the slowest first."""
+    for path in paths.values():
+        ops = inside.look(Job(read_model(path)), "profile", 30)["ops"]
+        totals: dict[str, list[float]] = {}
+        for kind, ms, _ in ops:
+            totals.setdefault(kind, []).append(ms)
+        print(f"\n{path.stem}: {sum(ms for _, ms, _ in ops):.3f} ms")
+        for kind, parts in sorted(totals.items(), key=lambda pair: -sum(pair[1])):
+            print(f"  {sum(parts):8.3f} ms  {len(parts):3} x {kind}")
+
+
+def chosen(text: str | None) -> list[tuple[str, float]]:
+    """The networks that `--networks` names, or those of Table 4."""
+    if text:
+        return [(arch, float(alpha)) for arch, _, alpha in (part.partition(":") for part in text.split(","))]
+    return [(row.arch, row.alpha) for row in networks() if row.arch != "fd_shufflenet"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--networks", metavar="ARCH:ALPHA,...", help="which (default: the nine of Table 4)")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="default: %(default)s")
+    parser.add_argument("--ops", action="store_true", help="also print which ops take the time")
+    args = parser.parse_args()
+    names = chosen(args.networks)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for number, (arch, alpha) in enumerate(names, 1):
+            print(f"{number} of {len(names)}: {arch} {alpha:g}x", flush=True)
+            paths |= {(arch, alpha, *key): path for *key, path in write_forms(arch, alpha, Path(folder))}
+        times = interleaved(runners(paths), rounds=args.rounds)
+        print_forms(times, names)
+        print_families(times, names, {kind: ("ours", kind) for kind in TYPES})
+        if args.ops:
+            print_ops(paths)
+
+
+if __name__ == "__main__":
+    main()

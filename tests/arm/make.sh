@@ -1,0 +1,47 @@
+#!/bin/sh
+# Makes .arm: an aarch64 Python with LiteRT in .arm/aarch64, and in .arm/emulator the qemu that runs it. Needs Debian's
+# apt and a network, and changes nothing outside .arm. Debian is trixie, as qemu before 10 crashes on LiteRT.
+# Usage: make.sh PYTHON
+set -eu
+cd "$(dirname "$0")/../.."
+wheel=$(sed -n 's/.*"\(ai-edge-litert==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
+[ "$(cat .arm/made 2>/dev/null)" = "$wheel" ] && exit 0
+rm -rf .arm
+# The mirror that this machine installs from, unless another is named.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
+
+# unpack FOLDER ARCHITECTURE PACKAGE...: with all that the packages need, as if nothing were installed.
+unpack() {
+    folder=$PWD/.arm/$1 apt=$PWD/.arm/apt-$2
+    mkdir -p "$folder" "$apt/lists/partial" "$apt/archives/partial"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources"
+    cat >"$apt/conf" <<END
+APT::Architecture "$2";
+APT::Architectures "$2";
+APT::Install-Recommends "false";
+APT::Sandbox::User "$(id -un)";
+Acquire::Languages "none";
+Debug::NoLocking "true";
+Dir::Cache "$apt";
+Dir::Etc::SourceList "$apt/sources";
+Dir::Etc::SourceParts "-";
+Dir::State::Lists "$apt/lists";
+Dir::State::Status "/dev/null";
+END
+    shift 2
+    export APT_CONFIG="$apt/conf"
+    apt-get -qq update
+    apt-get -qq install --download-only "$@"
+    unset APT_CONFIG
+    for package in "$apt"/archives/*.deb; do dpkg-deb --extract "$package" "$folder"; done
+    rm -rf "$apt"
+}
+
+unpack emulator "$(dpkg --print-architecture)" qemu-user
+find .arm/emulator/usr/bin -type f ! -name qemu-aarch64 -delete # 400 MB of other processors
+unpack aarch64 arm64 python3.13 libstdc++6
+ln -s usr/lib .arm/aarch64/lib
+# Wheels name the oldest libc that they run on; trixie's is newer than all of these.
+platforms='--platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64'
+"$1" -m pip install --quiet --target .arm/packages --python-version 3.13 --only-binary :all: $platforms "$wheel"
+echo "$wheel" >.arm/made
