@@ -1,0 +1,17 @@
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.tensorflow_only(reason="it is made to be converted, which is TensorFlow's")
+
+
+def test_the_model_answers_as_the_file(data):
+    from benchmarks.google_mobilenet import build, read_tensors
+    from fd_keras import imagenet
+    from fd_keras.litert import Runner
+
+    path = str(data / "weights" / "mobilenet_v1_0.25_224_1_default_1.tflite")
+    photos = imagenet.list_images(data / "imagenet" / "val")[::160]
+    images = np.stack([imagenet.load_image(photo, resize=False) for photo in photos]).astype("float32")
+    scores = Runner(path)(images / 127.5 - 1)[:, 1:]
+    expected = scores / scores.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(build(read_tensors(path)).predict_on_batch(images), expected, rtol=0, atol=1e-4)
