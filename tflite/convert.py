@@ -21,7 +21,7 @@ from fd_keras.saved import load_model
 from fd_keras.spec import model_name
 from tflite import files
 from tflite.export import write
-from tflite.measure import Evaluation, ablation
+from tflite.measure import Evaluation, ablation, ablation_plot, ablation_table
 from tflite.quantize import (
     IO_TYPES,
     RECIPES,
@@ -55,6 +55,7 @@ _STEPS = {
 _REPORT = flags.DEFINE_string("report", None, "Folder of images never calibrated on: print what each int8 step brings.")
 _LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `image-name label`, for top-1.")
 _RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluation before the central crop.")
+_REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Draw that table into this .png, .svg or .pdf.")
 _PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
 _IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
@@ -107,6 +108,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     try:
+        if _REPORT_PLOT.value:
+            files.check_figure(_REPORT_PLOT.value)
         recipes = chosen_recipes()
         model, name, source = load(_KERAS_MODEL.value) if _KERAS_MODEL.value else build()
         calibration = chosen_calibration(recipes, model.input_shape[1:3])
@@ -118,7 +121,10 @@ def main(argv: list[str]) -> None:
             print(f"{path}  {os.path.getsize(path) / 1e3:,.0f} kB", flush=True)
         if _REPORT.value:
             images = Evaluation.load(_REPORT.value, _LABELS.value, model.input_shape[1:3], _RESIZE.value)
-            print(ablation(model, calibration, images, _PREPROCESSING.value))
+            rows = ablation(model, calibration, images, _PREPROCESSING.value)
+            print(ablation_table(rows))
+            if _REPORT_PLOT.value:
+                ablation_plot(_REPORT_PLOT.value, rows)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -3,13 +3,14 @@
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.progress import progress
+from tflite import files
 from tflite.compare import compare, keras_classifier, read_labels, tflite_classifier
 from tflite.quantize import RECIPES, Calibration, Recipe, Settings
 
@@ -79,8 +80,14 @@ def stages() -> list[tuple[str, Recipe]]:
     return rows
 
 
-def ablation(model: keras.Model, calibration: Calibration, images: Evaluation, include_preprocessing: bool) -> str:
-    """Converts with one step more each time and measures every file; returns a table."""
+def ablation(
+    model: keras.Model, calibration: Calibration, images: Evaluation, include_preprocessing: bool
+) -> list[dict]:
+    """Converts with one step more each time and measures every file.
+
+    Returns:
+        For the float model, the plain recipe and every step: the `title` and `Comparison.percentages`.
+    """
     from tflite.export import export
 
     rows = stages()
@@ -93,9 +100,41 @@ def ablation(model: keras.Model, calibration: Calibration, images: Evaluation, i
                 file.write(data)
             classifiers.append(tflite_classifier(path, os.cpu_count() or 1))
         results = compare(keras_classifier(model, include_preprocessing), classifiers, images.batches())
+    titles = ("float", *(title for title, _ in rows))
+    return [{"title": title, **result.percentages()} for title, result in zip(titles, results, strict=True)]
+
+
+def ablation_table(rows: Sequence[dict]) -> str:
+    """What `ablation` found, as aligned text."""
     lines = [f"{'':56}  top-1  agreement  ties"]
-    for title, result in zip(("float", *(title for title, _ in rows)), results, strict=True):
-        row = result.percentages()
+    for row in rows:
         top1 = "-" if row["top1"] is None else f"{row['top1']:.2f}"
-        lines.append(f"{title:56}  {top1:>5}  {row['agreement']:9.2f}  {row['ties']:4}")
-    return "\n".join([*lines, f"each row has the steps above it too; in percent of {results[0].images} images"])
+        lines.append(f"{row['title']:56}  {top1:>5}  {row['agreement']:9.2f}  {row['ties']:4}")
+    return "\n".join([*lines, f"each row has the steps above it too; in percent of {rows[0]['images']} images"])
+
+
+def ablation_plot(path: str, rows: Sequence[dict]) -> None:
+    """Draws what `ablation` found: the answers that are not the float model's, step by step."""
+    from matplotlib.figure import Figure
+
+    steps = rows[1:]
+    changed = [100 - row["agreement"] for row in steps]
+    figure = Figure(figsize=(8, 0.6 + 0.4 * len(steps)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [row["title"] for row in steps], changed, height=0.62, color=["#b5532a", *["#3b6ea5"] * len(steps)]
+    )
+    known = rows[0]["top1"] is not None
+    labels = [
+        f"{value:.1f}%" + (f"   top-1 {row['top1']:.1f}" if known else "")
+        for value, row in zip(changed, steps, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=4, fontsize=8)
+    axes.set_xlim(0, 1.3 * max(*changed, 1.0))
+    axes.invert_yaxis()
+    title = f"answers that differ from the float model's, % of {rows[0]['images']} photos"
+    axes.set_title(title + (f" (its top-1 is {rows[0]['top1']:.1f})" if known else ""), fontsize=10, loc="left")
+    axes.tick_params(labelsize=8, left=False)
+    axes.set_xticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    files.write_figure(path, figure)

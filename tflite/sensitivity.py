@@ -5,8 +5,6 @@ converter. Accuracy is measured on images, since errors of layers do not add up 
 """
 
 import dataclasses
-import io
-import os
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -142,12 +140,7 @@ def table(records: Sequence[dict]) -> str:
 
 
 def plot(path: str, records: Sequence[dict], mode: str) -> None:
-    """Draws how many answers each layer changes (alone) or saves (kept float), the layers that matter most on top.
-
-    Raises:
-        ImportError: without matplotlib.
-        ValueError: if the name ends in nothing that matplotlib can write.
-    """
+    """Draws how many answers each layer changes (alone) or saves (kept float), the layers that matter most on top."""
     from matplotlib.figure import Figure
 
     whole, layers = records[1], records[2:]
@@ -165,6 +158,4 @@ def plot(path: str, records: Sequence[dict], mode: str) -> None:
     axes.tick_params(labelsize=7)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format=os.path.splitext(path)[1][1:] or "png", dpi=130)
-    files.write_atomically(path, image.getvalue())
+    files.write_figure(path, figure)

@@ -99,6 +99,8 @@ def rank_layers(images: Evaluation) -> None:
     """What `--sensitivity` does."""
     if len(_TFLITE.value) > 1 or _CALIBRATION.value is None:
         raise ValueError("--sensitivity takes one file, and --calibration_dir, the folder it was calibrated on.")
+    if _PLOT.value:
+        files.check_figure(_PLOT.value)
     path, mode = _TFLITE.value[0], _SENSITIVITY.value
     calibration, settings = calibration_of(path, _CALIBRATION.value)
     include = sidecar.read_sidecar(path)["include_preprocessing"]

@@ -110,3 +110,21 @@ def test_sha256_is_that_of_the_content(folder):
     content = bytes(range(256)) * 10_000
     (folder / "large.bin").write_bytes(content)
     assert files.sha256_of(str(folder / "large.bin")) == hashlib.sha256(content).hexdigest()
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.PDF"])
+def test_a_figure_is_written_in_the_format_of_its_name(tmp_path, name):
+    from matplotlib.figure import Figure
+
+    files.check_figure(str(tmp_path / name))
+    files.write_figure(str(tmp_path / name), Figure())
+    assert (tmp_path / name).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml", b"%PDF-")
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.tflite"])
+def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
+    with pytest.raises(ValueError, match=rf"^{name}: .*\.png"):
+        files.check_figure(name)

@@ -215,12 +215,15 @@ def test_ablation_measures_every_step(monkeypatch, tiny, calibration, convert_ti
     monkeypatch.setattr(measure, "stages", lambda: [rows[0], rows[-1]])
     folder = save_images(tmp_path / "photos", images[:20])
     photos = measure.Evaluation.load(str(folder), None, images.shape[1:3], resize=False)
-    head, keras_row, *table, foot = measure.ablation(tiny, calibration, photos, True).splitlines()
+    found = measure.ablation(tiny, calibration, photos, True)
+    head, keras_row, *table, foot = measure.ablation_table(found).splitlines()
     assert [line.split("  ")[0] for line in table] == [rows[0][0], rows[-1][0]] and "20 images" in foot
     classifiers = [tflite_classifier(convert_tiny(recipe), 1) for recipe in ("int8_plain", "int8")]
     results = compare(keras_classifier(tiny), classifiers, photos.batches())
     for line, result in zip((keras_row, *table), results, strict=True):
         assert line.split()[-2:] == [f"{result.percentages()['agreement']:.2f}", str(result.ties)]
+    measure.ablation_plot(str(tmp_path / "steps.svg"), found)
+    assert all(row["title"] in (tmp_path / "steps.svg").read_text() for row in found[1:])
 
 
 # --- images to measure on ----------------------------------------------------------------------------------
