@@ -166,7 +166,7 @@ def tflm_bytes(graph: Graph) -> int:
     """About what TFLM keeps in the arena beside the activations, its "tail"; an upper estimate.
 
     Eight bytes for each output channel (multiplier and shift), the rest for its tables. The constants are those of a
-    64-bit machine, where tflite-micro reported 1 to 11% less than this for the networks here; with 32-bit pointers it
+    64-bit machine, where tflite-micro reported 3 to 10% less than this for the networks here; with 32-bit pointers it
     is less again.
     """
     channels = sum(graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind in WEIGHTED)

@@ -59,9 +59,7 @@ _LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `im
 _RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluation before the central crop.")
 _PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
 _IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
-_EMBED = flags.DEFINE_string(
-    "embed_labels", None, 'Put class names into the files: a text file of them, or "imagenet".'
-)
+_EMBED = flags.DEFINE_string("embed_labels", None, 'Put class names into the files: a text file, or "imagenet".')
 _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
 

@@ -21,8 +21,8 @@ class Cell:
         size: side of its square image.
         macs: multiply-accumulates for one image.
         flash: bytes of the .tflite file, within 2%.
-        activations: bytes of the planned arena; that of the file for the MobileNets, within 5% for the ShuffleNets, where
-            the converter may run the branches of a unit in another order.
+        activations: bytes of the planned arena: the file's for the MobileNets, within 5% for the ShuffleNets, where the
+            converter may run the branches of a unit in another order.
         tflm: bytes that TFLM needs beside that, an upper estimate.
     """
 

@@ -1,9 +1,9 @@
 """Class names and normalization inside a .tflite file, as the TFLite task tools read them.
 
-The form is TFLite metadata: a flatbuffer with the mark M001 in a buffer of the model that is called TFLITE_METADATA, and
-a zip archive with the names at the end of the file. Only this module knows it. The tables are written field by field,
-with the field numbers of metadata_schema.fbs: the packages that have code for it do not import, or not beside
-TensorFlow.
+The form is TFLite metadata: a flatbuffer with the mark M001 in a buffer of the model that is called TFLITE_METADATA,
+and a zip archive with the names at the end of the file. Only this module knows it. The tables are written field by
+field, with the field numbers of metadata_schema.fbs. The packages that have code for that were no use: the writer of
+mediapipe 1.2.3 does not import, and tflite-support 0.4.4 does not install beside TensorFlow.
 """
 
 import io
@@ -76,7 +76,7 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
 
 
 def with_archive(data: bytes, labels: str) -> bytes:
-    """Appends a zip archive with the labels, uncompressed and of a fixed date: readers map it, and hashes stay equal."""
+    """Appends a zip archive of the labels: uncompressed, as readers ask for, and of a fixed date, so that hashes stay."""
     whole = io.BytesIO(data)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels)
