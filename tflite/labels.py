@@ -76,7 +76,7 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
 
 
 def with_archive(data: bytes, labels: str) -> bytes:
-    """Appends a zip archive of the labels: uncompressed, as readers ask for, and of a fixed date, so that hashes stay."""
+    """Appends a zip archive of the labels: uncompressed, as readers ask for, and with a fixed date for equal hashes."""
     whole = io.BytesIO(data)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels)
