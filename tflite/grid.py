@@ -52,7 +52,7 @@ def cells(arch: Arch, alphas: Iterable[float], sizes: Iterable[int], classes: in
 def cell(arch: Arch, alpha: float, size: int, classes: int) -> Cell:
     """The cost of one network."""
     ops = spec.lower(arch, alpha, (size, size), classes=classes)
-    graph = converted(arch, ops, size)
+    graph = converted(arch, ops, (size, size))
     macs = sum(op.macs for op in ops)
     return Cell(alpha, size, macs, file_bytes(graph), plan(graph).arena, tflm_bytes(graph))
 
@@ -70,8 +70,8 @@ def file_bytes(graph: Graph) -> int:
     return weights + 12 * (2 * channels + activations) + TABLE_BYTES * len(graph.tensors)
 
 
-def converted(arch: Arch, ops: Iterable[spec.Op], size: int) -> Graph:
-    """The graph that the int8 recipe makes of a lowered network, with uint8 at its edges."""
+def converted(arch: Arch, ops: Iterable[spec.Op], size: tuple[int, int]) -> Graph:
+    """The graph that the int8 recipe makes of a network lowered for a (height, width), with uint8 at its edges."""
     tape = _Tape(size)
     for op in ops:
         _WRITERS[op.kind](tape, arch, op)
@@ -81,13 +81,12 @@ def converted(arch: Arch, ops: Iterable[spec.Op], size: int) -> Graph:
 class _Tape:
     """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: tuple[int, int]):
         self.tensors: list[Tensor] = []
         self.ops: list[Op] = []
         self._shared: dict[str, int] = {}
-        self.image = self.tensor("UINT8", (1, size, size, 3))
-        self.values = {spec.IMAGE: self.add("QUANTIZE", (self.image,), (1, size, size, 3))}
-        self.last = self.values[spec.IMAGE]
+        self.image = self.tensor("UINT8", (1, *size, 3))
+        self.values = {spec.IMAGE: self.add("QUANTIZE", (self.image,), (1, *size, 3))}
 
     def tensor(self, dtype: str, shape: tuple[int, ...], *, constant: bool = False) -> int:
         self.tensors.append(Tensor("", dtype, shape, constant))
@@ -117,11 +116,11 @@ class _Tape:
 def _framed(tape: _Tape, arch: Arch, op: spec.Op) -> int:
     """The input of a window with a stride, with the frame that symmetric padding needs as an op of its own.
 
-    TensorFlow's own padding is symmetric on an odd side: a convolution then frames its input with zeros itself.
+    TensorFlow's own padding is symmetric on odd sides: a convolution then frames its input with zeros itself.
     """
     source = tape.values[op.inputs[0]]
     _, height, width, channels = tape.tensors[source].shape
-    own = height % 2 and op.kind != "max_pool" and op.inputs[0] != spec.IMAGE
+    own = height % 2 and width % 2 and op.kind != "max_pool" and op.inputs[0] != spec.IMAGE
     if op.stride == 1 or arch.padding != "symmetric" or own:
         return source
     inputs, kind = (source, tape.shared("pads", "INT32", (4, 2))), "PAD"
