@@ -50,7 +50,7 @@ def test_file_s_needs_as_data(run_program, tiny_int8):
 
 
 def test_parts_of_the_flash_by_hand(tiny_int8):
-    """A stem of 3x3x3x8 and a dense layer of 8x4 in int8, a bias of int32 and a scale and zero point for each channel."""
+    """A stem of 3x3x3x8 and a dense layer of 8x4, in int8; for each channel a bias, a scale and a zero point."""
     file = read(tiny_int8)
     layers, channels = 216 + 32 + 4 * 12, 2 * 12
     others = [t.bytes for t in file.graph.tensors if t.constant and t.shape not in {(8, 3, 3, 3), (4, 8), (8,), (4,)}]
