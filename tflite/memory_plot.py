@@ -17,7 +17,7 @@ def draw(path: str, whole: Plan) -> None:
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: for a suffix that is no format of pictures.
+        ValueError: for a suffix that is no format of pictures, or a folder that cannot be written to.
     """
     try:
         from matplotlib.figure import Figure
@@ -28,9 +28,9 @@ def draw(path: str, whole: Plan) -> None:
     picture = io.BytesIO()
     try:
         figure.savefig(picture, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
-    except ValueError as error:
+        files.write_atomically(path, picture.getvalue())
+    except (ValueError, OSError) as error:
         raise ValueError(f"--plot={path}: {error}") from error
-    files.write_atomically(path, picture.getvalue())
 
 
 def _draw_arena(axes, whole: Plan) -> None:

@@ -13,7 +13,7 @@ from fd_keras.litert import LiteRTError
 from tflite import grid
 from tflite.arena import plan, tflm_bytes
 from tflite.flatbuffer import read
-from tflite.memory import parse_bytes
+from tflite.memory import parse_bytes, parse_numbers
 from tflite.memory_report import verdict
 
 MEMORY = "tflite.memory"
@@ -113,7 +113,7 @@ def test_truncated_file_is_named(tiny_int8, tmp_path, part):
         read(str(tmp_path / "cut.tflite"))
 
 
-@pytest.mark.parametrize("flags", [[], ["a.tflite", "b.tflite"], ["a.tflite", "--grid"], ["--grid", "--plot=a.png"]])
+@pytest.mark.parametrize("flags", [[], ["a.tflite", "--grid"], ["--grid", "--plot=a.png"]])
 def test_file_and_grid_are_not_both_asked_for(run_program, flags):
     assert_refused(run_program(MEMORY, *flags), "--grid")
 
@@ -157,16 +157,21 @@ def test_grid_where_nothing_fits_says_so(run_program):
     assert run.returncode == 0 and run.stdout.rstrip().endswith("nothing fits")
 
 
-@pytest.mark.parametrize(
-    ("flag", "word"),
-    [
-        ("--ram=256KB/s", "--ram=256KB/s"), ("--flash=-1", "--flash=-1"), ("--alphas=a", "--alphas=a"),
-        ("--sizes=96.5", "--sizes=96.5"), ("--sizes=", "--sizes"), ("--sizes=16", "32x32"), ("--alphas=0", "alpha"),
-        ("--groups=3", "groups"), ("--model=resnet", "resnet"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("flag", "word"), [("--ram=256KB/s", "--ram=256KB/s"), ("--groups=3", "groups")])
 def test_impossible_flags_are_named(run_program, flag, word):
-    assert_refused(run_program(MEMORY, "--grid", flag), word)
+    assert_refused(run_program(MEMORY, "--grid", flag), "error: ", word)
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1e3", "256KB/s", "1.2.3MB"])
+def test_what_is_no_size_is_named(text):
+    with pytest.raises(ValueError, match=re.escape(f"--flash={text}: ")):
+        parse_bytes("flash", text)
+
+
+@pytest.mark.parametrize(("texts", "kind"), [(["0.5", "a"], float), (["96.5"], int), ([], int)])
+def test_what_is_no_list_of_numbers_is_named(texts, kind):
+    with pytest.raises(ValueError, match=f"--sizes.*{''.join(texts[-1:])}"):
+        parse_numbers("sizes", texts, kind)
 
 
 @pytest.mark.parametrize(
