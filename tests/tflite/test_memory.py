@@ -105,7 +105,7 @@ def test_what_is_no_tflite_file_is_named(tmp_path, content):
         read(str(tmp_path / "a.tflite"))
 
 
-@pytest.mark.parametrize("part", [0.01, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.01, 0.1, 0.5, 0.9, 0.9999])
 def test_truncated_file_is_named(tiny_int8, tmp_path, part):
     whole = Path(tiny_int8).read_bytes()
     (tmp_path / "cut.tflite").write_bytes(whole[: int(len(whole) * part)])
