@@ -1,6 +1,6 @@
 """From a Keras model to .tflite files, and the proof that they are right.
 
-`convert` writes them, `verify` compares them with the model they came from.
+`convert` writes them, `verify` compares them with the model they came from, `memory` says what they need.
 """
 
 import os

@@ -20,7 +20,9 @@ from fd_keras.applications import build_by_name
 from fd_keras.saved import load_model
 from fd_keras.spec import model_name
 from tflite import files
+from tflite.c_array import check_recipes, write_c_array
 from tflite.export import write
+from tflite.labels import check_labels, load_labels
 from tflite.measure import Evaluation, ablation, ablation_plot, ablation_table
 from tflite.quantize import (
     IO_TYPES,
@@ -58,6 +60,8 @@ _RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluatio
 _REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Draw that table into this .png, .svg or .pdf.")
 _PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
 _IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
+_EMBED = flags.DEFINE_string("embed_labels", None, 'Put class names into the files: a text file, or "imagenet".')
+_C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
 
 
@@ -103,6 +107,16 @@ def chosen_calibration(recipes: list[Recipe], size: tuple[int, int]) -> Calibrat
     return load_calibration(_CALIBRATION.value, size, _COUNT.value, _IDS.value and read_ids(_IDS.value))
 
 
+def chosen_labels(recipes: list[Recipe], classes: int) -> list[str] | None:
+    """The class names to put into the files, if the flags ask for that."""
+    if not _EMBED.value:
+        return None
+    names = load_labels(_EMBED.value)
+    integers = _IO.value != "float32" and any(recipe.calibrated for recipe in recipes)
+    check_labels(names, classes, _PREPROCESSING.value, integers)
+    return names
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
@@ -111,14 +125,18 @@ def main(argv: list[str]) -> None:
         if _REPORT_PLOT.value:
             files.check_figure(_REPORT_PLOT.value)
         recipes = chosen_recipes()
+        if _C_ARRAY.value:
+            check_recipes(recipes)
         model, name, source = load(_KERAS_MODEL.value) if _KERAS_MODEL.value else build()
+        names = chosen_labels(recipes, model.output_shape[-1])
         calibration = chosen_calibration(recipes, model.input_shape[1:3])
         paths = write(
             model, name, source, recipes, _OUTPUT.value, calibration=calibration,
-            include_preprocessing=_PREPROCESSING.value, io=_IO.value,
+            include_preprocessing=_PREPROCESSING.value, io=_IO.value, class_names=names,
         )  # fmt: skip
         for path in paths:
-            print(f"{path}  {os.path.getsize(path) / 1e3:,.0f} kB", flush=True)
+            for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
+                print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
         if _REPORT.value:
             images = Evaluation.load(_REPORT.value, _LABELS.value, model.input_shape[1:3], _RESIZE.value)
             rows = ablation(model, calibration, images, _PREPROCESSING.value)

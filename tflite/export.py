@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from fd_keras.imagenet import preprocess_input
 from fd_keras.litert import quiet
-from tflite import files, sidecar
+from tflite import files, labels, sidecar
 from tflite.arrange import arrange
 from tflite.equalize import fold_input
 from tflite.fold import Graph, UnsupportedModel, fold, run
@@ -31,6 +31,7 @@ def write(
     calibration: Calibration | None = None,
     include_preprocessing: bool = True,
     io: str = "uint8",
+    class_names: Sequence[str] | None = None,
 ) -> Iterator[str]:
     """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
 
@@ -43,10 +44,13 @@ def write(
         calibration: images for the calibrated recipes.
         include_preprocessing: whether `model` takes raw pixels.
         io: type of the input and output of the calibrated recipes.
+        class_names: to put into the files, see `labels.embed`; None: none.
     """
     os.makedirs(output_dir, exist_ok=True)
     for recipe in recipes:
         data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io)
+        if class_names is not None:
+            data = labels.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
         with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as folder:
             draft = os.path.join(folder, os.path.basename(path))

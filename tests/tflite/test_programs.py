@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -123,6 +124,33 @@ def test_files_of_a_model_of_one_s_own_give_its_scores(flowers, saved, images):
     runner = Runner(flowers.cwd / "out/my.flowers_float32.tflite")
     np.testing.assert_allclose(runner(images), expected, rtol=0, atol=1e-5)
     assert Runner(flowers.cwd / "out/my.flowers_int8.tflite").input["dtype"] is np.uint8
+
+
+def test_class_names_and_an_array_are_written_on_request(run_program, saved, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join("abcde"))
+    flags = (f"--keras_model={saved}", "--recipes=float32", "--output_dir=out", "--embed_labels=names.txt", "--c_array")
+    run = run_program(CONVERT, *flags)
+    assert_done(run)
+    names = [f"out/my.flowers_float32.{suffix}" for suffix in ("tflite", "h", "cc")]
+    assert [line.split()[0] for line in run.stdout.splitlines()] == names
+    with zipfile.ZipFile(tmp_path / names[0]) as archive:
+        assert archive.read("labels.txt").decode().split("\n") == list("abcde")
+    data = (tmp_path / names[0]).read_bytes()
+    written = (tmp_path / names[2]).read_text().split("{\n")[-1].split("};")[0]
+    assert bytes(map(int, written.replace(",", " ").split())) == data
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--c_array", "--recipes=dynamic"], "--recipes=dynamic"), (["--embed_labels=gone.txt"], "gone.txt"),
+        (["--embed_labels=two.txt"], "2 names"),
+    ],
+)  # fmt: skip
+def test_names_and_arrays_that_cannot_be_are_refused_before_anything_is_converted(run_program, tmp_path, flags, word):
+    (tmp_path / "two.txt").write_text("a\nb")
+    assert_refused(run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out", *flags), word)
+    assert not (tmp_path / "out").exists()
 
 
 def test_random_weights_are_converted_on_request_and_cannot_be_verified_without_a_reference(run_program, photos):
