@@ -14,8 +14,8 @@ BITS = {
     "BFLOAT16": 16, "INT32": 32, "UINT32": 32, "FLOAT32": 32, "INT64": 64, "UINT64": 64, "FLOAT64": 64,
     "COMPLEX64": 64,
 }  # fmt: skip
-# Ops that only copy their first input, into another type, frame or shape. A compiler can have the next op read the
-# original; an interpreter runs them as they stand.
+# Ops that only copy their first input, into another type, frame or shape; so does a concatenation of one tensor with
+# constants. A compiler can have the next op read the original; an interpreter runs them as they stand.
 COPIES = ("QUANTIZE", "PAD", "PADV2", "RESHAPE")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -72,8 +72,9 @@ class Graph:
         ops = []
         for op in self.ops:
             inputs = tuple(source.get(index, index) for index in op.inputs)
-            if op.kind in COPIES and not self.tensors[inputs[0]].constant:
-                source[op.outputs[0]] = inputs[0]
+            values = [index for index in inputs if not self.tensors[index].constant]
+            if values and (op.kind in COPIES or (op.kind == "CONCATENATION" and len(values) == 1)):
+                source[op.outputs[0]] = values[0]
             else:
                 ops.append(dataclasses.replace(op, inputs=inputs))
         outputs = tuple(source.get(index, index) for index in self.outputs)

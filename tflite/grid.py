@@ -108,6 +108,11 @@ class _Tape:
         bias = self.tensor("INT32", shape[-1:], constant=True)
         return self.add(kind, (source, kernel, bias), shape)
 
+    def shuffles_itself(self, value: int) -> bool:
+        """Whether an ungrouped convolution made the value, see `arrange.without_free_shuffles`."""
+        maker = next(op for op in self.ops if op.outputs == (value,))
+        return maker.kind == "CONV_2D" and len({self.tensors[index].shape[-1] for index in maker.inputs[:2]}) == 1
+
     def finished(self) -> Graph:
         output = self.add("QUANTIZE", (self.last,), self.tensors[self.last].shape, "UINT8")
         return Graph(tuple(self.tensors), tuple(self.ops), (self.image,), (output,))
@@ -123,11 +128,19 @@ def _framed(tape: _Tape, arch: Arch, op: spec.Op) -> int:
     own = height % 2 and width % 2 and op.kind != "max_pool" and op.inputs[0] != spec.IMAGE
     if op.stride == 1 or arch.padding != "symmetric" or own:
         return source
-    inputs, kind = (source, tape.shared("pads", "INT32", (4, 2))), "PAD"
-    if op.inputs[0] == spec.IMAGE:  # its frame is the mean colour, not 0
-        inputs, kind = (*inputs, tape.shared("colour", "INT8", ())), "PADV2"
-    border = 2 * (op.kernel // 2)
-    return tape.add(kind, inputs, (1, height + border, width + border, channels))
+    border = op.kernel // 2
+    if op.inputs[0] == spec.IMAGE or op.kind == "max_pool":  # see `arrange.with_framed_pools`
+        tall = (1, height + 2 * border, width, channels)
+        source = _between(tape, source, (1, border, width, channels), tall)
+        return _between(tape, source, (1, tall[1], border, channels), (1, tall[1], width + 2 * border, channels))
+    shape = (1, height + 2 * border, width + 2 * border, channels)
+    return tape.add("PAD", (source, tape.shared("pads", "INT32", (4, 2))), shape)
+
+
+def _between(tape: _Tape, source: int, border: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """A tensor between two constant ones."""
+    before, after = (tape.tensor("INT8", border, constant=True) for _ in range(2))
+    return tape.add("CONCATENATION", (before, source, after), shape)
 
 
 def _conv(tape: _Tape, arch: Arch, op: spec.Op) -> None:
@@ -149,6 +162,9 @@ def _shuffle(tape: _Tape, arch: Arch, op: spec.Op) -> None:
     pixels, width = math.prod(op.size), op.cout // op.groups
     split, shape = (1, pixels, op.groups, width), (1, *op.size, op.cout)
     source = tape.values[op.inputs[0]]
+    if tape.shuffles_itself(source):
+        tape.values[op.name] = source
+        return
     grouped = tape.add("RESHAPE", (source, tape.shared(f"{split}", "INT32", (4,))), split)
     order = tape.shared("order", "INT32", (4,))
     turned = tape.add("TRANSPOSE", (grouped, order), (1, pixels, width, op.groups))

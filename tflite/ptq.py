@@ -46,6 +46,8 @@ def equalized(
     images = np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing))
     if include_preprocessing:
         graph = fold_input(graph)
+    if settings.mirror:
+        images = np.stack([images, images[:, :, ::-1]], axis=1).reshape(-1, *images.shape[1:])
     images = images[: _affordable(graph)]
     power = settings.power if settings.equalize else None
     return equalize(graph, images, power=power, clip=settings.clip), images
