@@ -222,16 +222,22 @@ class Converted:
 @contextlib.contextmanager
 def saving_once(folder: Path):
     """Lets conversions of one model share the SavedModel that the first of them writes; saving is half of the time."""
-    original = export.save_model
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("save_model", "_save_folded"):
+            patch.setattr(export, name, _once(getattr(export, name), folder / name))
+        yield
 
-    def save(model, target):
+
+def _once(save, folder: Path):
+    """A function that saves into a folder, whose last argument it is, the first time only, and copies it from there."""
+
+    def saved(*arguments):
+        *others, target = arguments
         if not folder.exists():
-            original(model, str(folder))
+            save(*others, str(folder))
         shutil.copytree(folder, target, dirs_exist_ok=True)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "save_model", save)
-        yield
+    return saved
 
 
 @pytest.fixture(scope="session")
