@@ -28,7 +28,8 @@ from fd_keras.applications import build_by_name
 from fd_keras.litert import quiet
 from tflite.arrange import arrange
 from tflite.export import convert, save_graph
-from tflite.fold import WEIGHTED, Graph, Node, fold, walk
+from tflite.fold import fold
+from tflite.graph import WEIGHTED, Graph, Node, walk
 from tflite.quantize import RECIPES
 
 Run = Callable[[], np.ndarray]

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from tflite.fold import Graph, Node
+from tflite.graph import Graph, Node
 
 
 def arrange(graph: Graph) -> Graph:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflite.equalize import LEVELS
-from tflite.fold import WEIGHTED, Graph, Live, Node, activate, apply, walk
+from tflite.graph import WEIGHTED, Graph, Live, Node, activate, apply, walk
 
 STEPS = 127  # weights are integers from -127 to 127 times a scale of their output channel
 _ROWS = 100_000  # positions of a layer's input that it is fitted on

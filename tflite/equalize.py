@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tflite.fold import PASSING, WEIGHTED, Graph, Node, walk
+from tflite.graph import PASSING, WEIGHTED, Graph, Node, walk
 
 CAP = 6.0  # every clipped activation ends in [0, 6], which the converter knows as ReLU6 and calibrates exactly
 LEVELS = 255

@@ -14,7 +14,8 @@ from fd_keras.litert import quiet
 from tflite import files, labels, sidecar
 from tflite.arrange import arrange
 from tflite.equalize import fold_input
-from tflite.fold import Graph, UnsupportedModel, fold, run
+from tflite.fold import UnsupportedModel, fold
+from tflite.graph import Graph, run
 from tflite.ptq import prepare
 from tflite.quantize import Calibration, Recipe
 
@@ -32,6 +33,7 @@ def write(
     include_preprocessing: bool = True,
     io: str = "uint8",
     class_names: Sequence[str] | None = None,
+    graph: Graph | None = None,
 ) -> Iterator[str]:
     """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
 
@@ -45,10 +47,13 @@ def write(
         include_preprocessing: whether `model` takes raw pixels.
         io: type of the input and output of the calibrated recipes.
         class_names: to put into the files, see `labels.embed`; None: none.
+        graph: what to convert in the model's place, if it was prepared already; it takes the same images.
     """
     os.makedirs(output_dir, exist_ok=True)
     for recipe in recipes:
-        data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io)
+        data = export(
+            model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io, graph=graph
+        )
         if class_names is not None:
             data = labels.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
@@ -70,6 +75,7 @@ def export(
     calibration: Calibration | None = None,
     include_preprocessing: bool = True,
     io: str = "uint8",
+    graph: Graph | None = None,
 ) -> bytes:
     """Converts a model with TensorFlow's own converter.
 
@@ -80,6 +86,7 @@ def export(
         include_preprocessing: whether the model takes raw pixels. An integer input then means pixels: its scale is
             exactly 1, so an app hands over the camera's bytes.
         io: type of the input and output of a calibrated recipe: uint8, int8 or float32.
+        graph: what to convert in the model's place, if it was prepared already.
 
     Returns:
         The flatbuffer, with a static batch of 1 and an input named "image".
@@ -87,18 +94,26 @@ def export(
     Raises:
         ValueError: if the recipe is calibrated and there is no calibration, or the model's input is not of fixed size.
     """
-    if None in model.input_shape[1:]:
-        raise ValueError(f"The model takes images of shape {model.input_shape[1:]}; build it with a fixed input_shape.")
+    fixed_size(model)
     if recipe.calibrated and calibration is None:
         raise ValueError(f"The recipe {recipe.name!r} needs calibration images.")
     with tempfile.TemporaryDirectory() as folder:
-        if recipe.settings:
-            save_graph(arrange(prepare(model, calibration.images, recipe.settings, include_preprocessing)), folder)
+        if graph is None and recipe.settings:
+            graph = prepare(model, calibration.images, recipe.settings, include_preprocessing)
+        if graph is not None:
+            save_graph(arrange(graph), folder)
         elif recipe.calibrated:
             save_model(model, folder)
         else:
             _save_folded(model, include_preprocessing, folder)
         return convert(folder, recipe, calibration, include_preprocessing, io)
+
+
+def fixed_size(model: keras.Model) -> tuple[int, int]:
+    """(height, width) of the images that a model takes; raises ValueError if they may be of any size."""
+    if None in model.input_shape[1:]:
+        raise ValueError(f"The model takes images of shape {model.input_shape[1:]}; build it with a fixed input_shape.")
+    return model.input_shape[1:3]
 
 
 def convert(

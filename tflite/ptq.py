@@ -1,6 +1,5 @@
 """The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
 
-import dataclasses
 from collections.abc import Iterator
 
 import keras
@@ -8,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet
-from tflite.correct import Correction, correct
+from tflite.correct import MOVING, Correction, correct, grid_ends, on_grid
 from tflite.equalize import LEVELS, equalize, fold_input, split_ranges
-from tflite.fold import Graph, fold, run, walk
+from tflite.fold import fold
+from tflite.graph import Graph, Live, activate, apply, logits, run, walk
 from tflite.quantize import Settings
 
 _MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
@@ -43,12 +43,11 @@ def equalized(
 ) -> tuple[Graph, np.ndarray]:
     """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
     graph = fold(model)
-    images = np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing))
     if include_preprocessing:
         graph = fold_input(graph)
     if settings.mirror:
         images = np.stack([images, images[:, :, ::-1]], axis=1).reshape(-1, *images.shape[1:])
-    images = images[: _affordable(graph)]
+    images = as_taken(graph, images, include_preprocessing)
     power = settings.power if settings.equalize else None
     return equalize(graph, images, power=power, clip=settings.clip), images
 
@@ -56,6 +55,32 @@ def equalized(
 def correction(settings: Settings) -> Correction:
     """The settings that `correct` takes."""
     return Correction(settings.fit, settings.compensate, settings.bias)
+
+
+def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tuple[float, float]]:
+    """By name, the ends of the grid of every output that is rounded.
+
+    Args:
+        graph: prepared.
+        images: calibration images as it takes them.
+        rounding: whether the inputs of a node are rounded too, or exact.
+    """
+    live, found = Live(graph), {}
+    for node in graph:
+        if node.kind == "input":
+            values = tf.convert_to_tensor(images)
+        else:
+            values = activate(node, apply(node, live.inputs(node)))
+        if node.kind not in MOVING:
+            found[node.name] = grid_ends(node, values)
+        live.keep(node, on_grid(node, values) if rounding else values)
+    return found
+
+
+def as_taken(graph: Graph, images: np.ndarray, include_preprocessing: bool) -> np.ndarray:
+    """As many of the raw images as can be worked on, as the graph takes them."""
+    images = images[: _affordable(graph)].astype("float32")
+    return np.asarray(imagenet.preprocess_input(images, include_preprocessing))
 
 
 def _affordable(graph: Graph) -> int:
@@ -82,10 +107,9 @@ def clip_logits(graph: Graph, images: np.ndarray) -> Graph:
     dense = nodes[-2] if len(nodes) > 1 else None
     if nodes[-1].kind != "softmax" or dense.kind != "dense" or dense.relu:
         return graph
-    kept = {node.name: node for node in nodes[:-1]}
-    logits = np.concatenate(list(in_batches(dataclasses.replace(graph, nodes=kept), images)))
-    floors = np.linspace(logits.min(), np.median(logits.max(axis=1)), 48)[:-1]
-    floor = min(floors, key=lambda floor: divergence(logits, _quantized(logits, floor)))
+    values = np.concatenate(list(in_batches(logits(graph), images)))
+    floors = np.linspace(values.min(), np.median(values.max(axis=1)), 48)[:-1]
+    floor = min(floors, key=lambda floor: divergence(values, _quantized(values, floor)))
     return graph.updated({dense.name: dense.replace(bias=(dense.bias - floor).astype("float32"), relu=True)})
 
 

@@ -15,10 +15,10 @@ from fd_keras import imagenet
 from fd_keras.progress import progress
 from tflite import files
 from tflite.compare import Comparison
-from tflite.correct import MOVING, correct, grid_ends, on_grid, uncapped
-from tflite.fold import Graph, Live, activate, apply
+from tflite.correct import correct, on_grid, uncapped
+from tflite.graph import Graph, Live, activate, apply
 from tflite.measure import Evaluation
-from tflite.ptq import clip_logits, correction, equalized
+from tflite.ptq import clip_logits, correction, equalized, ranges
 from tflite.quantize import Calibration, Settings
 
 MODES = ("alone", "kept_float")
@@ -75,7 +75,7 @@ def simulations(
     def rounded(alone: bool) -> Simulation:
         graph = correct(exact, exact, images, correction(settings), alone=alone)
         graph = clip_logits(graph, images) if settings.clip_logits else graph
-        return Simulation(graph, _ranges(graph, images, rounding=not alone))
+        return Simulation(graph, ranges(graph, images, rounding=not alone))
 
     whole = rounded(alone=False)
     variants = {"float": Simulation(free, {}), "int8": whole}
@@ -88,20 +88,6 @@ def simulations(
             others = {other: ends for other, ends in whole.ranges.items() if other != name}
             variants[name] = Simulation(whole.graph.updated({name: free.nodes[name]}), others)
     return variants
-
-
-def _ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> Ranges:
-    """The grid of every output over the calibration images, behind rounded or exact inputs."""
-    live, ranges = Live(graph), {}
-    for node in graph:
-        if node.kind == "input":
-            values = tf.convert_to_tensor(images)
-        else:
-            values = activate(node, apply(node, live.inputs(node)))
-        if node.kind not in MOVING:
-            ranges[node.name] = grid_ends(node, values)
-        live.keep(node, on_grid(node, values) if rounding else values)
-    return ranges
 
 
 def measure(

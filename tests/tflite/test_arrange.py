@@ -6,7 +6,8 @@ from fd_keras import zoo
 from fd_keras.layers import ChannelShuffle
 from tflite.arrange import arrange
 from tflite.equalize import fold_input
-from tflite.fold import fold, run
+from tflite.fold import fold
+from tflite.graph import run
 
 FLOAT_AND_INT8 = ("float32", "int8")
 

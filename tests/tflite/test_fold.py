@@ -6,7 +6,8 @@ from fd_keras import imagenet, zoo
 from tflite.arrange import arrange
 from tflite.correct import uncapped
 from tflite.equalize import equalize, fold_input, split_ranges
-from tflite.fold import UnsupportedModel, fold, run
+from tflite.fold import UnsupportedModel, fold
+from tflite.graph import run
 
 layers = keras.layers
 SHAPE = (16, 24, 3)

@@ -11,7 +11,8 @@ from tflite import measure
 from tflite.compare import compare, keras_classifier, tflite_classifier
 from tflite.correct import Correction, correct, fit, nearest, round_weights
 from tflite.equalize import best_clip, best_cut, equalize, fold_input
-from tflite.fold import fold, run, walk
+from tflite.fold import fold
+from tflite.graph import run, walk
 from tflite.ptq import clip_logits, divergence, prepare
 from tflite.quantize import RECIPES, Settings
 
