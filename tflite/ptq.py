@@ -45,8 +45,6 @@ def equalized(
     graph = fold(model)
     if include_preprocessing:
         graph = fold_input(graph)
-    if settings.mirror:
-        images = np.stack([images, images[:, :, ::-1]], axis=1).reshape(-1, *images.shape[1:])
     images = as_taken(graph, images, include_preprocessing)
     power = settings.power if settings.equalize else None
     return equalize(graph, images, power=power, clip=settings.clip), images

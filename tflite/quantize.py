@@ -16,7 +16,6 @@ class Settings:
     """The steps that `tflite.ptq` takes before the converter; each can be left out.
 
     Attributes:
-        mirror: whether every calibration image is also looked at mirrored, as networks are that train with flips.
         equalize: whether the channels of a tensor are scaled to use its levels alike.
         power: how far, from 0 to 1, those are that a convolution sums over, see `equalize.equalize`.
         clip: whether activations are clipped where the squared error is least.
@@ -27,12 +26,11 @@ class Settings:
         clip_logits: whether the lowest logits are cut off before the softmax.
     """
 
-    mirror: bool = True
     equalize: bool = True
     power: float = 0.75
     clip: bool = True
     split: int = 0
-    fit: float = 0.1
+    fit: float = 0.3
     compensate: bool = True
     bias: bool = True
     clip_logits: bool = True
