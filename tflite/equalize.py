@@ -27,10 +27,14 @@ FIXED = 0  # the class of channels that may not be scaled: pixels, and what a so
 # --- raw pixels --------------------------------------------------------------------------------------------
 
 
-def fold_input(graph: Graph) -> Graph:
+def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
     """Folds a normalization of the image into the convolution that takes it.
 
-    Where zeros were padded after the normalization, the mean colour is padded before it; as integers, the nearest one.
+    Where zeros were padded after the normalization, the mean colour is padded before it.
+
+    Args:
+        graph: folded.
+        whole: whether that colour is rounded to whole levels, as a file whose input is integer will have it.
 
     Returns:
         The graph without the normalization, or as it is if it has none that a convolution takes.
@@ -49,7 +53,8 @@ def fold_input(graph: Graph) -> Graph:
     first = pad or conv
     changed[first.name] = changed.get(first.name, first).replace(inputs=affine.inputs)
     if pad:
-        changed[pad.name] = changed[pad.name].replace(pad_value=-affine.bias / affine.kernel)  # normalized to 0
+        colour = -affine.bias / affine.kernel  # which is normalized to 0
+        changed[pad.name] = changed[pad.name].replace(pad_value=np.round(colour) if whole else colour)
     folded = graph.updated(changed)
     return dataclasses.replace(folded, nodes={name: n for name, n in folded.nodes.items() if name != affine.name})
 

@@ -35,7 +35,7 @@ def prepare(model: keras.Model, images: np.ndarray, settings: Settings, include_
     graph = fold(model)
     images = np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing))
     if include_preprocessing:
-        graph = fold_input(graph)
+        graph = fold_input(graph, whole=True)
     images = images[: _affordable(graph)]
     exact = equalize(graph, images, power=settings.power if settings.equalize else None, clip=settings.clip)
     split = split_ranges(exact, images, count=settings.split)
