@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int = 30, seconds: float = 0.05
+    calls: Mapping[str, Callable[[], object]], *, rounds: int = 30, seconds: float = 0.15
 ) -> dict[str, list[float]]:
     """Calls all functions in turn, in rounds that start with another one each.
 

@@ -34,7 +34,7 @@ class Correction:
         bias: whether to correct the means.
     """
 
-    fit: float = 0.1
+    fit: float = 0.3
     compensate: bool = True
     bias: bool = True
 

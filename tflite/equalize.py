@@ -27,10 +27,14 @@ FIXED = 0  # the class of channels that may not be scaled: pixels, and what a so
 # --- raw pixels --------------------------------------------------------------------------------------------
 
 
-def fold_input(graph: Graph) -> Graph:
+def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
     """Folds a normalization of the image into the convolution that takes it.
 
-    Where zeros were padded after the normalization, the mean colour is padded before it; as integers, the nearest one.
+    Where zeros were padded after the normalization, the mean colour is padded before it.
+
+    Args:
+        graph: folded.
+        whole: whether that colour is rounded to whole levels, as a file whose input is integer will have it.
 
     Returns:
         The graph without the normalization, or as it is if it has none that a convolution takes.
@@ -47,7 +51,8 @@ def fold_input(graph: Graph) -> Graph:
     conv = conv.replace(kernel=kernel, bias=bias, inputs=(pad.name,) if pad else affine.inputs)
     first = [graph.nodes[affine.inputs[0]]]
     if pad:
-        first.append(pad.replace(inputs=affine.inputs, pad_value=-affine.bias / affine.kernel))  # normalized to 0
+        colour = -affine.bias / affine.kernel  # which is normalized to 0
+        first.append(pad.replace(inputs=affine.inputs, pad_value=np.round(colour) if whole else colour))
     replaced = {node.name for node in (*first, affine, conv)}
     nodes = [*first, conv, *(node for node in graph if node.name not in replaced)]
     return dataclasses.replace(graph, nodes={node.name: node for node in nodes})

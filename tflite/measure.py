@@ -67,11 +67,8 @@ STEPS: tuple[tuple[str, dict], ...] = (
     ("roundings compensated", {"compensate": True}),
     ("layers fitted", {"fit": Settings.fit}),
     ("logits clipped", {"clip_logits": True}),
-    ("calibration images mirrored too", {"mirror": True}),
 )
-_NOTHING = Settings(
-    mirror=False, equalize=False, clip=False, split=0, fit=0.0, compensate=False, bias=False, clip_logits=False
-)
+_NOTHING = Settings(equalize=False, clip=False, split=0, fit=0.0, compensate=False, bias=False, clip_logits=False)
 
 
 def stages() -> list[tuple[str, Recipe]]:

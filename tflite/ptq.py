@@ -44,7 +44,7 @@ def equalized(
     """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
     graph = fold(model)
     if include_preprocessing:
-        graph = fold_input(graph)
+        graph = fold_input(graph, whole=True)
     images = as_taken(graph, images, include_preprocessing)
     power = settings.power if settings.equalize else None
     return equalize(graph, images, power=power, clip=settings.clip), images
