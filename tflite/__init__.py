@@ -1,6 +1,11 @@
 """From a Keras model to .tflite files, and the proof that they are right.
 
-`convert` writes them, `verify` compares them with the model they came from, `memory` says what they need.
+Programs: `convert` writes the files, `verify` compares them with the model they came from, `memory` says what they
+need, `qat` trains for integers.
+
+The int8 recipe is in `ptq`: a model becomes a graph (`fold`, `graph`), its channels are made alike (`equalize`), its
+weights rounded and corrected (`correct`). `arrange` puts a graph into the ops that run fastest, `export` has it converted,
+`sidecar` describes the file. `compare`, `measure` and `sensitivity` hold it against the model.
 """
 
 import os
