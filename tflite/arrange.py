@@ -22,7 +22,7 @@ def without_free_shuffles(graph: Graph) -> Graph:
     After a grouped convolution the shuffle has to stay: its groups are neighbours in the output.
     """
     for node in graph:
-        before = graph.nodes[node.inputs[0]] if node.kind == "shuffle" else None
+        before = graph.nodes.get(node.inputs[0]) if node.kind == "shuffle" else None
         if before is not None and _reorderable(graph, before):
             order = np.arange(node.channels).reshape(node.groups, -1).T.ravel()
             shuffled = before.replace(kernel=before.kernel[..., order], bias=before.bias[order])
