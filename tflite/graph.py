@@ -138,9 +138,16 @@ def _padded(x, node: Node):
 def _framed(x, node: Node):
     for axis, widths in enumerate(node.pads, 1):
         shapes = [[*x.shape[:axis], width, *x.shape[axis + 1 :]] for width in widths]
-        before, after = (np.broadcast_to(np.float32(node.pad_value), shape) for shape in shapes)
+        before, after = (_filled(x, shape, node.pad_value) for shape in shapes)
         x = tf.concat([part for part in (before, x, after) if part.shape[axis]], axis)
     return x
+
+
+def _filled(x, shape: list[int | None], values: np.ndarray):
+    """One number a channel in a block of this shape, a constant unless the batch may be of any size."""
+    if shape[0] is None:
+        return tf.broadcast_to(np.float32(values), [tf.shape(x)[0], *shape[1:]])
+    return np.broadcast_to(np.float32(values), shape)
 
 
 def linear(kind: str, x, kernel, stride: int, padding: str, groups: int):
