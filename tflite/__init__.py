@@ -4,8 +4,8 @@ Programs: `convert` writes the files, `verify` compares them with the model they
 need, `qat` trains for integers.
 
 The int8 recipe is in `ptq`: a model becomes a graph (`fold`, `graph`), its channels are made alike (`equalize`), its
-weights rounded and corrected (`correct`). `arrange` puts a graph into the ops that run fastest, `export` has it converted,
-`sidecar` describes the file. `compare`, `measure` and `sensitivity` hold it against the model.
+weights are rounded and corrected (`correct`). `arrange` puts a graph into the ops that run fastest, `export` has it
+converted, `sidecar` describes the file. `compare`, `measure` and `sensitivity` hold it against the model.
 """
 
 import os

@@ -66,11 +66,11 @@ def test_on_odd_sides_a_convolution_pads_by_itself_but_not_the_image_and_not_a_p
     """65 pixels give 33, 17, 9, 5, 3: of FD-MobileNet's five strides the image's alone needs a frame of its own."""
     arch = zoo.get_arch("fd_mobilenet")
     kinds = [op.kind for op in grid.converted(arch, lower(arch, 0.25, (65, 65)), (65, 65)).ops]
-    assert [kind for kind in kinds if "PAD" in kind] == ["PADV2"]
+    assert "PAD" not in kinds and kinds[:4] == ["QUANTIZE", "CONCATENATION", "CONCATENATION", "CONV_2D"]
     arch = zoo.get_arch("shufflenet")
-    ops = grid.converted(arch, lower(arch, 0.25, (65, 65)), (65, 65)).ops
-    assert [op.kind for op in ops if "PAD" in op.kind] == ["PADV2", "PAD"]
-    assert [ops[i + 1].kind for i, op in enumerate(ops) if op.kind == "PAD"] == ["MAX_POOL_2D"]
+    kinds = [op.kind for op in grid.converted(arch, lower(arch, 0.25, (65, 65)), (65, 65)).ops]
+    assert "PAD" not in kinds
+    assert kinds[3:7] == ["CONV_2D", "CONCATENATION", "CONCATENATION", "MAX_POOL_2D"]
 
 
 def test_cells_are_in_order_and_grow_with_width_and_size():
@@ -78,7 +78,7 @@ def test_cells_are_in_order_and_grow_with_width_and_size():
     assert [(cell.alpha, cell.size) for cell in cells] == [(0.25, 96), (0.25, 128), (0.5, 96), (0.5, 128)]
     for small, large in ((0, 1), (0, 2), (1, 3), (2, 3)):
         assert cells[small].macs < cells[large].macs and cells[small].activations < cells[large].activations
-    assert cells[0].flash == cells[1].flash < cells[2].flash
+    assert 0 < cells[1].flash - cells[0].flash < 1024 < cells[2].flash - cells[1].flash  # the image's frame is constant
     assert all(cell.ram == cell.activations + cell.tflm for cell in cells)
 
 
