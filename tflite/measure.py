@@ -133,7 +133,8 @@ def ablation_plot(path: str, rows: Sequence[dict]) -> None:
     axes.set_xlim(0, 1.3 * max(*changed, 1.0))
     axes.invert_yaxis()
     title = f"answers that differ from the float model's, % of {rows[0]['images']} photos"
-    axes.set_title(title + (f" (its top-1 is {rows[0]['top1']:.1f})" if known else ""), fontsize=10, loc="left")
+    title += f" (its top-1 is {rows[0]['top1']:.1f})" if known else ""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     axes.tick_params(labelsize=8, left=False)
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)

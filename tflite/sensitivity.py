@@ -126,7 +126,7 @@ def table(records: Sequence[dict]) -> str:
 
 
 def plot(path: str, records: Sequence[dict], mode: str) -> None:
-    """Draws how many answers each layer changes (alone) or saves (kept float), the layers that matter most on top."""
+    """Draws how many answers each layer changes (alone) or saves (kept float), the longest bar on top."""
     from matplotlib.figure import Figure
 
     whole, layers = records[1], records[2:]
@@ -134,9 +134,10 @@ def plot(path: str, records: Sequence[dict], mode: str) -> None:
         title, bars = "answers changed by one layer of integers", [100 - row["agreement"] for row in layers]
     else:
         title, bars = "answers saved by one layer of floats", [row["agreement"] - whole["agreement"] for row in layers]
+    bars, names = zip(*sorted(zip(bars, (row["layer"] for row in layers), strict=True), reverse=True), strict=True)
     figure = Figure(figsize=(6.4, 1.2 + 0.17 * len(layers)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([row["layer"] for row in layers], bars, color="#3b6ea5")
+    axes.barh(names, bars, color="#3b6ea5")
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_title(f"{title} (all layers: {100 - whole['agreement']:.1f}%)", fontsize=10)
