@@ -61,6 +61,8 @@ def write(
             draft = os.path.join(folder, os.path.basename(path))
             files.write_atomically(draft, data)
             facts = sidecar.describe(draft, model, source, recipe, calibration, include_preprocessing)
+            if class_names is not None:
+                facts["labels"] = sidecar.labels_facts(class_names)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
             os.replace(draft, path)

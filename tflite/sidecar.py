@@ -109,5 +109,11 @@ def calibration_facts(calibration: Calibration) -> dict:
     }
 
 
+def labels_facts(names: Sequence[str]) -> dict:
+    """Which class names were put into the file: how many, and a hash of them as lines."""
+    text = "".join(f"{name}\n" for name in names)
+    return {"count": len(names), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def _versions(packages: Sequence[str]) -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in packages}

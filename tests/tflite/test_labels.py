@@ -1,5 +1,6 @@
 """Class names and normalization in a file: as zip and LiteRT see them, and as MediaPipe's tasks read them."""
 
+import hashlib
 import io
 import json
 import zipfile
@@ -127,7 +128,10 @@ def test_files_are_written_with_names_and_described_as_they_are(tiny, tmp_path):
         tiny, "a", {"arch": None}, [RECIPES["float32"]], str(tmp_path), class_names=NAMES, include_preprocessing=True
     )
     assert names_in(Path(path).read_bytes()) == NAMES
-    assert json.loads(Path(path).with_suffix(".json").read_text())["size_bytes"] == Path(path).stat().st_size
+    facts = json.loads(Path(path).with_suffix(".json").read_text())
+    assert facts["size_bytes"] == Path(path).stat().st_size
+    expected = hashlib.sha256("".join(f"{name}\n" for name in NAMES).encode()).hexdigest()
+    assert facts["labels"] == {"count": len(NAMES), "sha256": expected}
 
 
 # --- a reader of others ------------------------------------------------------------------------------------
