@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from training import crops, randaugment
 from training.recipes import Recipe
-from training.sources import Photo, Share, Source
+from training.sources import Photo, Photos, Share, Source
 
 # Purposes of random numbers, which keep them apart.
 _CROP, _FLIP, _AUGMENT, _MIX = range(4)
@@ -157,7 +157,7 @@ def _seed(seed: int, number, purpose: int) -> tf.Tensor:
     return tf.stack([tf.cast(number, tf.int64), tf.constant(4 * seed + purpose, tf.int64)])
 
 
-def _decoded(photos: tf.data.Dataset, photo, blank, feed: Feed) -> tf.data.Dataset:
+def _decoded(photos: Photos, photo, blank, feed: Feed) -> tf.data.Dataset:
     """Maps photos in parallel. With `feed.careful` an error is confined to its own photo, which becomes blank."""
     parallel = feed.threads or tf.data.AUTOTUNE
     if not feed.careful:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -49,6 +49,34 @@ class Share:
     count: int = 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Photos:
+    """A dataset of photos that are not yet taken apart.
+
+    tf.data spends as much on every function that it calls as on reading a photo, so the one that makes a `Photo` is
+    traced into the one that follows.
+
+    Attributes:
+        rows: what is read.
+        photo: makes a `Photo` of a row, in a graph.
+    """
+
+    rows: tf.data.Dataset
+    photo: Callable[..., Photo]
+
+    def take(self, count: int) -> "Photos":
+        """The first ones."""
+        return dataclasses.replace(self, rows=self.rows.take(count))
+
+    def map(self, function: Callable[[Photo], object], **options) -> tf.data.Dataset:
+        """`Dataset.map`."""
+        return self.rows.map(lambda *row: function(self.photo(*row)), **options)
+
+    def interleave(self, function: Callable[[Photo], tf.data.Dataset], **options) -> tf.data.Dataset:
+        """`Dataset.interleave`."""
+        return self.rows.interleave(lambda *row: function(self.photo(*row)), **options)
+
+
 class Source(Protocol):
     """A split of a data set.
 
@@ -64,11 +92,11 @@ class Source(Protocol):
     count: int
     fingerprint: str
 
-    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> tf.data.Dataset:
-        """`Photo`s of an epoch from position `start` (a multiple of the share's count) on."""
+    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
+        """The photos of an epoch from position `start` (a multiple of the share's count) on."""
 
-    def ordered(self, share: Share) -> tf.data.Dataset:
-        """`Photo`s in a fixed order, for evaluation."""
+    def ordered(self, share: Share) -> Photos:
+        """All photos in a fixed order, for evaluation."""
 
 
 def random_state(*key: int) -> np.random.Generator:
@@ -104,10 +132,11 @@ class Folder:
         columns = (self._paths[order][mine].tolist(), self._labels[order][mine], np.arange(self.count)[mine])
         if not columns[0]:
             return _empty()
-        return tf.data.Dataset.from_tensor_slices(columns).map(
-            lambda path, label, position: Photo(tf.io.read_file(path), label, path, position),
+        rows = tf.data.Dataset.from_tensor_slices(columns).map(
+            lambda path, label, position: (tf.io.read_file(path), label, path, position),
             num_parallel_calls=16,  # reads wait for the disk or the network, not for a core
         )
+        return Photos(rows, Photo)
 
 
 class Shards:
@@ -156,7 +185,7 @@ class Shards:
             dataset = dataset.skip((start - begin) // share.count)
         else:
             dataset = dataset.skip(start - begin).shard(share.count, share.index)
-        return _numbered(dataset.map(_parse), start, share)
+        return _numbered(dataset, start, share, _parse)
 
     def _windows(self, first: int):
         """(first shard, end, shards a window) of the full windows from the `first` on, and of the last, smaller one."""
@@ -177,7 +206,7 @@ class Shards:
 
     def ordered(self, share):
         dataset = tf.data.Dataset.from_tensor_slices(self._files).flat_map(tf.data.TFRecordDataset)
-        return _numbered(dataset.shard(share.count, share.index).map(_parse), 0, share)
+        return _numbered(dataset.shard(share.count, share.index), 0, share, _parse)
 
 
 class Tfds:
@@ -226,15 +255,21 @@ class Tfds:
 
 
 def _permuted(dataset: tf.data.Dataset, count: int, seed) -> tf.data.Dataset:
-    """Up to `count` elements in an order that `seed` alone decides; `Dataset.shuffle` also asks the global seed."""
+    """Up to `count` elements in an order that `seed` alone decides.
 
-    def permute(*columns):
-        keys = tf.random.stateless_uniform(tf.shape(columns[0])[:1], seed=(seed, 0), dtype=tf.float64)
-        order = tf.argsort(keys, stable=True)
-        permuted = tuple(tf.gather(column, order) for column in columns)
-        return permuted if len(permuted) > 1 else permuted[0]
-
-    return dataset.batch(count).map(permute).unbatch()
+    `Dataset.shuffle` would ask the global seed too. This is its operation, which moves photos and never copies them.
+    """
+    shuffled = tf.raw_ops.ShuffleDatasetV3(
+        input_dataset=tf.data.experimental.to_variant(dataset),
+        buffer_size=count,
+        seed=seed,
+        seed2=1,  # two zeros would mean a random seed
+        seed_generator=tf.raw_ops.DummySeedGenerator(),
+        reshuffle_each_iteration=False,
+        output_types=[spec.dtype for spec in tf.nest.flatten(dataset.element_spec)],
+        output_shapes=[spec.shape for spec in tf.nest.flatten(dataset.element_spec)],
+    )
+    return tf.data.experimental.from_variant(shuffled, dataset.element_spec)
 
 
 def _parse(record):
@@ -249,13 +284,14 @@ FEATURES = {
 }
 
 
-def _numbered(dataset: tf.data.Dataset, start: int, share: Share) -> tf.data.Dataset:
-    return dataset.enumerate().map(lambda i, row: Photo(*row, start + share.index + i * share.count))
+def _numbered(dataset: tf.data.Dataset, start: int, share: Share, parse=tuple) -> Photos:
+    """Gives rows, of which `parse` makes (data, label, key), their positions."""
+    return Photos(dataset.enumerate(), lambda i, row: Photo(*parse(row), start + share.index + i * share.count))
 
 
-def _empty() -> tf.data.Dataset:
-    spec = Photo(*(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.int64, tf.string, tf.int64)))
-    return tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec)
+def _empty() -> Photos:
+    spec = tuple(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.int64, tf.string, tf.int64))
+    return Photos(tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec), Photo)
 
 
 def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict[str, Source]:
