@@ -1,6 +1,6 @@
 """What a detector finds, and the devkit's result files, comp4_det_test_cat.txt and the like.
 
-A line of such a file is an image's name, a score and a box: "000004 0.702732 89 112 516 466", in pixels that start at 1.
+A line of such a file is an image's name, a score and a box in pixels that start at 1: "000004 0.702732 89 112 516 466".
 """
 
 import dataclasses
@@ -19,8 +19,9 @@ class Detections:
     """What was found in one image.
 
     Attributes:
-        boxes: float32 (k, 4), [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included.
-        scores: float32 (k,).
+        boxes: float32 (k, 4), [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included; float64 as
+            read from a file, whose every digit counts.
+        scores: float32 (k,), or float64 likewise.
         labels: int64 (k,), positions in the list of classes.
         order: int64 (k,), places among the detections of the whole split, by which equal scores are ranked; None where
             they are to be ranked as they come. Result files give their line numbers here.
@@ -134,7 +135,7 @@ def _parse(line: str, where: str) -> tuple[str, list[float]]:
         raise ValueError(f"{where}: {error}.") from None
     if not all(map(math.isfinite, (score, *box))):
         raise ValueError(f"{where}: {line.strip()!r} has a number that is not finite.")
-    if box[0] > box[2] or box[1] > box[3]:
+    if box[2] - box[0] + 1 < 0 or box[3] - box[1] + 1 < 0:
         raise ValueError(f"{where}: {line.strip()!r} has xmin > xmax or ymin > ymax.")
     return name, [score, *(side - 1 for side in box)]
 
@@ -143,4 +144,4 @@ def _from_rows(rows: list[tuple]) -> Detections:
     if not rows:
         return Detections.empty()
     label, line, scores, *box = (np.array(column) for column in zip(*rows, strict=True))
-    return Detections(np.stack(box, -1).astype("float32"), scores.astype("float32"), label.astype("int64"), line)
+    return Detections(np.stack(box, -1), scores, label, line)
