@@ -103,3 +103,25 @@ def quiet() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a .tflite file whose names end in "weights" or "bias", by name.
+
+    Raises:
+        LiteRTError: if the file is missing or damaged.
+        ImportError: without `ai-edge-litert`.
+    """
+    path = os.fspath(path)
+    check_flatbuffer(path)
+    interpreter_class = _interpreter_class()
+    from ai_edge_litert.interpreter import OpResolverType
+
+    try:
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # a delegate would take the weights away
+        interpreter = interpreter_class(model_path=path, experimental_op_resolver_type=plain)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise LiteRTError(f"{path}: LiteRT cannot load it ({error}); download it again.") from error
+    found = interpreter.get_tensor_details()
+    return {t["name"]: interpreter.get_tensor(t["index"]) for t in found if t["name"].endswith(("weights", "bias"))}
