@@ -22,6 +22,12 @@ def to_pixels(boxes):
     return boxes - np.array([0, 0, 1, 1], "float32")
 
 
+def shape_of(tensor) -> list:
+    """The sides of a tensor, as numbers where they are known: a graph of fixed size then has only fixed sizes."""
+    known, found = tensor.shape, tf.shape(tensor)
+    return [found[axis] if side is None else side for axis, side in enumerate(known)]
+
+
 def area(boxes) -> tf.Tensor:
     """Areas of boxes (..., 4); 0 for one that is inside out."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
@@ -73,8 +79,13 @@ def clip(boxes, size) -> tf.Tensor:
         boxes: (..., 4).
         size: (height, width) of the image.
     """
+    return tf.minimum(tf.maximum(boxes, 0.0), corner(size))
+
+
+def corner(size) -> tf.Tensor:
+    """The last edges (width, height, width, height), float32, of an image of (height, width)."""
     height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
-    return tf.clip_by_value(boxes, 0.0, tf.stack([width, height, width, height]))
+    return tf.stack([width, height, width, height])
 
 
 def mirror(boxes, width) -> tf.Tensor:
@@ -99,8 +110,8 @@ def roi_align(features, boxes, size: int, stride: int) -> tf.Tensor:
     Returns:
         (n, size, size, channels).
     """
-    _, height, width, channels = tf.unstack(tf.shape(features))
-    flat = tf.reshape(features, (-1, features.shape[-1] or channels))
+    _, height, width, channels = shape_of(features)
+    flat = tf.reshape(features, (-1, channels))
     at_x, at_y = (_samples(boxes[:, axis], boxes[:, axis + 2], size, stride) for axis in (0, 1))
     (left, right, to_right), (above, below, to_below) = _neighbours(at_x, width), _neighbours(at_y, height)
     crops = 0.0
@@ -119,7 +130,7 @@ def _samples(low, high, size: int, stride: int) -> tf.Tensor:
 
 def _neighbours(at, count) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The cells before and after a position, and how far it is to the second; positions outside move to the edge."""
-    at = tf.clip_by_value(at, 0.0, tf.cast(count - 1, tf.float32))
+    at = tf.minimum(tf.maximum(at, 0.0), tf.cast(count - 1, tf.float32))
     before = tf.floor(at)
     first = tf.cast(before, tf.int32)
     return first, tf.minimum(first + 1, count - 1), at - before

@@ -37,8 +37,9 @@ class Detector:
 
     def _on_pixels(self, image):
         fitted, factors = faster_rcnn.fit(image, self.recipe)
-        found, scores, labels = self.model.detect(fitted, tf.reduce_min(factors))
-        return boxes.clip(found / factors, tf.shape(image)[:2]), scores, labels
+        found, scores, labels, count = self.model.detect(fitted, tf.reduce_min(factors))
+        found = boxes.clip(found / factors, tf.shape(image)[:2])
+        return found[:count], scores[:count], labels[:count]
 
     def __call__(self, image: np.ndarray) -> Detections:
         """The objects in a photo, best first.
@@ -52,7 +53,7 @@ class Detector:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"A photo is uint8 RGB (height, width, 3), got {image.dtype} {image.shape}.")
         found, scores, labels = (tensor.numpy() for tensor in self._detect(image))
-        return Detections(boxes.to_pixels(found), scores, labels)
+        return Detections(boxes.to_pixels(found), scores, labels.astype("int64"))
 
 
 def model_path(run_dir: str, kind: str, name: str) -> str:

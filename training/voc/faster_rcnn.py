@@ -30,6 +30,7 @@ class Proposals(NamedTuple):
         logits: (h * w * 9,), of being an object.
         deltas: (h * w * 9, 4).
         boxes: (n, 4) edges: the best of the moved anchors, best first.
+        count: how many of these are real; others, in tests, repeat one.
     """
 
     features: tf.Tensor
@@ -37,6 +38,7 @@ class Proposals(NamedTuple):
     logits: tf.Tensor
     deltas: tf.Tensor
     boxes: tf.Tensor
+    count: tf.Tensor
 
 
 def build_net(arch: Arch, alpha: float, classes: int, recipe: Recipe) -> keras.Model:
@@ -119,49 +121,88 @@ class FasterRCNN:
             scale: of that size to the original's.
             training: as many proposals as in training or as in tests.
         """
-        features, logits, deltas = self._first(image[None], training=training)
-        shape = tf.shape(features)
-        grid = anchors.grid(shape[1], shape[2], self.recipe.anchor_size)
-        logits, deltas = tf.reshape(logits, [-1]), tf.reshape(deltas, [-1, 4])
         recipe = self.recipe
-        before, kept = (
+        features, logits, deltas = self._first(image[None], training=training)
+        _, height, width, _ = boxes.shape_of(features)
+        grid = anchors.grid(height, width, recipe.anchor_size)
+        logits, deltas = tf.reshape(logits, [-1]), tf.reshape(deltas, [-1, 4])
+        before, most = (
             (recipe.train_before_nms, recipe.train_proposals)
             if training
             else (recipe.test_before_nms, recipe.test_proposals)
         )
-        moved = boxes.clip(boxes.decode(deltas, grid), tf.shape(image)[:2])
-        sides = tf.reduce_min(moved[:, 2:] - moved[:, :2], axis=1)
-        scores = tf.where(sides >= recipe.min_size * scale, logits, -1e9)
-        best, indices = tf.math.top_k(scores, tf.minimum(before, tf.size(scores)))
+        moved = boxes.clip(boxes.decode(deltas, grid), boxes.shape_of(image)[:2])
+        small = tf.reduce_min(moved[:, 2:] - moved[:, :2], axis=1) < recipe.min_size * scale
+        best, indices = tf.math.top_k(tf.where(small, _NEVER, logits), _least(before, boxes.shape_of(logits)[0]))
         moved = tf.gather(moved, indices)
-        # The order is all that counts of the scores. Sides swapped in all boxes alike do not change an overlap.
-        chosen = tf.image.non_max_suppression(moved, best, kept, recipe.rpn_iou, score_threshold=-1e8)
-        return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)))
+        chosen, count = suppress(moved, best, most, recipe.rpn_iou, _NEVER / 10)
+        if training:  # as many as there are; in tests a fixed number, which makes a graph of fixed sizes
+            chosen = chosen[:count]
+        return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count)
 
     def classify(self, features, rois, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """The second stage: logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
         crops = boxes.roi_align(features, rois, self.recipe.roi_size, anchors.STRIDE)
         return self._second(crops, training=training)
 
-    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The detections in one image.
+    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The detections in one image, as a graph that TFLite's own operations can run.
 
         Args:
             image: (height, width, 3) RGB 0..255 at the network's size.
             scale: of that size to the original's.
 
         Returns:
-            Boxes (k, 4), edges in pixels of `image`; scores (k,), best first; labels (k,) from 0.
+            Boxes (100, 4), edges in pixels of `image`; scores (100,), best first; labels int32 (100,) from 0; and how
+            many of these there are, int32. The rest is 0.
         """
         first = self.propose(image, scale, training=False)
         logits, deltas = self.classify(first.features, first.boxes, training=False)
-        moved = boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE)
-        moved = boxes.clip(moved, tf.shape(image)[:2])
-        found, scores, labels, count = tf.image.combined_non_max_suppression(
-            moved[None], tf.nn.softmax(logits)[None, :, 1:], MOST, MOST, NMS_IOU, MIN_SCORE, clip_boxes=False
+        size = boxes.shape_of(image)[:2]
+        moved = boxes.clip(boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE), size)
+        real = tf.range(self.recipe.test_proposals) < first.count
+        scores = tf.reshape(tf.where(real[:, None], tf.nn.softmax(logits)[:, 1:], 0.0), [-1])
+        labels = tf.tile(tf.range(self.classes), [self.recipe.test_proposals])
+        moved = tf.reshape(moved, [-1, 4])
+        # Boxes of different classes are moved apart, so that one suppression serves for all.
+        apart = tf.cast(labels, tf.float32)[:, None] * (tf.reduce_max(boxes.corner(size)) + 1)
+        chosen, count = suppress(moved + apart, scores, MOST, NMS_IOU, MIN_SCORE)
+        there = tf.range(MOST) < count
+        return (
+            tf.where(there[:, None], tf.gather(moved, chosen), 0.0),
+            tf.where(there, tf.gather(scores, chosen), 0.0),
+            tf.where(there, tf.gather(labels, chosen), 0),
+            count,
         )
-        valid = count[0]
-        return found[0, :valid], scores[0, :valid], tf.cast(labels[0, :valid], tf.int64)
+
+
+_NEVER = -1e9  # a logit that no network gives
+
+
+def _least(number: int, other):
+    return min(number, other) if isinstance(other, int) else tf.minimum(number, other)
+
+
+def suppress(candidates, scores, most: int, overlap: float, least: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Non-maximum suppression: of boxes that overlap by more than `overlap`, only the best stays.
+
+    Args:
+        candidates: (n, 4).
+        scores: (n,).
+        most: how many may stay.
+        overlap: see above.
+        least: boxes whose score is not above stay out.
+
+    Returns:
+        int32 (most,) indices, best first, filled up with zeros; and how many are real.
+    """
+    # LiteRT returns a box without an area again and again, so sides are 1 at least.
+    low, high = candidates[:, :2], tf.maximum(candidates[:, 2:], candidates[:, :2] + 1)
+    return tf.raw_ops.NonMaxSuppressionV4(
+        # Swapping x and y in all boxes alike does not change an overlap.
+        boxes=tf.concat([low, high], axis=1), scores=scores, max_output_size=most, iou_threshold=overlap,
+        score_threshold=least, pad_to_max_output_size=True,
+    )  # fmt: skip
 
 
 def fit(image, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,7 +215,7 @@ def fit(image, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         The image, float32, and what multiplies its boxes (4,): the sides are whole pixels, so x and y differ a little.
     """
-    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    sides = tf.cast(tf.stack(boxes.shape_of(image)[:2]), tf.float32)
     scale = tf.minimum(recipe.short_side / tf.reduce_min(sides), recipe.long_side / tf.reduce_max(sides))
     size = tf.maximum(tf.round(sides * scale), 1.0)
     factors = tf.tile((size / sides)[::-1], [2])

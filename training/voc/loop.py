@@ -14,7 +14,7 @@ from training import checkpoint, files, manners, record
 from training import watch as board_lib
 from training.manners import Stopped, TrainingError
 from training.optimizer import Schedule, TorchSGD
-from training.voc import backbone, faster_rcnn, inputs, watch
+from training.voc import backbone, draw, faster_rcnn, inputs, watch
 from training.voc import data as data_lib
 from training.voc.detector import Detector, model_path
 from training.voc.model import LOSSES, Trainee
@@ -248,7 +248,8 @@ class Run:
         for annotation in self.images.annotations[:_DRAWN]:
             image = data_lib.read_image(annotation.path)
             found = self.shown(image)
-            pictures[annotation.id] = drawn(image, found.boxes[found.scores >= _SHOWN])
+            marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
+            pictures[annotation.id] = np.asarray(draw.draw(image, marks))
         return pictures
 
     def _closing(self) -> dict:
@@ -306,14 +307,3 @@ class Pace:
             "input_bound": self._waited / whole if whole else 0.0,
             "seconds": whole,
         }
-
-
-def drawn(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """A copy of a photo with boxes (k, 4)."""
-    from PIL import Image, ImageDraw
-
-    picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    for box in found.tolist():
-        pen.rectangle(box, outline=(255, 60, 0), width=2)
-    return np.asarray(picture)

@@ -63,8 +63,7 @@ def anchor_targets(anchors, truth, size, seed) -> AnchorTargets:
         size: (height, width) of the image.
         seed: int32 (2,).
     """
-    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
-    inside = tf.reduce_all((anchors >= 0) & (anchors <= tf.stack([width, height, width, height])), axis=-1)
+    inside = tf.reduce_all((anchors >= 0) & (anchors <= boxes.corner(size)), axis=-1)
     overlaps = tf.where(inside[:, None], boxes.iou(anchors, truth), -1.0)
     most = tf.reduce_max(overlaps, axis=1)
     best = tf.maximum(tf.reduce_max(overlaps, axis=0), _TIE)  # an object that no anchor touches claims none

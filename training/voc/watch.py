@@ -13,11 +13,11 @@ def opening(run) -> str:
     """What a run says before its first step."""
     recipe, images = run.recipe, run.images
     left = f" ({images.left_out} without an object that is not difficult are left out)" if images.left_out else ""
-    weights = run.detector.net.trainable_variables
+    weights = sum(weight.value.shape.num_elements() for weight in run.detector.net.trainable_variables)
     return (
         f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "
-        f"short side {recipe.short_side}, crops of {recipe.roi_size}; {sum(w.value.shape.num_elements() for w in weights):,} "
-        f"weights are trained; seed {run.config.seed}"
+        f"short side {recipe.short_side}, crops of {recipe.roi_size}; {weights:,} weights are "
+        f"trained; seed {run.config.seed}"
     )
 
 
