@@ -18,13 +18,13 @@ import tensorflow as tf
 from absl import app, flags
 
 from fd_keras import litert
+from tflite import export, files, sidecar
+from tflite.quantize import RECIPES
 from training import record
 from training.voc import boxes, data
 from training.voc import detector as detectors
 from training.voc.detections import Detections
 from training.voc.detector import Detector
-from tflite import export, files, sidecar
-from tflite.quantize import RECIPES
 
 _RUN = flags.DEFINE_string("run_dir", None, "Of training.voc.train.", required=True)
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
