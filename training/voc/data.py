@@ -4,6 +4,7 @@ python -m training.voc.data --check VOCdevkit/VOC2007
 """
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import math
@@ -13,7 +14,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fd_keras.progress import progress
 
@@ -223,20 +224,34 @@ def image_size(path: str) -> tuple[int, int]:
     Raises:
         DataError: if it cannot be read.
     """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image: {error}") from None
+    with _opened(path) as image:
+        return image.height, image.width
 
 
-def read_image(path: str) -> np.ndarray:
-    """uint8 RGB (height, width, 3), as stored; raises DataError if it cannot be decoded."""
+def read_image(path: str, upright: bool = False) -> np.ndarray:
+    """The pixels of an image file.
+
+    Args:
+        path: any file that PIL reads.
+        upright: whether to turn a photo as its EXIF orientation says; annotations are of the photo as stored.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        DataError: if it cannot be decoded.
+    """
+    with _opened(path) as image:
+        return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+
+
+@contextlib.contextmanager
+def _opened(path: str):
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded: {error}") from None
+            yield image
+    except Exception as error:  # a broken file makes PIL raise almost anything
+        raise DataError(f"{path}: not a readable image ({error}).") from error
 
 
 def _check_size(xml: str, root: ET.Element, path: str, height: int, width: int) -> None:

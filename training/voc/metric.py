@@ -35,7 +35,8 @@ class ClassResult:
     Attributes:
         name: of the class.
         objects: how many there are to find.
-        scores: float64 (k,), of the detections that count, falling.
+        scores: float64 (k,), of the detections that count (all but the ignored), falling.
+        hits: bool (k,), whether each hits.
         recall: float64 (k,), the share of the objects that those down to here hit; nan if there are no objects.
         precision: float64 (k,), the share of those down to here that hit.
         ap11: average precision over 11 recalls (VOC2007's); nan if there are no objects.
@@ -45,6 +46,7 @@ class ClassResult:
     name: str
     objects: int
     scores: np.ndarray
+    hits: np.ndarray
     recall: np.ndarray
     precision: np.ndarray
     ap11: float
@@ -77,6 +79,15 @@ class Result:
     def map_area(self) -> float:
         """Mean of `ap_area`."""
         return _mean(result.ap_area for result in self.classes)
+
+    @property
+    def best_score(self) -> float:
+        """The score from which on, taking all classes together, precision and recall balance best (F1)."""
+        scores = np.concatenate([result.scores for result in self.classes])
+        hits = np.concatenate([result.hits for result in self.classes])
+        order = np.argsort(-scores, kind="stable")
+        f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(hits) + 1) + sum(c.objects for c in self.classes))
+        return float(scores[order][f1.argmax()]) if len(scores) else 0.5
 
 
 def _mean(values) -> float:
@@ -199,15 +210,15 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 def _class_result(name: str, objects: int, scores: np.ndarray, outcomes: np.ndarray) -> ClassResult:
     """The curve of a class; scores fall."""
-    counted = outcomes != IGNORED
-    hits = np.cumsum(outcomes[counted] == HIT)
-    precision = hits / np.arange(1, len(hits) + 1)
+    scores, hits = scores[outcomes != IGNORED], outcomes[outcomes != IGNORED] == HIT
+    found = np.cumsum(hits)
+    precision = found / np.arange(1, len(hits) + 1)
     if not objects:
         nan = float("nan")
-        return ClassResult(name, 0, scores[counted], np.full(len(hits), nan), precision, nan, nan)
-    recall = hits / objects
+        return ClassResult(name, 0, scores, hits, np.full(len(hits), nan), precision, nan, nan)
+    recall = found / objects
     ap11, ap_area = average_precision_11(recall, precision), average_precision_area(recall, precision)
-    return ClassResult(name, objects, scores[counted], recall, precision, ap11, ap_area)
+    return ClassResult(name, objects, scores, hits, recall, precision, ap11, ap_area)
 
 
 def average_precision_11(recall: np.ndarray, precision: np.ndarray) -> float:

@@ -108,7 +108,7 @@ def _break(devkit, voc_object, how: str) -> str:
             return f"{image}: no such image"
         case "no photo":
             image.write_bytes(b"GIF")
-            return f"{image}: cannot be read as an image"
+            return f"{image}: not a readable image"
         case "cut xml":
             xml.write_text(good[:-9])
             return f"{xml}: is no well-formed XML"
@@ -219,7 +219,7 @@ def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
 
     devkit.image("a").write_bytes(devkit.image("a").read_bytes()[:-300])  # its size can still be read
     assert check.main(["--check", str(devkit)]) == 1
-    assert f"1 unusable:\n  {devkit.image('a')}: cannot be decoded" in capsys.readouterr().out
+    assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in capsys.readouterr().out
     assert check.main(["--check", str(devkit), "--classes=dog,cat", "--split=val"]) == 1
     assert "val.txt: no such list; there are train" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="error: .*no such folder"):
