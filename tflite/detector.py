@@ -15,7 +15,7 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app, flags, logging
 
 from fd_keras import litert
 from tflite import export, files, sidecar
@@ -158,6 +158,7 @@ def fixed_size(text: str | None, short_side: int) -> tuple[int, int]:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     try:
         unknown = [name for name in _RECIPES.value if name not in _NAMES]
         if unknown:

@@ -13,8 +13,9 @@ import tensorflow as tf
 from keras import layers
 
 from fd_keras import builder, spec
-from fd_keras.spec import IMAGE, Arch, Op
+from fd_keras.spec import IMAGE, Op
 from training.voc import anchors, boxes
+from training.voc.backbone import Backbone
 from training.voc.recipe import Recipe
 
 NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100  # of the detections in an image; py-faster-rcnn's
@@ -41,12 +42,11 @@ class Proposals(NamedTuple):
     count: tf.Tensor
 
 
-def build_net(arch: Arch, alpha: float, classes: int, recipe: Recipe) -> keras.Model:
+def build_net(backbone: Backbone, classes: int, recipe: Recipe) -> keras.Model:
     """The weights of a detector: both stages, as one Keras model of two inputs that do not meet.
 
     Args:
-        arch: the backbone's table.
-        alpha: its width.
+        backbone: the network under it.
         classes: without the background.
         recipe: gives the sizes, and what stays as it is.
 
@@ -55,9 +55,12 @@ def build_net(arch: Arch, alpha: float, classes: int, recipe: Recipe) -> keras.M
         objectness, anchors' boxes, class logits, classes' boxes]. Its backbone has the names and shapes of the
         zoo's layers, whose weights it takes.
     """
-    trunk, rest = spec.cut(spec.lower(arch, alpha, (None, None), include_top=False), anchors.STRIDE)
-    image = layers.Input((None, None, 3), batch_size=1, name=IMAGE)
-    features = builder.build(arch, trunk, image)
+    arch = backbone.arch
+    trunk, rest = spec.cut(backbone.ops, anchors.STRIDE)
+    image = x = layers.Input((None, None, 3), batch_size=1, name=IMAGE)
+    if backbone.rescaling:
+        x = layers.Rescaling(*backbone.rescaling, name="preprocessing")(x)
+    features = builder.build(arch, trunk, x, include_preprocessing=not backbone.rescaling)
     hidden = layers.Conv2D(
         recipe.rpn_channels, 3, padding="same", activation="relu", kernel_initializer=_normal(0.01), name="rpn"
     )(features)
@@ -74,7 +77,7 @@ def build_net(arch: Arch, alpha: float, classes: int, recipe: Recipe) -> keras.M
     net = keras.Model(
         [image, crops],
         [features, objectness, anchor_boxes, logits, deltas],
-        name=f"faster_rcnn_{spec.model_name(arch, alpha, (None, None))}",
+        name=f"faster_rcnn_{spec.model_name(arch, backbone.alpha, (None, None))}",
     )
     _freeze(net, spec.cut(trunk + rest, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
     return net

@@ -104,10 +104,12 @@ class Run:
     def _build(self) -> None:
         config, recipe = self.config, self.recipe
         keras.utils.set_random_seed(config.seed)
-        arch = backbone.arch_of(config.backbone, config.groups, config.stem_multiplier, config.init_weights)
-        net = faster_rcnn.build_net(arch, config.alpha, len(self.classes), recipe)
+        under = backbone.choose(
+            config.backbone, config.alpha, config.groups, config.stem_multiplier, config.init_weights
+        )
+        net = faster_rcnn.build_net(under, len(self.classes), recipe)
         if config.init_weights:
-            backbone.load_weights(net, config.init_weights, arch, config.alpha)
+            backbone.load_weights(net, config.init_weights, under)
             self.say(f"started from {config.init_weights}")
         self.rate = Schedule(
             "step", recipe.learning_rate, self.total_steps, drop_every=recipe.drop_every * self.images.count,
