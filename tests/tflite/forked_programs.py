@@ -11,6 +11,8 @@ import runpy
 import sys
 import tempfile
 
+import tflite.compare  # noqa: F401
+import tflite.export  # noqa: F401
 import training.voc.detector  # noqa: F401
 
 
