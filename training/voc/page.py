@@ -104,7 +104,7 @@ def look(annotation: Annotation, found: Detections, score: float) -> Seen:
 
 
 def ranked(seen: Sequence[Seen]) -> list[Seen]:
-    """From the best image to the worst: by F1, then those with more hits and more right, then fewer errors first."""
+    """From the best image to the worst: by F1, then by more hits, fewer errors and higher scores."""
 
     def worth(image: Seen) -> tuple:
         hits, false, missed = image.counts
@@ -141,8 +141,8 @@ go from 0 to 1.</p>
 <div class="curves">{"".join(map(_curve, evaluation.result.classes))}</div>
 <h2>Images</h2>
 <p class="soft">Shown are detections that score {score:.2f} or more, where precision and recall of all classes together
-balance best. The best images are those with the most right and nothing wrong, the worst those with nothing right and
-the most wrong.</p>
+balance best. Images are ranked by the F1 of their own hits, false detections and missed objects; of equals, those
+with more hits are better.</p>
 <ul class="legend">{legend}</ul>
 <h2>Best</h2>
 <div class="grid">{"".join(pictures[:count]) or "<p>There are too few images.</p>"}</div>

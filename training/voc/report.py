@@ -14,6 +14,7 @@ from training import files
 from training.voc import data, detections, metric, page
 from training.voc.data import Annotation
 from training.voc.detections import Detections
+from training.voc.recipe import PAPER
 
 TEST_IMAGES = 4952  # of VOC2007's test set, on which the paper's figures are
 FILES = {"results": "results.json", "curves": "curves.png", "page": "index.html"}
@@ -100,6 +101,11 @@ def _table3(evaluation: Evaluation) -> list[str]:
     if not evaluation.is_papers:
         where = f"{evaluation.split} of {len(evaluation.annotations)} images"
         lines.append(f"The paper's is on VOC2007's test set of {TEST_IMAGES} images, this on {where}: not comparable.")
+    side = evaluation.config.get("short_side", PAPER.short_side)
+    if side != PAPER.short_side:
+        lines.append(
+            f"The paper's network sees images of {PAPER.short_side} pixels, the short side, this one of {side}."
+        )
     return lines
 
 

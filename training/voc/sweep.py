@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +13,7 @@ from fd_keras.progress import progress
 from training.voc import data
 from training.voc.data import Annotation
 from training.voc.detections import Detections
+from training.watch import duration
 
 PARTIAL = "unfinished.jsonl"  # what was found so far, a line an image; goes when the evaluation is whole
 
@@ -38,7 +41,8 @@ def detect_all(
     done, notes = _resume(folder, key) if folder else ({}, None)
     rest = [annotation for annotation in annotations if annotation.id not in done]
     if done:
-        print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before")
+        print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before", file=sys.stderr)
+    start = time.monotonic()
     try:
         for annotation in progress(rest):
             found = detector(data.read_image(annotation.path))
@@ -49,6 +53,9 @@ def detect_all(
     finally:
         if notes:
             notes.close()
+    if rest:
+        seconds = time.monotonic() - start
+        print(f"{len(rest)} images in {duration(seconds)}, {seconds / len(rest):.2f} s an image", file=sys.stderr)
     return {annotation.id: done[annotation.id] for annotation in annotations}
 
 

@@ -1,6 +1,7 @@
 """The programs, on a folder of made-up images and with a detector that knows the answer."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,41 +14,26 @@ from training.voc import detections, sweep
 from training.voc.detections import Detections
 
 ROOT = pathlib.Path(__file__).parents[3]
-# Stands in for training.voc.detector: finds a cat in the upper left quarter of every photo, and a dog nowhere.
-FAKE = """
-import sys, types
-import numpy as np
-from training.voc.detections import Detections
 
-class Detector:
-    classes, name, config = ("cat", "dog"), "fake_0.5", {"backbone": "fd_mobilenet", "alpha": 0.5}
-    def __call__(self, image):
-        height, width = image.shape[:2]
-        boxes = np.array([[0, 0, width // 2 - 1, height // 2 - 1], [0, 0, 5, 5]], "float32")
-        return Detections(boxes, np.array([0.75, 0.25], "float32"), np.array([0, 1]))
 
-def load(run_dir, kind="last"):
-    if run_dir != "RUN":
-        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train")
-    return Detector()
-
-sys.modules["training.voc.detector"] = types.SimpleNamespace(load=load, model_path=lambda *parts: __file__)
-import training.voc
-training.voc.detector = sys.modules["training.voc.detector"]
-from absl import app
-from training.voc import PROGRAM
-app.run(PROGRAM.main)
-"""
+@pytest.fixture(scope="module")
+def forked_programs():
+    script = pathlib.Path(__file__).with_name("forked_voc_programs.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        process.stdin.close()
 
 
 @pytest.fixture
-def program(tmp_path):
+def program(forked_programs, tmp_path):
+    """Runs a program in an empty folder; its detector is the one of forked_voc_programs.py."""
+
     def run(name: str, *arguments) -> subprocess.CompletedProcess:
-        script = tmp_path / f"fake_{name}.py"
-        script.write_text(FAKE.replace("PROGRAM", name))
-        command = [sys.executable, str(script), *map(str, arguments)]
-        environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        print(json.dumps([name, list(map(str, arguments)), str(tmp_path)]), file=forked_programs.stdin, flush=True)
+        return subprocess.CompletedProcess(name, *json.loads(forked_programs.stdout.readline()))
 
     return run
 
@@ -124,7 +110,7 @@ def test_two_photos_are_not_drawn_to_one_place(program, tmp_path):
     assert result.returncode == 1 and "a/photo.png and b/photo.png would both be drawn to" in result.stderr
 
 
-def test_the_truth_scores_a_hundred_on_the_real_thing(data, tmp_path):
+def test_the_truth_scores_a_hundred_on_the_real_thing(data, program, tmp_path):
     from training.voc import data as voc
 
     folder = data / "VOCdevkit" / "VOC2007"
@@ -133,9 +119,7 @@ def test_the_truth_scores_a_hundred_on_the_real_thing(data, tmp_path):
         for image in voc.open_split(str(folder), "val")
     ]
     detections.write(str(tmp_path / "truth"), "val", voc.CLASSES, truth)
-    command = [sys.executable, "-m", "training.voc.evaluate", f"--voc_dir={folder}", "--split=val", "--json",
-               f"--detections={tmp_path / 'truth'}", f"--output_dir={tmp_path / 'out'}"]  # fmt: skip
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = program("evaluate", f"--voc_dir={folder}", "--split=val", "--json", "--detections=truth")
     assert result.returncode == 0, result.stderr
     results = json.loads(result.stdout)
     assert results["map11"] == results["map_area"] == 1 and {c["ap11"] for c in results["classes"]} == {1}

@@ -62,6 +62,10 @@ def test_the_table_has_all_classes_and_the_papers_row(evaluation):
     row = next(line for line in lines if line.startswith("FD-MobileNet 0.5x")).split()
     assert row[2:] == ["40", "45.1", f"{100 * evaluation.result.map11:.1f}"]
     assert "this on val of 5 images: not comparable" in lines[-1]
+    small = dataclasses.replace(evaluation, config=CONFIG | {"short_side": 300})
+    assert report.text(small).splitlines() == lines + [
+        "The paper's network sees images of 600 pixels, the short side, this one of 300."
+    ]
 
 
 @pytest.mark.parametrize(
