@@ -7,6 +7,7 @@ An evaluation that was broken off goes on where it was, by the same command, if 
 """
 
 import json
+import os
 import signal
 import sys
 
@@ -53,6 +54,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("Give either --run_dir or --detections.")
     if _CLASSES.value and _RUN.value:
         raise app.UsageError("--classes goes with --detections; a run knows its classes.")
+    if _DETECTIONS.value and _OUTPUT.value and os.path.realpath(_DETECTIONS.value) == os.path.realpath(_OUTPUT.value):
+        raise app.UsageError("--output_dir is --detections: its files would be written over; give another folder.")
     try:
         evaluation = evaluate_run() if _RUN.value else evaluate_files()
         print(json.dumps(report.content(evaluation)) if _JSON.value else report.text(evaluation))

@@ -92,6 +92,7 @@ def test_photos_are_drawn_and_the_boxes_printed(program, tmp_path):
     [
         ("evaluate", ["--voc_dir=VOC"], "Give either --run_dir or --detections"),
         ("evaluate", ["--voc_dir=VOC", "--detections=."], "error: VOC: no such folder"),
+        ("evaluate", ["--voc_dir=VOC", "--detections=a", "--output_dir=b/../a"], "would be written over"),
         ("evaluate", ["--voc_dir=VOC", "--run_dir=none"], "error: --run_dir=none: no run"),
         ("detect", ["--run_dir=RUN", "nowhere.jpg"], "error: nowhere.jpg: no such file"),
         ("detect", ["--run_dir=RUN"], "Name photos"),
