@@ -72,7 +72,6 @@ def build_net(backbone: Backbone, classes: int, recipe: Recipe) -> keras.Model:
     x = layers.GlobalAveragePooling2D(name="roi_pool")(x)
     logits = layers.Dense(classes + 1, kernel_initializer=_normal(0.01), name="roi_classes")(x)
     deltas = layers.Dense(4 * classes, kernel_initializer=_normal(0.001), name="roi_boxes")(x)
-
     deltas = layers.Reshape((classes, 4), name="class_boxes")(deltas)
     net = keras.Model(
         [image, crops],

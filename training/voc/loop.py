@@ -239,10 +239,13 @@ class Run:
         row = self.history[-1]
         self.line.clear()
         self.say(watch.epoch_line(row, self.recipe.epochs))
-        board_lib.write_history(self._path("history.csv"), self.history, watch.COLUMNS)
+        self._write_history()
         self.board.write(row["step"], {f"epoch/{name}": row[name] for name in LOSSES})
         self.board.draw(row["step"], self._pictures())
         self.board.flush()
+
+    def _write_history(self) -> None:
+        board_lib.write_history(self._path("history.csv"), self.history, watch.COLUMNS)
 
     def _pictures(self) -> dict[str, np.ndarray]:
         """The first images with what is found there now."""
@@ -256,6 +259,7 @@ class Run:
 
     def _closing(self) -> dict:
         """Draws the plot and gathers what to tell."""
+        self._write_history()  # again, in case that the run was killed before it could
         title = f"{self.config.name}, {self.images.name}"
         plotted = watch.plot(self._path("curves.png"), title, self.history)
         facts = {
