@@ -76,7 +76,7 @@ def test_the_file_gives_kerass_boxes_on_a_real_photo(detector, converted, data):
 def test_stored_weights_of_eight_bits_stay_near(detector, converted, photo):
     runner = exported.Runner(converted["dynamic"])
     overlaps = exported.compare(detector, runner, photo)
-    assert np.median(overlaps) > 0.8  # random weights are of wide range; trained ones stay above .95
+    assert np.median(overlaps) > 0.8  # suppression may choose a neighbour, so not of each
     sizes = [len(open(converted[recipe], "rb").read()) for recipe in ("dynamic", "float32")]
     assert sizes[0] < 0.4 * sizes[1]
 
