@@ -196,14 +196,14 @@ class Run:
         if not math.isfinite(losses["loss"]):
             self._check_finite()
         done = (step - 1) % self.images.count + 1
-        means = dict(zip(LOSSES, (self.trainee.sums.numpy() / done).tolist(), strict=True))
         if pace.done:
             scalars = {f"training/{name}": value for name, value in losses.items()}
             scalars |= {"training/learning_rate": self._rate_at(step - 1), "speed/seconds_per_image": pace.seconds}
             self.board.write(step, scalars)
+            mean = float(self.trainee.sums.numpy()[LOSSES.index("loss")]) / done
             left = pace.seconds * (self.total_steps - step)
             epoch = f"{len(self.history) + 1}/{self.recipe.epochs}"
-            self.line.show(watch.step_line(epoch, done, self.images.count, pace.seconds, means, left))
+            self.line.show(watch.step_line(epoch, done, self.images.count, pace.seconds, mean, left))
 
     def _rate_at(self, step: int) -> float:
         return float(self.rate(step))

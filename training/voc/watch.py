@@ -21,12 +21,12 @@ def opening(run) -> str:
     )
 
 
-def step_line(epoch: str, done: int, steps: int, seconds: float, losses: dict[str, float], left: float) -> str:
-    """For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234 (proposals ...)  3 h left"."""
+def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, left: float) -> str:
+    """For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left"."""
     filled = round(20 * done / steps)
     return (
         f"epoch {epoch} [{'#' * filled}{'-' * (20 - filled)}] {done:>{len(str(steps))}}/{steps} images  "
-        f"{seconds:.2f} s/image  {described(losses)}  {duration(left)} left"
+        f"{seconds:.2f} s/image  loss {loss:.3f}  {duration(left)} left"
     )
 
 
