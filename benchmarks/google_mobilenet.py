@@ -11,23 +11,16 @@ import sys
 
 import keras
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from keras import layers
+
+from fd_keras.litert import read_weights
 
 STRIDES = {0: 2, 2: 2, 4: 2, 6: 2, 12: 2}  # of the first convolution, 0, and of the depthwise one of each block
 
 
 def read_tensors(path: str) -> dict[str, np.ndarray]:
     """The weights and biases in a file, by name. Raises ValueError if LiteRT cannot read it."""
-    interpreter = Interpreter(path, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
-    return {
-        details["name"].removeprefix("MobilenetV1/").removeprefix("MobilenetV1/"): interpreter.get_tensor(
-            details["index"]
-        )
-        for details in interpreter.get_tensor_details()
-        if details["name"].endswith(("weights", "bias"))
-    }
+    return {name.split("MobilenetV1/")[-1]: array for name, array in read_weights(path).items()}
 
 
 def build(tensors: dict[str, np.ndarray]) -> keras.Model:

@@ -16,6 +16,7 @@ def build(
     image,
     *,
     layers=keras_layers,
+    start: str = IMAGE,
     include_preprocessing: bool = True,
     classifier_activation: str | None = "softmax",
     dropout: float = 0.0,
@@ -27,6 +28,8 @@ def build(
         ops: from `spec.lower`.
         image: symbolic tensor of shape (batch, height, width, channels).
         layers: the layer namespace, see `fd_keras.layers`.
+        start: what `image` is in the place of: the name of the op whose output the first of `ops` takes, where these
+            are only the later part of a network (see `spec.cut`).
         include_preprocessing: whether raw RGB 0..255 is normalized first.
         classifier_activation: of the dense op; None for logits.
         dropout: rate before the dense op; 0 adds no layer.
@@ -38,7 +41,7 @@ def build(
         # Values of shape (1, 1, 3): flat ones Rescaling would turn to channels-first if that is Keras's setting.
         values = {name: [[numbers]] for name, numbers in imagenet.rescaling().items()}
         image = layers.Rescaling(**values, name="preprocessing")(image)
-    tensors = {IMAGE: image}
+    tensors = {start: image}
     for op in ops:
         inputs = [tensors[name] for name in op.inputs]
         if op.kind == "dense":

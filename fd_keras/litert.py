@@ -30,12 +30,7 @@ class Runner:
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
         self.path = os.fspath(path)
-        check_flatbuffer(self.path)
-        try:
-            self._interpreter = _interpreter_class()(model_path=self.path, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise LiteRTError(f"{self.path}: LiteRT cannot load it ({error}); convert it again.") from error
+        self._interpreter = load(self.path, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
             raise LiteRTError(f"{self.path}: not a classifier of one image; it has other inputs or outputs.")
@@ -55,6 +50,28 @@ class Runner:
         self._interpreter.set_tensor(self.input["index"], quantize(image[None], self.input))
         self._interpreter.invoke()
         return dequantize(self._interpreter.get_tensor(self.output["index"])[0], self.output)
+
+
+def load(path: str | os.PathLike, threads: int = 1, **options):
+    """An interpreter of a .tflite file, ready to run.
+
+    Args:
+        path: of the file.
+        threads: of the interpreter.
+        options: what else its constructor takes.
+
+    Raises:
+        LiteRTError: if the file is missing or damaged.
+        ImportError: without `ai-edge-litert`.
+    """
+    path = os.fspath(path)
+    check_flatbuffer(path)
+    try:
+        interpreter = _interpreter_class()(model_path=path, num_threads=threads, **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise LiteRTError(f"{path}: LiteRT cannot load it ({error}); convert it again.") from error
+    return interpreter
 
 
 def quantize(values: np.ndarray, details: dict) -> np.ndarray:
@@ -103,3 +120,20 @@ def quiet() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a .tflite file whose names end in "weights" or "bias", by name.
+
+    Raises:
+        LiteRTError: if the file is missing or damaged.
+        ImportError: without `ai-edge-litert`.
+    """
+    _interpreter_class()  # says so if LiteRT is missing
+    from ai_edge_litert.interpreter import OpResolverType
+
+    # A delegate would take the weights away.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = load(path, experimental_op_resolver_type=plain)
+    found = interpreter.get_tensor_details()
+    return {t["name"]: interpreter.get_tensor(t["index"]) for t in found if t["name"].endswith(("weights", "bias"))}

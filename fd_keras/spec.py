@@ -228,6 +228,20 @@ def feature_layers(ops: Sequence[Op]) -> dict[int, str]:
     return dict(sorted(layers.items()))
 
 
+def cut(ops: Sequence[Op], reduction: int) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """Cuts a network after the last feature map at a reduction: (the ops that make it, those that only need it).
+
+    Raises:
+        ValueError: if there is no such feature map, or nothing after it.
+    """
+    layers = feature_layers(ops)
+    if reduction not in layers or reduction == max(layers):
+        possible = ", ".join(map(str, sorted(layers)[:-1]))
+        raise ValueError(f"The network cannot be cut at a reduction of {reduction}; it can at {possible}.")
+    end = 1 + next(index for index, op in enumerate(ops) if output_layer(op) == layers[reduction])
+    return tuple(ops[:end]), tuple(ops[end:])
+
+
 def output_layer(op: Op) -> str:
     """Name of the Keras layer that gives the op's final output (its activation, if it has one)."""
     if op.activation:

@@ -122,6 +122,32 @@ PAPER_TABLE2 = (
     PaperRow("shufflenet", 0.25, 13),
 )
 
+
+@dataclasses.dataclass(frozen=True)
+class PaperDetectionRow:
+    """What the paper says of a detector on PASCAL VOC 2007.
+
+    Attributes:
+        arch: a key of `ARCHS`, the network that Faster R-CNN stands on.
+        alpha: width multiplier.
+        mean_ap: table 3, mAP in percent on the test set; None where it is not quoted here.
+    """
+
+    arch: str
+    alpha: float
+    mean_ap: float | None = None
+
+
+# Table 3 of the paper, by budget.
+PAPER_TABLE3 = (
+    PaperDetectionRow("fd_mobilenet", 1.0),
+    PaperDetectionRow("mobilenet", 0.5),
+    PaperDetectionRow("fd_mobilenet", 0.5, 45.1),
+    PaperDetectionRow("mobilenet", 0.25, 42.3),
+    PaperDetectionRow("fd_mobilenet", 0.25),
+    PaperDetectionRow("mobilenet", 0.125),
+)
+
 # Table 1 of the paper: MFLOPs of FD-MobileNet 1x by output resolution, and the classifier's.
 PAPER_TABLE1 = {2: 10.8, 4: 7.3, 8: 20.6, 16: 19.9, 32: 84.7, "classifier": 1.0}
 

@@ -50,6 +50,15 @@ def is_jpeg(data) -> tf.Tensor:
     return tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
 
 
+def decode(data) -> tf.Tensor:
+    """uint8 RGB (height, width, 3) of an encoded photo: of a JPEG what PIL makes of it, bit for bit."""
+    return tf.cond(
+        is_jpeg(data),
+        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+    )
+
+
 def train_crop(data, seed, size: int, crop_scale: float, antialias: bool) -> tf.Tensor:
     """Decodes a random crop of an encoded photo and resizes it.
 
@@ -89,11 +98,7 @@ def eval_crop(data, size: int) -> tf.Tensor:
     Returns:
         uint8 of shape (size, size, 3).
     """
-    image = tf.cond(
-        is_jpeg(data),
-        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),  # PIL's decoder, bit for bit
-        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
-    )
+    image = decode(data)
     short = imagenet.resize_target((size, size))[0]
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     shortest = tf.minimum(height, width)

@@ -1,11 +1,7 @@
 """The training loop: epochs of Keras's `fit`, checkpoints at any step, and a resume that ends at the same bits."""
 
 import dataclasses
-import fcntl
 import logging
-import os
-import shutil
-import signal
 import time
 from collections.abc import Callable
 
@@ -13,29 +9,13 @@ import keras
 import tensorflow as tf
 
 from fd_keras import spec, zoo
-from training import checkpoint, files, inputs, model, record, watch
+from training import checkpoint, files, inputs, manners, model, record, watch
 from training.devices import Devices
+from training.manners import Stopped, TrainingError
 from training.optimizer import optimizer_of
 from training.recipes import Recipe
 
 CHECK_EVERY = 10  # steps between two looks at the loss; each makes an accelerator wait for the host
-_SPARE = 64 << 20  # bytes of disk for logs and plots
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; the message says why and what to do."""
-
-
-class Stopped(Exception):  # noqa: N818  (nothing went wrong)
-    """A run that was asked to stop, and has saved itself.
-
-    Attributes:
-        signal: that asked.
-    """
-
-    def __init__(self, message: str, number: int):
-        super().__init__(message)
-        self.signal = number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,24 +82,14 @@ class Run:
         )
         self._open_folder()
         self._build()
-        self._check_disk()
+        manners.check_disk(config.run_dir, self._variables, config.keep)
         self._restore()
 
     # Before the first step.
 
     def _open_folder(self) -> None:
         """Makes the folder, keeps others out of it, and tries to write."""
-        run_dir = self.config.run_dir
-        try:
-            tf.io.gfile.makedirs(self._path("checkpoints"))
-            if self.devices.leads:
-                self._lock = _locked(run_dir)
-                for folder in (run_dir, self._path("checkpoints")):
-                    files.sweep(folder)
-                files.write_atomically(self._path(".probe"), b"")
-                tf.io.gfile.remove(self._path(".probe"))
-        except (OSError, tf.errors.OpError) as error:
-            raise OSError(f"--run_dir={run_dir}: cannot write there ({error}).") from error
+        self._lock = manners.open_folder(self.config.run_dir, leads=self.devices.leads)
         self._described = record.describe(self.config, self.data)
         record.check_same(self._path(record.FILE), self._described)
 
@@ -163,18 +133,8 @@ class Run:
         every = [*trainee.variables, *trainee.optimizer.variables, *trainee.metrics_variables]
         return list({id(variable): variable for variable in every}.values())
 
-    def _check_disk(self) -> None:
-        """Raises OSError if the checkpoints will not fit."""
-        run_dir = self.config.run_dir
-        if not files.is_local(run_dir):
-            return
-        size = sum(keras.ops.size(variable) * 4 for variable in self._variables)
-        need, free = (self.config.keep + 2) * int(size) + _SPARE, shutil.disk_usage(run_dir).free
-        if free < need:
-            raise OSError(f"--run_dir={run_dir}: {free >> 20} MB free, the run needs {need >> 20} MB.")
-
     def _restore(self) -> None:
-        meta = checkpoint.restore(self._path("checkpoints"), self._variables, logging.warning)
+        meta = checkpoint.restore(manners.checkpoints(self.config.run_dir), self._variables, logging.warning)
         if meta is not None:
             self.history = meta["history"]
             self.say(f"resumed at step {self.step} of {self.total_steps} ({self.config.run_dir})")
@@ -279,7 +239,7 @@ class Run:
         bad = int(self.trainee.bad_step.numpy())
         if bad < 0:
             return
-        last = (checkpoint.saved(self._path("checkpoints")) or ["none yet"])[-1]
+        last = (checkpoint.saved(manners.checkpoints(self.config.run_dir)) or ["none yet"])[-1]
         raise TrainingError(
             f"the loss was no longer a number at step {bad} (epoch {bad // self.steps_per_epoch + 1}). The last good "
             f"checkpoint is {last}. Try, with a new --run_dir, a lower --learning_rate than "
@@ -291,14 +251,8 @@ class Run:
         """Writes a checkpoint of this moment; returns its path, or None on a process that does not lead."""
         if not self.devices.leads:
             return None
-        try:
-            meta = {"history": self.history}
-            return checkpoint.save(self._path("checkpoints"), self.step, self._variables, meta, self.config.keep)
-        except OSError as error:
-            raise TrainingError(
-                f"step {self.step}: the checkpoint could not be written ({error}). Make room in {self.config.run_dir} "
-                "and start the same command again; it goes on from the checkpoint before."
-            ) from error
+        meta = {"history": self.history}
+        return manners.save(self.config.run_dir, self.step, self._variables, meta, self.config.keep)
 
     def _save_models(self) -> None:
         """Saves the network as it was just evaluated: as the last one, and as the best if it is that."""
@@ -346,19 +300,16 @@ class Run:
     # Signals.
 
     def _signals(self):
-        return _Signals(self._ask_to_stop)
+        return manners.Signals(self._ask_to_stop)
 
     def _ask_to_stop(self, number: int) -> None:
         self.stop_signal = number
         self.line.clear()
-        self.say(f"{signal.Signals(number).name}: saving and stopping; once more to stop at once")
+        self.say(manners.stopping(number))
 
     def _stop_if_asked(self) -> None:
-        if self.stop_signal is None:
-            return
-        path = self.save()
-        raise Stopped(f"saved step {self.step} of {self.total_steps} to {path}; the same command goes on from there.",
-                      self.stop_signal)  # fmt: skip
+        if self.stop_signal is not None:
+            raise Stopped.saved(self.step, self.total_steps, self.save(), self.stop_signal)
 
 
 class Pace(keras.callbacks.Callback):
@@ -457,39 +408,5 @@ class _StopTest(keras.callbacks.Callback):
             self.model.stop_evaluating = True
 
 
-class _Signals:
-    """Calls a function on the first SIGTERM or Ctrl-C; the second one acts as usual."""
-
-    def __init__(self, call: Callable[[int], None]):
-        self._call = call
-
-    def __enter__(self):
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _handle(self, number, frame):
-        self._restore()
-        self._call(number)
-
-    def _restore(self):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *error):
-        self._restore()
-
-
 def _is_finite(value: float) -> bool:
     return value - value == 0
-
-
-def _locked(run_dir: str):
-    """Holds the folder for this process; raises OSError if another has it."""
-    if not files.is_local(run_dir):
-        return None
-    handle = open(os.path.join(run_dir, ".lock"), "w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        handle.close()
-        raise OSError("another process is training into it") from error
-    return handle

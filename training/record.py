@@ -28,6 +28,13 @@ def describe(config, data: dict) -> dict:
         "config": fixed | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
         "data": {split: {"fingerprint": s.fingerprint, "photos": s.count, "name": s.name} for split, s in data.items()},
         "classes": len(data["train"].classes),
+        **origin(),
+    }
+
+
+def origin() -> dict:
+    """What a run was started with: the command, and the versions of everything."""
+    return {
         "command": [sys.executable, *sys.argv],
         "backend": keras.backend.backend(),
         "versions": {"fd_keras": version.__version__, "python": platform.python_version(), **_versions()},

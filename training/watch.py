@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 import time
+from collections.abc import Sequence
 
 from training import files
 
@@ -70,10 +71,10 @@ def epoch_line(row: dict, epochs: int) -> str:
     )
 
 
-def write_history(path: str, rows: list[dict]) -> None:
+def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS) -> None:
     """Writes history.csv, one row an epoch; accuracies are shares of 1."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
         {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
@@ -120,6 +121,14 @@ class TensorBoard:
         with self._writer.as_default(step=step):
             for name, value in scalars.items():
                 self._tf.summary.scalar(name, value)
+
+    def draw(self, step: int, images: dict) -> None:
+        """Notes pictures down: uint8 arrays (height, width, 3) by name."""
+        if self._tf is None:
+            return
+        with self._writer.as_default(step=step):
+            for name, image in images.items():
+                self._tf.summary.image(name, image[None])
 
     def flush(self) -> None:
         """Makes what was written visible."""

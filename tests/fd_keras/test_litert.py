@@ -53,8 +53,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     pytest.importorskip("ai_edge_litert")
     (tmp_path / "damaged.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
-    with pytest.raises(LiteRTError, match="damaged.tflite"):
-        litert.Runner(tmp_path / "damaged.tflite")
+    for reader in (litert.Runner, litert.load, litert.read_weights):
+        with pytest.raises(LiteRTError, match="damaged.tflite"):
+            reader(tmp_path / "damaged.tflite")
 
 
 @pytest.mark.tensorflow_only(reason="the converter is TensorFlow's")

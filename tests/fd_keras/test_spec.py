@@ -222,3 +222,19 @@ def test_a_new_table_needs_no_code():
 def test_ops_are_read_only():
     with pytest.raises(dataclasses.FrozenInstanceError):
         lower(zoo.FD_MOBILENET)[0].cout = 1
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+def test_a_network_is_cut_where_all_that_follows_needs_one_feature_map(name):
+    ops = lower(arch_of(name))
+    first, rest = spec.cut(ops, 16)
+    assert first + rest == ops
+    assert spec.output_layer(first[-1]) == feature_layers(ops)[16]
+    inside = {op.name for op in rest}
+    assert {source for op in rest for source in op.inputs} - inside == {first[-1].name}
+
+
+@pytest.mark.parametrize("reduction", [3, 32])
+def test_a_network_is_cut_only_between_feature_maps(reduction):
+    with pytest.raises(ValueError, match=f"cut at a reduction of {reduction}; it can at 2, 4, 8, 16"):
+        spec.cut(lower(zoo.FD_MOBILENET), reduction)

@@ -74,5 +74,10 @@ def test_rows_of_the_paper_are_networks_of_the_zoo(row):
     assert row.top1 is None or 30 < row.top1 < 80
 
 
+def test_the_papers_detectors_stand_on_networks_of_its_table_2():
+    networks = {(row.arch, row.alpha) for row in zoo.PAPER_TABLE2 if row.arch != "shufflenet"}
+    assert {(row.arch, row.alpha) for row in zoo.PAPER_TABLE3} == networks
+
+
 def test_the_papers_table_1_adds_up_to_its_table_2():
     assert sum(zoo.PAPER_TABLE1.values()) == pytest.approx(zoo.PAPER_TABLE2[0].mflops, abs=0.5)

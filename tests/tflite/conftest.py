@@ -271,6 +271,12 @@ def convert_tiny(tiny, tiny_normalized, calibration, tmp_path_factory):
     return convert
 
 
+@pytest.fixture(scope="session")
+def op_names():
+    """Names of the operations in a file, by path."""
+    return lambda path: {op.name for op in read_ops(Path(path).read_bytes())}
+
+
 # --- programs ----------------------------------------------------------------------------------------------
 
 

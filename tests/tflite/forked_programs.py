@@ -11,8 +11,9 @@ import runpy
 import sys
 import tempfile
 
-import tflite.compare
+import tflite.compare  # noqa: F401
 import tflite.export  # noqa: F401
+import training.voc.detector  # noqa: F401
 
 
 def answer(child: int, out, err) -> None:

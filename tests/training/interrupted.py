@@ -1,12 +1,13 @@
-"""training.train, except that it kills itself halfway through writing a checkpoint: interrupted.py COUNT FLAGS..."""
+"""A program that kills itself halfway through writing a checkpoint: interrupted.py MODULE COUNT FLAGS..."""
 
+import importlib
 import os
 import signal
 import sys
 
 from absl import app
 
-from training import files, train
+from training import files
 
 
 def kill_in_write(count: int) -> None:
@@ -26,5 +27,6 @@ def kill_in_write(count: int) -> None:
 
 
 if __name__ == "__main__":
+    program = importlib.import_module(sys.argv.pop(1))
     kill_in_write(int(sys.argv.pop(1)))
-    app.run(train.main)
+    app.run(program.main)

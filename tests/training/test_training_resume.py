@@ -60,7 +60,9 @@ def test_resumed_run_ends_at_the_same_bits(photos, tmp_path):
     assert process.wait(timeout=600) == 0, (tmp_path / "whole.log").read_text()
 
     command = _command(photos, broken)
-    dying = _start(_command(photos, broken, str(pathlib.Path(__file__).with_name("interrupted.py")), "3"), log)
+    dying = _start(
+        _command(photos, broken, str(pathlib.Path(__file__).with_name("interrupted.py")), "training.train", "3"), log
+    )
     assert dying.wait(timeout=300) == -signal.SIGKILL, log.read_text()
     assert [path for path in (broken / "checkpoints").iterdir() if path.name.startswith(".writing-")]
     assert _newest(broken) == 4

@@ -1,0 +1,84 @@
+"""Times a detector's training step and test on one image, and where the time goes, on random pixels.
+
+Each row runs everything of the rows above it in its block, and tells what it adds. Parts take turns, so that what else
+the machine does falls on all alike; medians are shown.
+
+    python -m benchmarks.voc_step --alpha=0.25 --short_side=300 --roi_size=7
+"""
+
+import argparse
+import statistics
+import time
+
+import tensorflow as tf
+
+from fd_keras import zoo
+from fd_keras.progress import progress
+from training import devices
+from training.optimizer import TorchSGD
+from training.voc import backbone, faster_rcnn, inputs
+from training.voc.model import Trainee
+from training.voc.recipe import PAPER
+
+CLASSES = 20
+
+
+def parts(detector: faster_rcnn.FasterRCNN, example: inputs.Example) -> dict[str, dict]:
+    """Blocks of functions, each of which does more than the one before."""
+    trainee = Trainee(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
+    image, scale = example.image, example.scale
+    graph = tf.function
+    first = graph(lambda training: detector._first(image[None], training=training))
+    return {
+        "training": {
+            "features and anchors": lambda: first(True),
+            "proposals": graph(lambda: detector.propose(image, scale, training=True)),
+            "targets, RoIs, losses": graph(lambda: trainee.losses(example)),
+            "gradients and update": lambda: trainee.step(example),
+        },
+        "test": {
+            "features and anchors": lambda: first(False),
+            "proposals": graph(lambda: detector.propose(image, scale, training=False)),
+            "RoIs and suppression": graph(lambda: detector.detect(image, scale)),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--backbone", choices=list(zoo.ARCHS), default="fd_mobilenet")
+    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=7, help="how often every part is timed")
+    parser.add_argument("--threads", type=int)
+    for name in ("short_side", "roi_size", "freeze_stride", "anchor_size"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(PAPER, name))
+    args = parser.parse_args()
+    devices.reproducible(args.threads)
+    recipe = PAPER.override(
+        short_side=args.short_side, long_side=round(args.short_side * 5 / 3), roi_size=args.roi_size,
+        freeze_stride=args.freeze_stride, anchor_size=args.anchor_size,
+    )  # fmt: skip
+    net = faster_rcnn.build_net(backbone.choose(args.backbone, args.alpha), CLASSES, recipe)
+    height, width = args.short_side, round(args.short_side * 4 / 3)
+    truth = tf.constant([[0.1, 0.2, 0.5, 0.9], [0.5, 0.3, 0.9, 0.7]]) * [width, height, width, height]
+    pixels = tf.random.uniform((height, width, 3), 0, 255)
+    example = inputs.Example(pixels, tf.constant(height / 375), truth, tf.constant([3, 7], tf.int64))
+    blocks = parts(faster_rcnn.FasterRCNN(net, recipe), example)
+    times = {(block, part): [] for block, found in blocks.items() for part in found}
+    for number in progress(range(args.rounds + 1), unit="rounds"):
+        for block, part in times:
+            start = time.perf_counter()
+            blocks[block][part]()
+            if number:  # the first one traces
+                times[block, part].append(time.perf_counter() - start)
+    print(f"{net.name}, {height}x{width}, crops of {args.roi_size}: seconds an image")
+    for block, found in blocks.items():
+        before = 0.0
+        for part in found:
+            median = statistics.median(times[block, part])
+            print(f"  {block:9} {part:24} {max(median - before, 0.0):6.3f}  in all {median:6.3f}")
+            before = median
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Boxes in TensorFlow graphs: overlap, the four numbers that move one box onto another, clipping, and RoIAlign.
+
+A box here is (x1, y1, x2, y2), float32, in pixels with both ends as edges: the pixel p covers [p, p + 1), and a box is
+x2 - x1 wide. VOC's files, and so `data.Annotation` and `detections.Detections`, name the last pixel inside instead;
+`from_pixels` and `to_pixels` are the border between the two. py-faster-rcnn widths, x2 - x1 + 1, are the same numbers.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+VARIANCE = (0.1, 0.1, 0.2, 0.2)  # what py-faster-rcnn divides a RoI's targets by, so that their spread is about 1
+_LARGEST = float(np.log(1000 / 16))  # of the logarithm of a scale: a box that exploded would make the loss infinite
+
+
+def from_pixels(boxes):
+    """Edges from (first x, first y, last x, last y) of the pixels inside."""
+    return boxes + np.array([0, 0, 1, 1], "float32")
+
+
+def to_pixels(boxes):
+    """The first and last pixels inside, from edges."""
+    return boxes - np.array([0, 0, 1, 1], "float32")
+
+
+def shape_of(tensor) -> list:
+    """The sides of a tensor, as numbers where they are known: a graph of fixed size then has only fixed sizes."""
+    known, found = tensor.shape, tf.shape(tensor)
+    return [found[axis] if side is None else side for axis, side in enumerate(known)]
+
+
+def area(boxes) -> tf.Tensor:
+    """Areas of boxes (..., 4); 0 for one that is inside out."""
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(boxes, others) -> tf.Tensor:
+    """Intersection over union of every box (n, 4) with every other (m, 4): (n, m), 0 where both are empty."""
+    low = tf.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = tf.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = area(tf.concat([low, high], axis=-1))
+    return tf.math.divide_no_nan(common, area(boxes)[:, None] + area(others)[None] - common)
+
+
+def encode(boxes, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
+    """What turns anchors into boxes: shifts of the centre in anchor sides, logarithms of the scale, over `variance`.
+
+    Args:
+        boxes: (n, 4).
+        anchors: (n, 4), with an area.
+        variance: what the four numbers are divided by.
+
+    Returns:
+        (n, 4): arXiv 1506.01497, equation 2.
+    """
+    (centers, sides), (anchor_centers, anchor_sides) = _centered(boxes), _centered(anchors)
+    deltas = tf.concat([(centers - anchor_centers) / anchor_sides, tf.math.log(sides / anchor_sides)], axis=-1)
+    return deltas / tf.constant(variance, tf.float32)
+
+
+def decode(deltas, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
+    """The inverse of `encode`, for any leading shape; scales are kept below 62 times."""
+    deltas = deltas * tf.constant(variance, tf.float32)
+    centers, sides = _centered(anchors)
+    centers += deltas[..., :2] * sides
+    half = tf.exp(tf.minimum(deltas[..., 2:], _LARGEST)) * sides / 2
+    return tf.concat([centers - half, centers + half], axis=-1)
+
+
+def _centered(boxes) -> tuple[tf.Tensor, tf.Tensor]:
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return boxes[..., :2] + sides / 2, sides
+
+
+def clip(boxes, size) -> tf.Tensor:
+    """Boxes cut to an image.
+
+    Args:
+        boxes: (..., 4).
+        size: (height, width) of the image.
+    """
+    return tf.minimum(tf.maximum(boxes, 0.0), corner(size))
+
+
+def corner(size) -> tf.Tensor:
+    """The last edges (width, height, width, height), float32, of an image of (height, width)."""
+    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
+    return tf.stack([width, height, width, height])
+
+
+def mirror(boxes, width) -> tf.Tensor:
+    """Boxes (n, 4) in the image that is flipped left to right."""
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    return tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+
+
+def roi_align(features, boxes, size: int, stride: int) -> tf.Tensor:
+    """A crop of fixed size from the features under every box, sampled bilinearly at the middle of every bin.
+
+    It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel i * stride,
+    which is what torch's padding makes of a stack of strided windows. It is made of gathers: `crop_and_resize` adds its
+    gradients up in an order that differs from run to run, and is no builtin of TFLite.
+
+    Args:
+        features: (1, height, width, channels).
+        boxes: (n, 4) in pixels of the image.
+        size: side of the crops.
+        stride: of the features.
+
+    Returns:
+        (n, size, size, channels).
+    """
+    _, height, width, channels = shape_of(features)
+    flat = tf.reshape(features, (-1, channels))
+    at_x, at_y = (_samples(boxes[:, axis], boxes[:, axis + 2], size, stride) for axis in (0, 1))
+    (left, right, to_right), (above, below, to_below) = _neighbours(at_x, width), _neighbours(at_y, height)
+    crops = 0.0
+    for row, down in ((above, 1 - to_below), (below, to_below)):
+        for column, along in ((left, 1 - to_right), (right, to_right)):
+            weights = down[:, :, None] * along[:, None, :]
+            crops += weights[..., None] * tf.gather(flat, row[:, :, None] * width + column[:, None, :])
+    return crops
+
+
+def _samples(low, high, size: int, stride: int) -> tf.Tensor:
+    """Where the middles of the bins are, in cells of the features: (n, size)."""
+    bins = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    return (low[:, None] + (high - low)[:, None] * bins - 0.5) / stride
+
+
+def _neighbours(at, count) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The cells before and after a position, and how far it is to the second; positions outside move to the edge."""
+    at = tf.minimum(tf.maximum(at, 0.0), tf.cast(count - 1, tf.float32))
+    before = tf.floor(at)
+    first = tf.cast(before, tf.int32)
+    return first, tf.minimum(first + 1, count - 1), at - before

@@ -1,0 +1,147 @@
+"""What a detector finds, and the devkit's result files, comp4_det_test_cat.txt and the like.
+
+A line of such a file is an image's name, a score and a box in pixels that start at 1: "000004 0.702732 89 112 516 466".
+"""
+
+import dataclasses
+import glob
+import math
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from training import files
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image.
+
+    Attributes:
+        boxes: float32 (k, 4), [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included; float64 as
+            read from a file, whose every digit counts.
+        scores: float32 (k,), or float64 likewise.
+        labels: int64 (k,), positions in the list of classes.
+        order: int64 (k,), places among the detections of the whole split, by which equal scores are ranked; None where
+            they are to be ranked as they come. Result files give their line numbers here.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    order: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, which) -> "Detections":
+        """Those that an index array, a mask or a slice picks."""
+        order = None if self.order is None else self.order[which]
+        return Detections(self.boxes[which], self.scores[which], self.labels[which], order)
+
+    @staticmethod
+    def empty() -> "Detections":
+        """Nothing found."""
+        return Detections(np.zeros((0, 4), "float32"), np.zeros(0, "float32"), np.zeros(0, "int64"))
+
+
+def write(folder: str, split: str, classes: Sequence[str], found: Iterable[tuple[str, Detections]]) -> list[str]:
+    """Writes one result file for each class, also for those of which nothing was found.
+
+    Nine digits keep a float32 as it is. Each file is written whole or not at all.
+
+    Args:
+        folder: made if it is missing.
+        split: becomes part of the files' names.
+        classes: names in label order.
+        found: image names, and what was found there.
+
+    Returns:
+        the paths.
+    """
+    lines: list[list[str]] = [[] for _ in classes]
+    for name, image in found:
+        boxes = image.boxes.astype("float64") + 1
+        for label, score, box in zip(image.labels, image.scores, boxes, strict=True):
+            lines[label].append(f"{name} {score:.9g} " + " ".join(f"{side:.9g}" for side in box) + "\n")
+    os.makedirs(folder, exist_ok=True)
+    files.sweep(folder)
+    paths = [files.join(folder, f"comp4_det_{split}_{name}.txt") for name in classes]
+    for path, text in zip(paths, lines, strict=True):
+        files.write_atomically(path, "".join(text).encode())
+    return paths
+
+
+def read(folder: str, split: str, classes: Sequence[str], names: Iterable[str]) -> dict[str, Detections]:
+    """Reads a folder of result files.
+
+    Args:
+        folder: with a file comp4_det_SPLIT_CLASS.txt (or comp3_...) for each class; a file may be empty.
+        split: part of the files' names.
+        classes: names in label order.
+        names: of the split's images.
+
+    Returns:
+        what was found in every image of the split, in the split's order.
+
+    Raises:
+        FileNotFoundError: if a class has no file.
+        ValueError: for a line that is not as it should be, or an image that is not in the split.
+    """
+    rows: dict[str, list[tuple]] = {name: [] for name in names}
+    for label, name in enumerate(classes):
+        path = _find(folder, split, name)
+        for number, line in enumerate(_lines(path), 1):
+            if line.strip():
+                image, values = _parse(line, f"{path}:{number}")
+                if image not in rows:
+                    raise ValueError(f"{path}:{number}: image {image!r} is not in the split {split}.")
+                rows[image].append((label, number, *values))
+    return {name: _from_rows(found) for name, found in rows.items()}
+
+
+def _find(folder: str, split: str, name: str) -> str:
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}: no such folder.")
+    path = os.path.join(glob.escape(folder), f"comp[34]*_det_{glob.escape(split)}_{glob.escape(name)}.txt")
+    found = sorted(glob.glob(path))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: has no file comp4_det_{split}_{name}.txt. One where nothing was found is empty; for other "
+            "classes than VOC's give --classes."
+        )
+    if len(found) > 1:
+        raise ValueError(f"{folder}: which is meant, {' or '.join(map(os.path.basename, found))}?")
+    return found[0]
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.readlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is no UTF-8 text: {error}.") from None
+
+
+def _parse(line: str, where: str) -> tuple[str, list[float]]:
+    """(image, [score, x1, y1, x2, y2]); the box in pixels that start at 0."""
+    name, *texts = line.strip().rsplit(maxsplit=5)
+    if len(texts) != 5:
+        raise ValueError(f"{where}: {line.strip()!r} is not an image, a score and a box (xmin ymin xmax ymax).")
+    try:
+        score, *box = map(float, texts)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}.") from None
+    if not all(map(math.isfinite, (score, *box))):
+        raise ValueError(f"{where}: {line.strip()!r} has a number that is not finite.")
+    if box[2] - box[0] + 1 < 0 or box[3] - box[1] + 1 < 0:
+        raise ValueError(f"{where}: {line.strip()!r} has xmin > xmax or ymin > ymax.")
+    return name, [score, *(side - 1 for side in box)]
+
+
+def _from_rows(rows: list[tuple]) -> Detections:
+    if not rows:
+        return Detections.empty()
+    label, line, scores, *box = (np.array(column) for column in zip(*rows, strict=True))
+    return Detections(np.stack(box, -1), scores, label, line)

@@ -1,0 +1,89 @@
+"""A trained detector, as evaluation and the programs use it: a photo in, its objects out."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fd_keras.saved import load_model
+from training import files, record
+from training.voc import boxes, faster_rcnn
+from training.voc.detections import Detections
+from training.voc.recipe import Recipe
+
+KINDS = ("last",)  # what a run leaves
+
+
+class Detector:
+    """Finds the objects in photos of any size.
+
+    Args:
+        net: from `faster_rcnn.build_net`, or saved by a run.
+        config: the run's: backbone, alpha, and the fields of its recipe.
+        classes: names in label order.
+        name: joins its files.
+
+    Attributes:
+        model: its two stages, see `faster_rcnn.FasterRCNN`.
+    """
+
+    def __init__(self, net: keras.Model, config: dict, classes: tuple[str, ...], name: str):
+        self.config, self.classes, self.name = config, tuple(classes), name
+        self.recipe = Recipe.of(config)
+        self.model = faster_rcnn.FasterRCNN(net, self.recipe)
+        self._detect = tf.function(self._on_pixels, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
+
+    def _on_pixels(self, image):
+        fitted, factors = faster_rcnn.fit(image, self.recipe)
+        found, scores, labels, count = self.model.detect(fitted, tf.reduce_min(factors))
+        found = boxes.clip(found / factors, tf.shape(image)[:2])
+        return found[:count], scores[:count], labels[:count]
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """The objects in a photo, best first.
+
+        Args:
+            image: uint8 RGB (height, width, 3).
+
+        Raises:
+            ValueError: if it is not such an array.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+            raise ValueError(f"A photo is uint8 RGB (height, width, 3), got {image.dtype} {image.shape}.")
+        found, scores, labels = (tensor.numpy() for tensor in self._detect(image))
+        return Detections(boxes.to_pixels(found), scores, labels.astype("int64"))
+
+
+def model_path(run_dir: str, kind: str, name: str) -> str:
+    """Where a run leaves its model."""
+    return files.join(run_dir, kind, f"{name}.keras")
+
+
+def load(run_dir: str, kind: str = "last") -> Detector:
+    """The detector that a run of `training.voc.train` left.
+
+    Args:
+        run_dir: of the run.
+        kind: "last".
+
+    Raises:
+        FileNotFoundError: if the folder is no run, or its first epoch is not over.
+        ValueError: if what is there is damaged; names the file.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")
+    path = os.path.join(run_dir, record.FILE)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train (it has no {record.FILE}).")
+    try:
+        facts = json.loads(files.read_bytes(path))
+        config, classes, name = facts["config"], tuple(facts["class_names"]), facts["name"]
+        Recipe.of(config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not what training.voc.train writes ({error!r}).") from error
+    saved = model_path(run_dir, kind, name)
+    if not os.path.isfile(saved):
+        raise FileNotFoundError(f"{saved}: no such file; a model is saved at the end of every epoch.")
+    return Detector(load_model(saved), config, classes, name)

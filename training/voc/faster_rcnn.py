@@ -1,0 +1,224 @@
+"""Faster R-CNN (arXiv 1506.01497) on a network of the zoo, cut at stride 16.
+
+The first part of the network makes the features of the whole image; a proposal network scores and moves anchors on
+them. The rest of the network, whose layers work at stride 32, sees a crop of the features for every proposal and tells
+its class and a box for each class ("C4" in detectron's words).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from fd_keras import builder, spec
+from fd_keras.spec import IMAGE, Op
+from training.voc import anchors, boxes
+from training.voc.backbone import Backbone
+from training.voc.recipe import Recipe
+
+NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100  # of the detections in an image; py-faster-rcnn's
+CROPS = "crops"
+
+
+class Proposals(NamedTuple):
+    """What the first stage says of one image.
+
+    Attributes:
+        features: (1, h, w, channels).
+        anchors: (h * w * 9, 4) edges.
+        logits: (h * w * 9,), of being an object.
+        deltas: (h * w * 9, 4).
+        boxes: (n, 4) edges: the best of the moved anchors, best first.
+        count: how many of these are real; others, in tests, repeat one.
+    """
+
+    features: tf.Tensor
+    anchors: tf.Tensor
+    logits: tf.Tensor
+    deltas: tf.Tensor
+    boxes: tf.Tensor
+    count: tf.Tensor
+
+
+def build_net(backbone: Backbone, classes: int, recipe: Recipe) -> keras.Model:
+    """The weights of a detector: both stages, as one Keras model of two inputs that do not meet.
+
+    Args:
+        backbone: the network under it.
+        classes: without the background.
+        recipe: gives the sizes, and what stays as it is.
+
+    Returns:
+        A model of [image (1, height, width, 3) raw RGB 0..255, crops (n, size, size, channels)] that gives [features,
+        objectness, anchors' boxes, class logits, classes' boxes]. Its backbone has the names and shapes of the
+        zoo's layers, whose weights it takes.
+    """
+    arch = backbone.arch
+    trunk, rest = spec.cut(backbone.ops, anchors.STRIDE)
+    image = x = layers.Input((None, None, 3), batch_size=1, name=IMAGE)
+    if backbone.rescaling:
+        x = layers.Rescaling(*backbone.rescaling, name="preprocessing")(x)
+    features = builder.build(arch, trunk, x, include_preprocessing=not backbone.rescaling)
+    hidden = layers.Conv2D(
+        recipe.rpn_channels, 3, padding="same", activation="relu", kernel_initializer=_normal(0.01), name="rpn"
+    )(features)
+    objectness = layers.Conv2D(anchors.COUNT, 1, kernel_initializer=_normal(0.01), name="rpn_objectness")(hidden)
+    anchor_boxes = layers.Conv2D(4 * anchors.COUNT, 1, kernel_initializer=_normal(0.01), name="rpn_boxes")(hidden)
+
+    crops = layers.Input((recipe.roi_size, recipe.roi_size, trunk[-1].cout), name=CROPS)
+    x = builder.build(arch, rest, crops, start=trunk[-1].name, include_preprocessing=False)
+    x = layers.GlobalAveragePooling2D(name="roi_pool")(x)
+    logits = layers.Dense(classes + 1, kernel_initializer=_normal(0.01), name="roi_classes")(x)
+    deltas = layers.Dense(4 * classes, kernel_initializer=_normal(0.001), name="roi_boxes")(x)
+    deltas = layers.Reshape((classes, 4), name="class_boxes")(deltas)
+    net = keras.Model(
+        [image, crops],
+        [features, objectness, anchor_boxes, logits, deltas],
+        name=f"faster_rcnn_{spec.model_name(arch, backbone.alpha, (None, None))}",
+    )
+    _freeze(net, spec.cut(trunk + rest, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
+    return net
+
+
+def _normal(deviation: float) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=deviation)
+
+
+def _freeze(net: keras.Model, ops: Sequence[Op]) -> None:
+    """Keeps all batch normalizations as they are, and the kernels of some ops."""
+    for layer in net.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+    for op in ops:
+        net.get_layer(op.name).trainable = False
+
+
+class FasterRCNN:
+    """The two stages as functions of tensors, over the weights of `build_net`.
+
+    Args:
+        net: from `build_net`, or loaded from what a run saved.
+        recipe: what it was built with.
+
+    Attributes:
+        classes: how many, without the background.
+    """
+
+    def __init__(self, net: keras.Model, recipe: Recipe):
+        self.net, self.recipe = net, recipe
+        layer = net.get_layer
+        self._first = keras.Model(
+            layer(IMAGE).output, [layer("rpn").input, layer("rpn_objectness").output, layer("rpn_boxes").output]
+        )
+        self._second = keras.Model(layer(CROPS).output, [layer("roi_classes").output, layer("class_boxes").output])
+        self.classes = self._second.outputs[1].shape[1]
+
+    def propose(self, image, scale, training: bool) -> Proposals:
+        """The first stage on one image.
+
+        Args:
+            image: (height, width, 3) RGB 0..255 at the network's size.
+            scale: of that size to the original's.
+            training: as many proposals as in training or as in tests.
+        """
+        recipe = self.recipe
+        features, logits, deltas = self._first(image[None], training=training)
+        _, height, width, _ = boxes.shape_of(features)
+        grid = anchors.grid(height, width, recipe.anchor_size)
+        logits, deltas = tf.reshape(logits, [-1]), tf.reshape(deltas, [-1, 4])
+        before, most = (
+            (recipe.train_before_nms, recipe.train_proposals)
+            if training
+            else (recipe.test_before_nms, recipe.test_proposals)
+        )
+        moved = boxes.clip(boxes.decode(deltas, grid), boxes.shape_of(image)[:2])
+        small = tf.reduce_min(moved[:, 2:] - moved[:, :2], axis=1) < recipe.min_size * scale
+        best, indices = tf.math.top_k(tf.where(small, _NEVER, logits), _least(before, boxes.shape_of(logits)[0]))
+        moved = tf.gather(moved, indices)
+        chosen, count = suppress(moved, best, most, recipe.rpn_iou, _NEVER / 10)
+        if training:  # as many as there are; in tests a fixed number, which makes a graph of fixed sizes
+            chosen = chosen[:count]
+        return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count)
+
+    def classify(self, features, rois, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """The second stage: logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
+        crops = boxes.roi_align(features, rois, self.recipe.roi_size, anchors.STRIDE)
+        return self._second(crops, training=training)
+
+    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The detections in one image, as a graph that TFLite's own operations can run.
+
+        Args:
+            image: (height, width, 3) RGB 0..255 at the network's size.
+            scale: of that size to the original's.
+
+        Returns:
+            Boxes (100, 4), edges in pixels of `image`; scores (100,), best first; labels int32 (100,) from 0; and how
+            many of these there are, int32. The rest is 0.
+        """
+        first = self.propose(image, scale, training=False)
+        logits, deltas = self.classify(first.features, first.boxes, training=False)
+        size = boxes.shape_of(image)[:2]
+        moved = boxes.clip(boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE), size)
+        real = tf.range(self.recipe.test_proposals) < first.count
+        scores = tf.reshape(tf.where(real[:, None], tf.nn.softmax(logits)[:, 1:], 0.0), [-1])
+        labels = tf.tile(tf.range(self.classes), [self.recipe.test_proposals])
+        moved = tf.reshape(moved, [-1, 4])
+        # Boxes of different classes are moved apart, so that one suppression serves for all.
+        apart = tf.cast(labels, tf.float32)[:, None] * (tf.reduce_max(boxes.corner(size)) + 1)
+        chosen, count = suppress(moved + apart, scores, MOST, NMS_IOU, MIN_SCORE)
+        there = tf.range(MOST) < count
+        return (
+            tf.where(there[:, None], tf.gather(moved, chosen), 0.0),
+            tf.where(there, tf.gather(scores, chosen), 0.0),
+            tf.where(there, tf.gather(labels, chosen), 0),
+            count,
+        )
+
+
+_NEVER = -1e9  # a logit that no network gives
+
+
+def _least(number: int, other):
+    return min(number, other) if isinstance(other, int) else tf.minimum(number, other)
+
+
+def suppress(candidates, scores, most: int, overlap: float, least: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Non-maximum suppression: of boxes that overlap by more than `overlap`, only the best stays.
+
+    Args:
+        candidates: (n, 4).
+        scores: (n,).
+        most: how many may stay.
+        overlap: see above.
+        least: boxes whose score is not above stay out.
+
+    Returns:
+        int32 (most,) indices, best first, filled up with zeros; and how many are real.
+    """
+    # LiteRT returns a box without an area again and again, so sides are 1 at least.
+    low, high = candidates[:, :2], tf.maximum(candidates[:, 2:], candidates[:, :2] + 1)
+    return tf.raw_ops.NonMaxSuppressionV4(
+        # Swapping x and y in all boxes alike does not change an overlap.
+        boxes=tf.concat([low, high], axis=1), scores=scores, max_output_size=most, iou_threshold=overlap,
+        score_threshold=least, pad_to_max_output_size=True,
+    )  # fmt: skip
+
+
+def fit(image, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes an image to what the network sees: a short side of `short_side`, unless the long one gets too long.
+
+    Args:
+        image: (height, width, 3), of any type.
+        recipe: gives the sides.
+
+    Returns:
+        The image, float32, and what multiplies its boxes (4,): the sides are whole pixels, so x and y differ a little.
+    """
+    sides = tf.cast(tf.stack(boxes.shape_of(image)[:2]), tf.float32)
+    scale = tf.minimum(recipe.short_side / tf.reduce_min(sides), recipe.long_side / tf.reduce_max(sides))
+    size = tf.maximum(tf.round(sides * scale), 1.0)
+    factors = tf.tile((size / sides)[::-1], [2])
+    return tf.image.resize(image, tf.cast(size, tf.int32), antialias=True), factors
