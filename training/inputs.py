@@ -102,9 +102,9 @@ def training_batches(source: Source, recipe: Recipe, seed: int, step: int, feed:
         feed: see there.
 
     Returns:
-        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, bool (batch,);
-        if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for `model.mix`. label is int64 (batch,),
-        weight float32 (batch,) with 0 for a photo that cannot be decoded.
+        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, uint8 (batch,),
+        1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for
+        `model.mix`. label is int64 (batch,), weight float32 (batch,) with 0 for a photo that cannot be decoded.
     """
     steps = steps_per_epoch(source, recipe.batch_size)
     epoch, start = step // steps, step % steps
@@ -120,10 +120,11 @@ def training_batches(source: Source, recipe: Recipe, seed: int, step: int, feed:
                 image, _seed(seed, number, _AUGMENT), recipe.randaugment, recipe.randaugment_magnitude
             )
         flip = tf.random.stateless_uniform([], _seed(seed, number, _FLIP)) < recipe.flip
-        return {"image": image, "flip": flip}, item.label, tf.constant(1.0)
+        # No bool: Keras adds a batch up over TensorFlow's replicas when it first sees one.
+        return {"image": image, "flip": tf.cast(flip, tf.uint8)}, item.label, tf.constant(1.0)
 
     photos = source.shuffled(seed, epoch, start * recipe.batch_size, feed.share).take((steps - start) * local)
-    blank = {"image": tf.zeros((recipe.image_size, recipe.image_size, 3), tf.uint8), "flip": tf.constant(False)}
+    blank = {"image": tf.zeros((recipe.image_size, recipe.image_size, 3), tf.uint8), "flip": tf.constant(0, tf.uint8)}
     batches = _decoded(photos, photo, blank, feed).batch(local, drop_remainder=True)
     if recipe.mixes:
         first = tf.constant(step, tf.int64)

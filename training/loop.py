@@ -256,12 +256,10 @@ class Run:
 
     def _save_models(self) -> None:
         """Saves the network as it was just evaluated: as the last one, and as the best if it is that."""
-        if not self.devices.leads:
-            return
         best = max(self.history, key=lambda row: row["val_top1"])
         kinds = ["last", "best"] if best is self.history[-1] else ["last"]
-        for kind in kinds:
-            record.save_model(self.scorer, self._model_path(kind))
+        for kind in kinds:  # by all processes: Keras on JAX has them agree on every array that it reads
+            record.save_model(self.scorer, self._model_path(kind), write=self.devices.leads)
 
     def _model_path(self, kind: str) -> str:
         return self._path(kind, f"{self.config.name}.keras")

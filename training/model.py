@@ -57,7 +57,7 @@ class Trainee(keras.Model):
         if recipe.ema_decay:
             for weight in net.weights:
                 average = self._state(f"average_of_{weight.path.replace('/', '_')}", 0.0, weight.dtype, weight.shape)
-                average.assign(weight.value)
+                average.assign(weight.numpy())  # a copy: JAX gives a step's old buffers away, each once
                 self.averages.append(average)
 
     def _state(self, name: str, value, dtype: str, shape=()):
@@ -69,7 +69,7 @@ class Trainee(keras.Model):
     def call(self, inputs, training=False):
         """Logits for {"image", "flip"[, "own", "box"]}, as `inputs.training_batches` gives them."""
         images = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
-        images = ops.where(inputs["flip"][:, None, None, None], ops.flip(images, axis=2), images)
+        images = ops.where(inputs["flip"][:, None, None, None] > 0, ops.flip(images, axis=2), images)
         if self.recipe.mixes:
             images = mix(images, inputs["own"], inputs["box"])
         return self.net(images, training=training)

@@ -84,13 +84,14 @@ def check_same(path: str, now: dict) -> None:
         )
 
 
-def save_model(model: keras.Model, path: str) -> None:
-    """Saves a .keras file atomically, making its folder."""
-    tf.io.gfile.makedirs(os.path.dirname(path))
+def save_model(model: keras.Model, path: str, write: bool = True) -> None:
+    """Saves a .keras file atomically, making its folder; with `write` off it only does what Keras does to save."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = os.path.join(folder, os.path.basename(path))
         model.save(temporary)
-        files.write_atomically(path, files.read_bytes(temporary))
+        if write:
+            tf.io.gfile.makedirs(os.path.dirname(path))
+            files.write_atomically(path, files.read_bytes(temporary))
 
 
 def run_of(model_path: str) -> dict | None:
