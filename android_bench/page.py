@@ -133,6 +133,7 @@ def _card(device: Device) -> str:
     before, after = environment.get("state", {}), device.last_state
     options = run.get("options", {})
     entries = {
+        "serial": run.get("device") if run.get("target") != "host" else None,
         "engine": environment.get("engine"),
         "system": _joined(environment.get("android") and f"Android {environment['android']}", environment.get("soc"))
         or environment.get("os")
@@ -372,7 +373,9 @@ def _accuracy(line: dict[str, Any]) -> tuple[float, bool] | None:
 def short_name(line: dict[str, Any]) -> str:
     """Returns a network's name for people, where it is one of the paper's."""
     if line.get("arch") in paper.TITLES and line.get("alpha"):
-        return f"{paper.TITLES[line['arch']]} {line['alpha']:g}x"
+        size = line.get("size") or paper.SIZE
+        at = "" if size == paper.SIZE else f" at {'x'.join(map(str, dict.fromkeys(size)))}"
+        return f"{paper.TITLES[line['arch']]} {line['alpha']:g}x{at}"
     return line["model"]
 
 

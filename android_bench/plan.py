@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer
 MOST_THREADS = 256  # many thousands crash the interpreter
 BASELINE_FAMILY = "fd_mobilenet"
-# What a row repeats of the sidecar. `accuracy` is {"top1": percent, "images": number}, as measured of the file;
-# `paper_top1` is what the paper prints for the float network.
-FACTS = ("arch", "alpha", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+# What a row repeats of the sidecar. `size` is [height, width] of the images; `accuracy` is {"top1": percent, "images":
+# number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
+FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+_TYPES = {"arch": (str, "text"), "alpha": (int | float, "a number"), "size": (list, "[height, width]")}
 DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
 EXTRAS = ("profile", "memory")
 ANY_CORE = "any"
@@ -328,6 +329,9 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: not JSON ({error}): {way_out}") from error
     if not isinstance(sidecar, dict):
         raise BenchError(f"{path}: a JSON object is expected here: {way_out}")
+    for key, (kind, words) in _TYPES.items():
+        if not isinstance(sidecar.get(key), kind | None):
+            raise BenchError(f"{path}: {key} must be {words}, not {sidecar[key]!r}: {way_out}")
     return sidecar
 
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,8 @@ def summarise(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
     """Sums up timed rows over their rounds.
 
     Args:
-        rows: Of one or several devices; of a visit that was repeated, the last attempt counts.
+        rows: Of one or several devices; of a visit that was repeated, the last attempt counts. Of launches that
+            were not timed, only the memory does.
         baseline: Label of the model to compare with.
 
     Returns:
@@ -178,9 +179,10 @@ def summarise(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
         `doubtful`: whether there are any, or the rounds differ much;
         `init_ms` and `first_ms`; `memory_mb`, the largest seen.
     """
-    groups = _grouped(rows, lambda row: tuple(getattr(row, name) for name in _SAME))
+    rows = list(rows)
+    groups, memory = _grouped(rows), _memory(rows)
     bases = {group[0].config: group for group in groups.values() if group[0].label == baseline}
-    return [_sum_up(groups[key], bases.get(groups[key][0].config, [])) for key in sorted(groups)]
+    return [_sum_up(groups[key], bases.get(groups[key][0].config, []), memory.get(key, {})) for key in sorted(groups)]
 
 
 def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
@@ -231,14 +233,28 @@ def _called(line: dict[str, Any]) -> str:
     return f"{line['label']} (threads={line['threads']}{where}{delegate})"
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> dict[tuple, list[Row]]:
+def _same(row: Row) -> tuple:
+    return tuple(getattr(row, name) for name in _SAME)
+
+
+def _grouped(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
     groups: dict[tuple, list[Row]] = {}
     for row in final(row for row in rows if row.kind == "time"):
-        groups.setdefault(key(row), []).append(row)
+        groups.setdefault(_same(row), []).append(row)
     return groups
 
 
-def _sum_up(group: list[Row], base: list[Row]) -> dict[str, Any]:
+def _memory(rows: Iterable[Row]) -> dict[tuple, dict[str, float]]:
+    """Returns the most memory that was seen of each kind, in MB."""
+    most: dict[tuple, dict[str, float]] = {}
+    for row in rows:
+        seen = most.setdefault(_same(row), {})
+        for name, megabytes in row.memory_mb.items():
+            seen[name] = max(megabytes, seen.get(name, 0))
+    return most
+
+
+def _sum_up(group: list[Row], base: list[Row], memory_mb: dict[str, float]) -> dict[str, Any]:
     first, runs = group[0], sum(row.runs for row in group)
     median = statistics.median
     statistic = min((row.statistic for row in group), key=("min", "median").index)  # what all of them have
@@ -271,7 +287,7 @@ def _sum_up(group: list[Row], base: list[Row]) -> dict[str, Any]:
         "flagged": sum(bool(row.flags) for row in group),
         "doubtful": any(row.flags for row in group) or (spread_pct(headlines) or 0) > DOUBTFUL_SPREAD,
         "flags": sorted({flag for row in group for flag in row.flags}),
-        "memory_mb": {name: max(row.memory_mb.get(name, 0) for row in group) for name in first.memory_mb},
+        "memory_mb": memory_mb,
     }
 
 

@@ -115,7 +115,7 @@ def _target(
 
 
 def _shells(args: argparse.Namespace) -> Sequence[Shell]:
-    serials = split_list(args.serial or "")
+    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # one named twice would be measured twice at once
     if args.target == "adb":
         return adb.choose(serials, args.adb)
     if args.target == "host":

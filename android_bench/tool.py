@@ -19,7 +19,6 @@ from android_bench.shell import Gone, Shell, one_line
 
 _DRIFT = 0.10  # of its usual time; beyond it a launch is repeated
 _UNSTEADY = 0.5  # standard deviation by mean
-_CLOCK_SLACK = 0.98
 _CUT = "----- android_bench -----"
 _HISTORY = 3  # launches before there is a usual time
 _LOST_IN_A_ROW = 3
@@ -92,16 +91,20 @@ class Tool:
         device.check_abi(binary, self._facts)
         self._digest = hashlib.sha256(binary.read_bytes()).hexdigest()
         state = device.read_state(shell)
-        self._cap = state["max_mhz"]
-        self.warnings = device.troubles(state, self._facts["kind"])
+        self.warnings = [*device.troubles(state, self._facts), *_cannot_cool(care, state)]
         self._choose_cores()
         self._set_up()
         self._flags = parse.known_flags(shell.run(f"{self._tool} --help").output)
         self._check_flags()
-        self._fixed = self._hold_clocks()
-        self.environment = self._describe(state)
         self._usual: dict[tuple, list[float]] = {}
         self._given_up: set[Job] = set()
+        self._fixed = self._hold_clocks()
+        try:
+            self._cap = device.read_state(shell)["max_mhz"]  # with the clocks held, which itself may cap them
+        except (BenchError, TimeoutError):
+            self.close()
+            raise
+        self.environment = self._describe(state)
 
     @property
     def identity(self) -> str:
@@ -166,9 +169,16 @@ class Tool:
         """Brings tool and models to the device, and ends what an earlier run left behind."""
         self._tool = shlex.quote(device.install(self._shell, self._binary, executable=True))
         self._paths = {model: device.install(self._shell, model.path) for model in self.plan.models}
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        """Ends tools that outlived a broken connection or their time, and would disturb the others.
+
+        Raises:
+            Gone, TimeoutError: If the device does not answer.
+        """
         if self._shell.folder:
-            # A tool that outlived a broken connection would disturb the times. The brackets keep the pattern
-            # from matching the shell that runs this.
+            # The brackets keep the pattern from matching the shell that runs this.
             self._shell.run(f"pkill -9 -f '[{self._shell.folder[0]}]{self._shell.folder[1:]}/.*--graph='; true")
 
     def _hold_clocks(self) -> bool:
@@ -226,15 +236,15 @@ class Tool:
         """
         for _ in range(_LOST_IN_A_ROW):
             try:
-                return self._launch(visit, attempt, stop)
-            except Gone as error:
+                return self._launch_or_end_it(visit, attempt, stop)
+            except (Gone, TimeoutError) as error:
                 tell("warning", [error])
                 self._come_back(stop)
                 if stop():
                     return None
             except (parse.UnknownFlag, CannotWrite):
                 raise
-            except (BenchError, TimeoutError) as error:
+            except BenchError as error:
                 tell("warning", [f"{self.device}: {visit.job.model.label}: {error}"])
                 if attempt > self.plan.repeats:
                     self._give_up(visit.job, str(error))
@@ -254,11 +264,26 @@ class Tool:
                 return
             except (Gone, TimeoutError) as error:
                 tell("warning", [error])
+                if time.monotonic() > deadline:
+                    raise BenchError(f"not to be had again within {self._care.patience:.0f} s: {error}") from error
 
     def _give_up(self, job: Job, reason: str) -> None:
         self._given_up.add(job)
         self.failures.append(f"{self.device}: {job.model.path}: given up: {reason}")
         tell("error", self.failures[-1:])
+
+    def _launch_or_end_it(self, visit: Visit, attempt: int, stop: Callable[[], bool]) -> Row:
+        """Makes one launch, and sees to it that one which takes too long is over.
+
+        Raises:
+            Gone, TimeoutError: If it is the device that does not answer.
+            BenchError: If the launch failed.
+        """
+        try:
+            return self._launch(visit, attempt, stop)
+        except TimeoutError as error:
+            self._end_strays()
+            raise BenchError(str(error).removeprefix(f"{self.device}: ")) from error
 
     def _launch(self, visit: Visit, attempt: int, stop: Callable[[], bool]) -> Row:
         hot = self._cool_down(stop)
@@ -272,7 +297,7 @@ class Tool:
         name = "_".join(map(str, [visit.kind, f"round{visit.round}", *visit.key[2:], f"attempt{attempt}"]))
         log = self.keep_log(name, f"$ {command}\n{output}\n(exit status {status})\n")
         row = self._row(
-            visit, attempt, self._read(output, status, visit.job), started=started, before=before, after=after, log=log
+            visit, attempt, self._read(output, status, visit), started=started, before=before, after=after, log=log
         )
         row = replace(row, flags=[*hot, *self._suspicions(row, before, after)] if visit.kind == "time" else [])
         self._remember(row)
@@ -297,7 +322,7 @@ class Tool:
     def _cores_of(self, job: Job) -> list[int]:
         return self._cores[job.core, job.threads]
 
-    def _read(self, text: str, status: int, job: Job) -> parse.Output:
+    def _read(self, text: str, status: int, visit: Visit) -> parse.Output:
         """Reads a launch's output.
 
         Raises:
@@ -309,8 +334,11 @@ class Tool:
         if status:
             raise BenchError(f"the benchmark tool failed with status {status}: {one_line(text)}")
         output = parse.parse(text)
-        if output.refused and job.delegate not in ("xnnpack", "none"):
-            raise BenchError(f"the delegate {job.delegate} takes nothing of this model, which would run on the CPU")
+        delegate = visit.job.delegate
+        if output.refused and delegate not in ("xnnpack", "none"):
+            raise BenchError(f"the delegate {delegate} takes nothing of this model, which would run on the CPU")
+        if visit.kind == "profile" and not output.ops:
+            raise BenchError("the benchmark tool printed no profile, though it was asked for one")
         return output
 
     def _row(self, visit: Visit, attempt: int, output: parse.Output, **others: Any) -> Row:
@@ -353,7 +381,7 @@ class Tool:
         cores = self._cores[row.core, row.threads]
         for state in (before, after):
             for core, cap in state["max_mhz"].items():
-                if cap < _CLOCK_SLACK * self._cap.get(core, 0) and (not cores or int(core) in cores):
+                if cap < device.CLOCK_SLACK * self._cap.get(core, 0) and (not cores or int(core) in cores):
                     found.append(f"clock capped at {cap:.0f} of {self._cap[core]:.0f} MHz")
             if state["thermal_status"]:
                 found.append(f"throttled by heat (thermal status {state['thermal_status']})")
@@ -386,6 +414,13 @@ class Tool:
                 told = True
             _sleep(2, stop)
         return []
+
+
+def _cannot_cool(care: Care, state: dict[str, Any]) -> list[str]:
+    """Returns a warning if it cannot be waited until a device is cool."""
+    if care.max_temp is None or state["temperature"] is not None:
+        return []
+    return [f"the device does not tell its temperature: --max_temp={care.max_temp:g} does nothing, --cooldown does"]
 
 
 def _who(row: Row) -> tuple:

@@ -47,11 +47,16 @@ def test_a_plan_over_adb_gives_rows_logs_and_a_report(bench, phone, tmp_path, ca
     assert {row.median_ns for row in timed} == {1e6} and {row.runs for row in timed} == {4}
     assert {(row.target, row.machine, row.device) for row in rows} == {("adb", "board", phone.serial)}
     assert all("exit status 0" in (out / row.log).read_text() for row in rows)
+    assert {row.memory_mb.get("peak") for row in rows if row.kind == "memory"} == {12.5}
+    assert {tuple(map(tuple, row.ops)) for row in rows if row.kind == "profile"} == {
+        (("CONV_2D", 0.75, "stem"), ("MEAN", 0.25, "mean"))
+    }
     (known,) = read_runs(out).values()
     assert known["state"] == "complete" and known["environment"]["kind"] == "board"
     page = (out / "report.html").read_text()
-    assert "not a phone" in page and "1.000 ms" in page
-    assert "1.000" in capsys.readouterr().out
+    assert "not a phone" in page and "1.000 ms" in page and "<td>12.5</td>" in page and "convolution: 0.750 ms" in page
+    table = capsys.readouterr().out
+    assert "1.000" in table and "peak MB" in table and "None" not in table
 
 
 def test_files_are_pushed_once_and_under_their_hash(bench, phone, models):
