@@ -264,8 +264,10 @@ class Tool:
                 return
             except (Gone, TimeoutError) as error:
                 tell("warning", [error])
+                _sleep(1, stop)
                 if time.monotonic() > deadline:
-                    raise BenchError(f"not to be had again within {self._care.patience:.0f} s: {error}") from error
+                    away = f"{self.device}: not to be had again within {self._care.patience:.0f} s"
+                    raise BenchError(f"{away}: {error}") from error
 
     def _give_up(self, job: Job, reason: str) -> None:
         self._given_up.add(job)

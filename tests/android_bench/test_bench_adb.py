@@ -203,9 +203,46 @@ def test_a_tool_that_hangs_is_given_up_and_does_not_stay(bench, phone, capsys):
     phone.fake(sleep=60)
     assert bench("--timeout=1", "--repeats=0", "--rounds=1") == 1
     assert "no answer within 1 s" in capsys.readouterr().err
-    phone.fake(sleep=None)
-    assert bench("--timeout=1", "--repeats=0", "--rounds=1") == 0
+    assert len(phone.calls()) == 2 and not phone.adb_shell("pgrep -f '[-]-graph='").stdout
+
+
+def test_a_tool_that_outlived_an_earlier_run_is_ended(bench, phone):
+    phone.write(f"{adb.FOLDER}/old", "sleep 60; true\n")
+    phone.adb_shell(f"exec <&- >&- 2>&-; sh {adb.FOLDER}/old --graph=x &")
+    assert phone.adb_shell("pgrep -f '[-]-graph='").stdout
+    assert bench("--rounds=1") == 0
     assert not phone.adb_shell("pgrep -f '[-]-graph='").stdout
+
+
+def test_a_device_that_hangs_comes_back_and_costs_no_attempt(bench, tmp_path, monkeypatch, capsys):
+    answer, hung = adb.Adb.run, []
+
+    def run_unless_hung(shell, command, *others, **named):
+        if "--num_threads" in command and not hung:
+            hung.append(True)
+        if hung == [True]:
+            raise TimeoutError("no answer within 30 s")
+        return answer(shell, command, *others, **named)
+
+    monkeypatch.setattr(adb.Adb, "run", run_unless_hung)
+    monkeypatch.setattr(adb.Adb, "reconnect", lambda *_: hung.append(False))
+    assert bench("--repeats=0") == 0
+    assert "no answer within 30 s" in capsys.readouterr().err and len(read_rows(tmp_path / "out")) == 4
+
+
+def test_a_device_that_answers_but_cannot_be_set_up_again_is_given_up(bench, phone, monkeypatch, capsys):
+    install, launch = device.install, tool_module.Tool._launch
+
+    def lose(*_, **__):
+        monkeypatch.setattr(device, "install", lose)
+        raise Gone("the connection broke again")
+
+    monkeypatch.setattr(tool_module.Tool, "_launch", lose)
+    assert bench("--patience=1") == 1
+    assert "not to be had again within 1 s: the connection broke again" in capsys.readouterr().err
+    monkeypatch.setattr(device, "install", install)
+    monkeypatch.setattr(tool_module.Tool, "_launch", launch)
+    assert bench() == 0
 
 
 def test_a_flag_that_the_tool_does_not_know_ends_the_run(bench, phone, fixture_text, capsys):
@@ -421,6 +458,23 @@ def test_a_hot_device_cools_down_first(bench, phone, monkeypatch):
     assert told == [("waiting", f"{phone.serial} is at 60 degrees: cooling down to 40", 0)]
 
 
+def test_a_limit_of_heat_that_cannot_be_seen_is_told(bench, capsys):
+    assert bench("--max_temp=40", "--rounds=1") == 0
+    assert "does not tell its temperature: --max_temp=40 does nothing" in capsys.readouterr().err
+
+
+def test_clocks_that_are_held_lower_are_not_taken_for_throttled(bench, phone, tmp_path):
+    _four_cores(phone, (1_800_000, 2_400_000))
+    cap = f"{CPU}/cpu1/cpufreq/scaling_max_freq"
+    phone.write("/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; esac\n", 0o755)
+    script = f"#!/bin/sh\ncase $3 in true) echo 1500000;; *) echo 2400000;; esac > {cap}\n"
+    phone.write("/usr/local/bin/cmd", script, 0o755)
+    assert bench("--rounds=1") == 0
+    rows = read_rows(tmp_path / "out")
+    assert {row.before["max_mhz"]["1"] for row in rows} == {1500} and not any(row.flags for row in rows)
+    assert (phone.root / cap.lstrip("/")).read_text() == "2400000\n"
+
+
 def test_a_phone_is_told_from_a_board_and_its_clocks_are_held(bench, phone, tmp_path):
     phone.write(
         "/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; *release) echo 14;; esac\n", 0o755
@@ -492,6 +546,26 @@ def test_several_devices_side_by_side(phones, models, tool, tmp_path, capsys):
     assert "2 devices: choose with --serial" in err and phones[1].serial in err
 
 
+def test_a_device_named_twice_is_measured_once(bench, phone, tmp_path):
+    assert bench(f"--serial={phone.serial},{phone.serial}") == 0
+    assert len(read_rows(tmp_path / "out")) == 4
+
+
+def test_a_device_that_went_away_is_gone_whatever_the_files_are_called(phone, tmp_path):
+    local = tmp_path / "remote"
+    local.write_text("No space left")
+    phone.switch_off()
+    with pytest.raises(Gone):
+        for _ in range(50):
+            adb.Adb(phone.serial, phone.adb).push(local, "/data/local/tmp/file")
+            time.sleep(0.1)
+
+
+def test_a_file_that_vanished_is_named(phone, tmp_path):
+    with pytest.raises(BenchError, match="nosuch: cannot be read: No such file"):
+        device.install(adb.Adb(phone.serial, phone.adb), tmp_path / "nosuch")
+
+
 def test_choosing_a_device(phone):
     (chosen,) = adb.choose([], phone.adb)
     assert chosen.serial == phone.serial
@@ -514,11 +588,42 @@ def test_choosing_a_device(phone):
     ],
 )
 def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
-    client = tmp_path / "adb"
-    client.write_text(f"#!/bin/sh\necho List of devices attached\necho 'R58M12 {state} usb:1-4 transport_id:1'\n")
-    client.chmod(0o755)
+    client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
     with pytest.raises(BenchError, match=f"device R58M12 is {state.partition(' (')[0]}: .*{way_out}"):
-        adb.choose([], str(client))
+        adb.choose([], client)
+
+
+def _client(tmp_path, *lines, connect="true"):
+    """Stands in for the adb client, where no real device could be brought into the state."""
+    path = tmp_path / "adb"
+    listing = "".join(f"echo '{line}'\n" for line in ("List of devices attached", *lines))
+    path.write_text(f"#!/bin/sh\n[ $1 = connect ] && {{ {connect}; exit; }}\n{listing}")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_all_devices_are_those_that_are_ready_and_the_others_are_told(tmp_path, capsys):
+    client = _client(tmp_path, "A device model:Phone_7", "B unauthorized", "C device")
+    assert [shell.serial for shell in adb.choose(["all"], client)] == ["A", "C"]
+    assert capsys.readouterr().err.startswith("warning: B is unauthorized, and left out: unlock the phone")
+    with pytest.raises(BenchError, match="device B is unauthorized"):
+        adb.choose(["all"], _client(tmp_path, "B unauthorized"))
+
+
+def test_a_device_in_the_network_that_does_not_answer_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(adb, "QUICK_SECS", 0.5)
+    with pytest.raises(BenchError, match="device 192.0.2.1:5555 is missing"):
+        adb.choose(["192.0.2.1:5555"], _client(tmp_path, "A device", connect="sleep 20"))
+
+
+def test_an_adb_that_fails_or_hangs_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "adb"
+    monkeypatch.setattr(adb, "QUICK_SECS", 0.5)
+    for script, message in {"echo broken; exit 1": "failed: broken", "sleep 20": "no answer within 0.5 s"}.items():
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        with pytest.raises(BenchError, match=f"{message}: try `adb kill-server`"):
+            adb.devices(str(path))
 
 
 def test_facts_of_a_plain_linux_device(phone):

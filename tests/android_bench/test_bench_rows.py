@@ -159,6 +159,24 @@ def test_launches_for_profile_and_memory_are_not_timed(make_row):
     assert summarise(rows)[0]["rounds"] == 1
 
 
+def test_the_memory_of_launches_that_were_not_timed_is_summed_up(make_row):
+    rows = [make_row("a", [1], memory_mb={"overall": 2.0}), make_row("b", [1], memory_mb={"peak": 9.0})]
+    rows += [make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": n}) for n in (2.0, 4.0, 3.0)]
+    assert [line["memory_mb"] for line in summarise(rows)] == [{"overall": 2.0, "peak": 4.0}, {"peak": 9.0}]
+
+
+def test_peak_memory_has_a_column_where_it_is_known(make_row):
+    plain, told = make_row("a", [1]), make_row("b", [1], memory_mb={"peak": 9.25})
+    assert "peak" not in text_table(summarise([plain]))
+    heads, _, a, b = summary_markdown(summarise([plain, told])).splitlines()
+    assert "peak MB" in heads and "| 9.2 |" in b and "| - | - | 2.5 |" in a
+
+
+def test_a_name_does_not_end_a_cell_of_markdown(make_row):
+    heads, _, line = summary_markdown(summarise([make_row("a|b", [1])])).splitlines()
+    assert line.replace("\\|", "").count("|") == heads.count("|")
+
+
 def test_rows_are_appended_and_whole(make_row, tmp_path):
     row = make_row("a", [1, 2, 3])
     for _ in range(2):

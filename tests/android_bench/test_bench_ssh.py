@@ -1,5 +1,6 @@
 """The ssh target against a real sshd, and the benchmark tool on this machine."""
 
+import pathlib
 import shutil
 import threading
 import time
@@ -9,7 +10,7 @@ import pytest
 from android_bench import run, ssh
 from android_bench.plan import BenchError
 from android_bench.results import read_rows, read_runs
-from android_bench.shell import Gone
+from android_bench.shell import Gone, Shell
 
 QUICK = ["--rounds=2", "--runs=4", "--cooldown=0", "--warmup=1", "--patience=20"]
 
@@ -68,6 +69,14 @@ def test_a_host_is_needed(converted, capsys):
     assert "--serial=user@host is missing" in capsys.readouterr().err
     with pytest.raises(BenchError, match="a host is expected"):
         ssh.Ssh("-oProxyCommand=bad")
+
+
+def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
+    with pytest.raises(TimeoutError, match="no answer within 0.5 s"):
+        Shell().run(f"sleep 60 & echo $! > {tmp_path}/pid; wait", timeout=0.5)
+    child = (tmp_path / "pid").read_text().strip()
+    state = pathlib.Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
 def test_the_tool_on_this_machine(models, tool, tmp_path):
