@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,13 @@ def markdown(devices: Sequence[Device]) -> str:
     parts = ["# Latency of .tflite models"]
     for device in devices:
         environment = device.run.get("environment", {})
-        parts.append(f"## {device.name} ({KINDS[device.kind]})")
+        parts.append(f"## {escape(device.name, quote=False)} ({KINDS[device.kind]})")
         parts.append(f"Run {device.run['run']}: {device.run.get('state', 'unknown')}. {environment.get('engine', '')}")
-        parts += ["\n".join(f"- warning: {warning}" for warning in device.warnings)] if device.warnings else []
+        parts += (
+            ["\n".join(f"- warning: {escape(warning, quote=False)}" for warning in device.warnings)]
+            if device.warnings
+            else []
+        )
         for config in device.configs:
             parts.append(f"### {config.title}")
             if config.table4:

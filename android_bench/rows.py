@@ -1,6 +1,8 @@
 """Measurements as rows, and what they say: the same for every target."""
 
+import itertools
 import math
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from android_bench.plan import ANY_CORE, join_label
 
 DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models mean nothing
 _NS_PER_MS = 1e6
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _NAMED = 3  # models and reasons that a warning names, the worst first
 # What makes two rows measurements of the same thing.
 _SAME = ("target", "device", "label", "threads", "delegate", "core")
@@ -214,13 +217,29 @@ def doubts(summary: Iterable[dict[str, Any]]) -> list[str]:
         found.append(f"the rounds differ: {worst}{more}: {advice}")
     flagged = [line for line in summary if line["flagged"]]
     for line in flagged[:_NAMED]:
-        reasons = "; ".join(line["flags"][:_NAMED])
+        reasons = "; ".join(_in_ranges(line["flags"])[:_NAMED])
         found.append(f"{_called(line)}: {line['flagged']} of {line['rounds']} rounds cannot be trusted: {reasons}")
     if len(flagged) > _NAMED:
-        found.append(f"the same holds for {len(flagged) - _NAMED} more models, marked with * in the table")
+        others = len(flagged) - _NAMED
+        found.append(f"the same holds for {others} other{'s' * (others > 1)}, marked with * in the table")
     if len({line["statistic"] for line in summary}) > 1:
         found.append("some times are medians, some are minima: compare only those of one kind")
     return found
+
+
+def _in_ranges(flags: Iterable[str]) -> list[str]:
+    """Returns one flag for those that differ in nothing but numbers, such as `throttled for 15 to 60% of the time`."""
+    kinds: dict[tuple[str, ...], list[list[str]]] = {}
+    for flag in flags:
+        kinds.setdefault(tuple(_NUMBER.split(flag)), []).append(_NUMBER.findall(flag))
+    return [
+        "".join(itertools.chain(*itertools.zip_longest(words, map(_range, zip(*numbers, strict=True)), fillvalue="")))
+        for words, numbers in kinds.items()
+    ]
+
+
+def _range(numbers: Iterable[str]) -> str:
+    return " to ".join(dict.fromkeys(f(numbers, key=float) for f in (min, max)))
 
 
 def _wide(line: dict[str, Any]) -> bool:

@@ -216,7 +216,7 @@ class Tool:
             **{name: facts[name] for name in ("kind", "android", "soc", "build", "kernel", "abis")},
             "cores": len(facts["cores"]) or None,
             "clocks": device.describe_cores(facts["cores"]),
-            "pinned": {f"{core}, {threads} threads": cores for (core, threads), cores in self._cores.items() if cores},
+            "pinned": {f"{core}, {_threads(n)}": cores for (core, n), cores in self._cores.items() if cores},
             "engine": self._engine,
             "fixed_performance": self._fixed,
             "state": {name: value for name, value in state.items() if name != "residency"},
@@ -427,6 +427,10 @@ def _cannot_cool(care: Care, state: dict[str, Any]) -> list[str]:
 
 def _who(row: Row) -> tuple:
     return (row.label, row.threads, row.delegate, row.core, row.statistic)
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' * (number > 1)}"
 
 
 def _killer(status: int) -> str:

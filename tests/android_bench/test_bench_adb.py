@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from android_bench import adb, device, report, run
+from android_bench import adb, device, fetch, report, run
 from android_bench import tool as tool_module
-from android_bench.plan import BenchError
+from android_bench.plan import BenchError, Plan, find_models, read_models
 from android_bench.results import CannotWrite, Results, read_rows, read_runs
 from android_bench.shell import Gone
 
@@ -62,10 +62,10 @@ def test_a_plan_over_adb_gives_rows_logs_and_a_report(bench, phone, tmp_path, ca
 def test_files_are_pushed_once_and_under_their_hash(bench, phone, models):
     assert bench() == 0
     folder = phone.root / adb.FOLDER.lstrip("/")
-    first = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    first = {path.name: path.stat().st_ino for path in folder.iterdir()}  # adb itself carries the time over
     assert len(first) == 3 and not any("part" in name for name in first)
     assert bench("--fresh") == 0
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == first
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == first
     damaged = next(path for path in folder.iterdir() if path.suffix == ".tflite")
     damaged.write_bytes(b"damaged")
     assert bench("--fresh") == 0
@@ -77,6 +77,25 @@ def test_a_lost_execute_bit_is_set_again(bench, phone):
     (binary,) = (phone.root / adb.FOLDER.lstrip("/")).glob("*.sh")
     binary.chmod(0o644)
     assert bench("--fresh") == 0
+
+
+def test_a_storage_that_executes_nothing_is_told(bench, phone, capsys):
+    phone.adb_shell("mount -o remount,noexec /data/local/tmp")
+    try:
+        assert bench() == 2
+        assert "cannot be made executable: is /data/local/tmp/android_bench mounted noexec?" in capsys.readouterr().err
+    finally:
+        phone.adb_shell("mount -o remount,exec /data/local/tmp")
+
+
+def test_paths_with_spaces_and_quotes_are_taken_as_they_are(phone, models, tool, tmp_path):
+    folder = models.rename(tmp_path / "my models, $(false) 'new'")
+    (folder / "mobilenet_0.5_int8.tflite").rename(folder / "it's a $net `x`; exit_int8.tflite")
+    binary = shutil.copy(tool, tmp_path / "the tool's copy; false")
+    assert run.main(_flags(phone, folder, binary, tmp_path / "out put")) == 0
+    rows = read_rows(tmp_path / "out put")
+    assert len(rows) == 4 and {row.model for row in rows} == {"fd_mobilenet_0.25", "it's a $net `x`; exit"}
+    assert all((tmp_path / "out put" / row.log).exists() for row in rows)
 
 
 def test_clean_removes_our_files_alone(bench, phone, models, tool, tmp_path):
@@ -267,6 +286,13 @@ def test_real_output_of_the_tool_becomes_a_row(bench, phone, fixture_text, tmp_p
     assert {row.init_ns for row in rows} == {603e3} and rows[0].memory_mb == {"init": 3.33594, "overall": 9.40234}
 
 
+def test_no_profile_though_it_was_asked_for_is_an_error(bench, phone, fixture_text, tmp_path, capsys):
+    phone.fake(output=fixture_text("bm_214_x86_f32.txt"))
+    assert bench("--op_profile", "--repeats=0", "--rounds=1") == 1
+    assert "printed no profile, though it was asked for one" in capsys.readouterr().err
+    assert {row.kind for row in read_rows(tmp_path / "out")} == {"time"}
+
+
 def test_alien_output_is_kept_raw_and_reported(bench, phone, tmp_path, capsys):
     phone.fake(output="Segmentation fault\n")
     assert bench("--repeats=0") == 1
@@ -298,6 +324,16 @@ def test_a_full_device_is_told_and_left_clean(phone, models, tool, tmp_path, cap
     err = capsys.readouterr().err
     assert "No space left" in err and "free some space" in err
     assert not list((phone.root / adb.FOLDER.lstrip("/")).glob("*.part"))
+
+
+def test_what_a_failed_push_left_is_removed(bench, phone, monkeypatch):
+    def fill(shell, local, remote):
+        phone.write(remote, "half")
+        raise BenchError("No space left on device")
+
+    monkeypatch.setattr(adb.Adb, "push", fill)
+    assert bench() == 2
+    assert not list((phone.root / adb.FOLDER.lstrip("/")).iterdir())
 
 
 def test_what_arrives_damaged_is_told_and_not_kept(phone, models, tool, tmp_path, monkeypatch, capsys):
@@ -377,7 +413,40 @@ def test_a_clock_that_is_capped_meanwhile_flags_the_row_and_it_is_repeated(bench
     assert flagged and "clock capped at 1000 of 2400 MHz" in flagged[-1].flags[0]
     assert {row.attempt for row in flagged} == {1, 2}
     assert "rounds cannot be trusted: clock capped" in capsys.readouterr().err
-    assert "cannot be trusted" in (tmp_path / "out/report.md").read_text()
+    assert "| 1.000* |" in (tmp_path / "out/report.md").read_text()
+
+
+THERMALSERVICE = """\
+IsStatusOverride: false
+Thermal Status: {status}
+Cached temperatures:
+\tTemperature{{mValue=99.0, mType=0, mName=CPU0, mStatus=0}}
+HAL Ready: true
+Current temperatures from HAL:
+\tTemperature{{mValue=41.5, mType=0, mName=CPU0, mStatus=0}}
+\tTemperature{{mValue=55.0, mType=3, mName=skin, mStatus=0}}
+"""
+
+
+def test_what_the_thermal_service_says_flags_the_row(bench, phone, tmp_path, capsys):
+    script = f"#!/bin/sh\n[ $1 = thermalservice ] && cat <<'end'\n{THERMALSERVICE.format(status=2)}end\n"
+    phone.write("/usr/local/bin/dumpsys", script, 0o755)
+    assert bench("--rounds=1", "--repeats=1") == 0
+    rows = read_rows(tmp_path / "out")
+    assert {(row.attempt, *row.flags) for row in rows} == {(n, "throttled by heat (thermal status 2)") for n in (1, 2)}
+    assert {row.before["temperature"] for row in rows} == {41.5}
+    assert "the phone is throttled by heat (thermal status 2): let it cool down" in capsys.readouterr().err
+
+
+def test_an_unsteady_launch_is_repeated_as_often_as_told_over_an_interruption_too(bench, phone, fixture_text, tmp_path):
+    phone.fake(output=fixture_text("bm_214_x86_int8_opprof.txt"))
+    for _ in range(2):
+        assert bench("--rounds=1", "--repeats=1") == 0
+        rows = read_rows(tmp_path / "out")
+        assert [row.attempt for row in rows] == [1, 2, 1, 2] and len({(row.run, row.model) for row in rows}) == 2
+        assert {row.flags[0] for row in rows} == {"unsteady: standard deviation 53% of the mean"}
+        lines = (tmp_path / "out/rows.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "out/rows.jsonl").write_text("".join(lines[:-1]))
 
 
 def test_a_time_that_drifts_is_measured_again(bench, phone, tmp_path):
@@ -458,6 +527,22 @@ def test_a_hot_device_cools_down_first(bench, phone, monkeypatch):
     assert told == [("waiting", f"{phone.serial} is at 60 degrees: cooling down to 40", 0)]
 
 
+def test_a_device_that_stays_hot_is_measured_and_flagged(phone, models, tool):
+    phone.write("/sys/class/thermal/thermal_zone0/type", "cpu\n")
+    phone.write("/sys/class/thermal/thermal_zone0/temp", "60\n")
+    plan = Plan(tuple(read_models(find_models(models))[0]), rounds=1, repeats=0)
+    care = tool_module.Care(cooldown=0, max_temp=40, max_wait=0)
+    rows = list(tool_module.Tool(adb.Adb(phone.serial, phone.adb), plan, tool, care).measure(lambda: False))
+    assert [row.flags for row in rows] == [["60 degrees, above --max_temp=40"]] * 2
+
+
+def test_it_rests_before_each_launch(bench, monkeypatch):
+    rests = []
+    monkeypatch.setattr(tool_module, "_sleep", lambda seconds, stop: rests.append(seconds))
+    assert bench("--cooldown=7", "--rounds=1") == 0
+    assert rests == [7, 7]
+
+
 def test_a_limit_of_heat_that_cannot_be_seen_is_told(bench, capsys):
     assert bench("--max_temp=40", "--rounds=1") == 0
     assert "does not tell its temperature: --max_temp=40 does nothing" in capsys.readouterr().err
@@ -489,6 +574,34 @@ def test_a_phone_is_told_from_a_board_and_its_clocks_are_held(bench, phone, tmp_
     assert bench("--delegates=nnapi") == 2 and bench("--baseline=nosuch") == 2
     asked = (phone.root / "fake/power").read_text().splitlines()
     assert asked[-1].endswith("false")
+
+
+def test_clocks_are_held_again_after_a_reboot(bench, phone, monkeypatch):
+    phone.write("/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; esac\n", 0o755)
+    phone.write("/usr/local/bin/cmd", "#!/bin/sh\necho $3 >> /fake/power\n", 0o755)
+    launch = tool_module.Tool._launch
+
+    def lose(*_):
+        monkeypatch.setattr(tool_module.Tool, "_launch", launch)
+        raise Gone("the connection broke")
+
+    monkeypatch.setattr(tool_module.Tool, "_launch", lose)
+    assert bench("--rounds=1") == 0
+    assert (phone.root / "fake/power").read_text().split() == ["true", "true", "false"]
+
+
+def test_the_tool_is_fetched_for_the_device(phone, models, tool, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fetch, "fetch", lambda *words, refresh: asked.append((*words, refresh)) or tool)
+    flags = [f"--models={models}", f"--output_dir={tmp_path}", f"--adb={phone.adb}", *QUICK, "--rounds=1"]
+    assert run.main([*flags, "--fetch_binary"]) == 0
+    abis = "#!/bin/sh\ncase $1 in *abilist) echo arm64-v8a,armeabi-v7a;; *release) echo 14;; esac\n"
+    phone.write("/usr/local/bin/getprop", abis, 0o755)
+    assert run.main([*flags, "--fetch_binary=classic", "--refetch"]) == 0
+    assert asked == [
+        ("litert", "linux", [os.uname().machine], tmp_path / "binaries", False),
+        ("classic", "android", ["arm64-v8a", "armeabi-v7a"], tmp_path / "binaries", True),
+    ]
 
 
 @pytest.mark.parametrize(("name", "value"), [("*kernel.qemu", "1"), ("*boot.qemu", "1"), ("*hardware", "ranchu")])
@@ -591,6 +704,14 @@ def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
     client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
     with pytest.raises(BenchError, match=f"device R58M12 is {state.partition(' (')[0]}: .*{way_out}"):
         adb.choose([], client)
+
+
+def test_a_device_that_forgets_us_in_mid_plan_is_waited_for_with_its_remedy(tmp_path):
+    client = _client(tmp_path, "A unauthorized")
+    with pytest.raises(Gone, match="A is unauthorized: unlock the phone and allow USB debugging"):
+        adb.Adb("A", client).run("true")
+    with pytest.raises(BenchError, match="A: not back after 0 s .unauthorized.: unlock the phone"):
+        adb.Adb("A", client).reconnect(lambda: False, 0)
 
 
 def _client(tmp_path, *lines, connect="true"):

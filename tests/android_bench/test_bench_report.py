@@ -135,6 +135,7 @@ def test_the_page_is_whole_loads_nothing_and_escapes(results):
     assert _Page(text).loads == [] and "http" not in text.replace("http-equiv", "") and "<script" not in text
     assert "the &lt;phone&gt; is throttled" in text and "shuffle&lt;1&gt;" in text and "31 °C → 36 °C" in text
     assert "Some phone &lt;&amp;&gt; <span" in text and "<&>" not in text and "<dd>R58M</dd>" in text
+    assert "## Some phone &lt;&amp;&gt; (phone)" in report.markdown(report.read(results))
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
 
 
@@ -146,7 +147,14 @@ def test_pareto_front():
 def test_own_accuracy_goes_before_the_papers(make_row):
     rows = [make_row("a", [1_000_000], facts={"accuracy": {"top1": 55.5}, "paper_top1": 45.1})]
     assert page._accuracy(report.summarise(rows)[0]) == (55.5, False)
-    assert page._accuracy({"paper_top1": 45.1}) == (45.1, True) and page._accuracy({}) is None
+    quoted = {"paper_top1": 45.1, "recipe": "float32"}
+    assert page._accuracy(quoted) == (45.1, True) and page._accuracy({}) is None
+
+
+def test_the_papers_accuracy_is_not_lent_to_quantized_files(results):
+    text = page.html(report.read(results))
+    assert "fd_mobilenet_1.0_224_float32: 30.600 ms, 65.3% (paper)" in text
+    assert "fd_mobilenet_1.0_224_int8:" not in text and page._accuracy({"paper_top1": 45.1, "recipe": "int8"}) is None
 
 
 def test_csv_has_a_line_per_model(results):

@@ -96,7 +96,15 @@ def test_doubts_about_many_models_name_the_worst(make_row):
     (warning,) = doubts(summarise(rows))
     assert "m8_float32" in warning and "m0_float32" not in warning and "and 6 more" in warning
     rows = [make_row(f"m{n}", [100], flags=["hot"]) for n in range(9)]
-    assert len(doubts(summarise(rows))) == 4 and "6 more models" in doubts(summarise(rows))[-1]
+    assert len(doubts(summarise(rows))) == 4 and "for 6 others, marked" in doubts(summarise(rows))[-1]
+    assert "for 1 other, marked" in doubts(summarise(rows[:4]))[-1]
+
+
+def test_flags_that_differ_in_numbers_alone_are_told_as_one(make_row):
+    flags = ["drifted +12% from its median", "drifted -9.5% from its median", "hot", "capped at 1000 of 2400 MHz"]
+    rows = [make_row("a", [100], round=n, flags=[flag]) for n, flag in enumerate(flags)]
+    (warning,) = doubts(summarise(rows))
+    assert warning.endswith("capped at 1000 of 2400 MHz; drifted -9.5 to +12% from its median; hot")
 
 
 def test_text_table_is_aligned_and_fits(make_row):
@@ -136,6 +144,7 @@ def test_the_last_attempt_counts_and_flags_are_told(make_row):
     ]
     (line,) = summarise(rows)
     assert (line["min_ms"], line["rounds"], line["flagged"], line["flags"]) == (1, 2, 1, ["hot"])
+    assert [summed["doubtful"] for summed in (line, *summarise(rows[:2]))] == [True, False]
     assert "1 of 2 rounds cannot be trusted: hot" in " ".join(doubts([line]))
     assert settled(rows, repeats=2) == {row.key for row in rows[1:]}
     assert settled(rows[:1], repeats=2) == set()
