@@ -120,10 +120,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, threads=min(self.threads, default=0), rounds=self.rounds, runs=self.runs)
+        at_least(1, threads=min(self.threads, default=0), rounds=self.rounds, runs=self.runs)
         if max(self.threads) > MOST_THREADS:
             raise BenchError(f"threads must be at most {MOST_THREADS}, not {max(self.threads)}")
-        _at_least(0, warmup=self.warmup, min_secs=self.min_secs, repeats=self.repeats)
+        at_least(0, warmup=self.warmup, min_secs=self.min_secs, repeats=self.repeats)
         _among("delegate", self.delegates, DELEGATES)
         _among("extra launch", self.extras, EXTRAS)
         for core in self.cores:
@@ -275,7 +275,8 @@ def choose_baseline(models: Sequence[Model], name: str | None = None) -> Model:
     raise BenchError(f"no model called {name} to compare with: choose the baseline from {known}")
 
 
-def _at_least(least: int, **values: float) -> None:
+def at_least(least: int, **values: float) -> None:
+    """Raises BenchError unless all values are numbers of at least `least`."""
     for name, value in values.items():
         if not (math.isfinite(value) and value >= least):
             raise BenchError(f"{name} must be a number of at least {least}, not {value}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from android_bench import device, parse
-from android_bench.plan import BenchError, Job, Plan, Visit
+from android_bench.plan import BenchError, Job, Plan, Visit, at_least
 from android_bench.progress import tell
 from android_bench.results import CannotWrite
 from android_bench.rows import Row, settled
@@ -45,6 +45,9 @@ class Care:
         patience: Seconds to wait for a device that dropped off.
         fixed_performance: Whether to hold the clocks where the device offers that.
         clean: Whether to remove our files from the device at the end.
+
+    Raises:
+        BenchError: If a value is out of range.
     """
 
     cooldown: float = 1.0
@@ -54,6 +57,10 @@ class Care:
     patience: float = 600.0
     fixed_performance: bool = True
     clean: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(0, cooldown=self.cooldown, max_temp=self.max_temp or 0, max_wait=self.max_wait, patience=self.patience)
+        at_least(1, timeout=self.timeout)
 
 
 class Tool:
@@ -199,7 +206,8 @@ class Tool:
             return wanted
         if delegate == "xnnpack":  # the LiteRT tool has no other kernels for a CPU
             return {"use_cpu": "true"} if "use_cpu" in self._flags else {}
-        raise BenchError(f"--delegates={delegate}: this build of the benchmark tool has no --{next(iter(wanted))}")
+        lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
+        raise BenchError(f"--delegates={delegate}: {lacks}: --fetch_binary=classic gets one that has")
 
     def _extra_flags(self, kind: str) -> dict[str, str]:
         if kind == "time":

@@ -121,6 +121,12 @@ def test_without_a_benchmark_binary_the_way_out_is_told(converted, capsys):
     assert "--fetch_binary downloads" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--timeout=0", "--cooldown=-1", "--patience=nan", "--max_temp=inf"])
+def test_cares_out_of_range_are_named(converted, flag, capsys):
+    assert run.main([f"--models={converted}", "--benchmark_binary=/bin/true", flag]) == 2
+    assert f"error: {flag[2:].split('=')[0]} must be a number of at least" in capsys.readouterr().err
+
+
 def test_without_adb_the_package_is_named(converted, tmp_path, capsys):
     flags = [f"--models={converted}", f"--output_dir={tmp_path}", "--benchmark_binary=/bin/true"]
     for extra in ([], ["--serial=1.2.3.4:5555"]):
