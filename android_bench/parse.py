@@ -229,11 +229,14 @@ def _ops(lines: list[str]) -> tuple[Op, ...]:
     """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
     titles = {number: match[1] for number, line in enumerate(lines) if (match := _PROFILE.match(line))}
     starts = [number for number, title in titles.items() if "Initialization" not in title]
-    if not starts:
+    if titles and not starts:
         return ()
-    tables = [_table(lines[n + 1 :]) for n in range(starts[-1], len(lines)) if _RUN_ORDER.match(lines[n])]
-    if not tables:
+    begin = max(starts, default=0)
+    tables = [_table(lines[n + 1 :]) for n in range(begin, len(lines)) if _RUN_ORDER.match(lines[n])]
+    if starts and not tables:
         raise AlienOutput("the profile is cut short: there is no table below its title")
+    if not tables:
+        return ()
     graph, *inside = tables
     if inside:
         graph = [op for op in graph if "Delegate" not in op.type]

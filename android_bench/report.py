@@ -235,7 +235,7 @@ def _files(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
     """Returns the timed rows by arch, alpha, recipe and label."""
     found: dict[tuple, list[Row]] = {}
     for row in final(row for row in rows if row.kind == "time"):
-        if row.facts.get("arch") in paper.TITLES and row.facts.get("size", paper.SIZE) == paper.SIZE:
+        if row.facts.get("arch") in paper.TITLES and (row.facts.get("size") or paper.SIZE) == paper.SIZE:
             found.setdefault((row.facts["arch"], row.facts.get("alpha"), row.recipe, row.label), []).append(row)
     return found
 

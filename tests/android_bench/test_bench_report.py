@@ -89,15 +89,15 @@ def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
     kept = Results(results)
     facts = {"arch": "fd_mobilenet", "alpha": 0.25}
     common = {"run": "later", "target": "adb", "device": "R58M", "recipe": "float32"}
-    files = {"fd_mobilenet_0.25_96": (96, 1), "a_finetuned": (224, 2), "fd_mobilenet_0.25_224": (224, 4)}
+    files = {"fd_mobilenet_0.25_128": (128, 1), "a_finetuned": (224, 2), "fd_mobilenet_0.25_224": (224, 4)}
     for name, (side, ms) in files.items():
         kept.keep(make_row(name, [ms * 1e6], facts=facts | {"size": [side, side]}, **common))
     phone = next(device for device in report.read(results) if device.run["run"] == "later")
     assert phone.configs[0].table4.budgets[12][0].cells["float32"].ms == 4
     report.write(results)
     text = (results / "report.html").read_text()
-    assert "FD-MobileNet 0.25x at 96 float32" in text and "0.25x at 224" not in text
-    assert "96; 96" in (results / "report.csv").read_text()
+    assert "FD-MobileNet 0.25x at 128 float32" in text and "0.25x at 224" not in text
+    assert "128; 128" in (results / "report.csv").read_text()
 
 
 def test_a_device_on_which_nothing_could_be_timed_still_has_its_warnings(results, make_row):
