@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchError, TimeoutError) as error:
         tell("error", [error])
         return 2
+    except KeyboardInterrupt:  # a second Ctrl-C
+        tell("error", ["stopped at once; what was measured is kept"])
+        return 130
     return 128 + stop.signal if stop.signal else int(failed)
 
 

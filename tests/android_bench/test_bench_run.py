@@ -188,6 +188,20 @@ def test_a_signal_keeps_and_sums_up_what_was_measured(converted, tmp_path, numbe
     assert "mobilenet_0.5" in out and known["state"] in out and "Traceback" not in err
 
 
+def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback(converted, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Results, "keep", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert _main(converted, tmp_path) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "stopped at once; what was measured is kept" in capsys.readouterr().err
+
+
 def _wait_for_rows(path, count, process):
     deadline = time.monotonic() + 30
     while not (path.exists() and path.read_bytes().count(b"\n") >= count):
