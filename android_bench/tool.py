@@ -207,7 +207,7 @@ class Tool:
         if delegate == "xnnpack":  # the LiteRT tool has no other kernels for a CPU
             return {"use_cpu": "true"} if "use_cpu" in self._flags else {}
         lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
-        raise BenchError(f"--delegates={delegate}: {lacks}: --fetch_binary=classic gets one that has")
+        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary=classic")
 
     def _extra_flags(self, kind: str) -> dict[str, str]:
         if kind == "time":

@@ -630,7 +630,7 @@ def test_delegates_and_threads_become_flags_of_the_tool(bench, phone, tmp_path):
 
 def test_a_delegate_that_the_build_lacks_or_that_refuses_is_an_error(bench, phone, capsys):
     assert bench("--delegates=nnapi") == 2
-    assert "has no --use_nnapi: --fetch_binary=classic gets one" in capsys.readouterr().err
+    assert "has no --use_nnapi: try --fetch_binary=classic" in capsys.readouterr().err
     phone.fake(gpu_refuses=1)
     assert bench("--delegates=gpu", "--repeats=0") == 1
     assert "takes nothing of this model" in capsys.readouterr().err
