@@ -15,6 +15,7 @@ _NETWORK = re.compile(r".+:\d+")  # a serial such as 192.168.0.5:5555
 _REMEDIES = {
     "unauthorized": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
     "authorizing": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
+    "silent": "unplug it and plug it in again, or restart it",
     "offline": "unplug it and plug it in again, or switch USB debugging off and on",
     "no permissions": "this user may not open the USB device: install udev rules (apt install android-sdk-platform-"
     "tools-common), join the group plugdev, and plug it in again",
@@ -56,14 +57,17 @@ class Adb(Shell):
         """See `Shell.push`."""
         done = self._call([self._program, "-s", self.serial, "push", str(local), remote], PUSH_SECS)
         if done.status:
-            raise self._gone_or(done, f"{self.serial}: {local} could not be pushed to {remote}")
+            message = f"{self.serial}: {local} could not be pushed to {remote}"
+            own_words = done.output.replace(str(local), "")
+            answered = any(words in own_words for words in ("remote", "No space", "cannot stat"))
+            raise BenchError(f"{message}: {one_line(done.output)}") if answered else self._gone(done, message)
 
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
         """See `Shell.reconnect`."""
         deadline = time.monotonic() + patience
-        state, told = self._state(), None
+        state, told = self._readiness(), None
         while not stop():
-            if state == "device" and self._answers():
+            if state == "device":
                 return
             if time.monotonic() > deadline:
                 raise BenchError(f"{self.serial}: not back after {patience:.0f} s ({state}): {remedy(state)}")
@@ -73,10 +77,10 @@ class Adb(Shell):
             if _NETWORK.fullmatch(self.serial):
                 self._adb("disconnect", self.serial)  # a dead connection stays "offline" otherwise
                 self._adb("connect", self.serial)
-            elif state == "offline":
+            elif state in ("offline", "silent"):
                 self._adb("-s", self.serial, "reconnect")
             time.sleep(0.5)
-            state = self._state()
+            state = self._readiness()
 
     @property
     def _argv(self) -> list[str]:
@@ -85,11 +89,13 @@ class Adb(Shell):
     def _state(self) -> str:
         return next((found.state for found in devices(self._program) if found.serial == self.serial), "missing")
 
-    def _answers(self) -> bool:
+    def _readiness(self) -> str:
+        """Returns the state; `silent` for a device that adb believes to be there, but that does not answer."""
+        state = self._state()
         try:
-            return self.run("true").status == 0
+            return state if state != "device" or self.run("true").status == 0 else "silent"
         except (Gone, TimeoutError):
-            return False
+            return "silent"
 
     def _adb(self, *words: str) -> None:
         """Calls adb for its effect; whether it had one, the state tells."""
@@ -99,16 +105,13 @@ class Adb(Shell):
             pass
 
     def _lost(self, done: Done) -> BenchError:
-        return self._gone_or(done, f"{self.serial}: the connection broke")
+        return self._gone(done, f"{self.serial}: the connection broke")
 
-    def _gone_or(self, done: Done, message: str) -> BenchError:
-        """An error of a call that failed: `Gone` unless the device itself answered."""
+    def _gone(self, done: Done, message: str) -> Gone:
         state = self._state()
         if state == "unauthorized":
             return Gone(f"{self.serial} is {state}: {remedy(state)}")
-        answered = "remote" in done.output or "No space" in done.output or "cannot stat" in done.output
-        kind = BenchError if state == "device" and answered else Gone
-        return kind(f"{message}: {one_line(done.output) or state}")
+        return Gone(f"{message}: {one_line(done.output) or state}")
 
 
 def devices(program: str = "adb") -> list[Found]:
@@ -141,12 +144,14 @@ def choose(serials: Sequence[str], program: str = "adb") -> list[Adb]:
         BenchError: If there is no device, one is not ready, or it is not clear which one is meant.
     """
     for serial in filter(_NETWORK.fullmatch, serials):
-        call([program, "connect", serial], QUICK_SECS) if _exists(program) else None
+        _connect(program, serial)
     known = {found.serial: found for found in devices(program)}
     if not known:
         raise BenchError(_NONE_FOUND)
     if list(serials) == ["all"]:
         serials = [serial for serial, found in known.items() if found.state == "device"] or list(known)
+        left = [found for found in known.values() if found.serial not in serials]
+        tell("warning", [f"{serial} is {state}, and left out: {remedy(state)}" for serial, state, _ in left])
     if not serials and len(known) > 1:
         listing = "; ".join(f"{found.serial} ({found.name or found.state})" for found in known.values())
         raise BenchError(f"{len(known)} devices: choose with --serial=A or --serial=A,B or --serial=all: {listing}")
@@ -162,11 +167,12 @@ def remedy(state: str) -> str:
     return _REMEDIES.get(state, "wait for it, or plug it in again")
 
 
-def _exists(program: str) -> bool:
+def _connect(program: str, serial: str) -> None:
+    """Connects to a device in the network; whether that worked, its state tells."""
     try:
-        return call([program, "version"], QUICK_SECS).status == 0
-    except OSError:
-        return False
+        call([program, "connect", serial], QUICK_SECS)
+    except OSError:  # no adb, or no answer
+        pass
 
 
 def _others(known: dict[str, Found], serial: str) -> str:

@@ -51,12 +51,15 @@ STATE = "\n".join(
             "/sys/class/thermal/thermal_zone[0-9]*/type /sys/class/thermal/thermal_zone[0-9]*/temp /proc/loadavg"
         ),
         "dumpsys battery 2>/dev/null | sed 's/^ */battery./;s/: /=/'",
-        "dumpsys thermalservice 2>/dev/null | grep -m1 'Thermal Status' | sed 's/.*: /thermal_status=/'",
+        # Type 0 is the processor's (android.os.Temperature); many phones do not let a shell read the zones above.
+        "dumpsys thermalservice 2>/dev/null | sed -n 's/^ *Thermal Status: /thermal_status=/p;"
+        "/^Current temperatures/,$s/.*{mValue=\\([0-9.]*\\), mType=0,.*/processor_temp=\\1/p'",
         'echo "low_power=$(settings get global low_power 2>/dev/null)"',
     ]
 )
 _CPU_ZONE = re.compile(r"cpu|tsens|soc|cluster|little|mid|big|apc", re.IGNORECASE)
 _LOW_BATTERY = 20  # percent
+CLOCK_SLACK = 0.98  # a clock that is held below this share of its greatest is capped
 _MACHINES = {"aarch64": "arm64-v8a", "x86_64": "x86_64", "i686": "x86", "riscv64": "riscv64"}
 _ELF_MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86", 243: "riscv64"}
 
@@ -98,24 +101,24 @@ def parse_state(text: str) -> dict[str, Any]:
     Returns:
         `governor`, `mhz` and `max_mhz` by core (clock now, and the clock that heat or a setting allows);
         `residency`, for each core the time in 10 ms it has spent at each frequency in kHz; `temperature`, in
-        degrees Celsius, of the hottest zone of the processor, or of any zone if none is called so; `battery`:
+        degrees Celsius, of the hottest zone or sensor of the processor, or of any zone if none is called so; `battery`:
         percent, charging, temperature; `thermal_status` (0: not throttled); `low_power`; `load`. None or empty
         where the device does not tell.
     """
     told = _lines(text)
     battery = {key.removeprefix("battery."): values[0] for key, values in told.items() if key.startswith("battery.")}
     status = (told.get("thermal_status") or [""])[0]
-    load = (told.get("/proc/loadavg") or [""])[0].split()
+    load = (told.get("/proc/loadavg") or [""])[0].partition(" ")[0]
     return {
-        "governor": _by_core(told, "scaling_governor", str),
-        "mhz": _by_core(told, "scaling_cur_freq", _mhz),
-        "max_mhz": _by_core(told, "scaling_max_freq", _mhz),
+        "governor": _by_core(told, "scaling_governor"),
+        "mhz": _mhz_by_core(told, "scaling_cur_freq"),
+        "max_mhz": _mhz_by_core(told, "scaling_max_freq"),
         "residency": _residency(told),
         "temperature": _temperature(told),
         "battery": _battery(battery),
         "thermal_status": int(status) if status.strip().isdigit() else None,
         "low_power": {"1": True, "0": False}.get((told.get("low_power") or [""])[0]),
-        "load": float(load[0]) if load else None,
+        "load": float(load) if re.fullmatch(r"\d+(\.\d+)?", load) else None,
     }
 
 
@@ -135,8 +138,13 @@ def busy_mhz(before: dict[str, Any], after: dict[str, Any], cores: Sequence[int]
     return max(found, default=None)
 
 
-def troubles(state: dict[str, Any], kind: str) -> list[str]:
-    """Returns warnings about the state of a device before it is measured on."""
+def troubles(state: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """Returns warnings about the state of a device before it is measured on.
+
+    Args:
+        state: Of `read_state`.
+        facts: Of `read_facts`.
+    """
     found, battery = [], state["battery"]
     if battery.get("percent", 100) < _LOW_BATTERY and not battery.get("charging"):
         found.append(f"the battery is at {battery['percent']}%: phones slow down when it runs out; charge it")
@@ -144,7 +152,12 @@ def troubles(state: dict[str, Any], kind: str) -> list[str]:
         found.append("battery saver is on, which slows the phone down: switch it off")
     if state["thermal_status"]:
         found.append(f"the phone is throttled by heat (thermal status {state['thermal_status']}): let it cool down")
-    if kind == "phone" and not state["max_mhz"]:
+    for core in facts["cores"]:
+        most, cap = (core["khz"] or 0) / 1000, state["max_mhz"].get(str(core["number"]))
+        if cap and cap < CLOCK_SLACK * most:
+            capped = f"core {core['number']} is held at {cap:.0f} of its {most:.0f} MHz"
+            found.append(f"{capped} before anything ran, by heat or by a setting")
+    if facts["kind"] == "phone" and not state["max_mhz"]:
         found.append("the phone does not tell its clock: throttling shows in nothing but drifting times")
     return found
 
@@ -252,7 +265,10 @@ def install(shell: Shell, local: Path, executable: bool = False) -> str:
     """
     if shell.folder is None:
         return str(local.resolve())
-    digest = hashlib.sha256(local.read_bytes()).hexdigest()
+    try:
+        digest = hashlib.sha256(local.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BenchError(f"{local}: cannot be read: {error.strerror}") from error
     remote = f"{shell.folder}/{digest[:12]}_{re.sub(r'[^A-Za-z0-9._-]', '_', local.name)}"
     arrived, temporary = shlex.quote(remote), f"{remote}.part"
     if _remote_sha256(shell, remote) != digest:
@@ -322,30 +338,32 @@ def _abis(known: dict[str, str], arch: str, bits: str) -> list[str]:
 
 
 def _cores(told: dict[str, list[str]]) -> list[dict[str, Any]]:
-    khz = _by_core(told, "cpuinfo_max_freq", int)
-    capacity = _by_core(told, "cpu_capacity", int)
+    khz = _numbers_by_core(told, "cpuinfo_max_freq")
+    capacity = _numbers_by_core(told, "cpu_capacity")
     numbers = _ranges((told.get(f"{_CPU}/online") or [""])[0]) or sorted(map(int, {**khz, **capacity}))
     return [{"number": n, "khz": khz.get(str(n)), "capacity": capacity.get(str(n))} for n in numbers]
 
 
 def _ranges(text: str) -> list[int]:
-    """Reads a list such as `0-3,6`."""
+    """Reads a list such as `0-3,6`; what is none says nothing."""
     numbers = []
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
+    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 
 
-def _by_core(told: dict[str, list[str]], name: str, convert: type | Any) -> dict[str, Any]:
+def _by_core(told: dict[str, list[str]], name: str) -> dict[str, str]:
     pattern = re.compile(rf"{_CPU}/cpu(\d+)/(?:\w+/)*{name}")
-    return {
-        match[1]: convert(values[0]) for key, values in told.items() if (match := pattern.fullmatch(key)) and values
-    }
+    return {match[1]: values[0] for key, values in told.items() if (match := pattern.fullmatch(key)) and values[0]}
 
 
-def _mhz(khz: str) -> float:
-    return int(khz) / 1000
+def _numbers_by_core(told: dict[str, list[str]], name: str) -> dict[str, int]:
+    """Leaves out what is no number: some drivers say `<unknown>`."""
+    return {core: int(value) for core, value in _by_core(told, name).items() if value.isdecimal()}
+
+
+def _mhz_by_core(told: dict[str, list[str]], name: str) -> dict[str, float]:
+    return {core: khz / 1000 for core, khz in _numbers_by_core(told, name).items()}
 
 
 def _residency(told: dict[str, list[str]]) -> dict[str, dict[str, int]]:
@@ -354,7 +372,7 @@ def _residency(told: dict[str, list[str]]) -> dict[str, dict[str, int]]:
     for key, lines in told.items():
         if match := pattern.fullmatch(key):
             pairs = [line.split() for line in lines]
-            found[match[1]] = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+            found[match[1]] = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and "".join(pair).isdecimal()}
     return found
 
 
@@ -364,7 +382,8 @@ def _temperature(told: dict[str, list[str]]) -> float | None:
     degrees = {zone: _degrees(told.get(f"{zone}/temp", [""])[0]) for zone in types}
     known = {zone: value for zone, value in degrees.items() if value is not None}
     chosen = [value for zone, value in known.items() if _CPU_ZONE.search(types[zone])]
-    return max(chosen or known.values(), default=None)
+    service = [value for text in told.get("processor_temp", ()) if (value := _degrees(text)) is not None]
+    return max(chosen or service or known.values(), default=None)
 
 
 def _degrees(text: str) -> float | None:

@@ -71,7 +71,8 @@ svg text { fill: var(--ink); font: 12px system-ui, sans-serif; } svg .soft { fil
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; margin: .5rem 0; padding: 0;
   list-style: none; }
 summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
-@media (max-width: 34rem) { table { font-size: .85rem; } th, td { padding: .3rem .35rem; }
+@media (max-width: 34rem) { table { font-size: .8rem; } th, td { padding: .3rem .2rem; } th { font-size: .75rem; }
+  dl { grid-template-columns: 1fr 1fr; }
   td:first-child { white-space: normal; } .bars { grid-template-columns: 1fr; } .bars .name {
   margin-top: .4rem; } }
 """
@@ -133,6 +134,7 @@ def _card(device: Device) -> str:
     before, after = environment.get("state", {}), device.last_state
     options = run.get("options", {})
     entries = {
+        "serial": run.get("device") if run.get("target") != "host" else None,
         "engine": environment.get("engine"),
         "system": _joined(environment.get("android") and f"Android {environment['android']}", environment.get("soc"))
         or environment.get("os")
@@ -209,7 +211,7 @@ def _scatter(summary: Sequence[dict[str, Any]]) -> str:
     if not points:
         return (
             '<h4>Latency against accuracy</h4><p class="soft">No accuracy is known of these files: their sidecars '
-            "(.json) hold neither <code>accuracy</code> nor <code>paper_top1</code>.</p>"
+            "(.json) hold no <code>accuracy</code>, which <code>tflite.verify --record</code> writes.</p>"
         )
     axes = _Axes([ms for ms, *_ in points], [top1 for _, top1, *_ in points])
     front = pareto((ms, top1) for ms, top1, *_ in points)
@@ -218,11 +220,9 @@ def _scatter(summary: Sequence[dict[str, Any]]) -> str:
     labels = _labels(axes, points)
     families = {_family_index(line): line for *_, line in points}
     legend = "".join(f"<li>{_dot(i)}{escape(_family_name(line))}</li>" for i, line in sorted(families.items()))
-    borrowed = any(quoted for _, _, quoted, _ in points)
     note = "Up and left is better. Filled: float32; hollow: other recipes. Dashed line: the Pareto front."
-    note += (
-        " Accuracy is the paper's, of the float network on ImageNet: these files are not trained." if borrowed else ""
-    )
+    if any(quoted for _, _, quoted, _ in points):
+        note += " Where a float32 file's own accuracy is not known, it stands at the paper's, on ImageNet."
     return f"""<h4>Latency against accuracy</h4>
 <figure><ul class="legend">{legend}</ul>
 <svg viewBox="0 0 {axes.width} {axes.height}" role="img" aria-label="Latency against accuracy">
@@ -361,18 +361,20 @@ def _labels(axes: _Axes, points: Sequence[tuple]) -> Iterable[str]:
 
 
 def _accuracy(line: dict[str, Any]) -> tuple[float, bool] | None:
-    """Returns top-1 in percent, and whether it is the paper's rather than this file's own."""
+    """Returns top-1 in percent, and whether it is the paper's, of the float network, rather than this file's own."""
     own = line.get("accuracy")
     if isinstance(own, dict) and isinstance(own.get("top1"), int | float):
         return own["top1"], False
     quoted = line.get("paper_top1")
-    return (quoted, True) if isinstance(quoted, int | float) else None
+    return (quoted, True) if isinstance(quoted, int | float) and line["recipe"] == "float32" else None
 
 
 def short_name(line: dict[str, Any]) -> str:
     """Returns a network's name for people, where it is one of the paper's."""
     if line.get("arch") in paper.TITLES and line.get("alpha"):
-        return f"{paper.TITLES[line['arch']]} {line['alpha']:g}x"
+        size = line.get("size") or paper.SIZE
+        at = "" if size == paper.SIZE else f" at {'x'.join(map(str, dict.fromkeys(size)))}"
+        return f"{paper.TITLES[line['arch']]} {line['alpha']:g}x{at}"
     return line["model"]
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 BASE = "fd_mobilenet"
+SIZE = [224, 224]  # height and width of its images
 TITLES = {
     "fd_mobilenet": "FD-MobileNet",
     "mobilenet": "MobileNet",

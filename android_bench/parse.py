@@ -6,6 +6,7 @@ one `count=` line of statistics for the warm-up and one for the measurement; new
 What does not fit is an error: a number is never guessed.
 """
 
+import itertools
 import math
 import re
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ _DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \
 _REFUSED = "will not be executed by the delegate"
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
 _PROFILE = re.compile(r"(?:Operator-wise )?Profiling Info for (.+)")
+_OBSERVED = re.compile(r"(\d+) nodes observed")  # ends what the profiler prints of a graph
 _AGREES = 1e-4  # the summary rounds the mean to six digits
 
 
@@ -188,7 +190,7 @@ def _counts(lines: list[str]) -> list[dict[str, float]]:
     found = []
     for match in map(_COUNT.fullmatch, lines):
         if match:
-            pairs = dict(pair.split("=") for pair in match[2].split())
+            pairs = dict(re.findall(r"(\w+)=(\S+)", match[2]))
             found.append({"runs": int(match[1]), **{name: _number(value) for name, value in pairs.items()}})
     return found
 
@@ -225,11 +227,14 @@ def _memory(lines: list[str]) -> dict[str, float]:
 
 def _ops(lines: list[str]) -> tuple[Op, ...]:
     """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
-    start = 0
-    for number, line in enumerate(lines):
-        if (match := _PROFILE.match(line)) and "Initialization" not in match[1]:
-            start = number
-    tables = [_table(lines[number + 1 :]) for number in range(start, len(lines)) if _RUN_ORDER.match(lines[number])]
+    titles = {number: match[1] for number, line in enumerate(lines) if (match := _PROFILE.match(line))}
+    starts = [number for number, title in titles.items() if "Initialization" not in title]
+    if titles and not starts:
+        return ()
+    begin = max(starts, default=0)
+    tables = [_table(lines[n + 1 :]) for n in range(begin, len(lines)) if _RUN_ORDER.match(lines[n])]
+    if starts and not tables:
+        raise AlienOutput("the profile is cut short: there is no table below its title")
     if not tables:
         return ()
     graph, *inside = tables
@@ -240,16 +245,17 @@ def _ops(lines: list[str]) -> tuple[Op, ...]:
 
 def _table(lines: list[str]) -> list[Op]:
     """Reads the rows of a profiler's table, below its title, by the names in its head."""
-    heads = [head.strip(" []") for head in lines[0].split("\t") if head.strip()]
-    ops = []
-    for line in lines[1:]:
-        cells = [cell.strip() for cell in line.split("\t") if cell.strip()]
-        if len(cells) != len(heads):
-            break
-        row = dict(zip(heads, cells, strict=True))
-        if _number(row.get("times called", "1")):
-            ops.append(Op(row["node type"], _number(row["avg ms"]), _output(row["Name"])))
-    return ops
+    head, *rows = [[cell.strip() for cell in line.split("\t") if cell.strip()] for line in lines] or [[]]
+    heads = [cell.strip("[]") for cell in head]
+    if not {"node type", "avg ms", "Name"} <= set(heads):
+        raise AlienOutput("the head of the profile's table lacks some of node type, avg ms and Name")
+    rows = list(itertools.takewhile(lambda cells: len(cells) == len(heads), rows))
+    told = next((match[1] for match in map(_OBSERVED.match, lines) if match), "an unknown number of")
+    if told != str(len(rows)):
+        raise AlienOutput(f"the profile is cut short: {len(rows)} rows of {told} nodes")
+    named = [dict(zip(heads, cells, strict=True)) for cells in rows]
+    called = [row for row in named if _number(row.get("times called", "1"))]
+    return [Op(row["node type"], _number(row["avg ms"]), _output(row["Name"])) for row in called]
 
 
 def _output(name: str) -> str:

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer
 MOST_THREADS = 256  # many thousands crash the interpreter
 BASELINE_FAMILY = "fd_mobilenet"
-# What a row repeats of the sidecar. `accuracy` is {"top1": percent, "images": number}, as measured of the file;
-# `paper_top1` is what the paper prints for the float network.
-FACTS = ("arch", "alpha", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+# What a row repeats of the sidecar. `size` is [height, width] of the images; `accuracy` is {"top1": percent, "images":
+# number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
+FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+_TYPES = {"arch": (str, "text"), "alpha": (int | float, "a number"), "size": (list, "[height, width]")}
 DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
 EXTRAS = ("profile", "memory")
 ANY_CORE = "any"
@@ -119,10 +120,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, threads=min(self.threads, default=0), rounds=self.rounds, runs=self.runs)
+        at_least(1, threads=min(self.threads, default=0), rounds=self.rounds, runs=self.runs)
         if max(self.threads) > MOST_THREADS:
             raise BenchError(f"threads must be at most {MOST_THREADS}, not {max(self.threads)}")
-        _at_least(0, warmup=self.warmup, min_secs=self.min_secs, repeats=self.repeats)
+        at_least(0, warmup=self.warmup, min_secs=self.min_secs, repeats=self.repeats)
         _among("delegate", self.delegates, DELEGATES)
         _among("extra launch", self.extras, EXTRAS)
         for core in self.cores:
@@ -274,7 +275,8 @@ def choose_baseline(models: Sequence[Model], name: str | None = None) -> Model:
     raise BenchError(f"no model called {name} to compare with: choose the baseline from {known}")
 
 
-def _at_least(least: int, **values: float) -> None:
+def at_least(least: int, **values: float) -> None:
+    """Raises BenchError unless all values are numbers of at least `least`."""
     for name, value in values.items():
         if not (math.isfinite(value) and value >= least):
             raise BenchError(f"{name} must be a number of at least {least}, not {value}")
@@ -328,6 +330,9 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: not JSON ({error}): {way_out}") from error
     if not isinstance(sidecar, dict):
         raise BenchError(f"{path}: a JSON object is expected here: {way_out}")
+    for key, (kind, words) in _TYPES.items():
+        if not isinstance(sidecar.get(key), kind | None):
+            raise BenchError(f"{path}: {key} must be {words}, not {sidecar[key]!r}: {way_out}")
     return sidecar
 
 

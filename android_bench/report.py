@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,15 @@ def write(folder: Path) -> list[Path]:
 
 
 def table4(rows: Sequence[Row]) -> Table | None:
-    """Arranges the rows of one configuration as the paper's Table 4; None if it holds none of its networks."""
+    """Arranges the rows of one configuration as the paper's Table 4; None if it holds none of its networks.
+
+    The table is of images of 224 x 224. Where several files are one network of it, that which bears its name counts.
+    """
     groups: dict[tuple, list[Row]] = {}
-    for row in final(row for row in rows if row.kind == "time"):
-        groups.setdefault((row.facts.get("arch"), row.facts.get("alpha"), row.recipe), []).append(row)
-    recipes = tuple(sorted({recipe for arch, _, recipe in groups if arch in paper.TITLES}))
+    files = _files(rows)
+    for arch, alpha, recipe, label in sorted(files, key=lambda key: (not key[-1].startswith(key[0]), key[-1])):
+        groups.setdefault((arch, alpha, recipe), files[arch, alpha, recipe, label])
+    recipes = tuple(sorted({recipe for _, _, recipe in groups}))
     budgets = {}
     for budget in paper.TABLE4:
         lines = []
@@ -167,9 +172,13 @@ def markdown(devices: Sequence[Device]) -> str:
     parts = ["# Latency of .tflite models"]
     for device in devices:
         environment = device.run.get("environment", {})
-        parts.append(f"## {device.name} ({KINDS[device.kind]})")
+        parts.append(f"## {escape(device.name, quote=False)} ({KINDS[device.kind]})")
         parts.append(f"Run {device.run['run']}: {device.run.get('state', 'unknown')}. {environment.get('engine', '')}")
-        parts += ["\n".join(f"- warning: {warning}" for warning in device.warnings)] if device.warnings else []
+        parts += (
+            ["\n".join(f"- warning: {escape(warning, quote=False)}" for warning in device.warnings)]
+            if device.warnings
+            else []
+        )
         for config in device.configs:
             parts.append(f"### {config.title}")
             if config.table4:
@@ -207,6 +216,7 @@ def _device(run: dict[str, Any], rows: list[Row]) -> Device:
     for row in rows:
         configs.setdefault((row.threads, row.delegate, row.core), []).append(row)
     made = [_config(key, configs[key], run.get("baseline")) for key in sorted(configs)]
+    made = [config for config in made if config.summary]  # where all timed launches failed, there is nothing to show
     warnings = [*run.get("failures", ()), *run.get("warnings", ())]
     warnings += doubts(line for config in made for line in config.summary)
     if run.get("state") != "complete":
@@ -219,6 +229,15 @@ def _device(run: dict[str, Any], rows: list[Row]) -> Device:
 def _config(key: tuple, rows: list[Row], baseline: str | None) -> Config:
     profiles = {row.label: row.ops for row in rows if row.ops}
     return Config(*key, summarise(rows, baseline), table4(rows), profiles)
+
+
+def _files(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
+    """Returns the timed rows by arch, alpha, recipe and label."""
+    found: dict[tuple, list[Row]] = {}
+    for row in final(row for row in rows if row.kind == "time"):
+        if row.facts.get("arch") in paper.TITLES and (row.facts.get("size") or paper.SIZE) == paper.SIZE:
+            found.setdefault((row.facts["arch"], row.facts.get("alpha"), row.recipe, row.label), []).append(row)
+    return found
 
 
 def _cell(rows: list[Row] | None, base: list[Row]) -> Cell:
@@ -246,7 +265,7 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= {f"{name}_{key}": inner for key, inner in value.items()}
         else:
-            flat[name] = "; ".join(value) if isinstance(value, list) else value
+            flat[name] = "; ".join(map(str, value)) if isinstance(value, list) else value
     return flat
 
 

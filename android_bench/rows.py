@@ -1,8 +1,10 @@
 """Measurements as rows, and what they say: the same for every target."""
 
+import itertools
 import math
+import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +12,7 @@ from android_bench.plan import ANY_CORE, join_label
 
 DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models mean nothing
 _NS_PER_MS = 1e6
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _NAMED = 3  # models and reasons that a warning names, the worst first
 # What makes two rows measurements of the same thing.
 _SAME = ("target", "device", "label", "threads", "delegate", "core")
@@ -166,7 +169,8 @@ def summarise(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
     """Sums up timed rows over their rounds.
 
     Args:
-        rows: Of one or several devices; of a visit that was repeated, the last attempt counts.
+        rows: Of one or several devices; of a visit that was repeated, the last attempt counts. Of launches that
+            were not timed, only the memory does.
         baseline: Label of the model to compare with.
 
     Returns:
@@ -178,9 +182,10 @@ def summarise(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
         `doubtful`: whether there are any, or the rounds differ much;
         `init_ms` and `first_ms`; `memory_mb`, the largest seen.
     """
-    groups = _grouped(rows, lambda row: tuple(getattr(row, name) for name in _SAME))
+    rows = list(rows)
+    groups, memory = _grouped(rows), _memory(rows)
     bases = {group[0].config: group for group in groups.values() if group[0].label == baseline}
-    return [_sum_up(groups[key], bases.get(groups[key][0].config, [])) for key in sorted(groups)]
+    return [_sum_up(groups[key], bases.get(groups[key][0].config, []), memory.get(key, {})) for key in sorted(groups)]
 
 
 def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
@@ -212,13 +217,29 @@ def doubts(summary: Iterable[dict[str, Any]]) -> list[str]:
         found.append(f"the rounds differ: {worst}{more}: {advice}")
     flagged = [line for line in summary if line["flagged"]]
     for line in flagged[:_NAMED]:
-        reasons = "; ".join(line["flags"][:_NAMED])
+        reasons = "; ".join(_in_ranges(line["flags"])[:_NAMED])
         found.append(f"{_called(line)}: {line['flagged']} of {line['rounds']} rounds cannot be trusted: {reasons}")
     if len(flagged) > _NAMED:
-        found.append(f"the same holds for {len(flagged) - _NAMED} more models, marked with * in the table")
+        others = len(flagged) - _NAMED
+        found.append(f"the same holds for {others} other{'s' * (others > 1)}, marked with * in the table")
     if len({line["statistic"] for line in summary}) > 1:
         found.append("some times are medians, some are minima: compare only those of one kind")
     return found
+
+
+def _in_ranges(flags: Iterable[str]) -> list[str]:
+    """Returns one flag for those that differ in nothing but numbers, such as `throttled for 15 to 60% of the time`."""
+    kinds: dict[tuple[str, ...], list[list[str]]] = {}
+    for flag in flags:
+        kinds.setdefault(tuple(_NUMBER.split(flag)), []).append(_NUMBER.findall(flag))
+    return [
+        "".join(itertools.chain(*itertools.zip_longest(words, map(_range, zip(*numbers, strict=True)), fillvalue="")))
+        for words, numbers in kinds.items()
+    ]
+
+
+def _range(numbers: Iterable[str]) -> str:
+    return " to ".join(dict.fromkeys(f(numbers, key=float) for f in (min, max)))
 
 
 def _wide(line: dict[str, Any]) -> bool:
@@ -231,14 +252,28 @@ def _called(line: dict[str, Any]) -> str:
     return f"{line['label']} (threads={line['threads']}{where}{delegate})"
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> dict[tuple, list[Row]]:
+def _same(row: Row) -> tuple:
+    return tuple(getattr(row, name) for name in _SAME)
+
+
+def _grouped(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
     groups: dict[tuple, list[Row]] = {}
     for row in final(row for row in rows if row.kind == "time"):
-        groups.setdefault(key(row), []).append(row)
+        groups.setdefault(_same(row), []).append(row)
     return groups
 
 
-def _sum_up(group: list[Row], base: list[Row]) -> dict[str, Any]:
+def _memory(rows: Iterable[Row]) -> dict[tuple, dict[str, float]]:
+    """Returns the most memory that was seen of each kind, in MB."""
+    most: dict[tuple, dict[str, float]] = {}
+    for row in rows:
+        seen = most.setdefault(_same(row), {})
+        for name, megabytes in row.memory_mb.items():
+            seen[name] = max(megabytes, seen.get(name, 0))
+    return most
+
+
+def _sum_up(group: list[Row], base: list[Row], memory_mb: dict[str, float]) -> dict[str, Any]:
     first, runs = group[0], sum(row.runs for row in group)
     median = statistics.median
     statistic = min((row.statistic for row in group), key=("min", "median").index)  # what all of them have
@@ -271,7 +306,7 @@ def _sum_up(group: list[Row], base: list[Row]) -> dict[str, Any]:
         "flagged": sum(bool(row.flags) for row in group),
         "doubtful": any(row.flags for row in group) or (spread_pct(headlines) or 0) > DOUBTFUL_SPREAD,
         "flags": sorted({flag for row in group for flag in row.flags}),
-        "memory_mb": {name: max(row.memory_mb.get(name, 0) for row in group) for name in first.memory_mb},
+        "memory_mb": memory_mb,
     }
 
 

@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchError, TimeoutError) as error:
         tell("error", [error])
         return 2
+    except KeyboardInterrupt:  # a second Ctrl-C
+        tell("error", ["stopped at once; what was measured is kept"])
+        return 130
     return 128 + stop.signal if stop.signal else int(failed)
 
 
@@ -115,7 +118,7 @@ def _target(
 
 
 def _shells(args: argparse.Namespace) -> Sequence[Shell]:
-    serials = split_list(args.serial or "")
+    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # one named twice would be measured twice at once
     if args.target == "adb":
         return adb.choose(serials, args.adb)
     if args.target == "host":

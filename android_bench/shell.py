@@ -8,6 +8,7 @@ that "the command failed" and "the connection broke" cannot be confused, whateve
 import os
 import platform
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,14 +48,29 @@ def call(argv: Sequence[str], timeout: float, stdin: Path | None = None) -> Done
         TimeoutError: If it did not end in time.
     """
     with open(stdin or os.devnull, "rb") as feed:
-        try:
-            ended = subprocess.run(
-                argv, stdin=feed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
-                start_new_session=True,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"no answer within {timeout:.0f} s") from error
-    return Done(ended.returncode, ended.stdout.decode("utf-8", "replace").replace("\r\n", "\n"))
+        process = subprocess.Popen(
+            argv, stdin=feed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        with process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except BaseException as error:
+                _kill(process)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise TimeoutError(f"no answer within {timeout:g} s") from error
+                raise
+    return Done(process.returncode, output.decode("utf-8", "replace").replace("\r\n", "\n"))
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Kills a program and what it started."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 class Shell:
@@ -129,6 +145,8 @@ class Shell:
             return call(argv, timeout, stdin)
         except FileNotFoundError as error:
             raise BenchError(f"{argv[0]}: no such program on this machine") from error
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.serial}: {error}") from error
 
     def _lost(self, done: Done) -> BenchError:
         return Gone(f"{self.serial}: the connection broke: {one_line(done.output) or 'no answer'}")

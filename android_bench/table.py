@@ -23,7 +23,8 @@ def text_table(summary: Sequence[dict[str, Any]]) -> str:
 def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
     """Returns a Markdown table whose first columns are words."""
     rule = ["---"] * words + ["---:"] * (len(heads) - words)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines))
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *escaped))
 
 
 def summary_markdown(summary: Sequence[dict[str, Any]]) -> str:
@@ -47,19 +48,21 @@ def closing(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
 def footnotes(run: dict[str, Any]) -> list[str]:
     """Returns the lines that a table needs to be understood: what the columns are, and what measured them."""
     environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
+    cores = f", {environment['cores']} cores" if environment["cores"] else ""
     return [
         "ms: median over the rounds of each round's median, or min where the tool gives no median;",
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
-        f"{environment['kind']}: {environment['device']}, {environment['cores']} cores, {environment['engine']}",
+        f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}",
     ]
 
 
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns heads and cells; where all ran alike, there is no column for that."""
-    varied = [name for name in ("core", "delegate") if len({line[name] for line in summary}) > 1]
+    """Returns heads and cells; where all ran alike, or nothing is known, there is no column for that."""
+    needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
+    needless |= set() if any("peak" in line["memory_mb"] for line in summary) else {"peak MB"}
     cells = [_cells(line) for line in summary]
-    heads = [head for head in cells[0] if head not in ("core", "delegate") or head in varied]
+    heads = [head for head in cells[0] if head not in needless]
     return heads, [[line[head] for head in heads] for line in cells]
 
 
@@ -75,6 +78,7 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "p95": _or_dash(line["p95_ms"], ".3f"),
         "spread": _or_dash(line["spread_pct"], ".1f", "%"),
         "ratio": _or_dash(line["ratio"], ".2f"),
+        "peak MB": _or_dash(line["memory_mb"].get("peak"), ".1f"),
         "size kB": f"{line['size_bytes'] / 1000:.1f}",
     }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from android_bench import device, parse
-from android_bench.plan import BenchError, Job, Plan, Visit
+from android_bench.plan import BenchError, Job, Plan, Visit, at_least
 from android_bench.progress import tell
 from android_bench.results import CannotWrite
 from android_bench.rows import Row, settled
@@ -19,7 +19,6 @@ from android_bench.shell import Gone, Shell, one_line
 
 _DRIFT = 0.10  # of its usual time; beyond it a launch is repeated
 _UNSTEADY = 0.5  # standard deviation by mean
-_CLOCK_SLACK = 0.98
 _CUT = "----- android_bench -----"
 _HISTORY = 3  # launches before there is a usual time
 _LOST_IN_A_ROW = 3
@@ -46,6 +45,9 @@ class Care:
         patience: Seconds to wait for a device that dropped off.
         fixed_performance: Whether to hold the clocks where the device offers that.
         clean: Whether to remove our files from the device at the end.
+
+    Raises:
+        BenchError: If a value is out of range.
     """
 
     cooldown: float = 1.0
@@ -55,6 +57,10 @@ class Care:
     patience: float = 600.0
     fixed_performance: bool = True
     clean: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(0, cooldown=self.cooldown, max_temp=self.max_temp or 0, max_wait=self.max_wait, patience=self.patience)
+        at_least(1, timeout=self.timeout)
 
 
 class Tool:
@@ -92,16 +98,20 @@ class Tool:
         device.check_abi(binary, self._facts)
         self._digest = hashlib.sha256(binary.read_bytes()).hexdigest()
         state = device.read_state(shell)
-        self._cap = state["max_mhz"]
-        self.warnings = device.troubles(state, self._facts["kind"])
+        self.warnings = [*device.troubles(state, self._facts), *_cannot_cool(care, state)]
         self._choose_cores()
         self._set_up()
         self._flags = parse.known_flags(shell.run(f"{self._tool} --help").output)
         self._check_flags()
-        self._fixed = self._hold_clocks()
-        self.environment = self._describe(state)
         self._usual: dict[tuple, list[float]] = {}
         self._given_up: set[Job] = set()
+        self._fixed = self._hold_clocks()
+        try:
+            self._cap = device.read_state(shell)["max_mhz"]  # with the clocks held, which itself may cap them
+        except (BenchError, TimeoutError):
+            self.close()
+            raise
+        self.environment = self._describe(state)
 
     @property
     def identity(self) -> str:
@@ -166,9 +176,16 @@ class Tool:
         """Brings tool and models to the device, and ends what an earlier run left behind."""
         self._tool = shlex.quote(device.install(self._shell, self._binary, executable=True))
         self._paths = {model: device.install(self._shell, model.path) for model in self.plan.models}
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        """Ends tools that outlived a broken connection or their time, and would disturb the others.
+
+        Raises:
+            Gone, TimeoutError: If the device does not answer.
+        """
         if self._shell.folder:
-            # A tool that outlived a broken connection would disturb the times. The brackets keep the pattern
-            # from matching the shell that runs this.
+            # The brackets keep the pattern from matching the shell that runs this.
             self._shell.run(f"pkill -9 -f '[{self._shell.folder[0]}]{self._shell.folder[1:]}/.*--graph='; true")
 
     def _hold_clocks(self) -> bool:
@@ -189,7 +206,8 @@ class Tool:
             return wanted
         if delegate == "xnnpack":  # the LiteRT tool has no other kernels for a CPU
             return {"use_cpu": "true"} if "use_cpu" in self._flags else {}
-        raise BenchError(f"--delegates={delegate}: this build of the benchmark tool has no --{next(iter(wanted))}")
+        lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
+        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary=classic")
 
     def _extra_flags(self, kind: str) -> dict[str, str]:
         if kind == "time":
@@ -206,7 +224,7 @@ class Tool:
             **{name: facts[name] for name in ("kind", "android", "soc", "build", "kernel", "abis")},
             "cores": len(facts["cores"]) or None,
             "clocks": device.describe_cores(facts["cores"]),
-            "pinned": {f"{core}, {threads} threads": cores for (core, threads), cores in self._cores.items() if cores},
+            "pinned": {f"{core}, {_threads(n)}": cores for (core, n), cores in self._cores.items() if cores},
             "engine": self._engine,
             "fixed_performance": self._fixed,
             "state": {name: value for name, value in state.items() if name != "residency"},
@@ -226,15 +244,15 @@ class Tool:
         """
         for _ in range(_LOST_IN_A_ROW):
             try:
-                return self._launch(visit, attempt, stop)
-            except Gone as error:
+                return self._launch_or_end_it(visit, attempt, stop)
+            except (Gone, TimeoutError) as error:
                 tell("warning", [error])
                 self._come_back(stop)
                 if stop():
                     return None
             except (parse.UnknownFlag, CannotWrite):
                 raise
-            except (BenchError, TimeoutError) as error:
+            except BenchError as error:
                 tell("warning", [f"{self.device}: {visit.job.model.label}: {error}"])
                 if attempt > self.plan.repeats:
                     self._give_up(visit.job, str(error))
@@ -254,11 +272,28 @@ class Tool:
                 return
             except (Gone, TimeoutError) as error:
                 tell("warning", [error])
+                _sleep(1, stop)
+                if time.monotonic() > deadline:
+                    away = f"{self.device}: not to be had again within {self._care.patience:.0f} s"
+                    raise BenchError(f"{away}: {error}") from error
 
     def _give_up(self, job: Job, reason: str) -> None:
         self._given_up.add(job)
         self.failures.append(f"{self.device}: {job.model.path}: given up: {reason}")
         tell("error", self.failures[-1:])
+
+    def _launch_or_end_it(self, visit: Visit, attempt: int, stop: Callable[[], bool]) -> Row:
+        """Makes one launch, and sees to it that one which takes too long is over.
+
+        Raises:
+            Gone, TimeoutError: If it is the device that does not answer.
+            BenchError: If the launch failed.
+        """
+        try:
+            return self._launch(visit, attempt, stop)
+        except TimeoutError as error:
+            self._end_strays()
+            raise BenchError(str(error).removeprefix(f"{self.device}: ")) from error
 
     def _launch(self, visit: Visit, attempt: int, stop: Callable[[], bool]) -> Row:
         hot = self._cool_down(stop)
@@ -272,7 +307,7 @@ class Tool:
         name = "_".join(map(str, [visit.kind, f"round{visit.round}", *visit.key[2:], f"attempt{attempt}"]))
         log = self.keep_log(name, f"$ {command}\n{output}\n(exit status {status})\n")
         row = self._row(
-            visit, attempt, self._read(output, status, visit.job), started=started, before=before, after=after, log=log
+            visit, attempt, self._read(output, status, visit), started=started, before=before, after=after, log=log
         )
         row = replace(row, flags=[*hot, *self._suspicions(row, before, after)] if visit.kind == "time" else [])
         self._remember(row)
@@ -297,7 +332,7 @@ class Tool:
     def _cores_of(self, job: Job) -> list[int]:
         return self._cores[job.core, job.threads]
 
-    def _read(self, text: str, status: int, job: Job) -> parse.Output:
+    def _read(self, text: str, status: int, visit: Visit) -> parse.Output:
         """Reads a launch's output.
 
         Raises:
@@ -309,8 +344,11 @@ class Tool:
         if status:
             raise BenchError(f"the benchmark tool failed with status {status}: {one_line(text)}")
         output = parse.parse(text)
-        if output.refused and job.delegate not in ("xnnpack", "none"):
-            raise BenchError(f"the delegate {job.delegate} takes nothing of this model, which would run on the CPU")
+        delegate = visit.job.delegate
+        if output.refused and delegate not in ("xnnpack", "none"):
+            raise BenchError(f"the delegate {delegate} takes nothing of this model, which would run on the CPU")
+        if visit.kind == "profile" and not output.ops:
+            raise BenchError("the benchmark tool printed no profile, though it was asked for one")
         return output
 
     def _row(self, visit: Visit, attempt: int, output: parse.Output, **others: Any) -> Row:
@@ -353,7 +391,7 @@ class Tool:
         cores = self._cores[row.core, row.threads]
         for state in (before, after):
             for core, cap in state["max_mhz"].items():
-                if cap < _CLOCK_SLACK * self._cap.get(core, 0) and (not cores or int(core) in cores):
+                if cap < device.CLOCK_SLACK * self._cap.get(core, 0) and (not cores or int(core) in cores):
                     found.append(f"clock capped at {cap:.0f} of {self._cap[core]:.0f} MHz")
             if state["thermal_status"]:
                 found.append(f"throttled by heat (thermal status {state['thermal_status']})")
@@ -388,8 +426,19 @@ class Tool:
         return []
 
 
+def _cannot_cool(care: Care, state: dict[str, Any]) -> list[str]:
+    """Returns a warning if it cannot be waited until a device is cool."""
+    if care.max_temp is None or state["temperature"] is not None:
+        return []
+    return [f"the device does not tell its temperature: --max_temp={care.max_temp:g} does nothing, --cooldown does"]
+
+
 def _who(row: Row) -> tuple:
     return (row.label, row.threads, row.delegate, row.core, row.statistic)
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' * (number > 1)}"
 
 
 def _killer(status: int) -> str:

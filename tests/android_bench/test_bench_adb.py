@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from android_bench import adb, device, report, run
+from android_bench import adb, device, fetch, report, run
 from android_bench import tool as tool_module
-from android_bench.plan import BenchError
+from android_bench.plan import BenchError, Plan, find_models, read_models
 from android_bench.results import CannotWrite, Results, read_rows, read_runs
 from android_bench.shell import Gone
 
@@ -47,20 +47,25 @@ def test_a_plan_over_adb_gives_rows_logs_and_a_report(bench, phone, tmp_path, ca
     assert {row.median_ns for row in timed} == {1e6} and {row.runs for row in timed} == {4}
     assert {(row.target, row.machine, row.device) for row in rows} == {("adb", "board", phone.serial)}
     assert all("exit status 0" in (out / row.log).read_text() for row in rows)
+    assert {row.memory_mb.get("peak") for row in rows if row.kind == "memory"} == {12.5}
+    assert {tuple(map(tuple, row.ops)) for row in rows if row.kind == "profile"} == {
+        (("CONV_2D", 0.75, "stem"), ("MEAN", 0.25, "mean"))
+    }
     (known,) = read_runs(out).values()
     assert known["state"] == "complete" and known["environment"]["kind"] == "board"
     page = (out / "report.html").read_text()
-    assert "not a phone" in page and "1.000 ms" in page
-    assert "1.000" in capsys.readouterr().out
+    assert "not a phone" in page and "1.000 ms" in page and "<td>12.5</td>" in page and "convolution: 0.750 ms" in page
+    table = capsys.readouterr().out
+    assert "1.000" in table and "peak MB" in table and "None" not in table
 
 
 def test_files_are_pushed_once_and_under_their_hash(bench, phone, models):
     assert bench() == 0
     folder = phone.root / adb.FOLDER.lstrip("/")
-    first = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    first = {path.name: path.stat().st_ino for path in folder.iterdir()}  # adb itself carries the time over
     assert len(first) == 3 and not any("part" in name for name in first)
     assert bench("--fresh") == 0
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == first
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == first
     damaged = next(path for path in folder.iterdir() if path.suffix == ".tflite")
     damaged.write_bytes(b"damaged")
     assert bench("--fresh") == 0
@@ -72,6 +77,25 @@ def test_a_lost_execute_bit_is_set_again(bench, phone):
     (binary,) = (phone.root / adb.FOLDER.lstrip("/")).glob("*.sh")
     binary.chmod(0o644)
     assert bench("--fresh") == 0
+
+
+def test_a_storage_that_executes_nothing_is_told(bench, phone, capsys):
+    phone.adb_shell("mount -o remount,noexec /data/local/tmp")
+    try:
+        assert bench() == 2
+        assert "cannot be made executable: is /data/local/tmp/android_bench mounted noexec?" in capsys.readouterr().err
+    finally:
+        phone.adb_shell("mount -o remount,exec /data/local/tmp")
+
+
+def test_paths_with_spaces_and_quotes_are_taken_as_they_are(phone, models, tool, tmp_path):
+    folder = models.rename(tmp_path / "my models, $(false) 'new'")
+    (folder / "mobilenet_0.5_int8.tflite").rename(folder / "it's a $net `x`; exit_int8.tflite")
+    binary = shutil.copy(tool, tmp_path / "the tool's copy; false")
+    assert run.main(_flags(phone, folder, binary, tmp_path / "out put")) == 0
+    rows = read_rows(tmp_path / "out put")
+    assert len(rows) == 4 and {row.model for row in rows} == {"fd_mobilenet_0.25", "it's a $net `x`; exit"}
+    assert all((tmp_path / "out put" / row.log).exists() for row in rows)
 
 
 def test_clean_removes_our_files_alone(bench, phone, models, tool, tmp_path):
@@ -198,9 +222,46 @@ def test_a_tool_that_hangs_is_given_up_and_does_not_stay(bench, phone, capsys):
     phone.fake(sleep=60)
     assert bench("--timeout=1", "--repeats=0", "--rounds=1") == 1
     assert "no answer within 1 s" in capsys.readouterr().err
-    phone.fake(sleep=None)
-    assert bench("--timeout=1", "--repeats=0", "--rounds=1") == 0
+    assert len(phone.calls()) == 2 and not phone.adb_shell("pgrep -f '[-]-graph='").stdout
+
+
+def test_a_tool_that_outlived_an_earlier_run_is_ended(bench, phone):
+    phone.write(f"{adb.FOLDER}/old", "sleep 60; true\n")
+    phone.adb_shell(f"exec <&- >&- 2>&-; sh {adb.FOLDER}/old --graph=x &")
+    assert phone.adb_shell("pgrep -f '[-]-graph='").stdout
+    assert bench("--rounds=1") == 0
     assert not phone.adb_shell("pgrep -f '[-]-graph='").stdout
+
+
+def test_a_device_that_hangs_comes_back_and_costs_no_attempt(bench, tmp_path, monkeypatch, capsys):
+    answer, hung = adb.Adb.run, []
+
+    def run_unless_hung(shell, command, *others, **named):
+        if "--num_threads" in command and not hung:
+            hung.append(True)
+        if hung == [True]:
+            raise TimeoutError("no answer within 30 s")
+        return answer(shell, command, *others, **named)
+
+    monkeypatch.setattr(adb.Adb, "run", run_unless_hung)
+    monkeypatch.setattr(adb.Adb, "reconnect", lambda *_: hung.append(False))
+    assert bench("--repeats=0") == 0
+    assert "no answer within 30 s" in capsys.readouterr().err and len(read_rows(tmp_path / "out")) == 4
+
+
+def test_a_device_that_answers_but_cannot_be_set_up_again_is_given_up(bench, phone, monkeypatch, capsys):
+    install, launch = device.install, tool_module.Tool._launch
+
+    def lose(*_, **__):
+        monkeypatch.setattr(device, "install", lose)
+        raise Gone("the connection broke again")
+
+    monkeypatch.setattr(tool_module.Tool, "_launch", lose)
+    assert bench("--patience=1") == 1
+    assert "not to be had again within 1 s: the connection broke again" in capsys.readouterr().err
+    monkeypatch.setattr(device, "install", install)
+    monkeypatch.setattr(tool_module.Tool, "_launch", launch)
+    assert bench() == 0
 
 
 def test_a_flag_that_the_tool_does_not_know_ends_the_run(bench, phone, fixture_text, capsys):
@@ -223,6 +284,13 @@ def test_real_output_of_the_tool_becomes_a_row(bench, phone, fixture_text, tmp_p
         ("min", None, 27593e3, 58288.2e3)
     }
     assert {row.init_ns for row in rows} == {603e3} and rows[0].memory_mb == {"init": 3.33594, "overall": 9.40234}
+
+
+def test_no_profile_though_it_was_asked_for_is_an_error(bench, phone, fixture_text, tmp_path, capsys):
+    phone.fake(output=fixture_text("bm_214_x86_f32.txt"))
+    assert bench("--op_profile", "--repeats=0", "--rounds=1") == 1
+    assert "printed no profile, though it was asked for one" in capsys.readouterr().err
+    assert {row.kind for row in read_rows(tmp_path / "out")} == {"time"}
 
 
 def test_alien_output_is_kept_raw_and_reported(bench, phone, tmp_path, capsys):
@@ -256,6 +324,16 @@ def test_a_full_device_is_told_and_left_clean(phone, models, tool, tmp_path, cap
     err = capsys.readouterr().err
     assert "No space left" in err and "free some space" in err
     assert not list((phone.root / adb.FOLDER.lstrip("/")).glob("*.part"))
+
+
+def test_what_a_failed_push_left_is_removed(bench, phone, monkeypatch):
+    def fill(shell, local, remote):
+        phone.write(remote, "half")
+        raise BenchError("No space left on device")
+
+    monkeypatch.setattr(adb.Adb, "push", fill)
+    assert bench() == 2
+    assert not list((phone.root / adb.FOLDER.lstrip("/")).iterdir())
 
 
 def test_what_arrives_damaged_is_told_and_not_kept(phone, models, tool, tmp_path, monkeypatch, capsys):
@@ -335,7 +413,40 @@ def test_a_clock_that_is_capped_meanwhile_flags_the_row_and_it_is_repeated(bench
     assert flagged and "clock capped at 1000 of 2400 MHz" in flagged[-1].flags[0]
     assert {row.attempt for row in flagged} == {1, 2}
     assert "rounds cannot be trusted: clock capped" in capsys.readouterr().err
-    assert "cannot be trusted" in (tmp_path / "out/report.md").read_text()
+    assert "| 1.000* |" in (tmp_path / "out/report.md").read_text()
+
+
+THERMALSERVICE = """\
+IsStatusOverride: false
+Thermal Status: {status}
+Cached temperatures:
+\tTemperature{{mValue=99.0, mType=0, mName=CPU0, mStatus=0}}
+HAL Ready: true
+Current temperatures from HAL:
+\tTemperature{{mValue=41.5, mType=0, mName=CPU0, mStatus=0}}
+\tTemperature{{mValue=55.0, mType=3, mName=skin, mStatus=0}}
+"""
+
+
+def test_what_the_thermal_service_says_flags_the_row(bench, phone, tmp_path, capsys):
+    script = f"#!/bin/sh\n[ $1 = thermalservice ] && cat <<'end'\n{THERMALSERVICE.format(status=2)}end\n"
+    phone.write("/usr/local/bin/dumpsys", script, 0o755)
+    assert bench("--rounds=1", "--repeats=1") == 0
+    rows = read_rows(tmp_path / "out")
+    assert {(row.attempt, *row.flags) for row in rows} == {(n, "throttled by heat (thermal status 2)") for n in (1, 2)}
+    assert {row.before["temperature"] for row in rows} == {41.5}
+    assert "the phone is throttled by heat (thermal status 2): let it cool down" in capsys.readouterr().err
+
+
+def test_an_unsteady_launch_is_repeated_as_often_as_told_over_an_interruption_too(bench, phone, fixture_text, tmp_path):
+    phone.fake(output=fixture_text("bm_214_x86_int8_opprof.txt"))
+    for _ in range(2):
+        assert bench("--rounds=1", "--repeats=1") == 0
+        rows = read_rows(tmp_path / "out")
+        assert [row.attempt for row in rows] == [1, 2, 1, 2] and len({(row.run, row.model) for row in rows}) == 2
+        assert {row.flags[0] for row in rows} == {"unsteady: standard deviation 53% of the mean"}
+        lines = (tmp_path / "out/rows.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "out/rows.jsonl").write_text("".join(lines[:-1]))
 
 
 def test_a_time_that_drifts_is_measured_again(bench, phone, tmp_path):
@@ -416,6 +527,39 @@ def test_a_hot_device_cools_down_first(bench, phone, monkeypatch):
     assert told == [("waiting", f"{phone.serial} is at 60 degrees: cooling down to 40", 0)]
 
 
+def test_a_device_that_stays_hot_is_measured_and_flagged(phone, models, tool):
+    phone.write("/sys/class/thermal/thermal_zone0/type", "cpu\n")
+    phone.write("/sys/class/thermal/thermal_zone0/temp", "60\n")
+    plan = Plan(tuple(read_models(find_models(models))[0]), rounds=1, repeats=0)
+    care = tool_module.Care(cooldown=0, max_temp=40, max_wait=0)
+    rows = list(tool_module.Tool(adb.Adb(phone.serial, phone.adb), plan, tool, care).measure(lambda: False))
+    assert [row.flags for row in rows] == [["60 degrees, above --max_temp=40"]] * 2
+
+
+def test_it_rests_before_each_launch(bench, monkeypatch):
+    rests = []
+    monkeypatch.setattr(tool_module, "_sleep", lambda seconds, stop: rests.append(seconds))
+    assert bench("--cooldown=7", "--rounds=1") == 0
+    assert rests == [7, 7]
+
+
+def test_a_limit_of_heat_that_cannot_be_seen_is_told(bench, capsys):
+    assert bench("--max_temp=40", "--rounds=1") == 0
+    assert "does not tell its temperature: --max_temp=40 does nothing" in capsys.readouterr().err
+
+
+def test_clocks_that_are_held_lower_are_not_taken_for_throttled(bench, phone, tmp_path):
+    _four_cores(phone, (1_800_000, 2_400_000))
+    cap = f"{CPU}/cpu1/cpufreq/scaling_max_freq"
+    phone.write("/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; esac\n", 0o755)
+    script = f"#!/bin/sh\ncase $3 in true) echo 1500000;; *) echo 2400000;; esac > {cap}\n"
+    phone.write("/usr/local/bin/cmd", script, 0o755)
+    assert bench("--rounds=1") == 0
+    rows = read_rows(tmp_path / "out")
+    assert {row.before["max_mhz"]["1"] for row in rows} == {1500} and not any(row.flags for row in rows)
+    assert (phone.root / cap.lstrip("/")).read_text() == "2400000\n"
+
+
 def test_a_phone_is_told_from_a_board_and_its_clocks_are_held(bench, phone, tmp_path):
     phone.write(
         "/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; *release) echo 14;; esac\n", 0o755
@@ -430,6 +574,34 @@ def test_a_phone_is_told_from_a_board_and_its_clocks_are_held(bench, phone, tmp_
     assert bench("--delegates=nnapi") == 2 and bench("--baseline=nosuch") == 2
     asked = (phone.root / "fake/power").read_text().splitlines()
     assert asked[-1].endswith("false")
+
+
+def test_clocks_are_held_again_after_a_reboot(bench, phone, monkeypatch):
+    phone.write("/usr/local/bin/getprop", "#!/bin/sh\ncase $1 in *model) echo Phone 7;; esac\n", 0o755)
+    phone.write("/usr/local/bin/cmd", "#!/bin/sh\necho $3 >> /fake/power\n", 0o755)
+    launch = tool_module.Tool._launch
+
+    def lose(*_):
+        monkeypatch.setattr(tool_module.Tool, "_launch", launch)
+        raise Gone("the connection broke")
+
+    monkeypatch.setattr(tool_module.Tool, "_launch", lose)
+    assert bench("--rounds=1") == 0
+    assert (phone.root / "fake/power").read_text().split() == ["true", "true", "false"]
+
+
+def test_the_tool_is_fetched_for_the_device(phone, models, tool, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fetch, "fetch", lambda *words, refresh: asked.append((*words, refresh)) or tool)
+    flags = [f"--models={models}", f"--output_dir={tmp_path}", f"--adb={phone.adb}", *QUICK, "--rounds=1"]
+    assert run.main([*flags, "--fetch_binary"]) == 0
+    abis = "#!/bin/sh\ncase $1 in *abilist) echo arm64-v8a,armeabi-v7a;; *release) echo 14;; esac\n"
+    phone.write("/usr/local/bin/getprop", abis, 0o755)
+    assert run.main([*flags, "--fetch_binary=classic", "--refetch"]) == 0
+    assert asked == [
+        ("litert", "linux", [os.uname().machine], tmp_path / "binaries", False),
+        ("classic", "android", ["arm64-v8a", "armeabi-v7a"], tmp_path / "binaries", True),
+    ]
 
 
 @pytest.mark.parametrize(("name", "value"), [("*kernel.qemu", "1"), ("*boot.qemu", "1"), ("*hardware", "ranchu")])
@@ -458,7 +630,7 @@ def test_delegates_and_threads_become_flags_of_the_tool(bench, phone, tmp_path):
 
 def test_a_delegate_that_the_build_lacks_or_that_refuses_is_an_error(bench, phone, capsys):
     assert bench("--delegates=nnapi") == 2
-    assert "has no --use_nnapi" in capsys.readouterr().err
+    assert "has no --use_nnapi: try --fetch_binary=classic" in capsys.readouterr().err
     phone.fake(gpu_refuses=1)
     assert bench("--delegates=gpu", "--repeats=0") == 1
     assert "takes nothing of this model" in capsys.readouterr().err
@@ -487,6 +659,26 @@ def test_several_devices_side_by_side(phones, models, tool, tmp_path, capsys):
     assert "2 devices: choose with --serial" in err and phones[1].serial in err
 
 
+def test_a_device_named_twice_is_measured_once(bench, phone, tmp_path):
+    assert bench(f"--serial={phone.serial},{phone.serial}") == 0
+    assert len(read_rows(tmp_path / "out")) == 4
+
+
+def test_a_device_that_went_away_is_gone_whatever_the_files_are_called(phone, tmp_path):
+    local = tmp_path / "remote"
+    local.write_text("No space left")
+    phone.switch_off()
+    with pytest.raises(Gone):
+        for _ in range(50):
+            adb.Adb(phone.serial, phone.adb).push(local, "/data/local/tmp/file")
+            time.sleep(0.1)
+
+
+def test_a_file_that_vanished_is_named(phone, tmp_path):
+    with pytest.raises(BenchError, match="nosuch: cannot be read: No such file"):
+        device.install(adb.Adb(phone.serial, phone.adb), tmp_path / "nosuch")
+
+
 def test_choosing_a_device(phone):
     (chosen,) = adb.choose([], phone.adb)
     assert chosen.serial == phone.serial
@@ -509,11 +701,50 @@ def test_choosing_a_device(phone):
     ],
 )
 def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
-    client = tmp_path / "adb"
-    client.write_text(f"#!/bin/sh\necho List of devices attached\necho 'R58M12 {state} usb:1-4 transport_id:1'\n")
-    client.chmod(0o755)
+    client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
     with pytest.raises(BenchError, match=f"device R58M12 is {state.partition(' (')[0]}: .*{way_out}"):
-        adb.choose([], str(client))
+        adb.choose([], client)
+
+
+def test_a_device_that_forgets_us_in_mid_plan_is_waited_for_with_its_remedy(tmp_path):
+    client = _client(tmp_path, "A unauthorized")
+    with pytest.raises(Gone, match="A is unauthorized: unlock the phone and allow USB debugging"):
+        adb.Adb("A", client).run("true")
+    with pytest.raises(BenchError, match="A: not back after 0 s .unauthorized.: unlock the phone"):
+        adb.Adb("A", client).reconnect(lambda: False, 0)
+
+
+def _client(tmp_path, *lines, connect="true"):
+    """Stands in for the adb client, where no real device could be brought into the state."""
+    path = tmp_path / "adb"
+    listing = "".join(f"echo '{line}'\n" for line in ("List of devices attached", *lines))
+    path.write_text(f"#!/bin/sh\n[ $1 = connect ] && {{ {connect}; exit; }}\n{listing}")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_all_devices_are_those_that_are_ready_and_the_others_are_told(tmp_path, capsys):
+    client = _client(tmp_path, "A device model:Phone_7", "B unauthorized", "C device")
+    assert [shell.serial for shell in adb.choose(["all"], client)] == ["A", "C"]
+    assert capsys.readouterr().err.startswith("warning: B is unauthorized, and left out: unlock the phone")
+    with pytest.raises(BenchError, match="device B is unauthorized"):
+        adb.choose(["all"], _client(tmp_path, "B unauthorized"))
+
+
+def test_a_device_in_the_network_that_does_not_answer_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(adb, "QUICK_SECS", 0.5)
+    with pytest.raises(BenchError, match="device 192.0.2.1:5555 is missing"):
+        adb.choose(["192.0.2.1:5555"], _client(tmp_path, "A device", connect="sleep 20"))
+
+
+def test_an_adb_that_fails_or_hangs_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "adb"
+    monkeypatch.setattr(adb, "QUICK_SECS", 0.5)
+    for script, message in {"echo broken; exit 1": "failed: broken", "sleep 20": "no answer within 0.5 s"}.items():
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        with pytest.raises(BenchError, match=f"{message}: try `adb kill-server`"):
+            adb.devices(str(path))
 
 
 def test_facts_of_a_plain_linux_device(phone):

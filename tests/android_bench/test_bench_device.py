@@ -91,15 +91,46 @@ def test_state_of_a_phone():
     assert state["governor"] == {"0": "schedutil"} and state["max_mhz"] == {"0": 1800.0}
     assert state["residency"] == {"0": {"300000": 5, "1800000": 7}}
     assert (state["temperature"], state["thermal_status"], state["load"]) == (41.2, 2, 1.5)
-    found = " ".join(device.troubles(state, "phone"))
+    found = " ".join(device.troubles(state, {"kind": "phone", "cores": []}))
     assert "battery is at 15%" in found and "battery saver is on" in found and "thermal status 2" in found
 
 
 def test_a_device_that_tells_nothing():
     state = device.parse_state("low_power=\n")
     assert (state["temperature"], state["thermal_status"], state["low_power"], state["load"]) == (None,) * 4
-    assert "does not tell its clock" in " ".join(device.troubles(state, "phone"))
-    assert device.troubles(state, "board") == []
+    assert "does not tell its clock" in " ".join(device.troubles(state, {"kind": "phone", "cores": []}))
+    assert device.troubles(state, {"kind": "board", "cores": []}) == []
+
+
+def test_what_no_number_can_be_read_of_is_not_told():
+    text = "\n".join(
+        [
+            f"{CPU}/cpu0/cpufreq/scaling_governor=", f"{CPU}/cpu0/cpufreq/scaling_cur_freq=<unknown>",
+            f"{CPU}/cpu0/cpufreq/scaling_max_freq=", f"{CPU}/cpu0/cpufreq/stats/time_in_state=<unsupported> 7",
+            f"{ZONE}0/type=cpu", f"{ZONE}0/temp=<unsupported>", "/proc/loadavg=?", "battery.level=", "thermal_status=?",
+        ]
+    )  # fmt: skip
+    state = device.parse_state(text)
+    assert not any((state["governor"], state["mhz"], state["max_mhz"], state["residency"]["0"], state["battery"]))
+    assert (state["temperature"], state["thermal_status"], state["load"]) == (None,) * 3
+    told = {f"{CPU}/online": ["all"], f"{CPU}/cpu0/cpufreq/cpuinfo_max_freq": ["<unknown>"]}
+    assert device._cores(told) == []
+
+
+def test_a_core_that_is_held_back_from_the_start_is_told():
+    state = device.parse_state(
+        f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"
+    )
+    (told,) = device.troubles(state, {"kind": "phone", "cores": FOUR_AND_FOUR["cores"]})
+    assert told.startswith("core 7 is held at 1000 of its 1700 MHz")
+
+
+def test_the_thermal_service_tells_the_temperature_where_the_zones_do_not():
+    service = "processor_temp=40.5\nprocessor_temp=44.0\nprocessor_temp=0.0\n"
+    assert device.parse_state(service)["temperature"] == 44.0
+    battery = f"{ZONE}0/type=battery\n{ZONE}0/temp=31000\n"
+    assert device.parse_state(battery + service)["temperature"] == 44.0
+    assert device.parse_state(f"{ZONE}1/type=cpu-0\n{ZONE}1/temp=50000\n" + battery + service)["temperature"] == 50.0
 
 
 def test_the_mean_clock_between_two_states():

@@ -1,9 +1,11 @@
+import random
 import re
 from pathlib import Path
 
 import pytest
 
 from android_bench.parse import AlienOutput, UnknownFlag, known_flags, parse, strip
+from android_bench.plan import BenchError
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/benchmark_model"
 
@@ -112,9 +114,32 @@ def test_a_profile_with_a_delegate_shows_what_is_inside_it():
     )
     profile += "\nOperator-wise Profiling Info for Regular Benchmark Runs:\n" + rule + head
     profile += row("TfLiteXNNPackDelegate", 3, 1, "x:7") + row("SOFTMAX", 1, 1, "[s]:8") + row("Unused", 0, 0, "u:9")
-    profile += "\nDelegate internal:\n" + rule + head + row("Convolution (NHWC, F32) IGEMM", 2, 1, "D/C:0")
+    profile += "\n3 nodes observed\n\nDelegate internal:\n" + rule + head
+    profile += row("Convolution (NHWC, F32) IGEMM", 2, 1, "D/C:0") + "\n1 nodes observed\n"
     got = parse(profile).ops
     assert [(op.type, op.ms) for op in got] == [("SOFTMAX", 1), ("Convolution (NHWC, F32) IGEMM", 2)]
+
+
+def test_a_profile_that_is_cut_short_is_an_error_and_not_a_shorter_profile():
+    lines = real("bm_214_x86_int8_opprof.txt").splitlines(keepends=True)
+    start = next(n for n, line in enumerate(lines) if "Regular Benchmark Runs" in line)
+    end = next(n for n, line in enumerate(lines) if line.startswith("31 nodes observed"))
+    for cut in range(start + 1, end):
+        with pytest.raises(AlienOutput, match="profile"):
+            parse("".join(lines[:cut]))
+    assert parse("".join(lines[:start])).ops == ()  # the profile of the initialization is not that of the runs
+
+
+@pytest.mark.parametrize("name", ["bm_214_x86_f32.txt", "bm_214_x86_int8_opprof.txt", "litert_v2_benchmark_model.txt"])
+def test_output_with_holes_is_read_or_refused_and_never_crashes(name):
+    text, chance, refused = real(name), random.Random(0), 0
+    for _ in range(300):
+        start, size = chance.randrange(len(text)), chance.randrange(1, 200)
+        try:
+            parse(text[:start] + text[start + size :])
+        except BenchError:
+            refused += 1
+    assert refused > 30
 
 
 def test_one_run_has_only_itself():

@@ -85,7 +85,18 @@ def test_a_folder_called_like_a_model_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"[1]", b'"int8"', b"\xff\xfe\x00", b'{"macs": NaN}', b'{"macs": 1e999}'],
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'"int8"',
+        b"\xff\xfe\x00",
+        b'{"macs": NaN}',
+        b'{"macs": 1e999}',
+        b'{"arch": []}',
+        b'{"alpha": "1"}',
+        b'{"size": 224}',
+    ],
 )
 def test_a_broken_sidecar_is_named_with_the_way_out(tmp_path, text):
     (path,) = _write(tmp_path, "m.tflite")

@@ -33,7 +33,8 @@ def results(tmp_path, make_row):
     kept = Results(tmp_path / "results")
     for device, kind, scale in (("R58M", "phone", 1), ("here", "host", 1 / 3)):
         target = "adb" if kind == "phone" else "host"
-        environment = {"device": f"Some {kind}", "kind": kind, "engine": "benchmark_model", "cores": 8, "android": "14"}
+        environment = {"device": f"Some {kind} <&>", "kind": kind, "engine": "benchmark_model", "cores": 8}
+        environment["android"] = "14"
         environment["state"] = {"temperature": 31.0, "governor": {"0": "schedutil"}, "battery": {"percent": 80}}
         start = {"run": device, "target": target, "device": device, "environment": environment, "state": "interrupted"}
         kept.note(**start, options={"rounds": 3, "runs": 50, "min_secs": 1.0}, baseline="fd_mobilenet_1.0_224_float32")
@@ -84,6 +85,30 @@ def test_the_latest_run_of_a_device_counts(results, make_row):
     assert phone.configs[0].table4 is None and "not complete" in phone.warnings[0]
 
 
+def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
+    kept = Results(results)
+    facts = {"arch": "fd_mobilenet", "alpha": 0.25}
+    common = {"run": "later", "target": "adb", "device": "R58M", "recipe": "float32"}
+    files = {"fd_mobilenet_0.25_128": (128, 1), "a_finetuned": (224, 2), "fd_mobilenet_0.25_224": (224, 4)}
+    for name, (side, ms) in files.items():
+        kept.keep(make_row(name, [ms * 1e6], facts=facts | {"size": [side, side]}, **common))
+    phone = next(device for device in report.read(results) if device.run["run"] == "later")
+    assert phone.configs[0].table4.budgets[12][0].cells["float32"].ms == 4
+    report.write(results)
+    text = (results / "report.html").read_text()
+    assert "FD-MobileNet 0.25x at 128 float32" in text and "0.25x at 224" not in text
+    assert "128; 128" in (results / "report.csv").read_text()
+
+
+def test_a_device_on_which_nothing_could_be_timed_still_has_its_warnings(results, make_row):
+    kept = Results(results)
+    kept.keep(make_row("other", [1], run="later", target="adb", device="new", kind="profile", ops=OPS))
+    kept.note(run="later", target="adb", device="new", state="failed after 1 of 9", failures=["other: given up"])
+    report.write(results)
+    for suffix in ("html", "md"):
+        assert "other: given up" in (results / f"report.{suffix}").read_text()
+
+
 class _Page(HTMLParser):
     """Checks that what is opened is closed, and collects what the page would load."""
 
@@ -109,6 +134,8 @@ def test_the_page_is_whole_loads_nothing_and_escapes(results):
     text = page.html(report.read(results))
     assert _Page(text).loads == [] and "http" not in text.replace("http-equiv", "") and "<script" not in text
     assert "the &lt;phone&gt; is throttled" in text and "shuffle&lt;1&gt;" in text and "31 °C → 36 °C" in text
+    assert "Some phone &lt;&amp;&gt; <span" in text and "<&>" not in text and "<dd>R58M</dd>" in text
+    assert "## Some phone &lt;&amp;&gt; (phone)" in report.markdown(report.read(results))
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
 
 
@@ -120,7 +147,14 @@ def test_pareto_front():
 def test_own_accuracy_goes_before_the_papers(make_row):
     rows = [make_row("a", [1_000_000], facts={"accuracy": {"top1": 55.5}, "paper_top1": 45.1})]
     assert page._accuracy(report.summarise(rows)[0]) == (55.5, False)
-    assert page._accuracy({"paper_top1": 45.1}) == (45.1, True) and page._accuracy({}) is None
+    quoted = {"paper_top1": 45.1, "recipe": "float32"}
+    assert page._accuracy(quoted) == (45.1, True) and page._accuracy({}) is None
+
+
+def test_the_papers_accuracy_is_not_lent_to_quantized_files(results):
+    text = page.html(report.read(results))
+    assert "fd_mobilenet_1.0_224_float32: 30.600 ms, 65.3% (paper)" in text
+    assert "fd_mobilenet_1.0_224_int8:" not in text and page._accuracy({"paper_top1": 45.1, "recipe": "int8"}) is None
 
 
 def test_csv_has_a_line_per_model(results):

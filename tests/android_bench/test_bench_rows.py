@@ -96,7 +96,15 @@ def test_doubts_about_many_models_name_the_worst(make_row):
     (warning,) = doubts(summarise(rows))
     assert "m8_float32" in warning and "m0_float32" not in warning and "and 6 more" in warning
     rows = [make_row(f"m{n}", [100], flags=["hot"]) for n in range(9)]
-    assert len(doubts(summarise(rows))) == 4 and "6 more models" in doubts(summarise(rows))[-1]
+    assert len(doubts(summarise(rows))) == 4 and "for 6 others, marked" in doubts(summarise(rows))[-1]
+    assert "for 1 other, marked" in doubts(summarise(rows[:4]))[-1]
+
+
+def test_flags_that_differ_in_numbers_alone_are_told_as_one(make_row):
+    flags = ["drifted +12% from its median", "drifted -9.5% from its median", "hot", "capped at 1000 of 2400 MHz"]
+    rows = [make_row("a", [100], round=n, flags=[flag]) for n, flag in enumerate(flags)]
+    (warning,) = doubts(summarise(rows))
+    assert warning.endswith("capped at 1000 of 2400 MHz; drifted -9.5 to +12% from its median; hot")
 
 
 def test_text_table_is_aligned_and_fits(make_row):
@@ -136,6 +144,7 @@ def test_the_last_attempt_counts_and_flags_are_told(make_row):
     ]
     (line,) = summarise(rows)
     assert (line["min_ms"], line["rounds"], line["flagged"], line["flags"]) == (1, 2, 1, ["hot"])
+    assert [summarise(some)[0]["doubtful"] for some in (rows, rows[:2], rows[:1])] == [True, False, True]
     assert "1 of 2 rounds cannot be trusted: hot" in " ".join(doubts([line]))
     assert settled(rows, repeats=2) == {row.key for row in rows[1:]}
     assert settled(rows[:1], repeats=2) == set()
@@ -157,6 +166,24 @@ def test_the_headline_falls_back_to_min_where_a_round_has_no_median(make_row):
 def test_launches_for_profile_and_memory_are_not_timed(make_row):
     rows = [make_row("a", [1]), make_row("a", [9], round=2, kind="profile")]
     assert summarise(rows)[0]["rounds"] == 1
+
+
+def test_the_memory_of_launches_that_were_not_timed_is_summed_up(make_row):
+    rows = [make_row("a", [1], memory_mb={"overall": 2.0}), make_row("b", [1], memory_mb={"peak": 9.0})]
+    rows += [make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": n}) for n in (2.0, 4.0, 3.0)]
+    assert [line["memory_mb"] for line in summarise(rows)] == [{"overall": 2.0, "peak": 4.0}, {"peak": 9.0}]
+
+
+def test_peak_memory_has_a_column_where_it_is_known(make_row):
+    plain, told = make_row("a", [1]), make_row("b", [1], memory_mb={"peak": 9.25})
+    assert "peak" not in text_table(summarise([plain]))
+    heads, _, a, b = summary_markdown(summarise([plain, told])).splitlines()
+    assert "peak MB" in heads and "| 9.2 |" in b and "| - | - | 2.5 |" in a
+
+
+def test_a_name_does_not_end_a_cell_of_markdown(make_row):
+    heads, _, line = summary_markdown(summarise([make_row("a|b", [1])])).splitlines()
+    assert line.replace("\\|", "").count("|") == heads.count("|")
 
 
 def test_rows_are_appended_and_whole(make_row, tmp_path):

@@ -121,6 +121,12 @@ def test_without_a_benchmark_binary_the_way_out_is_told(converted, capsys):
     assert "--fetch_binary downloads" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--timeout=0", "--cooldown=-1", "--patience=nan", "--max_temp=inf"])
+def test_cares_out_of_range_are_named(converted, flag, capsys):
+    assert run.main([f"--models={converted}", "--benchmark_binary=/bin/true", flag]) == 2
+    assert f"error: {flag[2:].split('=')[0]} must be a number of at least" in capsys.readouterr().err
+
+
 def test_without_adb_the_package_is_named(converted, tmp_path, capsys):
     flags = [f"--models={converted}", f"--output_dir={tmp_path}", "--benchmark_binary=/bin/true"]
     for extra in ([], ["--serial=1.2.3.4:5555"]):
@@ -180,6 +186,20 @@ def test_a_signal_keeps_and_sums_up_what_was_measured(converted, tmp_path, numbe
     rows, (known,) = _rows(tmp_path), _runs(tmp_path)
     assert len(rows) >= 4 and known["state"] == f"stopped by {number.name} after {len(rows)} of 2000 launches"
     assert "mobilenet_0.5" in out and known["state"] in out and "Traceback" not in err
+
+
+def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback(converted, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Results, "keep", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert _main(converted, tmp_path) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "stopped at once; what was measured is kept" in capsys.readouterr().err
 
 
 def _wait_for_rows(path, count, process):

@@ -1,5 +1,6 @@
 """The ssh target against a real sshd, and the benchmark tool on this machine."""
 
+import pathlib
 import shutil
 import threading
 import time
@@ -9,7 +10,7 @@ import pytest
 from android_bench import run, ssh
 from android_bench.plan import BenchError
 from android_bench.results import read_rows, read_runs
-from android_bench.shell import Gone
+from android_bench.shell import Gone, Shell
 
 QUICK = ["--rounds=2", "--runs=4", "--cooldown=0", "--warmup=1", "--patience=20"]
 
@@ -70,13 +71,22 @@ def test_a_host_is_needed(converted, capsys):
         ssh.Ssh("-oProxyCommand=bad")
 
 
+def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
+    with pytest.raises(TimeoutError, match="no answer within 0.5 s"):
+        Shell().run(f"sleep 60 & echo $! > {tmp_path}/pid; wait", timeout=0.5)
+    child = (tmp_path / "pid").read_text().strip()
+    state = pathlib.Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
 def test_the_tool_on_this_machine(models, tool, tmp_path):
     """Its rows are the host's, whatever measured them. Nothing is copied: it reads our files in place."""
-    if not tool.stat().st_mode & 0o100:
-        tool.chmod(0o755)
+    models = models.rename(tmp_path / "my 'new' models; false")
+    tool = shutil.copy(tool, tmp_path / "the tool; false")
+    tool.chmod(0o755)
     where = [f"--models={models}", f"--output_dir={tmp_path}", f"--benchmark_binary={tool}"]
     assert run.main(["--target=host", *where, *QUICK]) == 0
     rows = read_rows(tmp_path)
-    assert {(row.target, row.median_ns) for row in rows} == {("host", 1e6)}
+    assert {(row.target, row.machine, row.median_ns) for row in rows} == {("host", "host", 1e6)}
     assert "not a phone" in (tmp_path / "report.md").read_text()
     assert not list((tmp_path / "logs").rglob("android_bench"))
