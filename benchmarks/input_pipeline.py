@@ -151,8 +151,11 @@ def main() -> None:
     args = parser.parse_args()
     devices.reproducible(1)
     tf.config.set_visible_devices([], "GPU")
-    with tempfile.TemporaryDirectory() as folder:
+    try:
         paths = list_jpegs(args.photos)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    with tempfile.TemporaryDirectory() as folder:
         size = statistics.mean(Path(path).stat().st_size for path in paths)
         print(f"{len(set(paths))} photos of {size / 1e3:.0f} kB, {len(paths)} an epoch")
         print(table(timed(cases(paths, folder), args.rounds, len(paths))))

@@ -1,18 +1,21 @@
-"""Prints table 2 of the paper with what has been trained beside it.
+"""Prints table 2 of the paper with what has been trained beside it; runs that differ by their seed alone are one row.
 
-python -m training.table2 --runs=RUNS
+python -m training.table2 --runs=RUNS --plot=compared.png
 """
 
+import csv
 import json
 import os
+import statistics
 import sys
 
 from absl import app, flags
 
 from fd_keras import zoo
-from training import record, shards
+from training import record, shards, watch
 
 _RUNS = flags.DEFINE_list("runs", ["."], "Folders below which there are run folders.")
+_PLOT = flags.DEFINE_string("plot", None, "Where to draw validation top-1 over the epochs, as a PNG.")
 
 
 def runs_below(folders: list[str]) -> list[dict]:
@@ -39,14 +42,38 @@ def table(runs: list[dict]) -> str:
         cell = "  ".join(f"{_top1(run):.1f} ({run['config']['name']})" for run in ours) or "-"
         title = f"{zoo.get_arch(row.arch).title} {row.alpha:g}x"
         lines.append(f"{title:22} {row.mflops:>6} {'-' if row.top1 is None else row.top1:>11}  {cell}")
-    others = [run for run in runs if run not in whole]
+    others = grouped([run for run in runs if run not in whole])
     if others:
         lines += ["", "on other data, not comparable with the table:"]
-    for run in others:
-        lines.append(
-            f"  {run['name']:28} {_top1(run):5.1f}  {run['data']['val']['name']} (recipe {run['config']['name']})"
-        )
+    for group in others:
+        lines.append(f"  {_title(group):38} {_spread(group):28} {group[0]['data']['val']['name']}")
     return "\n".join(lines)
+
+
+def grouped(runs: list[dict]) -> list[list[dict]]:
+    """Runs of one configuration on the same data, whatever their seeds, the most accurate first."""
+    groups = {}
+    for run in runs:
+        config = {key: value for key, value in run["config"].items() if key != "seed"}
+        groups.setdefault(json.dumps([config, run["data"]["val"]["fingerprint"]], sort_keys=True), []).append(run)
+    return sorted(groups.values(), key=lambda group: -statistics.mean(map(_top1, group)))
+
+
+def _title(group: list[dict]) -> str:
+    return f"{group[0]['name']} ({group[0]['config']['name']})"
+
+
+def _spread(group: list[dict]) -> str:
+    """For example "65.4 (65.1-65.8, 3 seeds)"."""
+    scores = sorted(map(_top1, group))
+    mean = f"{statistics.mean(scores):5.1f}"
+    return mean if len(scores) == 1 else f"{mean} ({scores[0]:.1f}-{scores[-1]:.1f}, {len(scores)} seeds)"
+
+
+def history_of(run: dict) -> list[dict[str, float]]:
+    """The rows of a run's history.csv."""
+    with open(os.path.join(run["folder"], "history.csv"), encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def _top1(run: dict) -> float:
@@ -57,7 +84,12 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     try:
-        print(table(runs_below(_RUNS.value)))
+        runs = runs_below(_RUNS.value)
+        print(table(runs))
+        if _PLOT.value:
+            curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}
+            if not watch.plot_runs(_PLOT.value, curves):
+                sys.exit("error: --plot needs matplotlib: pip install matplotlib")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

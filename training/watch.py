@@ -171,6 +171,34 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
     return True
 
 
+def plot_runs(path: str, curves: dict[str, list[list[dict]]]) -> bool:
+    """Draws validation top-1 over the epochs, a colour for each title and a line for each of its runs' histories.
+
+    Returns False where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for number, (title, histories) in enumerate(curves.items()):
+        for first, history in enumerate(histories):
+            axis.plot(
+                [row["epoch"] for row in history], [100 * row["val_top1"] for row in history], color=f"C{number}",
+                linewidth=1.2, alpha=0.8, label=None if first else title,
+            )  # fmt: skip
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("validation top-1, %")
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=9)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    files.write_atomically(path, image.getvalue())
+    return True
+
+
 def opening(run) -> str:
     """What a run says before its first step."""
     train, val = run.data["train"], run.data["val"]

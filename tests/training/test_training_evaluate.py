@@ -15,13 +15,30 @@ def test_a_target_is_met_within_its_tolerance():
         scores.check(44.49, 45.1, "paper")
 
 
+def _ended(top1):
+    return {"result": {"last": {"val_top1": top1}}}
+
+
+def test_runs_that_differ_by_their_seed_are_one_row():
+    run = {
+        "name": "fd_mobilenet_0.25_112", "classes": 10,
+        "config": {"name": "paper", "model": "fd_mobilenet", "alpha": 0.25, "epochs": 30, "seed": 0},
+        "data": {"val": {"photos": 15, "name": "mine", "fingerprint": "a"}},
+    }  # fmt: skip
+    runs = [run | _ended(0.6), run | {"config": run["config"] | {"seed": 1}} | _ended(0.7)]
+    longer = run | {"config": run["config"] | {"epochs": 60}} | _ended(0.8)
+    rows = table2.table([*runs, longer]).splitlines()[-2:]
+    assert rows[0].split() == ["fd_mobilenet_0.25_112", "(paper)", "80.0", "mine"]
+    assert rows[1].split() == ["fd_mobilenet_0.25_112", "(paper)", "65.0", "(60.0-70.0,", "2", "seeds)", "mine"]
+
+
 def test_table_shows_the_paper_and_what_was_trained_on_imagenet_only():
     run = {
         "name": "fd_mobilenet_0.25_224", "classes": 1000,
         "config": {"name": "paper", "model": "fd_mobilenet", "alpha": 0.25},
         "data": {"val": {"photos": 50_000, "name": "imagenet"}}, "result": {"last": {"val_top1": 0.4512}},
     }  # fmt: skip
-    other = run | {"data": {"val": {"photos": 15, "name": "mine"}}, "result": {"last": {"val_top1": 0.9}}}
+    other = run | {"data": {"val": {"photos": 15, "name": "mine", "fingerprint": "a"}}} | _ended(0.9)
     lines = table2.table([run, other]).splitlines()
     row = next(line for line in lines if line.startswith("FD-MobileNet 0.25x"))
     assert "45.1" in row and "45.1 (paper)" in row and "90.0" not in row

@@ -50,7 +50,11 @@ def test_finished_run_leaves_everything(finished):
     assert list((folder / "tensorboard").iterdir())
     assert len(said) == 2 and said[0].startswith("epoch 1/2")
     assert facts["models"]["last"] in watch.closing(run, facts)
-    assert "fd_mobilenet_0.25_32" in table2.table(table2.runs_below([str(folder)]))
+    runs = table2.runs_below([str(folder)])
+    assert "fd_mobilenet_0.25_32" in table2.table(runs)
+    assert [row["epoch"] for row in table2.history_of(runs[0])] == [1, 2]
+    assert watch.plot_runs(str(folder / "compared.png"), {"a": [table2.history_of(runs[0])] * 2})
+    assert (folder / "compared.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_saved_model_takes_raw_images_and_gives_probabilities_of_the_averages(finished, photos):
