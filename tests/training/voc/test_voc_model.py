@@ -111,6 +111,27 @@ def test_the_saved_net_is_the_net(nets, tmp_path):
     assert np.array_equal(found[0].boxes, found[1].boxes) and np.array_equal(found[0].scores, found[1].scores)
 
 
+@pytest.mark.parametrize("padding", ["symmetric", "same"])
+@pytest.mark.parametrize("size", [(480, 512), (481, 472), (486, 484)])
+def test_cells_look_where_they_are_said_to(padding, size):
+    """By the middle of what a cell depends on, with kernels that are alike in all directions."""
+    arch = dataclasses.replace(zoo.get_arch("mobilenet"), padding=padding)
+    net = faster_rcnn.build_net(backbone.Backbone(arch, 0.125), 3, SMALL)
+    for layer in net.layers:
+        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.full(weight.shape, 0.1) for weight in layer.weights])
+    stages, cell = faster_rcnn.FasterRCNN(net, SMALL), (15, 14)  # far from all sides
+    image = tf.Variable(tf.fill((*size, 3), 255.0))
+    with tf.GradientTape() as tape:
+        first = stages.propose(image, tf.constant(1.0), training=True)
+        seen = tf.reduce_sum(first.features[0, cell[0], cell[1]])
+    weights = tape.gradient(seen, image).numpy().sum(-1)
+    weights /= weights.sum()
+    middle = [float((weights.sum(1 - axis) * np.arange(side)).sum()) for axis, side in enumerate(size)]
+    assert np.allclose(middle, np.array(first.origin) + 16 * np.array(cell), atol=1e-2)
+    assert padding == "same" or first.origin == [0, 0]
+
+
 def told(recipe: Recipe, size, objects, classes=3) -> faster_rcnn.FasterRCNN:
     """A detector whose first stage is sure of the anchors nearest to some boxes, and moves them onto these.
 
