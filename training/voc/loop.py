@@ -256,7 +256,7 @@ class Run:
             image = data_lib.read_image(annotation.path)
             found = self.shown(image)
             marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
-            pictures[annotation.id] = np.asarray(draw.draw(image, marks))
+            pictures[f"detections/{annotation.id}"] = np.asarray(draw.draw(image, marks))
         return pictures
 
     def _closing(self) -> dict:
