@@ -30,7 +30,7 @@ def detector(photo) -> Detector:
     fitted, _ = exported.fit(photo, SIZE)
     for name in ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes"):
         first = detector.model.propose(tf.constant(fitted), 0.25, training=False)
-        logits, deltas = detector.model.classify(first.features, first.boxes, training=False)
+        logits, deltas = detector.model.classify(first, first.boxes, training=False)
         said = {"rpn_objectness": first.logits, "rpn_boxes": first.deltas, "roi_classes": logits, "roi_boxes": deltas}
         kernel, bias = net.get_layer(name).get_weights()
         deviation = 2 if name in ("rpn_objectness", "roi_classes") else 0.3

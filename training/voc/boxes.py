@@ -94,25 +94,29 @@ def mirror(boxes, width) -> tf.Tensor:
     return tf.stack([width - x2, y1, width - x1, y2], axis=-1)
 
 
-def roi_align(features, boxes, size: int, stride: int) -> tf.Tensor:
+def roi_align(features, boxes, size: int, stride: int, origin=(0, 0)) -> tf.Tensor:
     """A crop of fixed size from the features under every box, sampled bilinearly at the middle of every bin.
 
-    It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel i * stride,
-    which is what torch's padding makes of a stack of strided windows. It is made of gathers: `crop_and_resize` adds its
-    gradients up in an order that differs from run to run, and is no builtin of TFLite.
+    It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel origin +
+    i * stride; torch's padding makes that i * stride of a stack of strided windows. It is made of gathers:
+    `crop_and_resize` adds its gradients up in an order that differs from run to run, and is no builtin of TFLite.
 
     Args:
         features: (1, height, width, channels).
         boxes: (n, 4) in pixels of the image.
         size: side of the crops.
         stride: of the features.
+        origin: the pixel (y, x) that the first cell looks at.
 
     Returns:
         (n, size, size, channels).
     """
     _, height, width, channels = shape_of(features)
     flat = tf.reshape(features, (-1, channels))
-    at_x, at_y = (_samples(boxes[:, axis], boxes[:, axis + 2], size, stride) for axis in (0, 1))
+    at_x, at_y = (
+        _samples(boxes[:, axis] - shift, boxes[:, axis + 2] - shift, size, stride)
+        for axis, shift in enumerate(tf.cast(side, tf.float32) for side in reversed(origin))
+    )
     (left, right, to_right), (above, below, to_below) = _neighbours(at_x, width), _neighbours(at_y, height)
     crops = 0.0
     for row, down in ((above, 1 - to_below), (below, to_below)):

@@ -32,6 +32,7 @@ class Proposals(NamedTuple):
         deltas: (h * w * 9, 4).
         boxes: (n, 4) edges: the best of the moved anchors, best first.
         count: how many of these are real; others, in tests, repeat one.
+        origin: the pixel (y, x) that the first cell of the features looks at.
     """
 
     features: tf.Tensor
@@ -40,6 +41,7 @@ class Proposals(NamedTuple):
     deltas: tf.Tensor
     boxes: tf.Tensor
     count: tf.Tensor
+    origin: list
 
 
 def build_net(backbone: Backbone, classes: int, recipe: Recipe) -> keras.Model:
@@ -114,6 +116,7 @@ class FasterRCNN:
         )
         self._second = keras.Model(layer(CROPS).output, [layer("roi_classes").output, layer("class_boxes").output])
         self.classes = self._second.outputs[1].shape[1]
+        self._one_sided = sum(_pads_ends_only(layer) for layer in self._first.layers)
 
     def propose(self, image, scale, training: bool) -> Proposals:
         """The first stage on one image.
@@ -140,11 +143,12 @@ class FasterRCNN:
         chosen, count = suppress(moved, best, most, recipe.rpn_iou, _NEVER / 10)
         if training:  # as many as there are; in tests a fixed number, which makes a graph of fixed sizes
             chosen = chosen[:count]
-        return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count)
+        origin = [first_pixel(side, self._one_sided) for side in boxes.shape_of(image)[:2]]
+        return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count, origin)
 
-    def classify(self, features, rois, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def classify(self, first: Proposals, rois, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """The second stage: logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
-        crops = boxes.roi_align(features, rois, self.recipe.roi_size, anchors.STRIDE)
+        crops = boxes.roi_align(first.features, rois, self.recipe.roi_size, anchors.STRIDE, first.origin)
         return self._second(crops, training=training)
 
     def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -159,7 +163,7 @@ class FasterRCNN:
             many of these there are, int32. The rest is 0.
         """
         first = self.propose(image, scale, training=False)
-        logits, deltas = self.classify(first.features, first.boxes, training=False)
+        logits, deltas = self.classify(first, first.boxes, training=False)
         size = boxes.shape_of(image)[:2]
         moved = boxes.clip(boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE), size)
         real = tf.range(self.recipe.test_proposals) < first.count
@@ -179,6 +183,28 @@ class FasterRCNN:
 
 
 _NEVER = -1e9  # a logit that no network gives
+
+
+def _pads_ends_only(layer: keras.Layer) -> bool:
+    """Whether it is a strided window with TensorFlow's padding, as in networks with Google's weights."""
+    return getattr(layer, "padding", None) == "same" and getattr(layer, "strides", (1, 1)) != (1, 1)
+
+
+def first_pixel(side, halvings: int):
+    """Which pixel the first cell of the features looks at, in one dimension.
+
+    Windows of 3 at stride 2 look at every other pixel, from the first on, if both ends are padded alike. TensorFlow
+    pads only the far end of an even side, so that they begin one pixel later: 15 at stride 16, if all sides are even.
+
+    Args:
+        side: of the image.
+        halvings: how many windows of TensorFlow's padding follow each other.
+    """
+    pixel = 0
+    for level in range(halvings):
+        pixel += 2**level * (1 - side % 2)
+        side = (side + 1) // 2
+    return pixel
 
 
 def _least(number: int, other):

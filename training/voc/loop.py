@@ -111,6 +111,8 @@ class Run:
         if config.init_weights:
             backbone.load_weights(net, config.init_weights, under)
             self.say(f"started from {config.init_weights}")
+        else:
+            self.say("warning: the backbone is random, and little will be learned; give --init_weights")
         self.rate = Schedule(
             "step", recipe.learning_rate, self.total_steps, drop_every=recipe.drop_every * self.images.count,
             drop_factor=recipe.drop_factor,
@@ -254,7 +256,7 @@ class Run:
             image = data_lib.read_image(annotation.path)
             found = self.shown(image)
             marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
-            pictures[annotation.id] = np.asarray(draw.draw(image, marks))
+            pictures[f"detections/{annotation.id}"] = np.asarray(draw.draw(image, marks))
         return pictures
 
     def _closing(self) -> dict:

@@ -58,7 +58,7 @@ class Trainee:
         first = detector.propose(example.image, example.scale, training=True)
         anchor = targets.anchor_targets(first.anchors, example.truth, size, self._seed(_ANCHORS))
         roi = targets.roi_targets(first.boxes, example.truth, example.labels, self._seed(_ROIS))
-        logits, deltas = detector.classify(first.features, roi.rois, training=True)
+        logits, deltas = detector.classify(first, roi.rois, training=True)
         return [
             losses.objectness(first.logits, anchor.labels),
             losses.anchor_boxes(first.deltas, anchor.deltas, anchor.labels),

@@ -1,7 +1,9 @@
 """How a detector is trained and tested, as frozen data; the defaults are the paper's."""
 
 import dataclasses
+import inspect
 import math
+import re
 
 from training.voc import anchors
 
@@ -19,25 +21,25 @@ class Recipe:
 
     Attributes:
         epochs: passes over the images.
-        learning_rate: of the first epochs.
+        learning_rate: the rate of the first epochs.
         drop_every: epochs between two drops of the rate.
         drop_factor: what the rate is divided by.
-        momentum: of SGD.
+        momentum: of stochastic gradient descent.
         weight_decay: as torch's SGD has it, on all that is trained.
-        short_side: of the image that the network sees.
-        long_side: at most.
-        flip: chance of a mirrored image.
+        short_side: pixels of the shorter side of what the network sees.
+        long_side: pixels that the other side has at most.
+        flip: chance that an image is mirrored.
         freeze_stride: the layers that make the feature map of this stride, and all before, stay as they are; 0: none.
             py-faster-rcnn keeps VGG's and ResNet's up to stride 4. Batch normalizations always stay.
         anchor_size: side of the smallest square anchor; two more octaves follow. It should go with the short side.
-        rpn_channels: of the proposal network's own convolution.
+        rpn_channels: channels of the proposal network's own convolution.
         roi_size: side of the crops. The strided layers that see them halve it.
         min_size: proposals with a side below are dropped, in pixels of the original image.
         rpn_iou: overlap above which the worse of two proposals goes.
         train_before_nms: best proposals that are looked at, in training.
-        train_proposals: and kept.
-        test_before_nms: likewise, in tests.
-        test_proposals: likewise.
+        train_proposals: how many of them are kept, in training.
+        test_before_nms: best proposals that are looked at, in tests.
+        test_proposals: how many of them are kept, in tests.
     """
 
     epochs: int = 15
@@ -78,6 +80,13 @@ class Recipe:
     def of(cls, settings: dict) -> "Recipe":
         """From a run's record, which may hold more; raises KeyError if a field is missing."""
         return cls(**{field.name: settings[field.name] for field in dataclasses.fields(cls)})
+
+    @classmethod
+    def explained(cls) -> dict[str, str]:
+        """What each field is, in the words above."""
+        attributes = inspect.getdoc(cls).partition("Attributes:")[2]
+        found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
+        return {name: " ".join(words.split()) for name, words in found}
 
     def settings(self) -> dict[str, int | float]:
         """The fields, for a run's record."""

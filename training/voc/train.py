@@ -1,4 +1,4 @@
-"""Trains a detector on PASCAL VOC, or on photos of one's own in its layout; the same command again resumes it.
+r"""Trains a detector on PASCAL VOC, or on photos of one's own in its layout; the same command again resumes it.
 
 python -m training.voc.train --backbone=fd_mobilenet --alpha=0.5 --init_weights=imagenet_authors \
     --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
@@ -12,7 +12,7 @@ from fd_keras import zoo
 from training import devices
 from training.manners import Stopped, TrainingError
 from training.voc import data, inputs, loop, watch
-from training.voc.recipe import PAPER
+from training.voc.recipe import PAPER, Recipe
 
 _BACKBONE = flags.DEFINE_enum("backbone", "fd_mobilenet", list(zoo.ARCHS), "Network under the detector.")
 _ALPHA = flags.DEFINE_float("alpha", 1.0, "Its width multiplier.")
@@ -24,16 +24,18 @@ _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list
 _RUN = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or resumed.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 _INIT = flags.DEFINE_string(
-    "init_weights", None, "Of the backbone: imagenet, imagenet_authors, a path (also of Google's MobileNet .tflite)."
+    "init_weights",
+    None,
+    "Of the backbone: imagenet, imagenet_authors, or the path of a file, be it a .keras of training.train or Google's "
+    "MobileNet as .tflite. Without them a detector learns little: its batch normalizations stay as they are.",
 )
 _EVERY = flags.DEFINE_integer("checkpoint_every", 500, "Steps between two checkpoints.", lower_bound=1)
 _KEEP = flags.DEFINE_integer("keep", 3, "Checkpoints to keep.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("threads", None, "Threads (default all cores).", lower_bound=1)
 
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
-_RECIPE = {
-    name: _DEFINE[type(value)](name, value, "See training/voc/recipe.py.") for name, value in PAPER.settings().items()
-}
+_HELP = {name: words[0].upper() + words[1:] for name, words in Recipe.explained().items()}
+_RECIPE = {name: _DEFINE[type(value)](name, value, _HELP[name]) for name, value in PAPER.settings().items()}
 
 
 def config() -> loop.Config:

@@ -72,7 +72,7 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
         axis.set_title(label, fontsize=10)
         axis.set_xlabel("epoch")
         axis.set_ylim(bottom=0)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()

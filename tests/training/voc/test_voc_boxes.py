@@ -130,11 +130,14 @@ def test_roi_align(size):
     assert np.allclose(crops, expected, atol=1e-5)
 
 
-def test_roi_align_finds_what_is_at_a_pixel():
-    """A ramp over the image, of which the cell i of the features holds pixel 16 i, comes out as the bins' middles."""
-    ramp = np.tile(16.0 * np.arange(10, dtype="float32")[None, None, :, None], (1, 5, 1, 1))
-    crop = boxes.roi_align(ramp, tf.constant([[20.0, 10, 90, 60]]), 7, 16).numpy()[0, :, :, 0]
-    assert np.allclose(crop, 25 + 10 * np.arange(7) - 0.5, atol=1e-4)
+@pytest.mark.parametrize("origin", [(0, 0), (3, 15)])
+def test_roi_align_finds_what_is_at_a_pixel(origin):
+    """Ramps over the image, of which the cell i of the features holds pixel origin + 16 i, give the bins' middles."""
+    y, x = (start + 16.0 * np.arange(count) for start, count in zip(origin, (6, 10), strict=True))
+    ramps = np.stack(np.meshgrid(x, y), axis=-1)[None].astype("float32")
+    (crop,) = boxes.roi_align(ramps, tf.constant([[20.0, 10, 90, 66]]), 7, 16, origin).numpy()
+    assert np.allclose(crop[..., 0], 25 + 10 * np.arange(7) - 0.5, atol=1e-4)
+    assert np.allclose(crop[..., 1].T, 14 + 8 * np.arange(7) - 0.5, atol=1e-4)
 
 
 def test_the_gradient_of_roi_align_is_the_same_every_time():

@@ -65,8 +65,8 @@ def test_trunk_and_head_are_the_whole_network(name, nets):
     stages = faster_rcnn.FasterRCNN(net, SMALL)
     features = stages._first(image)[0]
     head = keras.Model(net.get_layer("crops").output, net.get_layer("roi_pool").input)
-    expected = whole(image).numpy()
-    assert expected.std() > 0
+    expected = whole(image).numpy().astype("float64")
+    assert np.isfinite(expected).all() and expected.std() > 0
     assert np.allclose(head(features), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
@@ -109,6 +109,26 @@ def test_the_saved_net_is_the_net(nets, tmp_path):
     ]
     assert len(found[0])
     assert np.array_equal(found[0].boxes, found[1].boxes) and np.array_equal(found[0].scores, found[1].scores)
+
+
+@pytest.mark.parametrize("padding, size", [("symmetric", (481, 472)), ("same", (480, 512)), ("same", (481, 486))])
+def test_cells_look_where_they_are_said_to(padding, size):
+    """By the middle of what a cell depends on, with kernels that are alike in all directions."""
+    arch = dataclasses.replace(zoo.get_arch("mobilenet"), padding=padding)
+    net = faster_rcnn.build_net(backbone.Backbone(arch, 0.125), 3, SMALL)
+    for layer in net.layers:
+        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.full(weight.shape, 0.1) for weight in layer.weights])
+    stages, cell = faster_rcnn.FasterRCNN(net, SMALL), (15, 14)  # far from all sides
+    image = tf.Variable(tf.fill((*size, 3), 255.0))
+    with tf.GradientTape() as tape:
+        first = stages.propose(image, tf.constant(1.0), training=True)
+        seen = tf.reduce_sum(first.features[0, cell[0], cell[1]])
+    weights = tape.gradient(seen, image).numpy().sum(-1)
+    weights /= weights.sum()
+    middle = [float((weights.sum(1 - axis) * np.arange(side)).sum()) for axis, side in enumerate(size)]
+    assert np.allclose(middle, np.array(first.origin) + 16 * np.array(cell), atol=1e-2)
+    assert padding == "same" or first.origin == [0, 0]
 
 
 def told(recipe: Recipe, size, objects, classes=3) -> faster_rcnn.FasterRCNN:
@@ -213,6 +233,13 @@ def test_the_defaults_are_the_papers():
     paper = {"short_side": 600, "epochs": 15, "learning_rate": 1e-3, "drop_every": 5, "drop_factor": 10}
     paper |= {"weight_decay": 4e-5, "test_proposals": 300}
     assert paper.items() <= PAPER.settings().items()
+
+
+def test_every_setting_is_explained():
+    explained = Recipe.explained()
+    assert list(explained) == list(PAPER.settings())
+    assert explained["long_side"] == "pixels that the other side has at most."
+    assert explained["freeze_stride"].endswith("Batch normalizations always stay.")
 
 
 # --- weights -----------------------------------------------------------------------------------------------
