@@ -104,7 +104,7 @@ def test_importing_the_bench_needs_no_other_package():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
     """The wheel, built from a copy of the tree so that nothing is left behind in it."""
-    pytest.importorskip("build")
+    pytest.importorskip("build", reason="needs the wheel's builder: pip install build")
     copy, out = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("wheel")
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from fd_keras import imagenet, spec, weights, zoo
 
@@ -13,7 +14,28 @@ TOLERANCE = 0.5  # percent of top-1 below its target at which a trained network 
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Settings:
+    """Numbers that flags may set, each checked against its range.
+
+    Attributes:
+        RANGES: (field, least, greatest) of those that have one.
+    """
+
+    RANGES: ClassVar[tuple[tuple[str, float, float], ...]] = ()
+
+    def __post_init__(self):
+        for field, low, high in self.RANGES:
+            value = getattr(self, field)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"--{field}={value}: must be between {low:g} and {high:g}.")
+
+    def override(self, **values) -> Self:
+        """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
+        return dataclasses.replace(self, **{field: value for field, value in values.items() if value is not None})
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Settings):
     """How a network is trained. Every field but the first three and the last can be set by a flag of its name.
 
     Attributes:
@@ -74,10 +96,7 @@ class Recipe:
     targets: Targets = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        for field, low, high in _RANGES:
-            value = getattr(self, field)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"--{field}={value}: must be between {low:g} and {high:g}.")
+        super().__post_init__()
         if self.schedule not in SCHEDULES:
             raise ValueError(f"--schedule={self.schedule}: must be one of {', '.join(SCHEDULES)}.")
 
@@ -85,10 +104,6 @@ class Recipe:
     def mixes(self) -> bool:
         """Whether batches are mixed, so that a photo has two labels."""
         return bool(self.mixup or self.cutmix)
-
-    def override(self, **values) -> "Recipe":
-        """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
-        return dataclasses.replace(self, **{field: value for field, value in values.items() if value is not None})
 
     def settings(self) -> dict[str, bool | int | float | str]:
         """The fields that decide what is trained, for a run's record."""
@@ -98,7 +113,7 @@ class Recipe:
 
 SCHEDULES = ("step", "cosine")
 _INFINITY = 1e9
-_RANGES = (
+Recipe.RANGES = (
     ("epochs", 1, _INFINITY),
     ("batch_size", 1, _INFINITY),
     ("learning_rate", 0, _INFINITY),

@@ -52,11 +52,16 @@ class Line:
             sys.stderr.flush()
 
 
+def bar(done: int, total: int) -> str:
+    """For example "[##------------------]  120/1204"."""
+    filled = round(20 * done / total)
+    return f"[{'#' * filled}{'-' * (20 - filled)}] {done:>{len(str(total))}}/{total}"
+
+
 def batch_line(epoch: str, done: int, steps: int, rate: float, batch: int, logs: dict, left: float) -> str:
     """For example "epoch 3/90 [##----] 120/5004 steps  1234 images/s  loss 5.123  top-1 4.2%  3 h 20 min left"."""
-    filled = round(20 * done / steps)
     return (
-        f"epoch {epoch} [{'#' * filled}{'-' * (20 - filled)}] {done:>{len(str(steps))}}/{steps} steps  "
+        f"epoch {epoch} {bar(done, steps)} steps  "
         f"{rate * batch:.0f} images/s  loss {logs['loss']:.3f}  top-1 {100 * logs['top1']:.1f}%  {duration(left)} left"
     )
 
@@ -136,6 +141,13 @@ class TensorBoard:
             self._writer.flush()
 
 
+def save_figure(figure, path: str) -> None:
+    """Writes a matplotlib figure as a PNG, atomically."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    files.write_atomically(path, image.getvalue())
+
+
 def plot(path: str, title: str, rows: list[dict]) -> bool:
     """Draws loss, accuracy and learning rate over the epochs; returns False where matplotlib is not installed."""
     try:
@@ -165,9 +177,7 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    files.write_atomically(path, image.getvalue())
+    save_figure(figure, path)
     return True
 
 
@@ -193,9 +203,7 @@ def plot_runs(path: str, curves: dict[str, list[list[dict]]]) -> bool:
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    files.write_atomically(path, image.getvalue())
+    save_figure(figure, path)
     return True
 
 

@@ -51,7 +51,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("ai_edge_litert", reason="needs the interpreter: pip install ai-edge-litert")
     (tmp_path / "damaged.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
     for reader in (litert.Runner, litert.load, litert.read_weights):
         with pytest.raises(LiteRTError, match="damaged.tflite"):
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 @pytest.mark.tensorflow_only(reason="the converter is TensorFlow's")
 def test_runs_a_converted_network(tmp_path, small, images, run):
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("ai_edge_litert", reason="needs the interpreter: pip install ai-edge-litert")
     import tensorflow as tf
 
     model = small("fd_mobilenet")

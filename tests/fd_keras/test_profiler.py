@@ -74,7 +74,7 @@ def test_columns_are_aligned(run_main):
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_plot(tmp_path, capsys, suffix):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
     path = tmp_path / f"figure{suffix}"
     profiler.main([f"--plot={path}"])
     assert f"wrote {path}" in capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_plot(tmp_path, capsys, suffix):
 
 @pytest.mark.parametrize("name", ["missing/figure.png", "figure.nonsense"])
 def test_a_plot_that_cannot_be_written_leaves_nothing(tmp_path, name):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
     with pytest.raises(SystemExit, match="--plot=.*figure"):
         profiler.main([f"--plot={tmp_path / name}"])
     assert list(tmp_path.iterdir()) == []

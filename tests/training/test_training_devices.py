@@ -76,14 +76,14 @@ def test_mirrored(photos, alone, tmp_path):
 
 
 def test_data_parallel(photos, alone, tmp_path):
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="needs JAX: pip install jax")
     _train(_command(photos, tmp_path, "--strategy=data_parallel"), _environment("jax", **TWO_CPUS))
     _assert_same(tmp_path, alone("jax"))
 
 
 def test_two_processes(photos, alone, tmp_path):
     """In a network of their own, since the coordinator listens on every interface."""
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="needs JAX: pip install jax")
     if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
         pytest.skip("needs a network namespace: unshare -n, as root")
     flags = ["--strategy=data_parallel", "--coordinator=127.0.0.1:6601", "--num_processes=2"]

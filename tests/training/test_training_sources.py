@@ -51,14 +51,11 @@ def tfds_dir(photos, tmp_path_factory):
             return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {"train": self._photos("train"), "validation": self._photos("val")}
+            return {"train": self._generate_examples("train"), "validation": self._generate_examples("val")}
 
-        def _photos(self, split):
+        def _generate_examples(self, split):
             for path in sorted((photos / split).glob("*/*.jpg")):
                 yield path.name, {"image": str(path), "label": path.parent.name, "file_name": path.name}
-
-        def _generate_examples(self):
-            raise NotImplementedError
 
     folder = tmp_path_factory.mktemp("tfds")
     TinyPhotos(data_dir=folder).download_and_prepare()

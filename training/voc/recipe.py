@@ -2,16 +2,16 @@
 
 import dataclasses
 import inspect
-import math
 import re
 
+from training.recipes import Settings
 from training.voc import anchors
 
 FROZEN = (0, 2, 4, 8, 16)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """How a detector is trained and tested. Every field can be set by a flag of its name.
 
     Section 3.2 of the paper gives the sides of the images, the rates, the epochs, the decay and the proposals at test;
@@ -63,18 +63,11 @@ class Recipe:
     test_proposals: int = 300
 
     def __post_init__(self):
-        for field, low, high in _RANGES:
-            value = getattr(self, field)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"--{field}={value}: must be between {low:g} and {high:g}.")
+        super().__post_init__()
         if self.long_side < self.short_side:
             raise ValueError(f"--long_side={self.long_side}: must not be below --short_side={self.short_side}.")
         if self.freeze_stride not in FROZEN:
             raise ValueError(f"--freeze_stride={self.freeze_stride}: must be one of {', '.join(map(str, FROZEN))}.")
-
-    def override(self, **values) -> "Recipe":
-        """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
-        return dataclasses.replace(self, **{field: value for field, value in values.items() if value is not None})
 
     @classmethod
     def of(cls, settings: dict) -> "Recipe":
@@ -94,7 +87,7 @@ class Recipe:
 
 
 _INFINITY = 1e9
-_RANGES = (
+Recipe.RANGES = (
     ("epochs", 1, _INFINITY),
     ("learning_rate", 0, _INFINITY),
     ("drop_every", 1, _INFINITY),

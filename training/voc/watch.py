@@ -1,10 +1,8 @@
 """What the training of a detector shows: lines on the terminal, a plot."""
 
-import io
-
 from training import files
 from training.voc.model import LOSSES
-from training.watch import duration
+from training.watch import bar, duration, save_figure
 
 COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
 
@@ -23,11 +21,7 @@ def opening(run) -> str:
 
 def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, left: float) -> str:
     """For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left"."""
-    filled = round(20 * done / steps)
-    return (
-        f"epoch {epoch} [{'#' * filled}{'-' * (20 - filled)}] {done:>{len(str(steps))}}/{steps} images  "
-        f"{seconds:.2f} s/image  loss {loss:.3f}  {duration(left)} left"
-    )
+    return f"epoch {epoch} {bar(done, steps)} images  {seconds:.2f} s/image  loss {loss:.3f}  {duration(left)} left"
 
 
 def described(losses: dict[str, float]) -> str:
@@ -75,9 +69,7 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    files.write_atomically(path, image.getvalue())
+    save_figure(figure, path)
     return True
 
 
