@@ -8,6 +8,7 @@ that "the command failed" and "the connection broke" cannot be confused, whateve
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -122,7 +123,10 @@ class Shell:
             Gone: If the connection broke.
             BenchError: If it could not be written there.
         """
-        raise NotImplementedError
+        try:
+            shutil.copyfile(local, remote)
+        except OSError as error:
+            raise BenchError(f"{local} could not be copied to {remote}: {error}") from error
 
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
         """Waits until the device answers again.

@@ -53,8 +53,8 @@ class Share:
 class Photos:
     """A dataset of photos that are not yet taken apart.
 
-    tf.data spends as much on every function that it calls as on reading a photo, so the one that makes a `Photo` is
-    traced into the one that follows.
+    tf.data spends time on every function that it calls, so the one that makes a `Photo` is traced into the one that
+    follows.
 
     Attributes:
         rows: what is read.

@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -231,9 +230,8 @@ def test_parse_threads():
             parse_threads(text)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads every file")
 def test_an_unreadable_model_is_named(tmp_path):
-    (path,) = _write(tmp_path, "m.tflite")
-    path.chmod(0)
+    path = tmp_path / "m.tflite"
+    path.mkdir()  # root, who reads every file, cannot read this one either
     with pytest.raises(BenchError, match="cannot be read"):
         read_model(path)

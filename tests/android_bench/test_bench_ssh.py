@@ -90,3 +90,11 @@ def test_the_tool_on_this_machine(models, tool, tmp_path):
     assert {(row.target, row.machine, row.median_ns) for row in rows} == {("host", "host", 1e6)}
     assert "not a phone" in (tmp_path / "report.md").read_text()
     assert not list((tmp_path / "logs").rglob("android_bench"))
+
+
+def test_the_shell_of_this_machine_copies_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"model")
+    Shell().push(tmp_path / "a", str(tmp_path / "b"))
+    assert (tmp_path / "b").read_bytes() == b"model"
+    with pytest.raises(BenchError, match="a could not be copied to .*gone"):
+        Shell().push(tmp_path / "a", str(tmp_path / "gone" / "b"))
