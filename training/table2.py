@@ -1,6 +1,6 @@
 """Prints table 2 of the paper with what has been trained beside it; runs that differ by their seed alone are one row.
 
-python -m training.table2 --runs=RUNS --plot=compared.png
+python -m training.table2 --runs=RUNS --curves=curves.png
 """
 
 import csv
@@ -15,7 +15,7 @@ from fd_keras import zoo
 from training import record, shards, watch
 
 _RUNS = flags.DEFINE_list("runs", ["."], "Folders below which there are run folders.")
-_PLOT = flags.DEFINE_string("plot", None, "Where to draw validation top-1 over the epochs, as a PNG.")
+_CURVES = flags.DEFINE_string("curves", None, "Where to draw validation top-1 over the epochs, as a PNG.")
 
 
 def runs_below(folders: list[str]) -> list[dict]:
@@ -86,10 +86,10 @@ def main(argv: list[str]) -> None:
     try:
         runs = runs_below(_RUNS.value)
         print(table(runs))
-        if _PLOT.value:
+        if _CURVES.value:
             curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}
-            if not watch.plot_runs(_PLOT.value, curves):
-                sys.exit("error: --plot needs matplotlib: pip install matplotlib")
+            if not watch.plot_runs(_CURVES.value, curves):
+                sys.exit("error: --curves needs matplotlib: pip install matplotlib")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
