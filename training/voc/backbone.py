@@ -84,7 +84,11 @@ def load_weights(net: keras.Model, weights: str, backbone: Backbone) -> None:
 
 
 def _google(path: str, backbone: Backbone) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The weights in Google's file by layer name; its batch normalizations are folded, so ours only add the bias.
+    """The weights in Google's file by layer name.
+
+    Its batch normalizations are folded, which leaves kernels of norms from .01 to 46, and one learning rate cannot
+    serve them all. So each channel's norm becomes that of He's initialization, about where training with a batch
+    normalization leaves it, and ours, which is frozen, multiplies by the rest: the same function, but one that learns.
 
     Raises:
         ValueError: if the file is another network, or of another width.
@@ -101,9 +105,11 @@ def _google(path: str, backbone: Backbone) -> Iterator[tuple[str, list[np.ndarra
         kernel, bias = tensors[kernel_name].transpose(1, 2, 3, 0), tensors[bias_name]
         if kernel.shape != op.kernel_shape:
             raise ValueError(f"{path}: {kernel_name} is {kernel.shape}, not {op.kernel_shape}; pass its --alpha.")
-        yield op.name, [kernel]
-        ones, zeros = np.ones_like(bias), np.zeros_like(bias)
-        yield f"{op.name}_bn", [ones, bias, zeros, ones - backbone.arch.bn_epsilon]
+        norms = np.sqrt(np.square(kernel).sum(axis=(0, 1) if op.kind == "depthwise" else (0, 1, 2)))
+        gains = np.where(norms > 0, norms / np.sqrt(2, dtype="float32"), 1)
+        yield op.name, [kernel / gains]
+        mean, variance = np.zeros_like(bias), np.full_like(bias, 1 - backbone.arch.bn_epsilon)
+        yield f"{op.name}_bn", [gains.ravel(), bias, mean, variance]
 
 
 def _google_names(op: Op) -> tuple[str, str]:

@@ -293,6 +293,17 @@ def test_googles_mobilenet_gives_its_own_features(data):
     assert np.allclose(found, expected, atol=1e-3)  # 26 layers of sums in another order; the values reach 6
 
 
+def test_googles_kernels_get_norms_that_one_learning_rate_serves(data):
+    """Theirs, with the batch normalizations folded in, are from .01 to 46."""
+    under = backbone.choose("mobilenet", 0.25, weights=str(data / GOOGLE))
+    net = build("mobilenet")
+    backbone.load_weights(net, str(data / GOOGLE), under)
+    for op in under.ops:
+        kernel = net.get_layer(op.name).kernel.numpy()
+        norms = np.sqrt(np.square(kernel).sum(axis=(0, 1) if op.kind == "depthwise" else (0, 1, 2)))
+        assert np.allclose(norms[norms > 0], np.sqrt(2), rtol=1e-5), op.name
+
+
 def test_googles_file_is_for_mobilenet_of_its_width(data, tmp_path):
     path = str(data / GOOGLE)
     with pytest.raises(ValueError, match="only Google's MobileNet"):
