@@ -1,6 +1,7 @@
 """Converts a trained detector to .tflite files of TFLite's own operations, each with a .json that says what it is.
 
     python -m tflite.detector --run_dir=RUN --output_dir=OUT --images=photo.jpg,other.jpg
+    python -m tflite.detector --run_dir=RUN --output_dir=OUT --voc_dir=VOCdevkit/VOC2007 --split=test
 
 A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3), and gives `boxes` (100, 4):
 x1, y1, x2, y2 in its pixels, both ends as edges; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
@@ -11,6 +12,7 @@ import importlib.metadata
 import os
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,24 +20,28 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from fd_keras import litert
-from tflite import export, files, sidecar
+from tflite import export, files, int8_weights, sidecar
 from tflite.quantize import RECIPES
 from training import record
-from training.voc import boxes, data
+from training.voc import boxes, data, metric, sweep
 from training.voc import detector as detectors
 from training.voc.detections import Detections
 from training.voc.detector import Detector
 
 _RUN = flags.DEFINE_string("run_dir", None, "Of training.voc.train.", required=True)
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
-_NAMES = ("float32", "float16", "dynamic")  # of recipes; int8 would need ranges for boxes in pixels
-_RECIPES = flags.DEFINE_list("recipes", ["float32", "dynamic"], f"What to make: {', '.join(_NAMES)}.")
+_NAMES = ("float32", "float16", "int8_weights", "dynamic")  # int8 would need ranges for boxes in pixels
+_RECIPES = flags.DEFINE_list("recipes", ["float32", "int8_weights"], f"What to make: {', '.join(_NAMES)}.")
 _SIZE = flags.DEFINE_string("size", None, "HEIGHTxWIDTH of the image (default: a photo of 4:3 at the short side).")
 _IMAGES = flags.DEFINE_list("images", [], "Photos on which the files are compared with Keras.")
-_THREADS = flags.DEFINE_integer("threads", 1, "Of LiteRT, for --images.", lower_bound=1)
+_VOC = flags.DEFINE_string("voc_dir", None, "VOCdevkit/VOC2007: compare on a split of it too, and score the files.")
+_SPLIT = flags.DEFINE_string("split", "test", "With --voc_dir: list of ImageSets/Main.")
+_THREADS = flags.DEFINE_integer("threads", 1, "Of LiteRT, for the comparisons.", lower_bound=1)
 
 _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
 _SURE = 0.5  # score of the detections that are compared
+_SAME = 0.95  # overlap of boxes that count as one
+_FEW = 20  # photos that get a line each
 
 
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
@@ -44,7 +50,8 @@ def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
     Args:
         detector: from a run.
         size: (height, width) of the image.
-        recipe: "float32", "float16" or "dynamic": how weights are stored.
+        recipe: how weights are stored: "float32"; "float16"; "int8_weights", see `tflite.int8_weights`; or "dynamic",
+            the converter's own eight bits, which computes in eight bits too.
     """
 
     def served(image):
@@ -57,6 +64,8 @@ def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
     archive.add_endpoint("serve", served, input_signature=[signature])
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
+        if recipe == "int8_weights":
+            return int8_weights.store(export.convert(folder, RECIPES["float32"]))
         return export.convert(folder, RECIPES[recipe])
 
 
@@ -155,6 +164,28 @@ def fixed_size(text: str | None, short_side: int) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def report_on(detector: Detector, runner: Runner, images: Mapping[str, str]) -> None:
+    """Prints how near a file's detections are to Keras's on photos, given by name and path."""
+    overlaps = []
+    for name, path in images.items():
+        these = compare(detector, runner, data.read_image(path))
+        if len(images) <= _FEW:
+            worst = f", least overlap {min(these):.3f}" if these else ""
+            print(f"  {name}: {len(these)} of Keras's detections above {_SURE}{worst}")
+        overlaps += these
+    same = sum(overlap > _SAME for overlap in overlaps)
+    print(f"  IoU > {_SAME} with {same} of Keras's {len(overlaps)} detections above {_SURE}")
+
+
+def score(classes: Sequence[str], runner: Runner, annotations: Sequence[data.Annotation]) -> metric.Result:
+    """The average precision of a file on a split."""
+    found = sweep.detect_all(runner, annotations, None, {})
+    evaluator = metric.VocMetric(classes)
+    for annotation in annotations:
+        evaluator.process(annotation, found[annotation.id])
+    return evaluator.evaluate()
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
@@ -163,17 +194,23 @@ def main(argv: list[str]) -> None:
         unknown = [name for name in _RECIPES.value if name not in _NAMES]
         if unknown:
             raise ValueError(f"--recipes: {unknown[0]!r} is none of {', '.join(_NAMES)}.")
-        photos = {path: data.read_image(path) for path in _IMAGES.value}
+        images = {path: path for path in _IMAGES.value}
+        for path in images:
+            data.read_image(path)  # better now than after the conversion
         detector = detectors.load(_RUN.value)
+        annotations = data.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
+        images |= {annotation.id: annotation.path for annotation in annotations}
         size = fixed_size(_SIZE.value, detector.recipe.short_side)
         for recipe in _RECIPES.value:
             path = write(detector, size, recipe, _RUN.value, _OUTPUT.value)
-            print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, an image of {size[0]}x{size[1]}")
+            print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, an image of {size[0]}x{size[1]}", flush=True)
             runner = Runner(path, _THREADS.value)
-            for photo, image in photos.items():
-                overlaps = compare(detector, runner, image)
-                worst = f"least overlap {min(overlaps):.3f}" if overlaps else "nothing to compare"
-                print(f"  {photo}: {len(overlaps)} detections of Keras's above {_SURE}, {worst}")
+            if images:
+                report_on(detector, runner, images)
+            if annotations:
+                result = score(detector.classes, runner, annotations)
+                eleven, area = 100 * result.map11, 100 * result.map_area
+                print(f"  mAP on {_SPLIT.value}: {eleven:.1f} (11-point), {area:.1f} (area)")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,8 +1,9 @@
-"""Reads the network in a .tflite file, without an interpreter."""
+"""Reads the network in a .tflite file, without an interpreter, and writes files that were changed."""
 
 import dataclasses
 import struct
 
+import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras.litert import LiteRTError, check_flatbuffer
@@ -50,12 +51,34 @@ def read(path: str) -> File:
     return File(graph, len(data), sum(weights.values()), sum(map(_scale_bytes, tensors)))
 
 
+def kind_of(model, op) -> str:
+    """The name of an operator, such as "CONV_2D"; its number is in a field that ends at 127, or in a newer one."""
+    code = model.operatorCodes[op.opcodeIndex]
+    return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def pack(model) -> bytes:
+    """The file of a `schema.ModelT`."""
+    model.buffers = [_Buffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _Buffer(schema.BufferT):
+    """Begins at a multiple of 16 bytes, as the schema asks; Python's generated code does not see to it."""
+
+    def Pack(self, builder):  # noqa: N802 (the generated code's name)
+        if self.data is not None:
+            builder.Prep(16, len(self.data))
+        return super().Pack(builder)
+
+
 def _graph(model) -> Graph:
     if len(model.subgraphs) != 1:
         raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
     (graph,) = model.subgraphs
-    kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes]
-    ops = (Op(kinds[op.opcodeIndex], _known(op.inputs), _known(op.outputs)) for op in graph.operators)
+    ops = (Op(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators)
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
     return Graph(tensors, tuple(ops), _known(graph.inputs), _known(graph.outputs))
 

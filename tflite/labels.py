@@ -14,6 +14,7 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras import imagenet
+from tflite.flatbuffer import pack
 
 LABELS_FILE = "labels.txt"  # in the archive
 _AXIS_LABELS, _RGB, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1, 2, 1  # values of the schema's enums and unions
@@ -70,9 +71,7 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
     entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(data) + 4096)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return with_archive(bytes(builder.Output()), "\n".join(names))
+    return with_archive(pack(model), "\n".join(names))
 
 
 def with_archive(data: bytes, labels: str) -> bytes:

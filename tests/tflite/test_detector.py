@@ -1,17 +1,20 @@
 """The detector's .tflite: TFLite's own operations, and Keras's boxes."""
 
+import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from fd_keras import litert
 from tflite import detector as exported
 from tflite.sidecar import sidecar_path
 from training.voc import backbone, faster_rcnn, metric
-from training.voc.data import read_image
+from training.voc.data import Annotation, read_image
 from training.voc.detector import Detector
 from training.voc.recipe import Recipe
 
@@ -48,7 +51,8 @@ def photo() -> np.ndarray:
 @pytest.fixture(scope="module")
 def converted(detector, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("detector"))
-    return {recipe: exported.write(detector, SIZE, recipe, "RUN", folder) for recipe in ("float32", "dynamic")}
+    recipes = ("float32", "int8_weights", "dynamic")
+    return {recipe: exported.write(detector, SIZE, recipe, "RUN", folder) for recipe in recipes}
 
 
 def check_same(found, expected, least: float) -> int:
@@ -73,15 +77,43 @@ def test_the_file_gives_kerass_boxes_on_a_real_photo(detector, converted, data):
     assert len(overlaps) > 3 and min(overlaps) > 0.95
 
 
-def test_stored_weights_of_eight_bits_stay_near(detector, converted, photo):
-    runner = exported.Runner(converted["dynamic"])
+def test_a_split_is_compared_and_scored(detector, converted, photo, tmp_path, capsys):
+    """With the file's own detections as the truth, it has all of them right."""
+    path = str(tmp_path / "photo.png")
+    Image.fromarray(photo).save(path)
+    runner = exported.Runner(converted["float32"])
+    exported.report_on(detector, runner, {"photo": path})
+    found = re.fullmatch(
+        r"  photo: (\d+) of Keras's detections above 0.5, least overlap (?:0.9\d+|1.000)\n"
+        r"  IoU > 0.95 with (\d+) of Keras's (\d+) detections above 0.5\n",
+        capsys.readouterr().out,
+    )
+    assert found and int(found[1]) == int(found[2]) == int(found[3]) > 3
+
+    sure = runner(photo)
+    sure = sure[sure.scores > 0.5]
+    truth = Annotation("photo", path, *photo.shape[:2], sure.boxes, sure.labels, np.zeros(len(sure), bool))
+    assert exported.score(CLASSES, runner, [truth]).map_area == pytest.approx(1)
+    elsewhere = dataclasses.replace(truth, boxes=np.tile(np.float32([0, 0, 2, 2]), (len(sure), 1)))
+    assert exported.score(CLASSES, runner, [elsewhere]).map_area < 0.1
+
+
+def test_weights_of_eight_bits_give_kerass_boxes(detector, converted, photo):
+    runner = exported.Runner(converted["int8_weights"])
     overlaps = exported.compare(detector, runner, photo)
-    assert np.median(overlaps) > 0.8  # suppression may choose a neighbour, so not of each
+    assert len(overlaps) > 3 and np.mean(np.array(overlaps) > 0.95) > 0.9  # suppression may choose a neighbour
+    sizes = [len(open(converted[recipe], "rb").read()) for recipe in ("int8_weights", "float32")]
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_the_converters_own_eight_bits_stay_near(detector, converted, photo):
+    overlaps = exported.compare(detector, exported.Runner(converted["dynamic"]), photo)
+    assert np.median(overlaps) > 0.8
     sizes = [len(open(converted[recipe], "rb").read()) for recipe in ("dynamic", "float32")]
     assert sizes[0] < 0.4 * sizes[1]
 
 
-@pytest.mark.parametrize("recipe", ["float32", "dynamic"])
+@pytest.mark.parametrize("recipe", ["float32", "int8_weights", "dynamic"])
 def test_only_operations_of_tflite_itself(converted, recipe, op_names):
     ops = op_names(converted[recipe])
     assert "NON_MAX_SUPPRESSION_V4" in ops and "TOPK_V2" in ops
@@ -142,7 +174,7 @@ def test_a_classifiers_file_is_no_detector(converted, tmp_path):
 
 def test_the_program_says_what_is_wrong(run_program, tmp_path):
     for flags, words in (
-        (["--recipes=int4"], "--recipes: 'int4' is none of float32, float16, dynamic"),
+        (["--recipes=int4"], "--recipes: 'int4' is none of float32, float16, int8_weights, dynamic"),
         ([], "no run of training.voc.train"),
         (["--images=none.jpg"], "none.jpg"),
     ):
