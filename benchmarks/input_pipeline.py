@@ -28,7 +28,7 @@ from training import crops, devices, inputs, recipes, shards, sources
 BATCH = 50
 EPOCH = 1000  # photos; short ones would be paying for starting them
 PAPER = recipes.RECIPES["paper"].override(batch_size=BATCH)
-SHRUNK = 320  # short side that `training.prepare --shrink` is documented with
+SHRUNK = (320, 256)  # short sides that `training.prepare --shrink` is documented with
 
 
 def list_jpegs(folder: str) -> list[str]:
@@ -105,7 +105,7 @@ def our_batches(source: sources.Source, **fields) -> Callable[[], None]:
 def cases(paths: list[str], folder: str) -> dict[str, Callable[[], None]]:
     """What is timed, the limit first; the shards are written into the folder."""
     photos = [Path(path).read_bytes() for path in paths]
-    whole, small = (write_shards(paths, tempfile.mkdtemp(dir=folder), shrink) for shrink in (None, SHRUNK))
+    whole, *small = (write_shards(paths, tempfile.mkdtemp(dir=folder), shrink) for shrink in (None, *SHRUNK))
     files = sources.Folder("photos", paths, [number % 2 for number in range(len(paths))], "ab")
     return {
         "libjpeg-turbo alone (the limit)": lambda: decode_all(photos),
@@ -113,8 +113,10 @@ def cases(paths: list[str], folder: str) -> dict[str, Callable[[], None]]:
         "shards (the default)": our_batches(whole),
         "shards, --antialias": our_batches(whole, antialias=True),
         "folder:": our_batches(files),
-        f"shards made with --shrink={SHRUNK}": our_batches(small),
-        f"shards made with --shrink={SHRUNK}, --antialias": our_batches(small, antialias=True),
+    } | {
+        f"shards made with --shrink={side}{words}": our_batches(source, **fields)
+        for side, source in zip(SHRUNK, small, strict=True)
+        for words, fields in (("", {}), (", --antialias", {"antialias": True}))
     }
 
 

@@ -131,7 +131,7 @@ def _plot_downsampling(axes, rows: Sequence[Network], size: tuple[int, int]) -> 
     axes.set_yscale("log", base=2)
     axes.set_yticks(sides, [str(side) for side in sides])
     axes.set(xlabel="layer", ylabel="height of the feature map", title="How fast the image shrinks")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
 
 
 def _plot_cost(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:

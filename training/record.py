@@ -15,7 +15,7 @@ from fd_keras import version
 from training import files
 
 FILE = "run.json"
-PACKAGES = ("tensorflow", "keras", "numpy", "jax")
+PACKAGES = ("tensorflow", "keras", "numpy", "jax", "opencv-python-headless")
 # What decides the result. The rest (threads, where the data lies, how often to save) may change when a run is resumed.
 FIXED = ("model", "alpha", "groups", "stem_multiplier", "seed", "init_weights", "freeze")
 

@@ -26,19 +26,21 @@ SPLITS = ("train", "val")
 
 
 class Photo(NamedTuple):
-    """An encoded photo, as scalars of a `tf.data` element.
+    """An encoded photo, as scalars of a `tf.data` element; or several, as vectors.
 
     Attributes:
         data: bytes of the file.
         label: int64.
         key: what to call it in a log.
         position: int64, where it is in its epoch.
+        draw: of `crops.draw_boxes`, for training.
     """
 
     data: tf.Tensor
     label: tf.Tensor
     key: tf.Tensor
     position: tf.Tensor
+    draw: tf.Tensor | tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +61,25 @@ class Photos:
     Attributes:
         rows: what is read.
         photo: makes a `Photo` of a row, in a graph.
+        jpegs: whether all are known to be JPEGs.
     """
 
     rows: tf.data.Dataset
     photo: Callable[..., Photo]
+    jpegs: bool = False
 
     def take(self, count: int) -> "Photos":
         """The first ones."""
         return dataclasses.replace(self, rows=self.rows.take(count))
+
+    def batch(self, count: int) -> "Photos":
+        """Several to an element; left-over ones at the end are dropped."""
+        return dataclasses.replace(self, rows=self.rows.batch(count, drop_remainder=True))
+
+    def with_draws(self, draws: tf.data.Dataset) -> "Photos":
+        """The same, each with its draw; there are as many."""
+        rows = tf.data.Dataset.zip(self.rows, draws)
+        return dataclasses.replace(self, rows=rows, photo=lambda row, draw: self.photo(*row)._replace(draw=draw))
 
     def map(self, function: Callable[[Photo], object], **options) -> tf.data.Dataset:
         """`Dataset.map`."""
@@ -185,7 +198,7 @@ class Shards:
             dataset = dataset.skip((start - begin) // share.count)
         else:
             dataset = dataset.skip(start - begin).shard(share.count, share.index)
-        return _numbered(dataset, start, share, _parse)
+        return self._photos(dataset, start, share)
 
     def _windows(self, first: int):
         """(first shard, end, shards a window) of the full windows from the `first` on, and of the last, smaller one."""
@@ -206,7 +219,11 @@ class Shards:
 
     def ordered(self, share):
         dataset = tf.data.Dataset.from_tensor_slices(self._files).flat_map(tf.data.TFRecordDataset)
-        return _numbered(dataset.shard(share.count, share.index), 0, share, _parse)
+        return self._photos(dataset.shard(share.count, share.index), 0, share)
+
+    @staticmethod
+    def _photos(dataset, start: int, share: Share) -> Photos:
+        return dataclasses.replace(_numbered(dataset, start, share, _parse), jpegs=True)  # `prepare` saw to it
 
 
 class Tfds:
@@ -273,7 +290,7 @@ def _permuted(dataset: tf.data.Dataset, count: int, seed) -> tf.data.Dataset:
 
 
 def _parse(record):
-    row = tf.io.parse_single_example(record, FEATURES)
+    row = tf.io.parse_example(record, FEATURES)
     return row["image/encoded"], row["image/class/label"], row["image/filename"]
 
 

@@ -160,10 +160,11 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 3 else None  # a line needs two points
-    for axis, name, scale in ((loss, "loss", 1), (accuracy, "top1", 100)):
+    # A place for each legend: to look for the best one, matplotlib may take longer than a second, and warns if so.
+    for axis, name, scale, place in ((loss, "loss", 1, "upper right"), (accuracy, "top1", 100, "lower right")):
         axis.plot(epochs, [scale * row[name] for row in rows], color="0.6", marker=marker, label="training")
         axis.plot(epochs, [scale * row[f"val_{name}"] for row in rows], color="C0", marker=marker, label="validation")
-        axis.legend(frameon=False, fontsize=9)
+        axis.legend(frameon=False, fontsize=9, loc=place)
     best = max(rows, key=lambda row: row["val_top1"])
     accuracy.annotate(
         f"{100 * best['val_top1']:.1f}", (best["epoch"], 100 * best["val_top1"]), color="C0", fontsize=9,
@@ -202,7 +203,7 @@ def plot_runs(path: str, curves: dict[str, list[list[dict]]]) -> bool:
     axis.set_ylabel("validation top-1, %")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
     save_figure(figure, path)
     return True
 

@@ -13,8 +13,8 @@ DRAWS = 4000
 
 
 def _boxes(height, width, scale):
-    seeds = tf.data.Dataset.range(DRAWS).map(lambda i: tf.stack([i, 0]))
-    boxes = seeds.map(lambda seed: crops.random_box(tf.constant(height), tf.constant(width), seed, scale))
+    draws = tf.data.Dataset.from_tensor_slices(crops.draw_boxes(DRAWS, tf.constant([1, 2], tf.int64), scale))
+    boxes = draws.map(lambda draw: crops.random_box(tf.constant([height, width]), draw))
     return next(iter(boxes.batch(DRAWS))).numpy()
 
 
@@ -81,30 +81,52 @@ def test_evaluation_crop_is_pils_within_one_level(tmp_path, height, width, form)
     assert np.abs(crops.eval_crop(data, imagenet.SIZE).numpy() - reference).max() <= 1
 
 
+def _draw(seed, scale=0.64):
+    return crops.draw_boxes(1, tf.constant(seed, tf.int64), scale)[0]
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("size, antialias", [(96, True), (400, True), (400, False)])
 def test_training_crop_shows_the_box(form, size, antialias):
-    data, seed = _encoded(_photo(240, 320), form), tf.constant([5, 6], tf.int64)
-    top, left, height, width = crops.random_box(tf.constant(240), tf.constant(320), seed, 0.64).numpy().tolist()
+    data, draw = _encoded(_photo(240, 320), form), _draw((5, 6))
+    top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
     box = Image.open(io.BytesIO(data)).convert("RGB").crop((left, top, left + width, top + height))
     reference = np.asarray(box.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
-    error = np.abs(crops.train_crop(data, seed, size, 0.64, antialias).numpy() - reference)
+    error = np.abs(crops.train_crops([data], [draw], size, antialias)[0].numpy() - reference)
     # A PNG is equal up to rounding. A JPEG's crop is decoded by the fast transform, whose errors are small on average.
     assert error.max() <= 1 if form == "PNG" else error.mean() < 1.5
 
 
+@pytest.mark.parametrize("size", [64, 224, 300])
+def test_without_antialiasing_it_is_tensorflows_resize(size):
+    data, draw = _encoded(_photo(240, 320), "PNG"), _draw((5, 6))
+    top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
+    box = tf.io.decode_image(data)[top : top + height, left : left + width]
+    reference = tf.image.resize(box, (size, size)).numpy()
+    assert np.abs(crops.train_crops([data], [draw], size, False)[0].numpy() - reference).max() <= 1
+
+
 def test_without_antialiasing_a_shrunk_crop_is_coarser():
-    data, seed = _encoded(_photo(240, 320), "PNG"), tf.constant([5, 6], tf.int64)
+    data, draw = _encoded(_photo(240, 320), "PNG"), _draw((5, 6))
     fine, coarse = (
-        crops.train_crop(data, seed, 96, 0.64, antialias).numpy().astype(int) for antialias in (True, False)
+        crops.train_crops([data], [draw], 96, antialias)[0].numpy().astype(int) for antialias in (True, False)
     )
     assert np.abs(fine - coarse).max() > 10
 
 
-def test_training_crop_depends_on_the_seed_alone():
+def test_training_crop_depends_on_the_draw_alone():
     data = _encoded(_photo(240, 320), "JPEG")
     first, again, other = (
-        crops.train_crop(data, tf.constant(seed, tf.int64), 64, 0.36, False).numpy()
-        for seed in ((1, 2), (1, 2), (1, 3))
+        crops.train_crops([data], [_draw(seed, 0.36)], 64, False).numpy() for seed in ((1, 2), (1, 2), (1, 3))
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_several_crops_are_those_of_each(antialias):
+    data = [_encoded(_photo(200 + 20 * number, 300, number), "JPEG") for number in range(3)]
+    draws = [_draw((1, number)) for number in range(3)]
+    together = crops.train_crops(data, draws, 96, antialias).numpy()
+    for number in range(3):
+        alone = crops.train_crops(data[number : number + 1], draws[number : number + 1], 96, antialias, jpegs=True)
+        assert np.array_equal(together[number], alone[0].numpy())

@@ -62,7 +62,7 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
         for name, legend in curves.items():
             axis.plot(epochs, [row[name] for row in rows], marker=marker, label=legend)
         if any(curves.values()):
-            axis.legend(frameon=False, fontsize=9)
+            axis.legend(frameon=False, fontsize=9, loc="upper right")
         axis.set_title(label, fontsize=10)
         axis.set_xlabel("epoch")
         axis.set_ylim(bottom=0)
