@@ -55,7 +55,7 @@ class Recipe(Settings):
         warmup_epochs: over which the rate rises linearly from zero; may be a fraction.
         image_size: side of the square crop that the network sees.
         crop_scale: least share of the photo's area that a crop takes; the largest is 1.
-        antialias: whether crops are shrunk with PIL's filter. It costs a quarter to two fifths of the input's speed.
+        antialias: whether crops are shrunk with PIL's filter. It costs two fifths of the input's speed.
             Evaluation always does it, whatever this says.
         flip: chance of a mirrored photo.
         label_smoothing: share of the label that is spread over all classes.
