@@ -1,9 +1,12 @@
 """What all tests share. Nothing here imports Keras, so that tests without it start at once."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +78,38 @@ class References:
 @pytest.fixture(scope="session")
 def references() -> References:
     return References()
+
+
+class Programs:
+    """A process that runs programs in forks of itself, see forked_programs.py.
+
+    Args:
+        modules: what it imports first.
+    """
+
+    def __init__(self, *modules: str):
+        tests = pathlib.Path(__file__).parent
+        self._server = subprocess.Popen(
+            [sys.executable, str(tests / "forked_programs.py"), *modules],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            cwd=tests.parent, env={**os.environ, "PYTHONPATH": "."},
+        )  # fmt: skip
+
+    def run(self, module: str, arguments, folder, environment=None) -> subprocess.CompletedProcess:
+        """Runs `python -m module arguments` in a folder."""
+        request = [module, [str(argument) for argument in arguments], environment or {}, str(folder)]
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        return subprocess.CompletedProcess(request, *json.loads(self._server.stdout.readline()))
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._server.stdin.close()
+        self._server.wait()
+        self._server.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def start_programs():
+    """`Programs`, which ends with the session."""
+    with contextlib.ExitStack() as started:
+        yield lambda *modules: started.enter_context(contextlib.closing(Programs(*modules)))

@@ -4,10 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -281,16 +279,8 @@ def op_names():
 
 
 @pytest.fixture(scope="session")
-def forked_programs():
-    """A process that has imported TensorFlow and runs programs in forks of itself."""
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("forked_programs.py"))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        cwd=Path(export.__file__).parents[1], env={**os.environ, "PYTHONPATH": "."},
-    )  # fmt: skip
-    with server:
-        yield server
-        server.stdin.close()
+def forked_programs(start_programs):
+    return start_programs("tflite.compare", "tflite.export", "training.voc.detector")
 
 
 @pytest.fixture
@@ -298,9 +288,6 @@ def run_program(forked_programs, tmp_path):
     """Runs `python -m MODULE FLAGS...` in `tmp_path`; returns a CompletedProcess."""
 
     def run(module: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
-        request = [module, [str(flag) for flag in flags], environment, str(tmp_path)]
-        print(json.dumps(request), file=forked_programs.stdin, flush=True)
-        code, out, err = json.loads(forked_programs.stdout.readline())
-        return subprocess.CompletedProcess(request, code, out, err)
+        return forked_programs.run(module, flags, tmp_path, environment)
 
     return run

@@ -1,10 +1,7 @@
 """The programs, on a folder of made-up images and with a detector that knows the answer."""
 
 import json
-import os
-import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,27 +10,18 @@ from PIL import Image
 from training.voc import detections, sweep
 from training.voc.detections import Detections
 
-ROOT = pathlib.Path(__file__).parents[3]
-
 
 @pytest.fixture(scope="module")
-def forked_programs():
-    script = pathlib.Path(__file__).with_name("forked_voc_programs.py")
-    with subprocess.Popen(
-        [sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        yield process
-        process.stdin.close()
+def forked_programs(start_programs):
+    return start_programs("tests.training.voc.fake_detector")
 
 
 @pytest.fixture
 def program(forked_programs, tmp_path):
-    """Runs a program in an empty folder; its detector is the one of forked_voc_programs.py."""
+    """Runs a program in an empty folder; its detector is the one of fake_detector.py."""
 
     def run(name: str, *arguments) -> subprocess.CompletedProcess:
-        print(json.dumps([name, list(map(str, arguments)), str(tmp_path)]), file=forked_programs.stdin, flush=True)
-        return subprocess.CompletedProcess(name, *json.loads(forked_programs.stdout.readline()))
+        return forked_programs.run(f"training.voc.{name}", arguments, tmp_path)
 
     return run
 

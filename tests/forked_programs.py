@@ -1,19 +1,16 @@
-"""Runs programs of tflite/ on request, each in a fork of this process, which has imported what they import.
+"""Runs programs on request, each in a fork of this process, which has imported the modules that its arguments name.
 
 Importing TensorFlow takes longer than most tests of a program. A request is a line of JSON on standard input: module,
 arguments, environment variables to set, folder to run in. The answer is one on standard output: exit status, and what
 the program wrote to standard output and to standard error.
 """
 
+import importlib
 import json
 import os
 import runpy
 import sys
 import tempfile
-
-import tflite.compare  # noqa: F401
-import tflite.export  # noqa: F401
-import training.voc.detector  # noqa: F401
 
 
 def answer(child: int, out, err) -> None:
@@ -37,6 +34,8 @@ def become(module: str, arguments: list[str], environment: dict[str, str], folde
 
 
 def main() -> None:
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     for line in sys.stdin:
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         child = os.fork()

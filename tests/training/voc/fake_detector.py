@@ -1,0 +1,34 @@
+"""Takes the place of training.voc.detector in the programs: a detector that knows the answer."""
+
+import sys
+import types
+
+import matplotlib.figure  # noqa: F401
+import numpy as np
+
+import training.voc
+from training.voc import report, sweep  # noqa: F401  (these and matplotlib take time to import)
+from training.voc.detections import Detections
+
+RUN = "RUN"  # the one run there is
+
+
+class Detector:
+    """Finds a cat in the upper left quarter of every photo, and with less confidence a dog in the corner."""
+
+    classes, name, config = ("cat", "dog"), "fake_0.5", {"backbone": "fd_mobilenet", "alpha": 0.5}
+
+    def __call__(self, image):
+        height, width = image.shape[:2]
+        boxes = np.array([[0, 0, width // 2 - 1, height // 2 - 1], [0, 0, 5, 5]], "float32")
+        return Detections(boxes, np.array([0.75, 0.25], "float32"), np.array([0, 1]))
+
+
+def load(run_dir, kind="last"):
+    if run_dir != RUN:
+        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train")
+    return Detector()
+
+
+_fake = types.SimpleNamespace(load=load, model_path=lambda *parts: __file__)
+training.voc.detector = sys.modules["training.voc.detector"] = _fake
