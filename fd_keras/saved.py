@@ -1,6 +1,7 @@
 """Loading models that were saved as .keras files."""
 
 import os
+import zipfile
 
 import keras
 
@@ -17,6 +18,8 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; a saved .keras model is needed.")
+    if not zipfile.is_zipfile(path):  # Keras would explain all the formats that there have been
+        raise ValueError(f"{path}: not a .keras file, which is what model.save() writes.")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # a damaged file fails anywhere: in zipfile, json, h5py or Keras

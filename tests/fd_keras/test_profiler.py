@@ -121,7 +121,7 @@ def test_a_model_without_a_fixed_size_is_an_error(tmp_path):
     "argv, message",
     [
         (["missing.keras"], "missing.keras: no such file"),
-        (["broken.keras"], "broken.keras: not a .keras model"),
+        (["broken.keras"], "broken.keras: not a .keras file"),
         (["--size=31"], "at least 32x32"),
         (["--model=fd_mobilenet", "--alpha=0"], "alpha must be"),
         (["--model=shufflenet", "--groups=5"], "groups 1, 2, 3, 4, 8"),

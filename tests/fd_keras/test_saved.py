@@ -37,6 +37,12 @@ def test_a_damaged_file_is_named(path, tmp_path, spot):
         load_model(tmp_path / "bad.keras")
 
 
+def test_a_file_of_another_kind_is_named(tmp_path):
+    (tmp_path / "note.txt").write_text("not a model")
+    with pytest.raises(ValueError, match=r"note\.txt: not a \.keras file, which is what model\.save\(\) writes\.$"):
+        load_model(tmp_path / "note.txt")
+
+
 def test_code_in_a_file_is_not_run(tmp_path):
     image = keras.Input((4,))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(tmp_path / "code.keras")
