@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -114,8 +115,6 @@ def _decode_crop(data, draw):
 
 def _plain_resize(size: int, *images: np.ndarray) -> np.ndarray:
     """Bilinear without a filter, by OpenCV: TensorFlow's operation takes several times as long, as it has no SIMD."""
-    import cv2  # here, since only training needs it
-
     cv2.setNumThreads(0)  # tf.data has threads of its own
     resized = np.empty((len(images), size, size, 3), "uint8")
     for image, target in zip(images, resized, strict=True):
