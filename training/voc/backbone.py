@@ -86,9 +86,10 @@ def load_weights(net: keras.Model, weights: str, backbone: Backbone) -> None:
 def _google(path: str, backbone: Backbone) -> Iterator[tuple[str, list[np.ndarray]]]:
     """The weights in Google's file by layer name.
 
-    Its batch normalizations are folded, which leaves kernels of norms from .01 to 46, and one learning rate cannot
-    serve them all. So each channel's norm becomes that of He's initialization, about where training with a batch
-    normalization leaves it, and ours, which is frozen, multiplies by the rest: the same function, but one that learns.
+    Its batch normalizations are folded, which leaves kernels of norms from .01 to 46, and one learning rate serves
+    those badly. So each channel's norm becomes that of He's initialization, about where training with a batch
+    normalization leaves it, and ours, which is frozen, multiplies by the rest: the same function, but one that learns
+    somewhat faster (docs/results/voc.md).
 
     Raises:
         ValueError: if the file is another network, or of another width.
