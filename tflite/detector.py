@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -177,15 +177,6 @@ def report_on(detector: Detector, runner: Runner, images: Mapping[str, str]) -> 
     print(f"  IoU > {_SAME} with {same} of Keras's {len(overlaps)} detections above {_SURE}")
 
 
-def score(classes: Sequence[str], runner: Runner, annotations: Sequence[data.Annotation]) -> metric.Result:
-    """The average precision of a file on a split."""
-    found = sweep.detect_all(runner, annotations, None, {})
-    evaluator = metric.VocMetric(classes)
-    for annotation in annotations:
-        evaluator.process(annotation, found[annotation.id])
-    return evaluator.evaluate()
-
-
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
@@ -208,7 +199,7 @@ def main(argv: list[str]) -> None:
             if images:
                 report_on(detector, runner, images)
             if annotations:
-                result = score(detector.classes, runner, annotations)
+                result = metric.score(detector.classes, annotations, sweep.detect_all(runner, annotations, None, {}))
                 eleven, area = 100 * result.map11, 100 * result.map_area
                 print(f"  mAP on {_SPLIT.value}: {eleven:.1f} (11-point), {area:.1f} (area)")
     except (ValueError, OSError, ImportError) as error:

@@ -19,38 +19,22 @@ CHECK_EVERY = 10  # steps between two looks at the loss; each makes an accelerat
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(manners.RunConfig):
     """What a run is. Flags make it; a run's folder keeps it.
 
     Attributes:
         recipe: how to train.
         model: a key of `zoo.ARCHS`.
-        alpha: width.
-        groups: of a ShuffleNet.
-        stem_multiplier: of a ShuffleNet.
-        seed: of everything random.
-        init_weights: "imagenet", "imagenet_authors", a path, or None for random weights.
         freeze: see `model.freeze`.
-        run_dir: where the run is kept.
-        checkpoint_every: steps.
-        keep: how many checkpoints.
         max_bad_images: how many photos that cannot be decoded to put up with.
-        threads: that decode.
     """
+
+    FIXED = ("model", *manners.RunConfig.FIXED, "freeze")
 
     recipe: Recipe
     model: str
-    alpha: float
-    run_dir: str
-    groups: int | None = None
-    stem_multiplier: float | None = None
-    seed: int = 0
-    init_weights: str | None = None
     freeze: str = "none"
-    checkpoint_every: int = 1000
-    keep: int = 3
     max_bad_images: int = 100
-    threads: int | None = None
 
     @property
     def name(self) -> str:

@@ -1,10 +1,12 @@
 """What every long run does: it keeps its folder to itself, saves when asked to stop, and says how to go on."""
 
+import dataclasses
 import fcntl
 import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -12,6 +14,40 @@ import tensorflow as tf
 from training import checkpoint, files
 
 _SPARE = 64 << 20  # bytes of disk for logs and plots
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run is, whatever it trains.
+
+    Attributes:
+        FIXED: names of what decides the result. The rest may change when a run is resumed.
+        alpha: width of the network.
+        run_dir: where the run is kept.
+        groups: of a ShuffleNet.
+        stem_multiplier: of a ShuffleNet.
+        seed: of everything random.
+        init_weights: "imagenet", "imagenet_authors", a path, or None for random weights.
+        checkpoint_every: steps.
+        keep: how many checkpoints.
+        threads: of TensorFlow and of the input.
+    """
+
+    FIXED: ClassVar[tuple[str, ...]] = ("alpha", "groups", "stem_multiplier", "seed", "init_weights")
+
+    alpha: float
+    run_dir: str
+    groups: int | None = None
+    stem_multiplier: float | None = None
+    seed: int = 0
+    init_weights: str | None = None
+    checkpoint_every: int = 1000
+    keep: int = 3
+    threads: int | None = None
+
+    def fixed(self) -> dict:
+        """What decides the result, for the run's record."""
+        return {name: getattr(self, name) for name in self.FIXED}
 
 
 class TrainingError(RuntimeError):

@@ -33,6 +33,10 @@ class Settings:
         """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
         return dataclasses.replace(self, **{field: value for field, value in values.items() if value is not None})
 
+    def settings(self) -> dict[str, bool | int | float | str]:
+        """The fields that decide what is trained, for a run's record."""
+        return dataclasses.asdict(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(Settings):
@@ -106,12 +110,11 @@ class Recipe(Settings):
         return bool(self.mixup or self.cutmix)
 
     def settings(self) -> dict[str, bool | int | float | str]:
-        """The fields that decide what is trained, for a run's record."""
-        values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in ("summary", "source", "targets")}
+        return {name: value for name, value in super().settings().items() if name not in _WORDS}
 
 
 SCHEDULES = ("step", "cosine")
+_WORDS = ("summary", "source", "targets")  # what a recipe says of itself
 _INFINITY = 1e9
 Recipe.RANGES = (
     ("epochs", 1, _INFINITY),
@@ -194,5 +197,5 @@ RECIPES = {recipe.name: recipe for recipe in (PAPER, AUTHORS, MODERN, FINETUNE)}
 OVERRIDES = tuple(
     field
     for field in dataclasses.fields(Recipe)
-    if field.name not in ("name", "summary", "source", "targets")
+    if field.name not in ("name", *_WORDS)
 )  # fmt: skip

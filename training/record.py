@@ -16,16 +16,13 @@ from training import files
 
 FILE = "run.json"
 PACKAGES = ("tensorflow", "keras", "numpy", "jax", "opencv-python-headless")
-# What decides the result. The rest (threads, where the data lies, how often to save) may change when a run is resumed.
-FIXED = ("model", "alpha", "groups", "stem_multiplier", "seed", "init_weights", "freeze")
 
 
 def describe(config, data: dict) -> dict:
     """The facts of a run."""
-    fixed = {name: getattr(config, name) for name in FIXED}
     return {
         "name": config.name,
-        "config": fixed | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
+        "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
         "data": {split: {"fingerprint": s.fingerprint, "photos": s.count, "name": s.name} for split, s in data.items()},
         "classes": len(data["train"].classes),
         **origin(),

@@ -10,29 +10,22 @@ import keras
 from absl import app, flags
 
 from fd_keras import zoo
-from training import devices, loop, recipes, sources, watch
+from training import devices, loop, recipes, run_flags, sources, watch
 
 _RECIPE = flags.DEFINE_enum("recipe", "paper", list(recipes.RECIPES), "How to train; see training/recipes.py.")
 _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
-_ALPHA = flags.DEFINE_float("alpha", 1.0, "Its width multiplier.")
-_GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
-_STEM = flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least .5).")
 _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
 _VAL = flags.DEFINE_float("val_fraction", None, "Share of every class to hold out where folder:DIR has no val/.")
 _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
-_RUN = flags.DEFINE_string("run_dir", None, "Folder of the run; made, or resumed.", required=True)
-_SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
-_INIT = flags.DEFINE_string("init_weights", None, "imagenet, imagenet_authors or a path (default random).")
 _FREEZE = flags.DEFINE_string("freeze", "none", "none, backbone, or a number of layers that stay as they are.")
-_EVERY = flags.DEFINE_integer("checkpoint_every", 1000, "Steps between two checkpoints.", lower_bound=1)
-_KEEP = flags.DEFINE_integer("keep", 3, "Checkpoints to keep.", lower_bound=1)
 _BAD = flags.DEFINE_integer("max_bad_images", 100, "Photos that cannot be decoded to put up with.", lower_bound=0)
-_THREADS = flags.DEFINE_integer("threads", None, "Threads (default all cores).", lower_bound=1)
 _STRATEGY = flags.DEFINE_enum("strategy", "none", devices.STRATEGIES, "How to use several devices.")
 _PRECISION = flags.DEFINE_enum("mixed_precision", "none", ["none", "bfloat16", "float16"], "Type to compute in.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 (JAX), or auto.")
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes.", lower_bound=1)
 _PROCESS = flags.DEFINE_integer("process_id", None, "Which one this is.", lower_bound=0)
+
+flags.adopt_module_key_flags(run_flags)  # so that --help shows them
 
 _DEFINE = {"int": flags.DEFINE_integer, "float": flags.DEFINE_float, "bool": flags.DEFINE_bool}
 _OVERRIDES = {
@@ -44,10 +37,7 @@ _OVERRIDES = {
 def config() -> loop.Config:
     """What the flags ask for."""
     recipe = recipes.RECIPES[_RECIPE.value].override(**{name: flag.value for name, flag in _OVERRIDES.items()})
-    return loop.Config(
-        recipe, _MODEL.value, _ALPHA.value, _RUN.value, _GROUPS.value, _STEM.value, _SEED.value, _INIT.value,
-        _FREEZE.value, _EVERY.value, _KEEP.value, _BAD.value, _THREADS.value,
-    )  # fmt: skip
+    return loop.Config(recipe, _MODEL.value, _FREEZE.value, _BAD.value, **run_flags.given())
 
 
 def main(argv: list[str]) -> None:

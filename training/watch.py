@@ -68,12 +68,16 @@ def batch_line(epoch: str, done: int, steps: int, rate: float, batch: int, logs:
 
 def epoch_line(row: dict, epochs: int) -> str:
     """What is said when an epoch is over."""
-    waits = f", waited {row['input_bound']:.0%} for input" if row["input_bound"] >= 0.1 else ""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  top-1 {100 * row['top1']:.2f}%  |  validation "
         f"loss {row['val_loss']:.3f}  top-1 {100 * row['val_top1']:.2f}%  top-5 {100 * row['val_top5']:.2f}%  |  "
-        f"{row['images_per_second']:.0f} images/s{waits}"
+        f"{row['images_per_second']:.0f} images/s{waits(row)}"
     )
+
+
+def waits(row: dict) -> str:
+    """For the end of an epoch's line: how long the model waited for its input, if that is worth a word."""
+    return f", waited {row['input_bound']:.0%} for input" if row["input_bound"] >= 0.1 else ""
 
 
 def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS) -> None:

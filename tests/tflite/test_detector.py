@@ -93,9 +93,9 @@ def test_a_split_is_compared_and_scored(detector, converted, photo, tmp_path, ca
     sure = runner(photo)
     sure = sure[sure.scores > 0.5]
     truth = Annotation("photo", path, *photo.shape[:2], sure.boxes, sure.labels, np.zeros(len(sure), bool))
-    assert exported.score(CLASSES, runner, [truth]).map_area == pytest.approx(1)
+    assert metric.score(CLASSES, [truth], {"photo": runner(photo)}).map_area == pytest.approx(1)
     elsewhere = dataclasses.replace(truth, boxes=np.tile(np.float32([0, 0, 2, 2]), (len(sure), 1)))
-    assert exported.score(CLASSES, runner, [elsewhere]).map_area < 0.1
+    assert metric.score(CLASSES, [elsewhere], {"photo": runner(photo)}).map_area < 0.1
 
 
 def test_weights_of_eight_bits_give_kerass_boxes(detector, converted, photo):

@@ -17,7 +17,9 @@ RECIPE = recipes.PAPER.override(image_size=32, batch_size=12, epochs=2, ema_deca
 
 
 def _run(photos, run_dir, said=None, recipe=RECIPE, **config):
-    config = loop.Config(recipe, "fd_mobilenet", 0.25, str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config)
+    config = loop.Config(
+        recipe, "fd_mobilenet", alpha=0.25, run_dir=str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config
+    )
     said = [] if said is None else said
     return loop.Run(config, sources.open_data(f"folder:{photos}"), devices.Devices(), said.append)
 
@@ -188,4 +190,4 @@ def test_impossible_freeze_is_refused(photos, tmp_path, freeze):
 
 def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        loop.Config(RECIPE, "fd_mobilenet", 0.25, "run").seed = 1
+        loop.Config(RECIPE, "fd_mobilenet", alpha=0.25, run_dir="run").seed = 1

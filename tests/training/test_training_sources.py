@@ -153,6 +153,19 @@ def test_batches_are_a_pure_function_of_seed_and_step(data):
     assert len(following) == steps - 1 and _digest(following[0]) not in whole
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_parts_are_the_batch_of_one(data, count):
+    """With its crops and mirrors, whatever number of photos a call decodes."""
+    whole, *parts = (
+        [(inputs_["image"], inputs_["flip"], labels) for inputs_, labels, _ in _batches(data["train"], 0, feed)]
+        for feed in (inputs.Feed(), *(inputs.Feed(Share(index, count)) for index in range(count)))
+    )
+    assert len(whole) == len(parts[0]) > 1
+    for batch, *shares in zip(whole, *parts, strict=True):
+        for index, share in enumerate(shares):
+            assert all(np.array_equal(all_of[index::count], mine) for all_of, mine in zip(batch, share, strict=True))
+
+
 def test_batches_are_uint8_and_carry_the_random_numbers(data):
     x, y, weight = _batches(data["train"], 0)[0]
     assert x["image"].shape == (8, 32, 32, 3) and x["image"].dtype == np.uint8

@@ -152,12 +152,17 @@ def read_list(folder: str, split: str) -> list[str]:
         raise DataError(f"{path}: no such list; there are {', '.join(splits(folder)) or 'none'}.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no UTF-8 text: {error}.") from None
+    return _distinct(names, path, "image", DataError)
+
+
+def _distinct(names: Sequence[str], where: str, what: str, error: type[ValueError] = ValueError) -> list[str]:
+    """The names without empty ones; raises the error if none is left, or one is there twice."""
     names = list(filter(None, names))
     if not names:
-        raise DataError(f"{path}: names no image.")
+        raise error(f"{where}: names no {what}.")
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"{path}: names {twice[0]} more than once.")
+        raise error(f"{where}: names {twice[0]} more than once.")
     return names
 
 
@@ -318,12 +323,7 @@ def read_classes(text: str) -> tuple[str, ...]:
         raise ValueError(f"--classes={text}: no such file.")
     else:
         names = [name.strip() for name in text.split(",")]
-    names = list(filter(None, names))
-    if not names:
-        raise ValueError(f"--classes={text}: names no class.")
-    twice = [name for name, count in collections.Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"--classes={text}: names {twice[0]} more than once.")
+    names = _distinct(names, f"--classes={text}", "class")
     if wrong := [name for name in names if "/" in name]:
         raise ValueError(f"--classes={text}: {wrong[0]!r} cannot be part of a file's name.")
     return tuple(names)

@@ -26,45 +26,25 @@ _SHOWN = 0.5  # score of the detections that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(manners.RunConfig):
     """What a run is. Flags make it; a run's folder keeps it.
 
     Attributes:
         recipe: how to train.
         backbone: a key of `zoo.ARCHS`.
-        alpha: its width.
-        run_dir: where the run is kept.
-        groups: of a ShuffleNet.
-        stem_multiplier: of a ShuffleNet.
-        seed: of everything random.
-        init_weights: of the backbone, see `backbone.load_weights`; None for random ones.
-        checkpoint_every: steps.
-        keep: how many checkpoints.
-        threads: of TensorFlow and of the input.
     """
+
+    FIXED = ("backbone", *manners.RunConfig.FIXED)
 
     recipe: Recipe
     backbone: str
-    alpha: float
-    run_dir: str
-    groups: int | None = None
-    stem_multiplier: float | None = None
-    seed: int = 0
-    init_weights: str | None = None
-    checkpoint_every: int = 500
-    keep: int = 3
-    threads: int | None = None
+    checkpoint_every: int = dataclasses.field(default=500, kw_only=True)
 
     @property
     def name(self) -> str:
         """The detector's, which joins its files."""
         arch = zoo.get_arch(self.backbone, self.groups, self.stem_multiplier)
         return f"faster_rcnn_{spec.model_name(arch, self.alpha, (None, None))}_{self.recipe.short_side}"
-
-    def fixed(self) -> dict:
-        """What decides the result, for the run's record."""
-        names = ("backbone", "alpha", "groups", "stem_multiplier", "seed", "init_weights")
-        return {name: getattr(self, name) for name in names} | self.recipe.settings()
 
 
 class Run:
@@ -95,7 +75,7 @@ class Run:
         images = {"fingerprint": self.images.fingerprint, "photos": self.images.count, "name": self.images.name}
         return {
             "name": self.config.name,
-            "config": self.config.fixed() | {"classes": list(self.classes)},
+            "config": self.config.fixed() | self.recipe.settings() | {"classes": list(self.classes)},
             "class_names": list(self.classes),
             "data": {"train": images},
             **record.origin(),
@@ -120,7 +100,7 @@ class Run:
         optimizer = TorchSGD(self.rate, recipe.momentum, weight_decay=recipe.weight_decay)
         self.detector = faster_rcnn.FasterRCNN(net, recipe)
         self.trainee = Trainee(self.detector, optimizer, config.seed)
-        self.shown = Detector(net, config.fixed(), self.classes, config.name)
+        self.shown = Detector(net, config.fixed() | recipe.settings(), self.classes, config.name)
 
     def _restore(self) -> None:
         meta = checkpoint.restore(manners.checkpoints(self.config.run_dir), self.trainee.variables, logging.warning)

@@ -14,7 +14,7 @@ evaluators apply them, whose figures papers quote:
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -148,6 +148,14 @@ class VocMetric:
             ranked = np.lexsort((order[mine], -scores[mine]))
             results.append(_class_result(name, objects, scores[mine][ranked], outcomes[mine][ranked]))
         return Result(len(self._rows), tuple(results))
+
+
+def score(classes: Sequence[str], annotations: Sequence[Annotation], found: Mapping[str, Detections]) -> Result:
+    """The average precision of what was found in the images of a split, given by their names."""
+    metric = VocMetric(classes)
+    for annotation in annotations:
+        metric.process(annotation, found[annotation.id])
+    return metric.evaluate()
 
 
 def _check(found: Detections, classes: int, name: str) -> None:

@@ -81,10 +81,6 @@ class Recipe(Settings):
         found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
         return {name: " ".join(words.split()) for name, words in found}
 
-    def settings(self) -> dict[str, int | float]:
-        """The fields, for a run's record."""
-        return dataclasses.asdict(self)
-
 
 _INFINITY = 1e9
 Recipe.RANGES = (

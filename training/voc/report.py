@@ -55,10 +55,7 @@ def evaluate(
     found: Mapping[str, Detections], config: Mapping | None = None,
 ) -> Evaluation:  # fmt: skip
     """Scores the detections of a split."""
-    evaluator = metric.VocMetric(classes)
-    for annotation in annotations:
-        evaluator.process(annotation, found[annotation.id])
-    result = evaluator.evaluate()
+    result = metric.score(classes, annotations, found)
     return Evaluation(title, voc_dirs, split, tuple(classes), annotations, found, result, config)
 
 

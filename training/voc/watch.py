@@ -2,7 +2,7 @@
 
 from training import files
 from training.voc.model import LOSSES
-from training.watch import bar, duration, save_figure
+from training.watch import bar, duration, save_figure, waits
 
 COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
 
@@ -34,10 +34,9 @@ def described(losses: dict[str, float]) -> str:
 
 def epoch_line(row: dict, epochs: int) -> str:
     """What is said when an epoch is over."""
-    waits = f", waited {row['input_bound']:.0%} for input" if row["input_bound"] >= 0.1 else ""
     return (
         f"epoch {row['epoch']}/{epochs}  {described(row)}  rate {row['lr']:g}  {row['seconds_per_image']:.2f} s/image"
-        f"{waits}"
+        f"{waits(row)}"
     )
 
 

@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -14,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fd_keras.applications import build_by_name
-from training import checkpoint, manners
+from training import manners
 from training.voc import data, detector, inputs, loop, metric
 from training.voc.recipe import Recipe
 
@@ -67,7 +65,7 @@ def annotations(photos):
 
 
 def make(annotations, run_dir, recipe=RECIPE, said=None, **config) -> loop.Run:
-    asked = loop.Config(recipe, "fd_mobilenet", 0.25, str(run_dir), **config)
+    asked = loop.Config(recipe, "fd_mobilenet", alpha=0.25, run_dir=str(run_dir), **config)
     return loop.Run(asked, inputs.Images("photos", annotations), CLASSES, (said if said is not None else []).append)
 
 
@@ -236,51 +234,15 @@ def test_a_run_that_is_asked_to_stop_saves_itself_and_goes_on(annotations, tmp_p
 STEPS = 18  # 6 photos, 3 epochs
 
 
-def command(photos, run_dir, *program) -> list[str]:
+def test_a_killed_detector_ends_at_the_same_bits(photos, program_of, tmp_path):
     recipe = {name: value for name, value in RECIPE.settings().items() if value != getattr(Recipe(), name)}
-    return [
-        sys.executable, *(program or ("-m", "training.voc.train")), "--alpha=0.25", f"--classes={','.join(CLASSES)}",
-        f"--voc_dir={photos}", f"--run_dir={run_dir}", "--threads=2", "--checkpoint_every=2",
-        *(f"--{name}={value}" for name, value in (recipe | {"epochs": 3}).items()),
-    ]  # fmt: skip
-
-
-def start(arguments, log):
-    with open(log, "w") as out:
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT)
-
-
-def newest(run_dir) -> int:
-    names = [pathlib.Path(path).stem for path in checkpoint.saved(str(run_dir / "checkpoints"))]
-    return int(names[-1].removeprefix("step_")) if names else 0
-
-
-def columns(run_dir):
-    """history.csv without what depends on the clock."""
-    with open(run_dir / "history.csv") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in ("seconds_per_image", "input_bound", "seconds")} for row in rows]
-
-
-def test_a_killed_detector_ends_at_the_same_bits(photos, tmp_path):
-    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "log"
-    process = start(command(photos, whole), tmp_path / "whole.log")
-    assert process.wait(timeout=600) == 0, (tmp_path / "whole.log").read_text()
-
-    interrupted = str(pathlib.Path(__file__).parents[1] / "interrupted.py")
-    dying = command(photos, broken, interrupted, "training.voc.train", "2")
-    assert start(dying, log).wait(timeout=300) == -signal.SIGKILL, log.read_text()
-    assert newest(broken) == 2
-    assert start(command(photos, broken), log).wait(timeout=600) == 0, log.read_text()
-    assert f"resumed at step 2 of {STEPS}" in log.read_text()
-
-    (expected, told), (arrays, retold) = (
-        checkpoint.read(checkpoint.saved(str(folder / "checkpoints"))[-1]) for folder in (whole, broken)
-    )
-    assert expected.keys() == arrays.keys()
-    kinds = " ".join(expected)
-    assert all(word in kinds for word in ("kernel", "moving_variance", "momentum", "iteration", "steps"))
-    assert [key for key in expected if expected[key].tobytes() != arrays[key].tobytes()] == []
-    assert len(told["history"]) == len(retold["history"]) == 3
-    assert columns(whole) == columns(broken)
+    program = program_of(
+        "training.voc.train", "--alpha=0.25", f"--classes={','.join(CLASSES)}", f"--voc_dir={photos}", "--threads=2",
+        "--checkpoint_every=2", *(f"--{name}={value}" for name, value in (recipe | {"epochs": 3}).items()),
+    )  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    program.finish(whole)
+    assert program.start(broken, dies_in=2).wait(timeout=300) == -signal.SIGKILL, program.log(broken)
+    assert program.newest(broken) == 2
+    assert f"resumed at step 2 of {STEPS}" in program.finish(broken)
+    program.assert_equal(whole, broken, 3, "kernel", "moving_variance", "momentum", "iteration", "steps")
