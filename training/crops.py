@@ -39,7 +39,7 @@ def draw_boxes(count: int, seed, crop_scale: float) -> tf.Tensor:
 def random_box(shape, draw) -> tf.Tensor:
     """The box of torchvision's RandomResizedCrop: of ten tries the first that fits, else the largest central crop.
 
-    Every operation counts here, since tf.data spends a microsecond or two on each for every photo.
+    Few operations, since tf.data spends time on each of them for every photo.
 
     Args:
         shape: int32 (height, width) of the photo.
@@ -87,7 +87,7 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
         draws: see `random_box`; a crop is a pure function of its draw.
         size: side of the results.
         antialias: see `Recipe.antialias`.
-        jpegs: whether all are known to be JPEGs, which spares .07 ms a photo.
+        jpegs: whether all are known to be JPEGs, which spares asking.
 
     Returns:
         uint8 of shape (photos, size, size, 3).

@@ -146,7 +146,7 @@ def _dealt(values, share: Share):
 def _chunk(count: int) -> int:
     """How many photos one call of tf.data's function decodes: a divisor of a batch.
 
-    A call costs some 50 microseconds of its own; more than eight photos would not fit into a core's cache.
+    A call costs time of its own; with more than eight photos it was slower again, as they leave a core's cache.
     """
     return max(divisor for divisor in range(1, 9) if count % divisor == 0)
 

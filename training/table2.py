@@ -76,6 +76,16 @@ def history_of(run: dict) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+def check_place(path: str | None) -> None:
+    """Raises ValueError if --curves cannot be written, before anything is read."""
+    if path is None:
+        return
+    if not path.lower().endswith(".png"):
+        raise ValueError(f"--curves={path}: a PNG is drawn; give it a name that ends in .png.")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"--curves={path}: there is no folder {os.path.dirname(path)}; make it first.")
+
+
 def _top1(run: dict) -> float:
     return 100 * run["result"]["last"]["val_top1"]
 
@@ -84,6 +94,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     try:
+        check_place(_CURVES.value)
         runs = runs_below(_RUNS.value)
         print(table(runs))
         if _CURVES.value:

@@ -67,3 +67,11 @@ def test_wrong_flags_are_refused(photos, tmp_path, flags, message):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1 and message in result.stderr + result.stdout
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("place", "words"), [("x.txt", "ends in .png"), ("none/x.png", "no folder none")])
+def test_curves_that_cannot_be_written_are_refused(place, words):
+    table2.check_place(None)
+    table2.check_place("x.png")
+    with pytest.raises(ValueError, match=f"--curves={place}: .*{words}"):
+        table2.check_place(place)

@@ -95,62 +95,49 @@ def test_warnings_name_the_first_files(devkit, voc_object, caplog):
     assert f"10 boxes {data.CLIPPED}: {devkit.xml('a')}, " in caplog.text and "and 2 more files" in caplog.text
 
 
-def _break(devkit, voc_object, how: str) -> str:
-    """Breaks image a in some way; returns what the error must say."""
-    xml, image = devkit.xml("a"), devkit.image("a")
-    good = xml.read_text()
-    match how:
-        case "no xml":
-            xml.unlink()
-            return f"{xml}: no such annotation"
-        case "no image":
-            image.unlink()
-            return f"{image}: no such image"
-        case "no photo":
-            image.write_bytes(b"GIF")
-            return f"{image}: not a readable image"
-        case "cut xml":
-            xml.write_text(good[:-9])
-            return f"{xml}: is no well-formed XML"
-        case "entity":
-            xml.write_text('<!DOCTYPE a [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]>' + good.replace(">cat<", ">&y;<"))
-            return f"{xml}: has a document type declaration"
-        case "html":
-            xml.write_text("<html></html>")
-            return f"{xml}: begins with <html>"
-        case "class":
-            xml.write_text(good.replace("cat", "Cat"))
-            return f"{xml}: object 1 is a 'Cat', which is none of the 20 classes"
-        case "size":
-            devkit.add("a", voc_object("cat", 1, 1, 9, 9), size="<size><width>40</width><height>50</height></size>")
-            return f"{xml}: says 40x50, but {image} has 50x40 pixels"
-        case "number":
-            xml.write_text(good.replace("<ymin>1<", "<ymin>one<"))
-            return f"{xml}: object 1: <bndbox/ymin> is 'one', no number"
-        case "nan":
-            xml.write_text(good.replace("<ymin>1<", "<ymin>nan<"))
-            return f"{xml}: object 1: <bndbox/ymin> is 'nan', no number"
-        case "side":
-            xml.write_text(good.replace("<xmax>9</xmax>", ""))
-            return f"{xml}: object 1: <bndbox/xmax> is missing"
-        case "difficult":
-            xml.write_text(good.replace("<difficult>0", "<difficult>maybe"))
-            return f"{xml}: object 1: <difficult> is 'maybe'"
-    raise AssertionError(how)
+def _no_photo(devkit, voc_object):
+    devkit.image("a").write_bytes(b"GIF")
 
 
-WAYS = ("no xml", "no image", "no photo", "cut xml", "entity", "html", "class", "size", "number", "nan", "side",
-        "difficult")  # fmt: skip
+def _other_size(devkit, voc_object):
+    devkit.add("a", voc_object("cat", 1, 1, 9, 9), size="<size><width>40</width><height>50</height></size>")
 
 
-@pytest.mark.parametrize("how", WAYS)
+def _edited(old: str, new: str, before: str = ""):
+    def edit(devkit, voc_object):
+        xml = devkit.xml("a")
+        xml.write_text(before + xml.read_text().replace(old, new))
+
+    return edit
+
+
+ENTITY = '<!DOCTYPE a [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]>'
+# What breaks image a, and how the error begins.
+BROKEN = {
+    "no xml": (lambda devkit, voc_object: devkit.xml("a").unlink(), "{xml}: no such annotation"),
+    "no image": (lambda devkit, voc_object: devkit.image("a").unlink(), "{image}: no such image"),
+    "no photo": (_no_photo, "{image}: not a readable image"),
+    "cut xml": (_edited("</annotation>", "</anno"), "{xml}: is no well-formed XML"),
+    "entity": (_edited(">cat<", ">&y;<", before=ENTITY), "{xml}: has a document type declaration"),
+    "html": (lambda devkit, voc_object: devkit.xml("a").write_text("<html></html>"), "{xml}: begins with <html>"),
+    "class": (_edited("cat", "Cat"), "{xml}: object 1 is a 'Cat', which is none of the 20 classes"),
+    "size": (_other_size, "{xml}: says 40x50, but {image} has 50x40 pixels"),
+    "number": (_edited("<ymin>1<", "<ymin>one<"), "{xml}: object 1: <bndbox/ymin> is 'one', no number"),
+    "nan": (_edited("<ymin>1<", "<ymin>nan<"), "{xml}: object 1: <bndbox/ymin> is 'nan', no number"),
+    "side": (_edited("<xmax>9</xmax>", ""), "{xml}: object 1: <bndbox/xmax> is missing"),
+    "difficult": (_edited("<difficult>0", "<difficult>maybe"), "{xml}: object 1: <difficult> is 'maybe'"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
 def test_what_is_unusable_is_named(devkit, voc_object, how):
     devkit.add("a", voc_object("cat", 1, 1, 9, 9))
     devkit.split("train", "a")
-    message = _break(devkit, voc_object, how)
+    damage, message = BROKEN[how]
+    damage(devkit, voc_object)
     with pytest.raises(data.DataError) as caught:
         data.open_split(str(devkit), "train")
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(message.format(xml=devkit.xml("a"), image=devkit.image("a")))
     assert check.inspect(str(devkit), [], data.CLASSES).unusable == [str(caught.value)]
 
 
