@@ -16,12 +16,12 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import fd_keras
-from android_bench.host import time_models
 from fd_keras import imagenet
-from tflite.compare import compare, keras_classifier, tflite_classifier
-from tflite.export import write
-from tflite.quantize import Calibration, get_recipes
-from tflite.sidecar import saved_source
+from fd_keras.android_bench.host_target import time_models
+from fd_keras.tflite.export import write
+from fd_keras.tflite.format.sidecar import saved_source
+from fd_keras.tflite.recipes import Calibration, get_recipes
+from fd_keras.tflite.verification.compare import compare, keras_classifier, tflite_classifier
 
 OUTPUT = "demo_output"
 ALPHA = 0.25

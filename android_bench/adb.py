@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from android_bench.plan import BenchError
-from android_bench.progress import tell
-from android_bench.shell import PUSH_SECS, QUICK_SECS, Done, Gone, Shell, call, one_line
+from .plan import BenchError
+from .run_progress import tell
+from .shell import PUSH_SECS, QUICK_SECS, Done, Gone, Shell, call, one_line
 
 FOLDER = "/data/local/tmp/android_bench"  # the one folder of a phone where a shell may write and execute
 _NETWORK = re.compile(r".+:\d+")  # a serial such as 192.168.0.5:5555

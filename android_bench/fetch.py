@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from android_bench.plan import BenchError
-from android_bench.progress import tell
+from .plan import BenchError
+from .run_progress import tell
 
 _CLASSIC = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 _LITERT = "https://storage.googleapis.com/litert/binaries/latest"

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from android_bench import paper
+from . import paper
 
 if TYPE_CHECKING:
-    from android_bench.report import Cell, Config, Device, Table
+    from .report import Device, DeviceConfig, Table4, Table4Cell
 
 _FAMILIES = tuple(paper.TITLES)  # each has a colour of its own, the same in all charts
 _OP_KINDS = {
@@ -104,14 +104,14 @@ def number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def cell_texts(cell: Cell) -> tuple[str, str]:
+def cell_texts(cell: Table4Cell) -> tuple[str, str]:
     """Returns ms and ratio of a cell of Table 4; a star marks what cannot be trusted."""
     digits = 1 if (cell.ms or 0) >= 10 else 2 if (cell.ms or 0) >= 1 else 3
     return number(cell.ms, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
 
 
 def _device(device: Device) -> str:
-    from android_bench.report import KINDS
+    from .report import KINDS
 
     configs = "\n".join(map(_config, device.configs))
     return f"""<section>
@@ -154,7 +154,7 @@ def _card(device: Device) -> str:
     return f"<dl>{''.join(cells)}</dl>"
 
 
-def _config(config: Config) -> str:
+def _config(config: DeviceConfig) -> str:
     parts = [f"<h3>{escape(config.title)}</h3>"]
     if config.table4:
         parts.append(_table4(config.table4))
@@ -167,8 +167,8 @@ def _config(config: Config) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _table4(table: Table) -> str:
-    from android_bench.report import TABLE4_NOTE
+def _table4(table: Table4) -> str:
+    from .report import TABLE4_NOTE
 
     groups = "".join(f'<th colspan="2" scope="colgroup">{escape(recipe or "-")}</th>' for recipe in table.recipes)
     heads = "<th>ms</th><th>ratio</th>" * len(table.recipes)
@@ -205,7 +205,7 @@ def _latency_bars(summary: Sequence[dict[str, Any]]) -> str:
 
 def _scatter(summary: Sequence[dict[str, Any]]) -> str:
     """Latency against accuracy, with the Pareto front; nothing where no accuracy is known."""
-    from android_bench.report import pareto
+    from .report import pareto
 
     points = [(line["ms"], *found, line) for line in summary if (found := _accuracy(line))]
     if not points:

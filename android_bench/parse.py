@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from android_bench.plan import BenchError
+from .plan import BenchError
 
 _PREFIXES = (
     r"\d\d-\d\d [\d:.]+\s+\d+\s+\d+\s+",  # logcat -v threadtime
@@ -41,7 +41,7 @@ _AGREES = 1e-4  # the summary rounds the mean to six digits
 
 
 @dataclass(frozen=True)
-class Op:
+class ProfiledOp:
     """One operation in a profile: its type, its time in ms a run, and the name of its output."""
 
     type: str
@@ -78,7 +78,7 @@ class Output:
     memory_mb: dict[str, float] = field(default_factory=dict)
     delegated: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     refused: bool = False
-    ops: tuple[Op, ...] = ()
+    ops: tuple[ProfiledOp, ...] = ()
 
 
 class AlienOutput(BenchError):
@@ -225,7 +225,7 @@ def _memory(lines: list[str]) -> dict[str, float]:
     return found
 
 
-def _ops(lines: list[str]) -> tuple[Op, ...]:
+def _ops(lines: list[str]) -> tuple[ProfiledOp, ...]:
     """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
     titles = {number: match[1] for number, line in enumerate(lines) if (match := _PROFILE.match(line))}
     starts = [number for number, title in titles.items() if "Initialization" not in title]
@@ -243,7 +243,7 @@ def _ops(lines: list[str]) -> tuple[Op, ...]:
     return tuple(graph + [op for table in inside for op in table])
 
 
-def _table(lines: list[str]) -> list[Op]:
+def _table(lines: list[str]) -> list[ProfiledOp]:
     """Reads the rows of a profiler's table, below its title, by the names in its head."""
     head, *rows = [[cell.strip() for cell in line.split("\t") if cell.strip()] for line in lines] or [[]]
     heads = [cell.strip("[]") for cell in head]
@@ -255,7 +255,7 @@ def _table(lines: list[str]) -> list[Op]:
         raise AlienOutput(f"the profile is cut short: {len(rows)} rows of {told} nodes")
     named = [dict(zip(heads, cells, strict=True)) for cells in rows]
     called = [row for row in named if _number(row.get("times called", "1"))]
-    return [Op(row["node type"], _number(row["avg ms"]), _output(row["Name"])) for row in called]
+    return [ProfiledOp(row["node type"], _number(row["avg ms"]), _output(row["Name"])) for row in called]
 
 
 def _output(name: str) -> str:

@@ -10,12 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from android_bench import page, paper
-from android_bench.plan import ANY_CORE, BenchError
-from android_bench.progress import tell
-from android_bench.results import Results, read_rows, read_runs
-from android_bench.rows import Row, doubts, final, paired_ratio, summarise
-from android_bench.table import markdown_table, summary_markdown
+from . import page, paper
+from .plan import ANY_CORE, BenchError
+from .results import Results, read_rows, read_runs
+from .rows import Row, doubts, final, paired_ratio, summarise
+from .run_progress import tell
+from .terminal_table import markdown_table, summary_markdown
 
 KINDS = {
     "phone": "phone",
@@ -26,7 +26,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Table4Cell:
     """What one network took, in one recipe: headline in ms, and ratio to FD-MobileNet; None if not measured."""
 
     ms: float | None = None
@@ -35,13 +35,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class Table4Line:
     """A network of Table 4: the paper's ratio to FD-MobileNet, and one cell per recipe."""
 
     arch: str
     alpha: float
     paper_ratio: float | None
-    cells: dict[str, Cell]
+    cells: dict[str, Table4Cell]
 
     @property
     def name(self) -> str:
@@ -50,15 +50,15 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table4:
     """Table 4 of one configuration: lines by budget in MFLOPs."""
 
     recipes: tuple[str, ...]
-    budgets: dict[int, list[Line]]
+    budgets: dict[int, list[Table4Line]]
 
 
 @dataclass(frozen=True)
-class Config:
+class DeviceConfig:
     """All of a device that ran in one way.
 
     Attributes:
@@ -72,7 +72,7 @@ class Config:
     delegate: str
     core: str
     summary: list[dict[str, Any]]
-    table4: Table | None
+    table4: Table4 | None
     profiles: dict[str, Sequence[Sequence[Any]]]
 
     @property
@@ -99,7 +99,7 @@ class Device:
     name: str
     kind: str
     run: dict[str, Any]
-    configs: list[Config]
+    configs: list[DeviceConfig]
     last_state: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -135,7 +135,7 @@ def write(folder: Path) -> list[Path]:
     return [results.folder / name for name in texts]
 
 
-def table4(rows: Sequence[Row]) -> Table | None:
+def table4(rows: Sequence[Row]) -> Table4 | None:
     """Arranges the rows of one configuration as the paper's Table 4; None if it holds none of its networks.
 
     The table is of images of 224 x 224. Where several files are one network of it, that which bears its name counts.
@@ -152,10 +152,10 @@ def table4(rows: Sequence[Row]) -> Table | None:
             base = (paper.BASE, budget.alphas[paper.BASE])
             cells = {r: _cell(groups.get((arch, alpha, r)), groups.get((*base, r), [])) for r in recipes}
             if any(cell.ms for cell in cells.values()):
-                lines.append(Line(arch, alpha, 1.0 if arch == paper.BASE else budget.ratios.get(arch), cells))
+                lines.append(Table4Line(arch, alpha, 1.0 if arch == paper.BASE else budget.ratios.get(arch), cells))
         if lines:
             budgets[budget.mflops] = lines
-    return Table(recipes, budgets) if budgets else None
+    return Table4(recipes, budgets) if budgets else None
 
 
 def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -226,9 +226,9 @@ def _device(run: dict[str, Any], rows: list[Row]) -> Device:
     return Device(name, kind, run, made, last_state, list(dict.fromkeys(warnings)))
 
 
-def _config(key: tuple, rows: list[Row], baseline: str | None) -> Config:
+def _config(key: tuple, rows: list[Row], baseline: str | None) -> DeviceConfig:
     profiles = {row.label: row.ops for row in rows if row.ops}
-    return Config(*key, summarise(rows, baseline), table4(rows), profiles)
+    return DeviceConfig(*key, summarise(rows, baseline), table4(rows), profiles)
 
 
 def _files(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
@@ -240,14 +240,14 @@ def _files(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
     return found
 
 
-def _cell(rows: list[Row] | None, base: list[Row]) -> Cell:
+def _cell(rows: list[Row] | None, base: list[Row]) -> Table4Cell:
     if not rows:
-        return Cell()
+        return Table4Cell()
     (line,) = summarise(rows)
-    return Cell(line["ms"], paired_ratio(rows, base), line["doubtful"])
+    return Table4Cell(line["ms"], paired_ratio(rows, base), line["doubtful"])
 
 
-def _table4_markdown(table: Table) -> str:
+def _table4_markdown(table: Table4) -> str:
     heads = ["MFLOPs", "network", "paper, ratio"]
     heads += [f"{recipe}, {what}" for recipe in table.recipes for what in ("ms", "ratio")]
     lines = []

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from android_bench.plan import BenchError, Plan
-from android_bench.rows import Row, settled
+from .plan import BenchError, Plan
+from .rows import Row, settled
 
 try:
     import fcntl

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from android_bench.plan import ANY_CORE, join_label
+from .plan import ANY_CORE, join_label
 
 DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models mean nothing
 _NS_PER_MS = 1e6

@@ -6,24 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from android_bench import adb, device, fetch, report
-from android_bench.bench import Target, bench
-from android_bench.plan import (
-    ANY_CORE,
-    DELEGATES,
-    BenchError,
-    Plan,
-    find_models,
-    parse_threads,
-    read_models,
-    split_list,
-)
-from android_bench.progress import Stop, tell
-from android_bench.results import Results
-from android_bench.shell import Shell
-from android_bench.ssh import Ssh
-from android_bench.table import closing
-from android_bench.tool import Care, Tool
+from . import adb, device_info, fetch, report
+from .device_target import Care, DeviceTarget
+from .plan import ANY_CORE, DELEGATES, BenchError, Plan, find_models, parse_threads, read_models, split_list
+from .results import Results
+from .run_progress import Stop, tell
+from .session import Target, bench
+from .shell import Shell
+from .ssh import Ssh
+from .terminal_table import closing
 
 _EPILOG = """\
 All models are timed in rounds, in an order that changes, so that a drift of the device hits all
@@ -69,7 +60,7 @@ def _run(args: argparse.Namespace, stop: Stop) -> bool:
 
 def _clean(args: argparse.Namespace) -> bool:
     for shell in _shells(args):
-        device.clean(shell)
+        device_info.clean(shell)
         print(f"{shell.serial}: removed {shell.folder or 'nothing'}")
     return False
 
@@ -90,9 +81,9 @@ def _targets(
 ) -> Iterator[Target]:
     """Yields what to measure on; `cleanup` leaves each device as it was, whatever happens."""
     if args.target == "host" and not (args.benchmark_binary or args.fetch_binary):
-        from android_bench.host import Host
+        from .host_target import HostTarget
 
-        yield Host(plan, failures)
+        yield HostTarget(plan, failures)
         return
     if not (args.benchmark_binary or args.fetch_binary):
         raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")
@@ -106,15 +97,15 @@ def _targets(
 
 def _target(
     args: argparse.Namespace, shell: Shell, plan: Plan, care: Care, failures: list[str], results: Results
-) -> Tool:
-    facts = device.read_facts(shell)
+) -> DeviceTarget:
+    facts = device_info.read_facts(shell)
     if args.benchmark_binary:
         binary = Path(args.benchmark_binary).expanduser()
     else:
         system = "android" if facts["android"] else "linux"
         folder = results.folder / "binaries"
         binary = fetch.fetch(args.fetch_binary, system, facts["abis"], folder, refresh=args.refetch)
-    return Tool(shell, plan, binary, care, failures, facts)
+    return DeviceTarget(shell, plan, binary, care, failures, facts)
 
 
 def _shells(args: argparse.Namespace) -> Sequence[Shell]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from android_bench.plan import BenchError
+from .plan import BenchError
 
 _MARK = "android_bench exit status "
 _ENDING = re.compile(rf"\n?{_MARK}(\d+)\r?\n?\Z")

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from android_bench.plan import BenchError
-from android_bench.progress import tell
-from android_bench.shell import PUSH_SECS, Done, Gone, Shell, one_line
+from .plan import BenchError
+from .run_progress import tell
+from .shell import PUSH_SECS, Done, Gone, Shell, one_line
 
 FOLDER = "/tmp/android_bench"
 # Never ask, and notice within seconds when the board is gone.

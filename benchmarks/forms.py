@@ -2,7 +2,7 @@
 
 "converter" is what TensorFlow's converter makes of the Keras model by itself; "folded" has batch norm, mean and std
 inside the convolutions, the border in the mean colour; "ours", which `tflite.convert` writes, is also put into the ops
-that LiteRT runs fastest (`tflite.arrange`). One thread, random weights, which time does not depend on. Figures are
+that LiteRT runs fastest (`tflite.int8.xnnpack_ops`). One thread, random weights, which time does not depend on. Figures are
 ratios of times within one round, as median and quartiles over the rounds.
 
     python -m benchmarks.forms
@@ -18,18 +18,18 @@ import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from android_bench import inside
-from android_bench.host import fill
-from android_bench.plan import Job, read_model
 from benchmarks.table4 import SIZE, networks
 from benchmarks.timing import interleaved, ratio
+from fd_keras.android_bench import host_profiler
+from fd_keras.android_bench.host_target import fill
+from fd_keras.android_bench.plan import Job, read_model
 from fd_keras.applications import build_by_name
 from fd_keras.litert import quiet
-from tflite.arrange import arrange
-from tflite.equalize import fold_input
-from tflite.export import convert, save_graph, save_model
-from tflite.fold import fold
-from tflite.quantize import MIN_CALIBRATION, RECIPES, Calibration
+from fd_keras.tflite.export import convert, save_graph, save_model
+from fd_keras.tflite.int8.equalize import fold_input
+from fd_keras.tflite.int8.fold import fold
+from fd_keras.tflite.int8.xnnpack_ops import arrange
+from fd_keras.tflite.recipes import MIN_CALIBRATION, RECIPES, Calibration
 
 FORMS = ("converter", "folded", "ours")
 TYPES = {"float32": RECIPES["float32"], "int8": RECIPES["int8_plain"]}
@@ -98,7 +98,7 @@ def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float
 def print_ops(paths: dict[tuple, Path]) -> None:
     """Prints which ops take the time of each file, the slowest first."""
     for path in paths.values():
-        ops = inside.look(Job(read_model(path)), "profile", 30)["ops"]
+        ops = host_profiler.look(Job(read_model(path)), "profile", 30)["ops"]
         totals: dict[str, list[float]] = {}
         for kind, ms, _ in ops:
             totals.setdefault(kind, []).append(ms)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from fd_keras import imagenet
 from fd_keras.progress import progress
-from training import crops, devices, inputs, recipes, shards, sources
+from fd_keras.training import crops, devices, input_pipeline, recipes, shards, sources
 
 BATCH = 50
 EPOCH = 1000  # photos; short ones would be paying for starting them
@@ -54,7 +54,7 @@ def decode_all(photos: list[bytes]) -> None:
 
 
 def pil_batches(photos: list[bytes]) -> None:
-    """torchvision's RandomResizedCrop, RandomHorizontalFlip, ToTensor and Normalize, as they work on PIL images."""
+    """Torchvision's RandomResizedCrop, RandomHorizontalFlip, ToTensor and Normalize, as they work on PIL images."""
     random = np.random.default_rng(0)
     mean, std = (np.asarray(value, "float32")[:, None, None] for value in (imagenet.MEAN, imagenet.STD))
     for start in range(0, len(photos), BATCH):
@@ -93,7 +93,9 @@ def write_shards(paths: list[str], folder: str, shrink: int | None) -> sources.S
 
 def our_batches(source: sources.Source, **fields) -> Callable[[], None]:
     """An epoch of the pipeline that training runs, with some fields of the recipe changed."""
-    batches = inputs.training_batches(source, PAPER.override(**fields), seed=0, step=0, feed=inputs.Feed(threads=1))
+    batches = input_pipeline.training_batches(
+        source, PAPER.override(**fields), seed=0, step=0, feed=input_pipeline.Feed(threads=1)
+    )
 
     def epoch() -> None:
         for _ in batches:

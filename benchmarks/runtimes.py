@@ -26,11 +26,11 @@ from benchmarks.table4 import SIZE
 from benchmarks.timing import interleaved, ratio
 from fd_keras.applications import build_by_name
 from fd_keras.litert import quiet
-from tflite.arrange import arrange
-from tflite.export import convert, save_graph
-from tflite.fold import fold
-from tflite.graph import WEIGHTED, Graph, Node, walk
-from tflite.quantize import RECIPES
+from fd_keras.tflite.export import convert, save_graph
+from fd_keras.tflite.int8.fold import fold
+from fd_keras.tflite.int8.graph import WEIGHTED, Graph, Node, walk
+from fd_keras.tflite.int8.xnnpack_ops import arrange
+from fd_keras.tflite.recipes import RECIPES
 
 Run = Callable[[], np.ndarray]
 FAR = 1e-5  # more than the order of sums can do to a probability

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from fd_keras import zoo
+from fd_keras.io import write_json
 from fd_keras.spec import model_name
-from tflite import files
-from tflite.quantize import MIN_CALIBRATION
-from tflite.sidecar import read_sidecar, sidecar_path
+from fd_keras.tflite.format.sidecar import read_sidecar, sidecar_path
+from fd_keras.tflite.recipes import MIN_CALIBRATION
 
 RECIPES = ("float32", "int8")
 SIZE = 224
@@ -57,7 +57,7 @@ def convert(network: zoo.PaperRow, calibration: Path, output: Path) -> None:
     for path in paths.values():
         facts = read_sidecar(path)
         if network.top1 is not None and facts.get("paper_top1") != network.top1:
-            files.write_json(sidecar_path(path), facts | {"paper_top1": network.top1})
+            write_json(sidecar_path(path), facts | {"paper_top1": network.top1})
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from fd_keras import cost, layers
 from fd_keras.applications import build_by_name
 from fd_keras.progress import progress
-from training import devices
-from training.optimizer import TorchSGD
+from fd_keras.training import devices
+from fd_keras.training.optimizer import TorchSGD
 
 CLASSES = 10
 

@@ -14,16 +14,16 @@ import tensorflow as tf
 
 from fd_keras import zoo
 from fd_keras.progress import progress
-from training import devices
-from training.optimizer import TorchSGD
-from training.voc import backbone, faster_rcnn, inputs
-from training.voc.model import Trainee
-from training.voc.recipe import PAPER
+from fd_keras.training import devices
+from fd_keras.training.optimizer import TorchSGD
+from fd_keras.training.voc import backbone, detection_pipeline, faster_rcnn
+from fd_keras.training.voc.detector_recipe import PAPER
+from fd_keras.training.voc.trainable_detector import Trainee
 
 CLASSES = 20
 
 
-def parts(detector: faster_rcnn.FasterRCNN, example: inputs.Example) -> dict[str, dict]:
+def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example) -> dict[str, dict]:
     """Blocks of functions, each of which does more than the one before."""
     trainee = Trainee(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
     image, scale = example.image, example.scale
@@ -62,7 +62,7 @@ def main() -> None:
     height, width = args.short_side, round(args.short_side * 4 / 3)
     truth = tf.constant([[0.1, 0.2, 0.5, 0.9], [0.5, 0.3, 0.9, 0.7]]) * [width, height, width, height]
     pixels = tf.random.uniform((height, width, 3), 0, 255)
-    example = inputs.Example(pixels, tf.constant(height / 375), truth, tf.constant([3, 7], tf.int64))
+    example = detection_pipeline.Example(pixels, tf.constant(height / 375), truth, tf.constant([3, 7], tf.int64))
     blocks = parts(faster_rcnn.FasterRCNN(net, recipe), example)
     times = {(block, part): [] for block, found in blocks.items() for part in found}
     for number in progress(range(args.rounds + 1), unit="rounds"):

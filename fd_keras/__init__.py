@@ -1,16 +1,19 @@
-"""FD-MobileNet (arXiv 1802.03750) and its peers as Keras applications."""
+"""FD-MobileNet (arXiv 1802.03750) and its peers as Keras applications.
 
-import os
-import sys
+Importing this package loads neither Keras nor TensorFlow: each public name is imported on first use, so that programs
+that need neither, such as `fd-keras bench`, start at once.
+"""
 
-if sys.argv[:1] == ["-m"]:  # `python -m fd_keras.something` starts: keep TensorFlow's start-up notes off its output
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import importlib
+from typing import TYPE_CHECKING
 
-from fd_keras.applications import FDMobileNet, FDShuffleNet, MobileNet, ShuffleNet, feature_layers
-from fd_keras.cost import profile
-from fd_keras.imagenet import decode_predictions, preprocess_input
-from fd_keras.layers import ChannelShuffle
 from fd_keras.version import __version__
+
+if TYPE_CHECKING:
+    from fd_keras.applications import FDMobileNet, FDShuffleNet, MobileNet, ShuffleNet, feature_layers
+    from fd_keras.cost import profile
+    from fd_keras.imagenet import decode_predictions, preprocess_input
+    from fd_keras.layers import ChannelShuffle
 
 __all__ = [
     "ChannelShuffle",
@@ -24,3 +27,27 @@ __all__ = [
     "preprocess_input",
     "profile",
 ]
+
+_HOME = {
+    "ChannelShuffle": "layers",
+    "FDMobileNet": "applications",
+    "FDShuffleNet": "applications",
+    "MobileNet": "applications",
+    "ShuffleNet": "applications",
+    "decode_predictions": "imagenet",
+    "feature_layers": "applications",
+    "preprocess_input": "imagenet",
+    "profile": "cost",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fd_keras.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -65,7 +65,7 @@ def variables(ops: Sequence[Op]) -> Iterator[Variable]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class KeySource:
     """Where a variable comes from: the keys whose arrays, each converted, are joined along the last axis."""
 
     keys: tuple[str, ...]
@@ -75,14 +75,14 @@ class Source:
         return np.concatenate([self.convert(state[key]) for key in self.keys], axis=-1)
 
 
-Naming = Callable[[Sequence[Op]], Iterator[tuple[Variable, Source]]]
+Naming = Callable[[Sequence[Op]], Iterator[tuple[Variable, KeySource]]]
 
 
-def keras_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
+def keras_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
     """Keras's own files: "layer/0", "layer/1" ... in the order of the layer's weights."""
     seen = collections.Counter()
     for variable in variables(ops):
-        yield variable, Source((f"{variable.layer}/{seen[variable.layer]}",))
+        yield variable, KeySource((f"{variable.layer}/{seen[variable.layer]}",))
         seen[variable.layer] += 1
 
 
@@ -97,7 +97,7 @@ _TORCH_WEIGHTS = {
 _TORCH_AXES = {"conv": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}  # to Keras's order
 
 
-def authors_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
+def authors_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
     """The authors' torch code (qinzheng93/FD-MobileNet, pyvision/models/ImageNet/MobileNet.py)."""
     for variable in variables(ops):
         op, layer = variable.op, "norm" if variable.layer.endswith("_bn") else "conv"
@@ -110,15 +110,15 @@ def authors_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
             module = f"features.{part}_{layer}_{int(index) - 1}"
         axes = _TORCH_AXES[op.kind] if variable.weight == "kernel" else (0,)
         key = f"{module}.{_TORCH_WEIGHTS[variable.weight]}"
-        yield variable, Source((key,), lambda array, axes=axes: _permuted(array, axes))
+        yield variable, KeySource((key,), lambda array, axes=axes: _permuted(array, axes))
 
 
 def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return array.transpose(axes) if array.ndim == len(axes) else array  # a wrong rank is reported as a shape
 
 
-def imgclsmob_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
-    """imgclsmob's TensorFlow 2 code (osmr/imgclsmob, tensorflow2/tf2cv/models), keys as `read_imgclsmob` has them."""
+def imgclsmob_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
+    """Imgclsmob's TensorFlow 2 code (osmr/imgclsmob, tensorflow2/tf2cv/models), keys as `read_imgclsmob` has them."""
     units = _imgclsmob_units(ops)
     for variable in variables(ops):
         op, unit = variable.op, units[variable.op.name]
@@ -132,7 +132,7 @@ def imgclsmob_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, Source]]:
             keys = [_shortened(f"{unit.conv}/conv/kernel")]
         else:
             keys = [f"{unit.conv}/convgroup{group + 1}/kernel" for group in range(op.groups)]
-        yield variable, Source(tuple(keys))
+        yield variable, KeySource(tuple(keys))
 
 
 @dataclasses.dataclass(frozen=True)

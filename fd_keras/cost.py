@@ -13,7 +13,7 @@ CLASSIFIER = "classifier"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class LayerCost:
     """Cost of one layer.
 
     Attributes:
@@ -42,7 +42,7 @@ class Profile:
         uncounted: names of layers with a kernel whose cost is not known here and is missing from the sums.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[LayerCost, ...]
     uncounted: tuple[str, ...] = ()
 
     @property
@@ -74,7 +74,9 @@ def profile_ops(ops: Sequence[Op]) -> Profile:
     """Cost of a lowered network, from its table alone."""
     return Profile(
         tuple(
-            Row(op.name, op.kind, op.size, CLASSIFIER if op.kind == "dense" else op.reduction, op.macs, op.parameters)
+            LayerCost(
+                op.name, op.kind, op.size, CLASSIFIER if op.kind == "dense" else op.reduction, op.macs, op.parameters
+            )
             for op in ops
         )
     )
@@ -128,12 +130,12 @@ def _sized(model):
     return keras.models.clone_model(model, input_tensors=keras.Input(batch_shape=given))
 
 
-def _layer_row(layer, macs: int, side: int) -> Row:
+def _layer_row(layer, macs: int, side: int) -> LayerCost:
     shape = layer.output.shape
     size = tuple(shape[1:3]) if len(shape) == 4 else (1, 1)
     reduction = math.ceil(side / size[0]) if len(shape) == 4 else CLASSIFIER
     parameters = sum(math.prod(weight.shape) for weight in layer.trainable_weights)
-    return Row(layer.name, layer.__class__.__name__, size, reduction, macs, parameters)
+    return LayerCost(layer.name, layer.__class__.__name__, size, reduction, macs, parameters)
 
 
 def _layer_macs(layer) -> int | None:

@@ -79,7 +79,7 @@ def test_the_wheel_knows_neither_tensorflow_nor_flags(file):
 
 
 @pytest.mark.parametrize(
-    "source, folder, wrong",
+    ("source", "folder", "wrong"),
     [
         ("import tflite.export", "fd_keras", {"tflite"}),
         ("def f():\n    from training import loop", "fd_keras", {"training"}),

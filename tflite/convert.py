@@ -13,14 +13,15 @@ import sys
 
 from absl import app, flags, logging
 
-from tflite import arguments, files
-from tflite.c_array import check_recipes, write_c_array
-from tflite.export import fixed_size, write
-from tflite.labels import check_labels, load_labels
-from tflite.measure import Evaluation, ablation, ablation_plot, ablation_table
-from tflite.quantize import RECIPES, Calibration, Recipe, get_recipes
+from fd_keras.io import check_figure
+from fd_keras.tflite import model_flags
+from fd_keras.tflite.export import fixed_size, write
+from fd_keras.tflite.format.metadata import check_labels, load_labels
+from fd_keras.tflite.memory.c_array import check_recipes, write_c_array
+from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, get_recipes
+from fd_keras.tflite.verification.ablation import EvaluationSet, ablation, ablation_plot, ablation_table
 
-flags.adopt_module_key_flags(arguments)  # for --help
+flags.adopt_module_key_flags(model_flags)  # for --help
 _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"What to make: {', '.join(RECIPES)}.")
 _REPORT = flags.DEFINE_string("report", None, "Folder of images never calibrated on: print what each int8 step brings.")
 _LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `image-name label`, for top-1.")
@@ -30,32 +31,32 @@ _EMBED = flags.DEFINE_string("embed_labels", None, 'Put class names into the fil
 _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 
 
-def chosen_recipes() -> list[Recipe]:
+def chosen_recipes() -> list[ConversionRecipe]:
     """The recipes that the flags name, with the steps that the flags change."""
     return [
-        dataclasses.replace(recipe, settings=arguments.settings()) if recipe.settings else recipe
+        dataclasses.replace(recipe, settings=model_flags.settings()) if recipe.settings else recipe
         for recipe in get_recipes(_RECIPES.value)
     ]
 
 
-def chosen_calibration(recipes: list[Recipe], size: tuple[int, int]) -> Calibration | None:
+def chosen_calibration(recipes: list[ConversionRecipe], size: tuple[int, int]) -> Calibration | None:
     """The calibration images that the flags name, if a recipe needs them."""
     needing = [recipe.name for recipe in recipes if recipe.calibrated]
     if not needing and not _REPORT.value:
         return None
-    images = arguments.calibration(size)
+    images = model_flags.calibration(size)
     if images is None:
         raise ValueError(f"--recipes={needing[0] if needing else 'int8'} needs --calibration_dir, a folder of images.")
     return images
 
 
-def chosen_labels(recipes: list[Recipe], classes: int) -> list[str] | None:
+def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
     """The class names to put into the files, if the flags ask for that."""
     if not _EMBED.value:
         return None
     names = load_labels(_EMBED.value)
-    integers = arguments.IO.value != "float32" and any(recipe.calibrated for recipe in recipes)
-    check_labels(names, classes, arguments.INCLUDE_PREPROCESSING.value, integers)
+    integers = model_flags.IO.value != "float32" and any(recipe.calibrated for recipe in recipes)
+    check_labels(names, classes, model_flags.INCLUDE_PREPROCESSING.value, integers)
     return names
 
 
@@ -65,23 +66,23 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     try:
         if _REPORT_PLOT.value:
-            files.check_figure(_REPORT_PLOT.value)
+            check_figure(_REPORT_PLOT.value)
         recipes = chosen_recipes()
         if _C_ARRAY.value:
             check_recipes(recipes)
-        model, name, source = arguments.model()
+        model, name, source = model_flags.model()
         names = chosen_labels(recipes, model.output_shape[-1])
         calibration = chosen_calibration(recipes, fixed_size(model))
         paths = write(
-            model, name, source, recipes, arguments.OUTPUT_DIR.value, calibration=calibration,
-            include_preprocessing=arguments.INCLUDE_PREPROCESSING.value, io=arguments.IO.value, class_names=names,
+            model, name, source, recipes, model_flags.OUTPUT_DIR.value, calibration=calibration,
+            include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value, io=model_flags.IO.value, class_names=names,
         )  # fmt: skip
         for path in paths:
             for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
                 print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
         if _REPORT.value:
-            images = Evaluation.load(_REPORT.value, _LABELS.value, model.input_shape[1:3], _RESIZE.value)
-            rows = ablation(model, calibration, images, arguments.INCLUDE_PREPROCESSING.value)
+            images = EvaluationSet.load(_REPORT.value, _LABELS.value, model.input_shape[1:3], _RESIZE.value)
+            rows = ablation(model, calibration, images, model_flags.INCLUDE_PREPROCESSING.value)
             print(ablation_table(rows))
             if _REPORT_PLOT.value:
                 ablation_plot(_REPORT_PLOT.value, rows)

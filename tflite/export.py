@@ -10,14 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras.imagenet import preprocess_input
+from fd_keras.io import write_atomically, write_json
 from fd_keras.litert import quiet
-from tflite import files, labels, sidecar
-from tflite.arrange import arrange
-from tflite.equalize import fold_input
-from tflite.fold import UnsupportedModel, fold
-from tflite.graph import Graph, run
-from tflite.ptq import prepare
-from tflite.quantize import Calibration, Recipe
+from fd_keras.tflite.format import metadata, sidecar
+from fd_keras.tflite.int8.equalize import fold_input
+from fd_keras.tflite.int8.fold import UnsupportedModel, fold
+from fd_keras.tflite.int8.graph import Graph, run
+from fd_keras.tflite.int8.pipeline import prepare
+from fd_keras.tflite.int8.xnnpack_ops import arrange
+from fd_keras.tflite.recipes import Calibration, ConversionRecipe
 
 INPUT_NAME = "image"
 
@@ -26,7 +27,7 @@ def write(
     model: keras.Model,
     name: str,
     source: dict,
-    recipes: Sequence[Recipe],
+    recipes: Sequence[ConversionRecipe],
     output_dir: str,
     *,
     calibration: Calibration | None = None,
@@ -41,7 +42,7 @@ def write(
         model: to convert, of fixed input size.
         name: of the files.
         source: what identifies the model, for the .json.
-        recipes: from `tflite.quantize.RECIPES`.
+        recipes: from `tflite.recipes.RECIPES`.
         output_dir: made if need be.
         calibration: images for the calibrated recipes.
         include_preprocessing: whether `model` takes raw pixels.
@@ -55,24 +56,24 @@ def write(
             model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io, graph=graph
         )
         if class_names is not None:
-            data = labels.embed(data, class_names, include_preprocessing)
+            data = metadata.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
         with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as folder:
             draft = os.path.join(folder, os.path.basename(path))
-            files.write_atomically(draft, data)
+            write_atomically(draft, data)
             facts = sidecar.describe(draft, model, source, recipe, calibration, include_preprocessing)
             if class_names is not None:
                 facts["labels"] = sidecar.labels_facts(class_names)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
             os.replace(draft, path)
-        files.write_json(sidecar.sidecar_path(path), facts)
+        write_json(sidecar.sidecar_path(path), facts)
         yield path
 
 
 def export(
     model: keras.Model,
-    recipe: Recipe,
+    recipe: ConversionRecipe,
     *,
     calibration: Calibration | None = None,
     include_preprocessing: bool = True,
@@ -120,7 +121,7 @@ def fixed_size(model: keras.Model) -> tuple[int, int]:
 
 def convert(
     folder: str,
-    recipe: Recipe,
+    recipe: ConversionRecipe,
     calibration: Calibration | None = None,
     include_preprocessing: bool = True,
     io: str = "uint8",

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
+from fd_keras.io import check_figure, sha256_of
 from fd_keras.litert import Runner
-from tflite import files, sensitivity, sidecar
-from tflite.compare import Comparison, compare, tflite_classifier
-from tflite.measure import Evaluation
-from tflite.reference import calibration_of, reference_classifier, reference_of
-from tflite.sensitivity import MODES
+from fd_keras.tflite.format import sidecar
+from fd_keras.tflite.verification import sensitivity
+from fd_keras.tflite.verification.ablation import EvaluationSet
+from fd_keras.tflite.verification.compare import Comparison, compare, tflite_classifier
+from fd_keras.tflite.verification.reference import calibration_of, reference_classifier, reference_of
+from fd_keras.tflite.verification.sensitivity import MODES
 
 _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder of images.", required=True)
@@ -88,19 +90,19 @@ def failures(records: Sequence[dict], max_drop: float, min_agreement: float) -> 
 
 def record_accuracy(records: Sequence[dict]) -> None:
     """Notes what was measured in the sidecars, from where `android_bench` takes it."""
-    of = {"images": records[0]["images"], "labels": _LABELS.value, "labels_sha256": files.sha256_of(_LABELS.value)}
+    of = {"images": records[0]["images"], "labels": _LABELS.value, "labels_sha256": sha256_of(_LABELS.value)}
     reference = {"reference": records[0]["file"], "reference_top1": records[0]["top1"]}
     for path, measured in zip(_TFLITE.value, records[1:], strict=True):
         own = {key: measured[key] for key in ("top1", "top5", "agreement", "ties")}
         sidecar.record(path, accuracy=own | of | reference)
 
 
-def rank_layers(images: Evaluation) -> None:
+def rank_layers(images: EvaluationSet) -> None:
     """What `--sensitivity` does."""
     if len(_TFLITE.value) > 1 or _CALIBRATION.value is None:
         raise ValueError("--sensitivity takes one file, and --calibration_dir, the folder it was calibrated on.")
     if _PLOT.value:
-        files.check_figure(_PLOT.value)
+        check_figure(_PLOT.value)
     path, mode = _TFLITE.value[0], _SENSITIVITY.value
     calibration, settings = calibration_of(path, _CALIBRATION.value)
     include = sidecar.read_sidecar(path)["include_preprocessing"]
@@ -119,11 +121,11 @@ def main(argv: list[str]) -> None:
             raise ValueError("--record needs --labels: without them there is no accuracy.")
         if _SENSITIVITY.value:
             size = Runner(_TFLITE.value[0]).input_shape[:2]
-            return rank_layers(Evaluation.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value))
+            return rank_layers(EvaluationSet.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value))
         candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
         reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
         size = Runner(_TFLITE.value[0]).input_shape[:2]
-        images = Evaluation.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value)
+        images = EvaluationSet.load(_IMAGES.value, _LABELS.value, size, _RESIZE.value)
         results = compare(reference, candidates, images.batches())
         sizes = [None, *map(os.path.getsize, _TFLITE.value)]
         records = report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)

@@ -1,8 +1,5 @@
-"""ImageNet training: recipes, inputs, and a loop that loses nothing.
+"""Training on ImageNet or on one's own photos: recipes, input pipeline, and runs that survive interruption.
 
-`prepare` writes shards, `train` trains, `evaluate` scores, `table2` prints the paper's table 2 with what was trained.
+Programs: `prepare` writes shards, `train` trains, `evaluate` scores a model, `table2` prints the paper's table 2 with
+what was trained here beside it. `voc` trains detectors.
 """
-
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would hide what the programs say

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import files
+from fd_keras.io import join, read_bytes, write_atomically
 
 _NAME = re.compile(r"step_(\d{9})\.npz")
 _META = "meta.json"
@@ -47,8 +47,8 @@ def save(folder: str, step: int, variables: Sequence[keras.Variable], meta: dict
     arrays[_META] = np.frombuffer(json.dumps(meta).encode(), "uint8")
     content = io.BytesIO()
     np.savez(content, **arrays)
-    path = files.join(folder, f"step_{step:09d}.npz")
-    files.write_atomically(path, content.getvalue())
+    path = join(folder, f"step_{step:09d}.npz")
+    write_atomically(path, content.getvalue())
     for old in saved(folder)[:-keep]:
         tf.io.gfile.remove(old)
     return path
@@ -58,13 +58,13 @@ def saved(folder: str) -> list[str]:
     """Paths of the checkpoints in a folder, oldest first."""
     if not tf.io.gfile.isdir(folder):
         return []
-    return [files.join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)) if _NAME.fullmatch(name)]
+    return [join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)) if _NAME.fullmatch(name)]
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays by key, and the meta data. Raises CheckpointError if the file is damaged."""
     try:
-        with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         return arrays, json.loads(arrays.pop(_META).tobytes())
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:

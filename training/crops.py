@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet
-from training.recipes import RATIO
+from fd_keras.training.recipes import RATIO
 
 TRIES = 10  # torchvision's, before it falls back on a central crop
 
@@ -86,7 +86,7 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
         data: bytes of a JPEG, PNG, GIF or BMP, for each photo.
         draws: see `random_box`; a crop is a pure function of its draw.
         size: side of the results.
-        antialias: see `Recipe.antialias`.
+        antialias: see `TrainingRecipe.antialias`.
         jpegs: whether all are known to be JPEGs, which spares asking.
 
     Returns:

@@ -6,9 +6,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from training.sources import Share
-
-STRATEGIES = ("none", "mirrored", "data_parallel")
+from fd_keras.training.sources import Share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fd_keras import zoo
 from fd_keras.applications import build_by_name
 from fd_keras.litert import Runner
 from fd_keras.saved import load_model
-from training import inputs, recipes, record, scores, sources
+from fd_keras.training import accuracy, input_pipeline, recipes, run_record, sources
 
 _MODEL = flags.DEFINE_string("model", None, f"A .keras or .tflite file, or {', '.join(zoo.ARCHS)}.", required=True)
 _ALPHA = flags.DEFINE_float("alpha", None, "Width of a network that is given by name (default 1).")
@@ -34,7 +34,7 @@ _TARGET = flags.DEFINE_float("target", None, "Top-1 in percent to check instead 
 _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 
-def load() -> tuple[scores.Classifier, int, int]:
+def load() -> tuple[accuracy.Classifier, int, int]:
     """The classifier that the flags name, the side of its image, and its classes."""
     path = _MODEL.value
     if path in zoo.ARCHS:
@@ -43,17 +43,17 @@ def load() -> tuple[scores.Classifier, int, int]:
         )
     elif path.endswith(".tflite"):
         runner = Runner(path, _THREADS.value)
-        return scores.tflite_classifier(runner), runner.input_shape[0], runner.classes
+        return accuracy.tflite_classifier(runner), runner.input_shape[0], runner.classes
     else:
         model = load_model(path)
-    return scores.keras_classifier(model), model.input_shape[1], model.output_shape[-1]
+    return accuracy.keras_classifier(model), model.input_shape[1], model.output_shape[-1]
 
 
 def target(val: sources.Source) -> tuple[float, str]:
     """The top-1 to reach and what it is of. Raises ValueError where none is stated."""
     if _TARGET.value is not None:
         return _TARGET.value, "--target"
-    run = record.run_of(_MODEL.value)
+    run = run_record.run_of(_MODEL.value)
     network = (run["model"], run["alpha"]) if run else (_MODEL.value, _ALPHA.value or 1.0)
     name = _RECIPE.value or (run or {}).get("name", "paper")
     figure = recipes.RECIPES[name].targets.get(network)
@@ -74,12 +74,12 @@ def main(argv: list[str]) -> None:
         classifier, size, classes = load()
         if classes != len(val.classes):
             raise ValueError(f"{_MODEL.value} tells {classes} classes apart, {val.name} has {len(val.classes)}.")
-        feed = inputs.Feed(threads=_THREADS.value, bad=inputs.BadImages(_BAD.value))
-        result = scores.score(classifier, val, size, _BATCH.value, feed).percentages()
+        feed = input_pipeline.Feed(threads=_THREADS.value, bad=input_pipeline.BadImages(_BAD.value))
+        result = accuracy.score(classifier, val, size, _BATCH.value, feed).percentages()
         text = f"{_MODEL.value}: top-1 {result['top1']:.2f}%  top-5 {result['top5']:.2f}%  of {result['images']} photos"
         print(json.dumps({"model": _MODEL.value, "data": val.name, **result}) if _JSON.value else text)
         if goal:
-            print(scores.check(result["top1"], *goal))
+            print(accuracy.check(result["top1"], *goal))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

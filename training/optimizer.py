@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from training.recipes import Recipe
+from fd_keras.training.recipes import TrainingRecipe
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -99,7 +99,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-def schedule_of(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+def schedule_of(recipe: TrainingRecipe, steps_per_epoch: int) -> Schedule:
     """The recipe's learning rate, for a training set of so many steps."""
     return Schedule(
         recipe.schedule,
@@ -111,7 +111,7 @@ def schedule_of(recipe: Recipe, steps_per_epoch: int) -> Schedule:
     )
 
 
-def optimizer_of(recipe: Recipe, steps_per_epoch: int) -> TorchSGD:
+def optimizer_of(recipe: TrainingRecipe, steps_per_epoch: int) -> TorchSGD:
     """The recipe's optimizer."""
     return TorchSGD(
         schedule_of(recipe, steps_per_epoch), recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all

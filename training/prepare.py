@@ -11,7 +11,8 @@ import sys
 
 from absl import app, flags
 
-from training import files, shards, sources
+from fd_keras.io import join, remove_unfinished, write_json
+from fd_keras.training import shards, sources
 
 _TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of such or of tars.", required=True)
 _VAL = flags.DEFINE_string("val", None, "Likewise, or a flat folder or tar with --val_labels.", required=True)
@@ -35,7 +36,7 @@ def prepare() -> None:
     if wrong and not _INCOMPLETE.value:
         raise ValueError(f"{'; '.join(wrong)}. Complete it, or pass --allow_incomplete.")
     tf.io.gfile.makedirs(folder)
-    files.sweep(folder)
+    remove_unfinished(folder)
     index = {"classes": classes, "shrink": _SHRINK.value, "splits": {}}
     for split, raws in splits.items():
         count = _SHARDS.value if split == "train" else None
@@ -45,7 +46,7 @@ def prepare() -> None:
             {key: facts[key] for key in ("file", "count", "bytes", "max_label")} for facts in written
         ]
         print("\n".join(shards.report(split, written)))
-    files.write_json(files.join(folder, sources.INDEX), index)
+    write_json(join(folder, sources.INDEX), index)
     print(f"train with: python -m training.train --data={folder} ...")
 
 

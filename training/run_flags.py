@@ -1,25 +1,31 @@
-"""The flags that every program has that trains."""
+"""The flags that every training program shares."""
 
 from absl import flags
 
-_FLAGS = (
-    flags.DEFINE_float("alpha", 1.0, "Width multiplier of the network."),
-    flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3)."),
-    flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least .5)."),
-    flags.DEFINE_string("run_dir", None, "Folder of the run; made, or resumed.", required=True),
-    flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0),
-    flags.DEFINE_string(
-        "init_weights",
-        None,
-        "imagenet, imagenet_authors, or the path of a file (default random). A detector also takes Google's MobileNet "
-        "as .tflite, and learns little from random weights: its batch normalizations stay as they are.",
-    ),
-    flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints (1000; of a detector 500).", 1),
-    flags.DEFINE_integer("keep", 3, "Checkpoints to keep.", lower_bound=1),
-    flags.DEFINE_integer("threads", None, "Threads (default all cores).", lower_bound=1),
-)
+from fd_keras.program import flag_group
+
+with flag_group("What to train"):
+    _NETWORK = (
+        flags.DEFINE_float("alpha", 1.0, "Width multiplier of the network."),
+        flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3)."),
+        flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5)."),
+        flags.DEFINE_string(
+            "init_weights",
+            None,
+            "imagenet, imagenet_authors, or the path of a file (default random). A detector also takes Google's "
+            "MobileNet as .tflite, and learns little from random weights: its batch normalizations stay as they are.",
+        ),
+    )
+with flag_group("Run"):
+    _RUN = (
+        flags.DEFINE_string("run_dir", None, "Folder of the run; made, or resumed.", required=True),
+        flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0),
+        flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints (1000; of a detector 500).", 1),
+        flags.DEFINE_integer("keep", 3, "Number of checkpoints to keep.", lower_bound=1),
+        flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1),
+    )
 
 
 def given() -> dict:
-    """What was given or has a default, as fields of `manners.RunConfig`."""
-    return {flag.name: flag.value for flag in _FLAGS if flag.value is not None}
+    """The flags that were given or have a default, as fields of `run_lifecycle.RunConfig`."""
+    return {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.io import TEMPORARY, join, read_bytes, write_json
 from fd_keras.progress import progress
-from training import files
 
 QUALITY = 95  # of photos that have to be encoded again
 SHRUNK_QUALITY = 90  # of photos that are shrunk, which is for speed: a quarter fewer bytes to read and to decode
@@ -221,7 +221,7 @@ def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(raws))
     return [
         Task(
-            files.join(folder, f"{split}-{i:05d}-of-{count:05d}.tfrecord"),
+            join(folder, f"{split}-{i:05d}-of-{count:05d}.tfrecord"),
             tuple(raws[j] for j in order[i::count]),
             shrink,
         )
@@ -241,7 +241,7 @@ def write(tasks: Sequence[Task], workers: int) -> list[dict]:
         print(f"{len(done)} of {len(tasks)} shards are there already")
     with _pool(min(workers, len(left))) as run:
         for facts in progress(run(write_shard, left), len(left), unit="shards"):
-            done[files.join(os.path.dirname(tasks[0].path), facts["file"])] = facts
+            done[join(os.path.dirname(tasks[0].path), facts["file"])] = facts
     return [done[task.path] for task in tasks]
 
 
@@ -266,7 +266,7 @@ def _finished(task: Task) -> dict | None:
     import tensorflow as tf
 
     try:
-        facts = json.loads(files.read_bytes(task.path + ".json"))
+        facts = json.loads(read_bytes(task.path + ".json"))
         whole = tf.io.gfile.stat(task.path).length == facts["bytes"]
     except (tf.errors.NotFoundError, ValueError, KeyError):
         return None
@@ -278,7 +278,7 @@ def write_shard(task: Task) -> dict:
     import tensorflow as tf
 
     facts = {"file": os.path.basename(task.path), "plan": task.plan, "repaired": {}, "bad": {}}
-    temporary = files.join(os.path.dirname(task.path), files.TEMPORARY + facts["file"])
+    temporary = join(os.path.dirname(task.path), TEMPORARY + facts["file"])
     labels = []
     with tf.io.TFRecordWriter(temporary) as writer:
         for raw in task.raws:
@@ -293,7 +293,7 @@ def write_shard(task: Task) -> dict:
             writer.write(_example(data, raw))
     tf.io.gfile.rename(temporary, task.path, overwrite=True)
     facts |= {"count": len(labels), "bytes": tf.io.gfile.stat(task.path).length, "max_label": max(labels, default=-1)}
-    files.write_json(task.path + ".json", facts)
+    write_json(task.path + ".json", facts)
     return facts
 
 

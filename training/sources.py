@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet
-from training.files import join
+from fd_keras.io import join
 
 INDEX = "dataset.json"  # what `training.prepare` writes beside its shards
 WINDOW = 16  # shards that are shuffled together; of ImageNet's 1024 that makes 20,000 photos, about 2 GB

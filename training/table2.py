@@ -12,7 +12,7 @@ import sys
 from absl import app, flags
 
 from fd_keras import zoo
-from training import record, shards, watch
+from fd_keras.training import reporting, run_record, shards
 
 _RUNS = flags.DEFINE_list("runs", ["."], "Folders below which there are run folders.")
 _CURVES = flags.DEFINE_string("curves", None, "Where to draw validation top-1 over the epochs, as a PNG.")
@@ -25,8 +25,8 @@ def runs_below(folders: list[str]) -> list[dict]:
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"--runs={folder}: no such folder.")
         for root, _, names in sorted(os.walk(folder)):
-            if record.FILE in names:
-                with open(os.path.join(root, record.FILE), encoding="utf-8") as file:
+            if run_record.FILE in names:
+                with open(os.path.join(root, run_record.FILE), encoding="utf-8") as file:
                     run = json.load(file)
                 if "result" in run:
                     found.append(run | {"folder": root})
@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
         print(table(runs))
         if _CURVES.value:
             curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}
-            if not watch.plot_runs(_CURVES.value, curves):
+            if not reporting.plot_runs(_CURVES.value, curves):
                 sys.exit("error: --curves needs matplotlib: pip install matplotlib")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.rows import Row, describe
+from fd_keras.android_bench.rows import Row, describe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

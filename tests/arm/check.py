@@ -14,8 +14,8 @@ import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.applications import FDMobileNet
-from tflite.export import write
-from tflite.quantize import RECIPES, evenly, load_calibration
+from fd_keras.tflite.export import write
+from fd_keras.tflite.recipes import RECIPES, evenly, load_calibration
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARM = ROOT / ".arm"
@@ -73,7 +73,7 @@ def agree(processor: str, here: dict[str, np.ndarray], there: dict[str, np.ndarr
     if here["machine"] == there["machine"] or there["machine"] != "aarch64":
         sys.exit(f"error: {there['machine']} beside {here['machine']} compares nothing: run this on x86")
     print(f"{there['machine']} ({processor}, emulated) beside {here['machine']}")
-    return all([compare(name, here[f"model_{name}"], there[f"model_{name}"]) for name in RECIPE_NAMES])
+    return all(compare(name, here[f"model_{name}"], there[f"model_{name}"]) for name in RECIPE_NAMES)
 
 
 def main() -> None:

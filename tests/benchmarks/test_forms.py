@@ -2,7 +2,7 @@ import numpy as np
 
 from benchmarks import forms
 from fd_keras.litert import Runner
-from tflite.quantize import RECIPES
+from fd_keras.tflite.recipes import RECIPES
 
 
 def test_the_paper_s_nine_networks_or_those_named():

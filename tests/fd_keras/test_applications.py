@@ -242,7 +242,7 @@ def test_every_argument_is_documented(function):
         assert f"\n    {name}: " in documented
 
 
-@pytest.mark.parametrize("function, name", list(zip(APPLICATIONS, zoo.ARCHS, strict=True)))
+@pytest.mark.parametrize(("function", "name"), list(zip(APPLICATIONS, zoo.ARCHS, strict=True)))
 def test_applications_ask_for_what_they_are_called(function, name, monkeypatch):
     monkeypatch.setattr(applications, "application", lambda arch, **arguments: (arch, arguments))
     defaults = inspect.signature(function).parameters
@@ -253,7 +253,9 @@ def test_applications_ask_for_what_they_are_called(function, name, monkeypatch):
         assert value == {"alpha": 0.3, "pooling": "max"}.get(argument, defaults[argument].default)
 
 
-@pytest.mark.parametrize("function, name", list(zip(APPLICATIONS[2:], ["shufflenet", "fd_shufflenet"], strict=True)))
+@pytest.mark.parametrize(
+    ("function", "name"), list(zip(APPLICATIONS[2:], ["shufflenet", "fd_shufflenet"], strict=True))
+)
 def test_shufflenets_take_groups_and_stem_multiplier(function, name, monkeypatch):
     monkeypatch.setattr(applications, "application", lambda arch, **arguments: arch)
     assert function(groups=3, stem_multiplier=0.7) == zoo.get_arch(name, 3, 0.7)
@@ -267,7 +269,7 @@ def test_the_defaults_are_imagenets(build):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ({"input_shape": (64, 64)}, r"input_shape must be \(height, width, channels\)"),
         ({"input_shape": 64}, r"input_shape must be \(height, width, channels\)"),
@@ -302,7 +304,7 @@ def test_impossible_arguments_are_named(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ({"groups": 5}, "groups 1, 2, 3, 4, 8, not for 5"),
         ({"stem_multiplier": 0}, "stem_multiplier must be"),

@@ -164,7 +164,7 @@ def changed(**changes) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "arrays, key",
+    ("arrays", "key"),
     [
         (changed(features__pw_conv_4__weight=None), "has no key 'features.pw_conv_4.weight', which conv_pw_5 needs"),
         (changed(features__dw_norm_0__running_var=None), "no key 'features.dw_norm_0.running_var'"),
@@ -188,7 +188,7 @@ def test_a_torch_file_of_another_network_is_refused(torch_file, arrays, key):
     assert str(raised.value).startswith(path)
 
 
-@pytest.mark.parametrize("model, groups", [("shufflenet", 3), ("shufflenet", 1), ("fd_shufflenet", 3)])
+@pytest.mark.parametrize(("model", "groups"), [("shufflenet", 3), ("shufflenet", 1), ("fd_shufflenet", 3)])
 def test_a_torch_file_cannot_hold_a_shufflenet(torch_file, model, groups):
     with pytest.raises(CheckpointError, match="cannot hold this network"):
         checkpoints.read(torch_file(), ops_of(model, groups=groups))
@@ -336,7 +336,7 @@ def test_attributes_that_a_file_sets_do_no_harm(torch_file, tensor):
 
 
 @pytest.mark.parametrize(
-    "shape, stride, offset",
+    ("shape", "stride", "offset"),
     [((2, 2), (2, 1), 1), ((5,), (1,), 0), ((4,), (2,), 0), ((1,), (1,), 4), ((1,), (1,), -1), ((2,), (-1,), 3)],
 )
 def test_a_tensor_stays_inside_its_storage(torch_file, shape, stride, offset):
@@ -427,7 +427,7 @@ def extra(name, array):
 
 
 @pytest.mark.parametrize(
-    "file, network, change, message",
+    ("file", "network", "change", "message"),
     [
         ("fdmobilenet_wd4", FDMOBILENET, without("unit1/pw_conv/bn/beta:0"), "no key 'stage1/unit1/pw_conv/bn/beta'"),
         ("fdmobilenet_wd4", FDMOBILENET, without("output1/bias:0"), "no key 'output1/bias', which predictions needs"),
@@ -459,7 +459,7 @@ def test_an_imgclsmob_file_of_another_network_is_refused(references, tmp_path, f
 
 
 @pytest.mark.parametrize(
-    "file, asked, advice",
+    ("file", "asked", "advice"),
     [
         ("fdmobilenet_wd4", {"model": "fd_mobilenet", "alpha": 0.5}, "The file fits alpha=0.25."),
         ("fdmobilenet_wd4", {"model": "fd_mobilenet", "alpha": 0.25, "classes": 10}, "The file fits classes=1000;"),
@@ -511,7 +511,7 @@ def ours(tmp_path_factory, build):
 
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
 @pytest.mark.parametrize(
-    "change, advice",
+    ("change", "advice"),
     [
         ({"alpha": 0.25}, "gives conv1 a kernel of shape"),
         ({"classes": 10}, "The file fits classes=7; for another class count pass include_top=False"),
@@ -582,7 +582,7 @@ def zip_of(**members: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    ("content", "message"),
     [
         (b"", "the file is empty"),
         (b"<!DOCTYPE html><html>Not found</html>", "a web page, not weights"),

@@ -97,7 +97,8 @@ def test_the_rest_is_classified_when_one_is_broken(asked, photos, capsys):
     (photos / "broken.png").write_bytes(b"no image")
     assert classify.main(["broken.png", "red.png", "blue.png"]) == 1
     out, err = capsys.readouterr()
-    assert "tabby" in out and "toilet tissue" in out
+    assert "tabby" in out
+    assert "toilet tissue" in out
     assert err.startswith("error: broken.png: not a readable image")
     assert err.count("\n") == 1
 
@@ -110,7 +111,8 @@ def test_json(asked, photos, capsys):
     assert first["image"] == "red.png"
     assert [prediction.keys() for prediction in first["predictions"]] == [{"label", "wnid", "name", "probability"}] * 3
     assert first["predictions"][0]["label"] == 281
-    assert second["image"] == "broken.png" and "not a readable image" in second["error"]
+    assert second["image"] == "broken.png"
+    assert "not a readable image" in second["error"]
     assert "broken.png" in err
 
 
@@ -168,7 +170,7 @@ def test_wrong_flags_are_errors(photos, capsys, flags):
 
 
 @pytest.mark.parametrize(
-    "flags, message",
+    ("flags", "message"),
     [
         (["--alpha=0"], "error: alpha must be"),
         (["--alpha=0.33"], "error: weights='imagenet' has no checkpoint"),

@@ -85,19 +85,20 @@ def test_golden_covers_every_table_and_every_row_of_the_paper():
         assert (row.arch, arch.groups if arch.grouped else None, row.alpha) in covered
 
 
-@pytest.mark.parametrize("name, alpha, groups", IMGCLSMOB_PARAMETERS)
+@pytest.mark.parametrize(("name", "alpha", "groups"), IMGCLSMOB_PARAMETERS)
 def test_parameters_are_those_that_imgclsmob_publishes(name, alpha, groups):
     arch = zoo.get_arch(name, groups, alpha if groups else None)
     assert profile_ops(lower(arch, alpha)).parameters == IMGCLSMOB_PARAMETERS[name, alpha, groups]
 
 
-@pytest.mark.parametrize("name, alpha", TORCH_MACS)
+@pytest.mark.parametrize(("name", "alpha"), TORCH_MACS)
 def test_macs_are_those_of_the_authors_torch_modules(name, alpha):
     assert profile_ops(ops_of(name, alpha)).macs == TORCH_MACS[name, alpha]
 
 
 @pytest.mark.parametrize(
-    "file, groups, alpha", [("shufflenet_g1_wd4", 1, 0.25), ("shufflenet_g3_wd4", 3, 0.25), ("shufflenet_g8_w1", 8, 1)]
+    ("file", "groups", "alpha"),
+    [("shufflenet_g1_wd4", 1, 0.25), ("shufflenet_g3_wd4", 3, 0.25), ("shufflenet_g8_w1", 8, 1)],
 )
 def test_macs_of_shufflenet_follow_from_the_kernels_of_imgclsmob(references, file, groups, alpha):
     layout = references.imgclsmob["networks"][file]["layout"]
@@ -120,7 +121,7 @@ def _kernels(tree: dict) -> int:
     )
 
 
-@pytest.mark.parametrize("stage, mflops", zoo.PAPER_TABLE1.items())
+@pytest.mark.parametrize(("stage", "mflops"), zoo.PAPER_TABLE1.items())
 def test_table_1_of_the_paper(stage, mflops):
     assert profile_ops(ops_of("fd_mobilenet", 1.0)).stages[stage] / 1e6 == pytest.approx(mflops, abs=0.05)
 
@@ -131,7 +132,7 @@ def test_table_2_of_the_paper(row):
     assert row.mflops in (math.floor(mflops), round(mflops))  # the paper rounds 37.6 to 38 and cuts 144.5 to 144
 
 
-@pytest.mark.parametrize("name, alpha", zoo.PAPER_DOWNSAMPLING)
+@pytest.mark.parametrize(("name", "alpha"), zoo.PAPER_DOWNSAMPLING)
 def test_section_2_of_the_paper(name, alpha):
     said, ops = zoo.PAPER_DOWNSAMPLING[name, alpha], ops_of(name, alpha)
     assert layer_reaching(ops, 4) == said["stride4_layer"]
@@ -139,7 +140,7 @@ def test_section_2_of_the_paper(name, alpha):
     assert round(profile_ops(ops).macs_before_last / 1e6) == said["mflops_before_last"]
 
 
-@pytest.mark.parametrize("alpha, budget", [(1.0, 137.5), (0.5, 37.6), (0.25, 13.3)])
+@pytest.mark.parametrize(("alpha", "budget"), [(1.0, 137.5), (0.5, 37.6), (0.25, 13.3)])
 def test_fd_shufflenet_keeps_its_promises(alpha, budget):
     ops = ops_of("fd_shufflenet", alpha)
     assert layer_reaching(ops, 32) <= 12
@@ -161,7 +162,7 @@ def model_of(*layers, shape=(8, 8, 3)) -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    "layer, macs, parameters",
+    ("layer", "macs", "parameters"),
     [
         (lambda: keras.layers.Conv2D(4, 3, 2, "same"), 4 * 4 * 3 * 3 * 3 * 4, 3 * 3 * 3 * 4 + 4),
         (lambda: keras.layers.Conv2D(6, 1, groups=3), 8 * 8 * 1 * 6, 6 + 6),

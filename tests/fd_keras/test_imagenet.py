@@ -69,7 +69,7 @@ def test_loads_as_torchvision_does(save, size):
     assert np.array_equal(found, torchvisions(image))
 
 
-@pytest.mark.parametrize("side, resize", [(224, 256), (160, 182), (128, 146), (32, 36)])
+@pytest.mark.parametrize(("side", "resize"), [(224, 256), (160, 182), (128, 146), (32, 36)])
 def test_other_sizes_are_resized_in_proportion(save, side, resize):
     image = Image.fromarray(picture(300, 451))
     assert np.array_equal(load_image(save(image), (side, side)), torchvisions(image, resize, side))
@@ -80,12 +80,13 @@ def test_other_sizes_are_resized_in_proportion(save, side, resize):
 def test_what_is_not_square_is_covered_without_distortion(size, image):
     target = imagenet.resize_target(size)
     height, width = imagenet.resized_size(*image, target)
-    assert height >= target[0] and width >= target[1]
+    assert height >= target[0]
+    assert width >= target[1]
     assert height == target[0] or width == target[1]
     assert height / width == pytest.approx(image[0] / image[1], rel=1 / min(height, width))
 
 
-@pytest.mark.parametrize("height, offset", [(224, 0), (225, 0), (226, 1), (227, 2), (228, 2), (229, 2), (231, 4)])
+@pytest.mark.parametrize(("height", "offset"), [(224, 0), (225, 0), (226, 1), (227, 2), (228, 2), (229, 2), (231, 4)])
 def test_crops_are_rounded_as_torchvision_rounds(height, offset):
     assert int(round((height - 224) / 2.0)) == offset
     assert imagenet.crop_offset(height, 224, (224, 224)) == (offset, 0)
@@ -133,7 +134,7 @@ def test_of_an_animation_the_first_frame_is_taken(save):
     assert np.array_equal(load_image(path), torchvisions(first))
 
 
-@pytest.mark.parametrize("size, offset", [((227, 227), (2, 2)), ((224, 300), (0, 38)), ((401, 225), (88, 0))])
+@pytest.mark.parametrize(("size", "offset"), [((227, 227), (2, 2)), ((224, 300), (0, 38)), ((401, 225), (88, 0))])
 def test_without_resizing_the_centre_is_taken_as_it_is(save, size, offset):
     pixels = picture(*size)
     top, left = offset

@@ -16,7 +16,7 @@ def shuffled(array: np.ndarray, groups: int) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize("groups, channels", [(1, 5), (2, 8), (3, 15), (4, 4), (8, 48)])
+@pytest.mark.parametrize(("groups", "channels"), [(1, 5), (2, 8), (3, 15), (4, 4), (8, 48)])
 def test_channel_shuffle(groups, channels):
     array = np.arange(2 * 3 * 4 * channels, dtype="float32").reshape(2, 3, 4, channels)
     assert np.array_equal(ChannelShuffle(groups)(array), shuffled(array, groups))

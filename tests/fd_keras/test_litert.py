@@ -12,7 +12,7 @@ def details(dtype, scale=0.0, zero_point=0) -> dict:
 
 
 @pytest.mark.parametrize(
-    "values, of, expected",
+    ("values", "of", "expected"),
     [
         ([0, 127.5, 255], details(np.int8, 1.0, -128), [-128, 0, 127]),
         ([-1, 300], details(np.uint8, 1.0, 0), [0, 255]),

@@ -30,7 +30,8 @@ def test_prints_the_papers_tables(run_main):
     assert "144.5" in out
     for row in zoo.PAPER_TABLE2:
         assert f"{zoo.get_arch(row.arch).title} {row.alpha:g}x" in out
-    assert "layer 12" in out and "layer 24" in out
+    assert "layer 12" in out
+    assert "layer 24" in out
 
 
 def test_csv_has_the_papers_figures_beside_ours(run_main):
@@ -118,7 +119,7 @@ def test_a_model_without_a_fixed_size_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "argv, message",
+    ("argv", "message"),
     [
         (["missing.keras"], "missing.keras: no such file"),
         (["broken.keras"], "broken.keras: not a .keras file"),

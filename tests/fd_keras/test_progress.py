@@ -20,7 +20,7 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "done, total, seconds, line",
+    ("done", "total", "seconds", "line"),
     [
         (120, 240, 3.42, "[############------------] 120/240 images  35.1/s  3 s left"),
         (5, 1000, 1.0, "[------------------------]    5/1000 images  5.0/s  199 s left"),

@@ -87,7 +87,7 @@ def test_the_trunk_without_top_takes_the_authors_weights(data, authors, run):
     assert np.allclose(run(trunk, image) @ kernel + bias, run(whole, image), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("alpha, other", [("0.25", 0.5), ("0.5", 0.25)])
+@pytest.mark.parametrize(("alpha", "other"), [("0.25", 0.5), ("0.5", 0.25)])
 def test_the_authors_files_say_which_width_they_have(data, alpha, other):
     path = data / "weights" / f"{alpha}x-FDMobileNet-224.pth.tar"
     with pytest.raises(ValueError, match=f"The file fits alpha={alpha}."):

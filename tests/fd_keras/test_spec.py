@@ -49,7 +49,7 @@ def test_channels_and_strides_are_those_of_the_authors_code(name, alpha):
 
 
 @pytest.mark.parametrize(
-    "filters, alpha, divisor, channels",
+    ("filters", "alpha", "divisor", "channels"),
     [
         (32, 1, 1, 32),
         (32, 0.25, 1, 8),
@@ -155,7 +155,7 @@ def test_impossible_stem_multiplier(multiplier):
 
 
 @pytest.mark.parametrize(
-    "arguments, alpha, size, name",
+    ("arguments", "alpha", "size", "name"),
     [
         (("fd_mobilenet",), 0.25, (224, 224), "fd_mobilenet_0.25_224"),
         (("fd_mobilenet",), 1, (224, 224), "fd_mobilenet_1.0_224"),

@@ -76,7 +76,7 @@ def test_digests_of_the_authors_files(data, alpha):
 
 
 @pytest.mark.parametrize(
-    "collection, arch, alpha, message",
+    ("collection", "arch", "alpha", "message"),
     [
         (
             "imagenet",

@@ -43,7 +43,7 @@ def test_three_groups_need_no_rounding_at_the_usual_widths(name, alpha):
     assert {op.cout for op in units} == {stage.filters * alpha for stage in arch.stages if stage.unit == "shuffle"}
 
 
-@pytest.mark.parametrize("alpha, channels", [(1.0, 24), (0.5, 12), (0.25, 12), (0.1, 12), (2.0, 48)])
+@pytest.mark.parametrize(("alpha", "channels"), [(1.0, 24), (0.5, 12), (0.25, 12), (0.1, 12), (2.0, 48)])
 def test_the_stem_of_shufflenet_stays_at_half_width(alpha, channels):
     assert lower(zoo.get_arch("shufflenet"), alpha)[0].cout == channels
 
@@ -54,7 +54,7 @@ def test_the_stem_of_shufflenet_can_be_asked_for():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (("resnet",), "Unknown network 'resnet'; there are fd_mobilenet, mobilenet, shufflenet, fd_shufflenet"),
         (("shufflenet", 5), "groups 1, 2, 3, 4, 8, not for 5"),

@@ -16,9 +16,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from fd_keras.applications import build_by_name
 from fd_keras.litert import Runner
-from tflite import export
-from tflite.quantize import RECIPES, Calibration, Recipe
-from tflite.sidecar import sidecar_path
+from fd_keras.tflite import export
+from fd_keras.tflite.format.sidecar import sidecar_path
+from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe
 
 SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
 CLASSES = 10
@@ -195,7 +195,7 @@ class Converted:
     """A network, the file made from it, and what both say to `images`."""
 
     model: keras.Model
-    recipe: Recipe
+    recipe: ConversionRecipe
     path: str
     expected: np.ndarray
     images: np.ndarray
@@ -280,7 +280,9 @@ def op_names():
 
 @pytest.fixture(scope="session")
 def forked_programs(start_programs):
-    return start_programs("tflite.compare", "tflite.export", "training.voc.detector")
+    return start_programs(
+        "fd_keras.tflite.verification.compare", "fd_keras.tflite.export", "fd_keras.training.voc.detector"
+    )
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from fd_keras import imagenet, zoo
 from fd_keras.litert import Runner
-from tflite.export import export
-from tflite.quantize import IO_TYPES, RECIPES
+from fd_keras.tflite.export import export
+from fd_keras.tflite.recipes import IO_TYPES, RECIPES
 
 every_file = pytest.mark.parametrize(("name", "recipe"), [(name, recipe) for name in zoo.ARCHS for recipe in RECIPES])
 FLOAT = [name for name, recipe in RECIPES.items() if recipe.weights == recipe.activations == "float32"]
@@ -49,7 +49,8 @@ def test_the_signature_takes_one_image_called_image(converted, name, recipe):
     file = converted(name, recipe)
     interpreter = Interpreter(file.path)
     (signature,) = interpreter.get_signature_list().values()
-    assert signature["inputs"] == ["image"] and len(signature["outputs"]) == 1
+    assert signature["inputs"] == ["image"]
+    assert len(signature["outputs"]) == 1
     (details,) = interpreter.get_input_details()
     static = [1, *file.model.input_shape[1:]]
     assert details["shape"].tolist() == details["shape_signature"].tolist() == static
@@ -93,7 +94,8 @@ def test_weights_are_stored_in_the_recipe_s_type(converted, name, recipe):
     constants = [tensor for op in file.ops for tensor in op.inputs if tensor.constant]
     # The converter leaves kernels of up to 1,024 numbers as they are unless all is to be integer.
     large = [tensor for tensor in constants if np.prod(tensor.shape) > 1024]
-    assert large and {tensor.dtype for tensor in large} == {file.recipe.weights.upper()}
+    assert large
+    assert {tensor.dtype for tensor in large} == {file.recipe.weights.upper()}
 
 
 @every_integer_file
@@ -107,7 +109,8 @@ def test_numbers_are_requantized_at_the_edges_only(converted, name, recipe):
     ops = converted(name, recipe).ops
     first, *inner, last = ops
     assert (first.inputs[0].dtype, last.outputs[0].dtype) == ("UINT8", "UINT8")
-    assert {op.name for op in (first, last)} == {"QUANTIZE"} and not {op.name for op in inner} & QUANTIZATION
+    assert {op.name for op in (first, last)} == {"QUANTIZE"}
+    assert not {op.name for op in inner} & QUANTIZATION
 
 
 @every_integer_file

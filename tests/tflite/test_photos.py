@@ -6,9 +6,9 @@ import pytest
 from fd_keras import imagenet, weights
 from fd_keras.applications import FDMobileNet
 from fd_keras.litert import Runner
-from tflite.export import write
-from tflite.quantize import RECIPES, load_calibration
-from tflite.reference import reference_of
+from fd_keras.tflite.export import write
+from fd_keras.tflite.recipes import RECIPES, load_calibration
+from fd_keras.tflite.verification.reference import reference_of
 
 FILE = "0.25x-FDMobileNet-224.pth.tar"
 CALIBRATED = [name for name, recipe in RECIPES.items() if recipe.calibrated]

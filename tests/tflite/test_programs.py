@@ -15,19 +15,20 @@ import pytest
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from fd_keras.applications import FDMobileNet
+from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
-from tflite import files
-from tflite.quantize import RECIPES
+from fd_keras.tflite.recipes import RECIPES
 
 CONVERT, VERIFY = "tflite.convert", "tflite.verify"
-ROOT = Path(files.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
 
 
 def assert_refused(run: subprocess.CompletedProcess, *words: str) -> None:
     """The program failed, and one line says why."""
     assert run.returncode != 0
-    assert "Traceback" not in run.stderr and run.stdout == ""
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
     lines = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, run.stderr
     for word in words:
@@ -115,7 +116,7 @@ def test_convert_prints_a_line_for_each_file_and_nothing_else(flowers):
 def test_sidecar_of_a_model_of_one_s_own(flowers, saved):
     facts = json.loads((flowers.cwd / "out/my.flowers_int8.json").read_text())
     assert (facts["name"], facts["classes"], facts["arch"]) == ("my.flowers", 5, None)
-    assert (facts["keras_model"], facts["weights_sha256"]) == (str(saved), files.sha256_of(str(saved)))
+    assert (facts["keras_model"], facts["weights_sha256"]) == (str(saved), sha256_of(str(saved)))
     assert facts["calibration"]["ids"] == [f"{int(i * 2.5):03}.png" for i in range(16)]
 
 
@@ -160,7 +161,8 @@ def test_random_weights_are_converted_on_request_and_cannot_be_verified_without_
     assert path == "out/fd_mobilenet_0.25_32_float32.tflite"
     facts = json.loads((Path(run.args[3]) / path).with_suffix(".json").read_text())
     expected = {"arch": "fd_mobilenet", "alpha": 0.25, "size": [32, 32], "weights": None, "weights_sha256": None}
-    assert expected.items() <= facts.items() and facts["classes"] == 1000
+    assert expected.items() <= facts.items()
+    assert facts["classes"] == 1000
     assert_refused(run_program(VERIFY, f"--tflite={path}", f"--images={photos}"), "random weights", "--reference")
     own = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", f"--reference={path}", "--json")
     assert_done(own)
@@ -171,7 +173,8 @@ def test_random_weights_are_converted_on_request_and_cannot_be_verified_without_
 def test_unknown_flag_is_named(run_program, module):
     required = ["--output_dir=out"] if module == CONVERT else ["--tflite=a", "--images=b"]
     run = run_program(module, *required, "--no_such_flag=1")
-    assert run.returncode != 0 and "Traceback" not in run.stderr
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
     assert "no_such_flag" in run.stderr
 
 
@@ -179,7 +182,8 @@ def test_unknown_flag_is_named(run_program, module):
 def test_argument_that_is_no_flag_is_named(run_program, module):
     required = ["--output_dir=out"] if module == CONVERT else ["--tflite=a", "--images=b"]
     run = run_program(module, *required, "stray")
-    assert run.returncode != 0 and "Traceback" not in run.stderr
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
     assert "'stray'" in run.stderr + run.stdout
 
 
@@ -188,7 +192,9 @@ def test_required_flag_is_asked_for(run_program, module, flag):
     given = {"output_dir": "out", "tflite": "a.tflite", "images": "b"}
     names = ["output_dir"] if module == CONVERT else ["tflite", "images"]
     run = run_program(module, *(f"--{name}={given[name]}" for name in names if name != flag))
-    assert run.returncode != 0 and f"--{flag}" in run.stderr and "Traceback" not in run.stderr
+    assert run.returncode != 0
+    assert f"--{flag}" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_unknown_recipe_is_named_with_those_that_exist(run_program):
@@ -275,7 +281,8 @@ def test_verify_measures_what_scikit_learn_does(run_program, flowers, saved, pho
         assert record["agreement"] == pytest.approx(100 * np.mean(scores.argmax(axis=1) == expected.argmax(axis=1)))
         assert record["largest_error"] == pytest.approx(np.abs(scores - expected).max(), abs=1e-5)
     assert [record["size_bytes"] for record in records[1:]] == [os.path.getsize(runner.path) for runner in runners]
-    assert records[0]["size_bytes"] is None and records[1]["agreement"] == 100
+    assert records[0]["size_bytes"] is None
+    assert records[1]["agreement"] == 100
     assert records[1]["largest_error"] < 1e-5 < records[2]["largest_error"]
 
 
@@ -284,9 +291,13 @@ def test_verify_prints_a_table(run_program, flowers, photos):
     run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize")
     assert_done(run)
     head, keras_row, row, foot = run.stdout.splitlines()
-    assert "top-1" in head and "agreement" in head and "40 images" in foot
-    assert keras_row.split()[:3] == ["Keras", "-", "-"] and "100.00" in keras_row
-    assert row.startswith("my.flowers_int8.tflite") and row.endswith(f"{os.path.getsize(path) / 1e3:.0f}")
+    assert "top-1" in head
+    assert "agreement" in head
+    assert "40 images" in foot
+    assert keras_row.split()[:3] == ["Keras", "-", "-"]
+    assert "100.00" in keras_row
+    assert row.startswith("my.flowers_int8.tflite")
+    assert row.endswith(f"{os.path.getsize(path) / 1e3:.0f}")
     assert len({len(line) for line in (head, keras_row, row)}) == 1
 
 
@@ -296,11 +307,12 @@ def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path
     records = verified(run_program, out, photos, "--labels=labels.txt", "--record")
     after = json.loads((out / "my.flowers_int8.json").read_text())
     accuracy = after.pop("accuracy")
-    assert after == before and accuracy["images"] == 40
+    assert after == before
+    assert accuracy["images"] == 40
     assert {key: accuracy[key] for key in ("top1", "top5", "agreement")} == {
         key: records[2][key] for key in ("top1", "top5", "agreement")
     }
-    assert accuracy["labels_sha256"] == files.sha256_of(str(tmp_path / "labels.txt"))
+    assert accuracy["labels_sha256"] == sha256_of(str(tmp_path / "labels.txt"))
     path = out / "my.flowers_int8.tflite"
     assert_refused(run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--record"), "--record", "--labels")
 
@@ -309,7 +321,8 @@ def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path
 def test_check_tells_by_its_exit_status(run_program, flowers, photos, flag, code):
     path = flowers.cwd / "out/my.flowers_int8.tflite"
     run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize", "--check", flag)
-    assert run.returncode == code and "Traceback" not in run.stderr
+    assert run.returncode == code
+    assert "Traceback" not in run.stderr
     assert ("my.flowers_int8.tflite: agrees on" in run.stderr) == bool(code)
     assert "agreement" in run.stdout
 
@@ -317,13 +330,15 @@ def test_check_tells_by_its_exit_status(run_program, flowers, photos, flag, code
 def test_the_reference_may_be_a_keras_file(run_program, flowers, saved, photos):
     records = verified(run_program, flowers.cwd / "out", photos, f"--reference={saved}", recipes=["float32"])
     assert records[0]["file"] == str(saved)
-    assert records[1]["agreement"] == 100 and records[1]["largest_error"] < 1e-5
+    assert records[1]["agreement"] == 100
+    assert records[1]["largest_error"] < 1e-5
 
 
 def test_the_reference_may_be_another_tflite_file(run_program, flowers, photos):
     reference = flowers.cwd / "out/my.flowers_float32.tflite"
     records = verified(run_program, flowers.cwd / "out", photos, f"--reference={reference}", recipes=["float32"])
-    assert records[1]["agreement"] == 100 and records[1]["largest_error"] == 0
+    assert records[1]["agreement"] == 100
+    assert records[1]["largest_error"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +360,8 @@ def test_a_reference_without_preprocessing_gets_normalized_images(run_program, n
     run = run_program(VERIFY, "--tflite=out/plain_float32.tflite", f"--images={photos}", "--json", *reference)
     assert_done(run)
     record = json.loads(run.stdout)[1]
-    assert record["largest_error"] < 1e-5 and record["agreement"] == 100
+    assert record["largest_error"] < 1e-5
+    assert record["agreement"] == 100
 
 
 def test_zoo_network_is_built_again_from_the_sidecar(run_program, checkpoint, photos):
@@ -353,7 +369,8 @@ def test_zoo_network_is_built_again_from_the_sidecar(run_program, checkpoint, ph
     run = run_program(VERIFY, "--tflite=out/fd_mobilenet_0.25_32_float32.tflite", f"--images={photos}", "--json")
     assert_done(run)
     record = json.loads(run.stdout)[1]
-    assert record["largest_error"] < 1e-5 and record["agreement"] == 100
+    assert record["largest_error"] < 1e-5
+    assert record["agreement"] == 100
 
 
 def test_weights_in_the_home_folder_are_found_again(run_program, checkpoint, photos):

@@ -15,9 +15,10 @@ import fd_keras
 from fd_keras import zoo
 from fd_keras.cost import profile_ops
 from fd_keras.spec import lower
-from tflite import export, files, sidecar
-from tflite.export import write
-from tflite.quantize import RECIPES, Settings
+from fd_keras.tflite import export
+from fd_keras.tflite.export import write
+from fd_keras.tflite.format import sidecar
+from fd_keras.tflite.recipes import RECIPES, Int8Settings
 
 KEYS = {
     "name", "arch", "keras_model", "weights_sha256", "recipe", "recipe_steps", "include_preprocessing", "input",
@@ -63,7 +64,7 @@ def test_sidecar_says_how_the_file_was_made(converted, name, recipe):
     steps = converted(name, recipe).facts["recipe_steps"]
     settings = steps.pop("settings")
     assert steps == {key: getattr(RECIPES[recipe], key) for key in ("name", "weights", "activations", "summary")}
-    assert (settings and Settings(**settings)) == RECIPES[recipe].settings
+    assert (settings and Int8Settings(**settings)) == RECIPES[recipe].settings
 
 
 @every_file
@@ -203,7 +204,7 @@ def test_full_disk_leaves_no_temporary_file(monkeypatch, quick, tiny, tmp_path, 
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         list(write(tiny, "m", SOURCE, [RECIPES["float32"]], str(tmp_path)))
     assert listing(tmp_path).keys() <= {"m_float32.tflite"}
@@ -222,7 +223,7 @@ def test_a_sidecar_never_describes_another_file(monkeypatch, convert_tiny, tiny,
             raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         list(write(tiny, "m", SOURCE, [RECIPES["float32"]], str(tmp_path)))
     left = listing(tmp_path)

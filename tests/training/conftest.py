@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import checkpoint
+from fd_keras.training import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
 

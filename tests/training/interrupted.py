@@ -7,12 +7,12 @@ import sys
 
 from absl import app
 
-from training import files
+from fd_keras.training import checkpoint
 
 
 def kill_in_write(count: int) -> None:
     """Arranges for SIGKILL in the `count`-th write of a checkpoint, with half of the bytes on the disk."""
-    write, left = files.write_atomically, [count]
+    write, left = checkpoint.write_atomically, [count]
 
     def counting(path, data):
         left[0] -= "/step_" in path
@@ -23,7 +23,7 @@ def kill_in_write(count: int) -> None:
             )
         write(path, data)
 
-    files.write_atomically = counting
+    checkpoint.write_atomically = counting
 
 
 if __name__ == "__main__":

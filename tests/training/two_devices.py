@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import app
 
-from training import train
+from fd_keras.training import train
 
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -12,12 +12,12 @@ import sys
 
 from absl import app, flags, logging
 
-from tflite import arguments
-from tflite.export import fixed_size, write
-from tflite.qat import start
-from tflite.qat.job import Training
+from fd_keras.tflite import model_flags
+from fd_keras.tflite.export import fixed_size, write
+from fd_keras.tflite.qat import training_process
+from fd_keras.tflite.qat.training_job import TrainingSettings
 
-flags.adopt_module_key_flags(arguments)  # for --help
+flags.adopt_module_key_flags(model_flags)  # for --help
 _IMAGES = flags.DEFINE_string("train_dir", None, "Folder of images to train on; no labels needed.", required=True)
 _COUNT = flags.DEFINE_integer("train_count", 4096, "How many of them to take, evenly.", lower_bound=1)
 _EPOCHS = flags.DEFINE_integer("epochs", 5, "Passes over them.", lower_bound=1)
@@ -31,20 +31,20 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what was begun is cleared up
-    include, output = arguments.INCLUDE_PREPROCESSING.value, arguments.OUTPUT_DIR.value
-    training = Training(_EPOCHS.value, _BATCH.value, _RATE.value, _SEED.value)
-    recipe = dataclasses.replace(start.RECIPE, settings=arguments.settings())
+    include, output = model_flags.INCLUDE_PREPROCESSING.value, model_flags.OUTPUT_DIR.value
+    training = TrainingSettings(_EPOCHS.value, _BATCH.value, _RATE.value, _SEED.value)
+    recipe = dataclasses.replace(training_process.RECIPE, settings=model_flags.settings())
     try:
-        start.check_installed()
-        paths = start.image_paths(_IMAGES.value, _COUNT.value)
-        model, name, source = arguments.model()
-        calibration = arguments.calibration(fixed_size(model), otherwise=_IMAGES.value)
+        training_process.check_installed()
+        paths = training_process.image_paths(_IMAGES.value, _COUNT.value)
+        model, name, source = model_flags.model()
+        calibration = model_flags.calibration(fixed_size(model), otherwise=_IMAGES.value)
         os.makedirs(output, exist_ok=True)  # better an error now than after the training
-        graph, held_out = start.trained(model, paths, calibration, recipe.settings, training, include)
+        graph, held_out = training_process.trained(model, paths, calibration, recipe.settings, training, include)
         facts = {"images": len(paths), **dataclasses.asdict(training), "held_out_loss": held_out}
         (path,) = write(
             model, name, {**source, "qat": facts}, [recipe], output, calibration=calibration,
-            include_preprocessing=include, io=arguments.IO.value, graph=graph,
+            include_preprocessing=include, io=model_flags.IO.value, graph=graph,
         )  # fmt: skip
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

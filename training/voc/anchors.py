@@ -4,13 +4,12 @@ import numpy as np
 import tensorflow as tf
 
 STRIDE = 16  # of the features that carry them
-SIZE = 128  # side of the smallest square anchor, of py-faster-rcnn's at images of 600 pixels
 OCTAVES = (1, 2, 4)
 RATIOS = (0.5, 1.0, 2.0)  # height to width
 COUNT = len(OCTAVES) * len(RATIOS)  # at every cell
 
 
-def base_anchors(size: int = SIZE) -> np.ndarray:
+def base_anchors(size: int) -> np.ndarray:
     """The anchors of the first cell, (9, 4) edges, ratio by ratio: py-faster-rcnn's, with its rounding.
 
     Args:
@@ -27,7 +26,7 @@ def base_anchors(size: int = SIZE) -> np.ndarray:
     return np.array(anchors, "float32")
 
 
-def grid(height, width, size: int = SIZE) -> tf.Tensor:
+def grid(height, width, size: int) -> tf.Tensor:
     """The anchors of a feature map, (height * width * 9, 4): row by row, cell by cell, in the order of the base.
 
     Args:

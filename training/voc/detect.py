@@ -12,8 +12,8 @@ from absl import app, flags
 
 from fd_keras import imagenet
 from fd_keras.progress import progress
-from training.voc import data, draw
-from training.voc.detections import Detections
+from fd_keras.training.voc import dataset, draw
+from fd_keras.training.voc.detections import Detections
 
 _RUN = flags.DEFINE_string("run_dir", None, "Run of training.voc.train.", required=True)
 _KIND = flags.DEFINE_string("kind", "last", "Which of the run's models.")
@@ -61,15 +61,15 @@ def main(argv: list[str]) -> None:
     try:
         paths = [path for argument in argv[1:] for path in imagenet.list_images(argument)]
         places = outputs(paths, _OUTPUT.value)
-        from training.voc import detector as detectors
+        from fd_keras.training.voc import detector as detectors
 
         detector = detectors.load(_RUN.value, _KIND.value)
         os.makedirs(_OUTPUT.value, exist_ok=True)
         broken = 0
         for path, place in progress(list(zip(paths, places, strict=True))):
             try:
-                pixels = data.read_image(path, _UPRIGHT.value)
-            except data.DataError as error:
+                pixels = dataset.read_image(path, _UPRIGHT.value)
+            except dataset.DataError as error:
                 print(f"error: {error}", file=sys.stderr)
                 broken += 1
                 continue

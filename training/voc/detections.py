@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from training import files
+from fd_keras.io import join, remove_unfinished, write_atomically
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,10 +66,10 @@ def write(folder: str, split: str, classes: Sequence[str], found: Iterable[tuple
         for label, score, box in zip(image.labels, image.scores, boxes, strict=True):
             lines[label].append(f"{name} {score:.9g} " + " ".join(f"{side:.9g}" for side in box) + "\n")
     os.makedirs(folder, exist_ok=True)
-    files.sweep(folder)
-    paths = [files.join(folder, f"comp4_det_{split}_{name}.txt") for name in classes]
+    remove_unfinished(folder)
+    paths = [join(folder, f"comp4_det_{split}_{name}.txt") for name in classes]
     for path, text in zip(paths, lines, strict=True):
-        files.write_atomically(path, "".join(text).encode())
+        write_atomically(path, "".join(text).encode())
     return paths
 
 

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fd_keras.io import join, read_bytes
 from fd_keras.saved import load_model
-from training import files, record
-from training.voc import boxes, faster_rcnn
-from training.voc.detections import Detections
-from training.voc.recipe import Recipe
+from fd_keras.training import run_record
+from fd_keras.training.voc import boxes, faster_rcnn
+from fd_keras.training.voc.detections import Detections
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
 
 KINDS = ("last",)  # what a run leaves
 
@@ -31,7 +32,7 @@ class Detector:
 
     def __init__(self, net: keras.Model, config: dict, classes: tuple[str, ...], name: str):
         self.config, self.classes, self.name = config, tuple(classes), name
-        self.recipe = Recipe.of(config)
+        self.recipe = DetectorRecipe.of(config)
         self.model = faster_rcnn.FasterRCNN(net, self.recipe)
         self._detect = tf.function(self._on_pixels, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
 
@@ -58,7 +59,7 @@ class Detector:
 
 def model_path(run_dir: str, kind: str, name: str) -> str:
     """Where a run leaves its model."""
-    return files.join(run_dir, kind, f"{name}.keras")
+    return join(run_dir, kind, f"{name}.keras")
 
 
 def load(run_dir: str, kind: str = "last") -> Detector:
@@ -74,13 +75,13 @@ def load(run_dir: str, kind: str = "last") -> Detector:
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")
-    path = os.path.join(run_dir, record.FILE)
+    path = os.path.join(run_dir, run_record.FILE)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train (it has no {record.FILE}).")
+        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train (it has no {run_record.FILE}).")
     try:
-        facts = json.loads(files.read_bytes(path))
+        facts = json.loads(read_bytes(path))
         config, classes, name = facts["config"], tuple(facts["class_names"]), facts["name"]
-        Recipe.of(config)
+        DetectorRecipe.of(config)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not what training.voc.train writes ({error!r}).") from error
     saved = model_path(run_dir, kind, name)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training import files
-from training.voc.detections import Detections
+from fd_keras.io import write_atomically
+from fd_keras.training.voc.detections import Detections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def save(image: Image.Image, path: str) -> None:
     """Writes PNG or, for any other ending, JPEG; whole or not at all."""
     file = io.BytesIO()
     image.save(file, "PNG" if path.endswith(".png") else "JPEG", quality=92)
-    files.write_atomically(path, file.getvalue())
+    write_atomically(path, file.getvalue())
 
 
 def _rectangle(canvas: ImageDraw.ImageDraw, mark: Mark, line: int) -> None:

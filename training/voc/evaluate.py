@@ -13,7 +13,8 @@ import sys
 
 from absl import app, flags
 
-from training.voc import data, detections, report, sweep
+from fd_keras.io import sha256_of
+from fd_keras.training.voc import batch_detection, dataset, detections, evaluation
 
 _VOC = flags.DEFINE_string("voc_dir", None, "VOCdevkit/VOC2007; several with commas between.", required=True)
 _SPLIT = flags.DEFINE_string("split", "test", "List of ImageSets/Main to score.")
@@ -25,26 +26,26 @@ _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for result files, JSON
 _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 
-def evaluate_run() -> report.Evaluation:
+def evaluate_run() -> evaluation.Evaluation:
     """The evaluation of --run_dir."""
-    from training.voc import detector as detectors  # Keras, which files of detections do not need
+    from fd_keras.training.voc import detector as detectors
 
     detector = detectors.load(_RUN.value, _KIND.value)
-    annotations = data.open_split(_VOC.value, _SPLIT.value, detector.classes)
-    model = sweep.file_hash(detectors.model_path(_RUN.value, _KIND.value, detector.name))
+    annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes)
+    model = sha256_of(detectors.model_path(_RUN.value, _KIND.value, detector.name))
     key = {"model": model, "voc_dir": _VOC.value, "split": _SPLIT.value}
-    found = sweep.detect_all(detector, annotations, _OUTPUT.value, key)
-    return report.evaluate(
+    found = batch_detection.detect_all(detector, annotations, _OUTPUT.value, key)
+    return evaluation.evaluate(
         detector.name, _VOC.value, _SPLIT.value, detector.classes, annotations, found, detector.config
     )
 
 
-def evaluate_files() -> report.Evaluation:
+def evaluate_files() -> evaluation.Evaluation:
     """The evaluation of --detections."""
-    classes = data.read_classes(_CLASSES.value) if _CLASSES.value else data.CLASSES
-    annotations = data.open_split(_VOC.value, _SPLIT.value, classes)
+    classes = dataset.read_classes(_CLASSES.value) if _CLASSES.value else dataset.CLASSES
+    annotations = dataset.open_split(_VOC.value, _SPLIT.value, classes)
     found = detections.read(_DETECTIONS.value, _SPLIT.value, classes, [image.id for image in annotations])
-    return report.evaluate(_DETECTIONS.value, _VOC.value, _SPLIT.value, classes, annotations, found)
+    return evaluation.evaluate(_DETECTIONS.value, _VOC.value, _SPLIT.value, classes, annotations, found)
 
 
 def main(argv: list[str]) -> None:
@@ -57,13 +58,13 @@ def main(argv: list[str]) -> None:
     if _DETECTIONS.value and _OUTPUT.value and os.path.realpath(_DETECTIONS.value) == os.path.realpath(_OUTPUT.value):
         raise app.UsageError("--output_dir is --detections: its files would be written over; give another folder.")
     try:
-        evaluation = evaluate_run() if _RUN.value else evaluate_files()
-        print(json.dumps(report.content(evaluation)) if _JSON.value else report.text(evaluation))
+        result = evaluate_run() if _RUN.value else evaluate_files()
+        print(json.dumps(evaluation.content(result)) if _JSON.value else evaluation.text(result))
         if _OUTPUT.value:
-            written = report.write(evaluation, _OUTPUT.value)
+            written = evaluation.write(result, _OUTPUT.value)
             print(f"\nin {_OUTPUT.value}: {', '.join(written)}", file=sys.stderr if _JSON.value else sys.stdout)
             if _RUN.value:
-                sweep.finish(_OUTPUT.value)
+                batch_detection.finish(_OUTPUT.value)
     except KeyboardInterrupt:
         resumes = _OUTPUT.value and _RUN.value
         print("stopped" + ("; the same command goes on from here" if resumes else ""), file=sys.stderr)

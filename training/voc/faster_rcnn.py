@@ -14,9 +14,9 @@ from keras import layers
 
 from fd_keras import builder, spec
 from fd_keras.spec import IMAGE, Op
-from training.voc import anchors, boxes
-from training.voc.backbone import Backbone
-from training.voc.recipe import Recipe
+from fd_keras.training.voc import anchors, boxes
+from fd_keras.training.voc.backbone import Backbone
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
 
 NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100  # of the detections in an image; py-faster-rcnn's
 CROPS = "crops"
@@ -44,7 +44,7 @@ class Proposals(NamedTuple):
     origin: list
 
 
-def build_net(backbone: Backbone, classes: int, recipe: Recipe) -> keras.Model:
+def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras.Model:
     """The weights of a detector: both stages, as one Keras model of two inputs that do not meet.
 
     Args:
@@ -108,7 +108,7 @@ class FasterRCNN:
         classes: how many, without the background.
     """
 
-    def __init__(self, net: keras.Model, recipe: Recipe):
+    def __init__(self, net: keras.Model, recipe: DetectorRecipe):
         self.net, self.recipe = net, recipe
         layer = net.get_layer
         self._first = keras.Model(
@@ -233,7 +233,7 @@ def suppress(candidates, scores, most: int, overlap: float, least: float) -> tup
     )  # fmt: skip
 
 
-def fit(image, recipe: Recipe) -> tuple[tf.Tensor, tf.Tensor]:
+def fit(image, recipe: DetectorRecipe) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes an image to what the network sees: a short side of `short_side`, unless the long one gets too long.
 
     Args:

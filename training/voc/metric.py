@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.voc.data import Annotation
-from training.voc.detections import Detections
+from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.detections import Detections
 
 MIN_OVERLAP = 0.5  # to be exceeded
 # What recall is compared with; sums of .1 and not their nearest fractions, as in all the evaluators: a recall of

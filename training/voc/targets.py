@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from training.voc import boxes
+from fd_keras.training.voc import boxes
 
 ANCHORS = 256  # drawn for an image
 ANCHORS_POSITIVE = 128  # of those, at most

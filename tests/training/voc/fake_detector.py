@@ -1,4 +1,4 @@
-"""Takes the place of training.voc.detector in the programs: a detector that knows the answer."""
+"""Takes the place of fd_keras.training.voc.detector in the programs: a detector that knows the answer."""
 
 import sys
 import types
@@ -6,9 +6,8 @@ import types
 import matplotlib.figure  # noqa: F401
 import numpy as np
 
-import training.voc
-from training.voc import report, sweep  # noqa: F401  (these and matplotlib take time to import)
-from training.voc.detections import Detections
+import fd_keras.training.voc
+from fd_keras.training.voc.detections import Detections
 
 RUN = "RUN"  # the one run there is
 
@@ -31,4 +30,4 @@ def load(run_dir, kind="last"):
 
 
 _fake = types.SimpleNamespace(load=load, model_path=lambda *parts: __file__)
-training.voc.detector = sys.modules["training.voc.detector"] = _fake
+fd_keras.training.voc.detector = sys.modules["fd_keras.training.voc.detector"] = _fake

@@ -1,0 +1,216 @@
+"""What LiteRT does inside one model on this machine, seen from a process of its own.
+
+    python -m android_bench.host_profiler profile|memory MODEL.tflite THREADS RUNS
+
+prints one line of JSON: `samples_ns`, the latency of every invocation, and `ops` (type, ms and name of each op, the
+medians over the runs) or `memory_mb` (what the model added to the process). A process of its own has no other model's
+memory, and takes the harm should a coming LiteRT lay out its C structures in another way.
+"""
+
+import ctypes
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from ctypes import byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+from .plan import BenchError, Job
+
+_TIMEOUT = 600  # seconds
+_WARMUP = 3
+_CPU = 1  # of LiteRtHwAccelerators
+_OP, _DELEGATED_OP = 2, 8  # types of profiler events; a delegate that tells its ops has no event of its own
+_INVOKE = "Invoke"
+
+
+def look(job: Job, kind: str, runs: int) -> dict[str, Any]:
+    """Runs this program on a model; returns what it printed.
+
+    Args:
+        job: The model and the number of threads.
+        kind: `profile` or `memory`.
+        runs: Timed invocations.
+
+    Raises:
+        BenchError: If it failed.
+    """
+    module = f"{__package__}.host_profiler"  # under the name that this package has here, in a clone or installed
+    command = [sys.executable, "-m", module, kind, str(job.model.path), str(job.threads), str(runs)]
+    root = Path(__file__).parents[module.count(".")]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{job.model.path}: no {kind} within {_TIMEOUT} s") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BenchError(f"{job.model.path}: no {kind}: status {done.returncode}: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# --- memory ------------------------------------------------------------------------------------------------
+
+
+def memory(path: str, threads: int, runs: int) -> dict[str, Any]:
+    """What a model adds to a process that has loaded LiteRT: after loading, after the runs, and at most, in MB."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from .host_target import fill
+
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+    before = _megabytes("VmRSS")
+    interpreter = Interpreter(model_path=path, num_threads=threads)
+    interpreter.allocate_tensors()
+    loaded = _megabytes("VmRSS")
+    fill(interpreter)
+    samples = _timed(interpreter.invoke, runs)
+    found = {"init": loaded, "overall": _megabytes("VmRSS"), "peak": _megabytes("VmHWM")}
+    return {"samples_ns": samples, "memory_mb": {name: value - before for name, value in found.items()}}
+
+
+def _megabytes(name: str) -> float:
+    (kilobytes,) = re.findall(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(kilobytes) / 1024
+
+
+def _timed(invoke: Callable[[], object], runs: int) -> list[int]:
+    samples = []
+    for _ in range(_WARMUP):
+        invoke()
+    for _ in range(runs):
+        start = time.perf_counter_ns()
+        invoke()
+        samples.append(time.perf_counter_ns() - start)
+    return samples
+
+
+# --- profile -----------------------------------------------------------------------------------------------
+
+
+class _Event(ctypes.Structure):
+    """An event of LiteRT's profiler; times in microseconds."""
+
+    _fields_ = [
+        ("tag", c_char_p), ("type", c_int), ("start", c_uint64), ("elapsed", c_uint64), ("memory", c_uint64 * 6),
+        ("metadata", c_int64 * 2), ("source", c_int),
+    ]  # fmt: skip
+
+
+class _TensorType(ctypes.Structure):
+    """Type and shape of a tensor."""
+
+    _fields_ = [("element", c_int), ("rank", c_uint32), ("sizes", c_int32 * 8), ("strides", c_uint32 * 8)]
+
+
+class _Library:
+    """LiteRT's C interface."""
+
+    def __init__(self) -> None:
+        import ai_edge_litert
+
+        self._library = ctypes.CDLL(str(Path(ai_edge_litert.__file__).parent / "libLiteRt.so"))
+        self._c = ctypes.CDLL(None)
+        self._c.strdup.restype = c_void_p
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Calls `LiteRt<name>`; raises BenchError unless it returns 0."""
+        if status := getattr(self._library, f"LiteRt{name}")(*arguments):
+            raise BenchError(f"LiteRt{name} failed with status {status}")
+
+    def get(self, name: str, *arguments: Any) -> c_void_p:
+        """Calls a function whose last argument is where to put a handle; returns the handle."""
+        handle = c_void_p()
+        self.call(name, *arguments, byref(handle))
+        return handle
+
+    def add_options(self, options: c_void_p, identifier: bytes, toml: bytes) -> None:
+        """Adds options, which LiteRT frees."""
+        copy = c_void_p(self._c.strdup(toml))
+        self.call("AddOpaqueOptions", options, self.get("CreateOpaqueOptions", identifier, copy, self._c.free))
+
+
+def profile(path: str, threads: int, runs: int) -> dict[str, Any]:
+    """The time of each op, those inside of XNNPACK too; the images are zeros, which take as long as others."""
+    library = _Library()
+    environment = library.get("CreateEnvironment", 0, None)
+    model = library.get("CreateModelFromFile", environment, path.encode())
+    options = library.get("CreateOptions")
+    library.call("SetOptionsHardwareAccelerators", options, _CPU)
+    library.add_options(options, b"runtime_options_string", b"enable_profiling = true\n")
+    library.add_options(options, b"xnnpack", b"num_threads = %d\n" % threads)
+    compiled = library.get("CreateCompiledModel", environment, model, options)
+    inputs, outputs = (_buffers(library, environment, model, compiled, kind) for kind in ("Input", "Output"))
+    zero, one = c_size_t(0), c_size_t(1)
+
+    def invoke() -> None:
+        library.call("RunCompiledModel", compiled, zero, one, inputs, one, outputs)
+
+    for _ in range(_WARMUP):
+        invoke()
+    profiler = library.get("CompiledModelGetProfiler", compiled)
+    samples, rounds = [], []
+    for _ in range(runs):  # one by one, since the profiler forgets what is too much for it
+        library.call("ResetProfiler", profiler)
+        library.call("StartProfiler", profiler)
+        invoke()
+        library.call("StopProfiler", profiler)
+        whole, ops = _ops(_events(library, profiler))
+        samples.append(1000 * whole)
+        rounds.append(ops)
+    return {"samples_ns": samples, "ops": _medians(rounds)}
+
+
+def _buffers(library: _Library, environment: c_void_p, model: c_void_p, compiled: c_void_p, kind: str) -> Any:
+    """Makes the buffer of the only input or output."""
+    zero, described = c_size_t(0), _TensorType()
+    signature = library.get("GetModelSignature", model, zero)
+    tensor = library.get(f"GetSignature{kind}TensorByIndex", signature, zero)
+    library.call("GetRankedTensorType", tensor, byref(described))
+    needs = library.get(f"GetCompiledModel{kind}BufferRequirements", compiled, zero, zero)
+    buffer = library.get("CreateManagedTensorBufferFromRequirements", environment, byref(described), needs)
+    return (c_void_p * 1)(buffer.value)
+
+
+def _events(library: _Library, profiler: c_void_p) -> Sequence[_Event]:
+    count = c_int()
+    library.call("GetNumProfilerEvents", profiler, byref(count))
+    events = (_Event * count.value)()
+    library.call("GetProfilerEvents", profiler, count, events)
+    return events
+
+
+def _ops(events: Sequence[_Event]) -> tuple[int, list[tuple[str, int]]]:
+    """Returns the microseconds of the whole invocation, and name and microseconds of each op.
+
+    Raises:
+        BenchError: If these do not go together.
+    """
+    whole = [event.elapsed for event in events if event.tag.decode() == _INVOKE and event.type == 1]
+    ops = [(event.tag.decode(), event.elapsed) for event in events if event.type in (_OP, _DELEGATED_OP)]
+    if len(whole) != 1 or not ops or sum(us for _, us in ops) > whole[0] + len(ops):  # each is rounded
+        raise BenchError("this LiteRT's profiler speaks another language: use 2.3, or give --benchmark_binary")
+    return whole[0], ops
+
+
+def _medians(rounds: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, float, str]]:
+    """Returns type, median ms and number of each op."""
+    return [
+        (ops[0][0], statistics.median(us for _, us in ops) / 1000, f"op {number}")
+        for number, ops in enumerate(zip(*rounds, strict=True))
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    kind, path, threads, runs = argv
+    try:
+        print(json.dumps({"profile": profile, "memory": memory}[kind](path, int(threads), int(runs))))
+    except (BenchError, ValueError, RuntimeError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,129 @@
+"""`fd-keras`: one command, whose subcommands are the programs of this project.
+
+Only the standard library is imported here, and by a subcommand what it needs itself, so that the list of commands
+appears at once and `fd-keras bench` runs where TensorFlow is not installed.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from fd_keras.version import __version__
+
+NAME = "fd-keras"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        module: Where its program is: `PROGRAM`, a `program.Program`, or `main` and `parser` with argparse.
+        summary: One line for the list of commands.
+        extra: What to install for it, as in `pip install "fd-keras[EXTRA]"`; "" if nothing more.
+    """
+
+    module: str
+    summary: str
+    extra: str = ""
+
+
+DETECT = {
+    "check": Command("fd_keras.training.voc.check_dataset", "validate a data set in the layout of PASCAL VOC"),
+    "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN; resumes where it was", "train"),
+    "evaluate": Command("fd_keras.training.voc.evaluate", "average precision of a run or of result files", "train"),
+    "predict": Command("fd_keras.training.voc.detect", "draw the objects found in photos", "train"),
+    "convert": Command("fd_keras.tflite.convert_detector", "write a detector as .tflite", "tflite,train"),
+}
+
+# In the order of the job: look, train, convert, measure.
+COMMANDS: dict[str, Command | Mapping[str, Command]] = {
+    "classify": Command("fd_keras.classify", "classify photos with a network or a .keras file"),
+    "profile": Command("fd_keras.profiler", "multiply-accumulates and parameters: tables 1 and 2 of the paper"),
+    "prepare": Command("fd_keras.training.prepare", "write ImageNet as shards for fast training", "train"),
+    "train": Command("fd_keras.training.train", "train or fine-tune a network; resumes where it was", "train"),
+    "evaluate": Command("fd_keras.training.evaluate", "top-1 and top-5 of a .keras or .tflite file", "train"),
+    "table2": Command("fd_keras.training.table2", "table 2 of the paper beside the runs made here", "train"),
+    "detect": DETECT,
+    "convert": Command("fd_keras.tflite.convert", "write .tflite files: float32, float16, int8", "tflite"),
+    "verify": Command("fd_keras.tflite.verify", "compare .tflite files with the model they were made from", "tflite"),
+    "qat": Command("fd_keras.tflite.qat.__main__", "train on for integers (quantization-aware)", "qat"),
+    "memory": Command("fd_keras.tflite.memory.__main__", "RAM and flash on a microcontroller", "tflite"),
+    "bench": Command("fd_keras.android_bench.run", "time .tflite files on phones, boards or this machine"),
+    "report": Command("fd_keras.android_bench.report", "page, Markdown and CSV of the timings in a folder"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The console command; `argv` is without the program's name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name, table = NAME, COMMANDS
+    while True:
+        word, *arguments = arguments or ["--help"]
+        if word in ("-h", "--help", "help"):
+            print(overview(name, table))
+            sys.exit()
+        if word == "--version":
+            print(f"{NAME} {__version__}")
+            sys.exit()
+        if word not in table:
+            _refuse(f"{name}: unknown command {word!r}{nearest(word, table)}", f"{name} --help")
+        chosen, name = table[word], f"{name} {word}"
+        if isinstance(chosen, Command):
+            _run(chosen, name, arguments)
+        table = chosen
+
+
+def overview(name: str, table: Mapping[str, Command | Mapping[str, Command]]) -> str:
+    """The commands, a line each."""
+    lines = [f"usage: {name} COMMAND ...", ""]
+    for word, command in table.items():
+        text = command.summary if isinstance(command, Command) else f"detectors: {', '.join(command)}"
+        lines.append(f"  {word:10} {text}")
+    return "\n".join([*lines, "", f"{name} COMMAND --help explains a command."])
+
+
+def _run(command: Command, name: str, arguments: list[str]) -> NoReturn:
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        print(f"error: {what_to_install(error, command.module)}", file=sys.stderr)
+        sys.exit(1)
+    sys.argv = [name, *arguments]  # as argparse shows it
+    if hasattr(module, "PROGRAM"):
+        module.PROGRAM.run(arguments, name)
+    known = [option for action in module.parser()._actions for option in action.option_strings]
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if flag.startswith("--") and flag != "--" and flag not in known:
+            _refuse(f"unknown flag {flag}{nearest(flag, known)}", f"{name} --help")
+    sys.exit(module.main(arguments))
+
+
+def what_to_install(error: ModuleNotFoundError, module: str) -> str:
+    """The message about a package that the program in a module misses; raises the error again if the fault is ours."""
+    package = (error.name or "fd_keras").partition(".")[0]
+    if package == "fd_keras":
+        raise error
+    commands = [*DETECT.values(), *(command for command in COMMANDS.values() if isinstance(command, Command))]
+    extras = [command.extra for command in commands if command.module == module]
+    target = f"{NAME}[{extras[0]}]" if extras and extras[0] else f"{NAME}[all]"
+    return f'{package} is not installed: pip install "{target}"'
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: "; did you mean ...?", or nothing where no known one is near."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _refuse(message: str, see: str) -> NoReturn:
+    print(f"error: {message} (see {see})", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

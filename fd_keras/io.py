@@ -1,0 +1,116 @@
+"""Files: atomic writes, JSON, hashes and figures; the one place for each, on a local disk or in a bucket.
+
+Paths with a scheme, such as gs://bucket/name, go through `tf.io.gfile`; TensorFlow is imported only for those.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPORARY = ".writing-"  # how unfinished files begin; `remove_unfinished` deletes those of a killed process
+_FIGURE_DPI = 130
+
+
+def is_local(path: str) -> bool:
+    """Whether it is a path of this machine and not an address such as gs://bucket/name."""
+    return "://" not in path
+
+
+def join(*parts: str) -> str:
+    """A path with forward slashes, which local file systems and buckets both take."""
+    return "/".join(part.rstrip("/") for part in parts)
+
+
+def _gfile():
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a temporary file beside `path` and renames it, so that `path` is old, new or absent, never cut short.
+
+    The data is on the disk before the rename, so that this holds after a power cut too.
+
+    Args:
+        path: Local path, or the address of an object.
+        data: The whole content.
+
+    Raises:
+        OSError: If it cannot be written; the temporary file is gone then.
+    """
+    path = os.fspath(path)
+    if not is_local(path):
+        with _gfile().GFile(path, "wb") as file:  # an object store shows an object only once it is complete
+            file.write(data)
+        return
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=TEMPORARY)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def remove_unfinished(folder: str) -> None:
+    """Deletes the temporary files that a killed process left in a folder."""
+    for name in list_folder(folder):
+        if name.startswith(TEMPORARY):
+            os.remove(join(folder, name)) if is_local(folder) else _gfile().remove(join(folder, name))
+
+
+def list_folder(folder: str) -> list[str]:
+    """Names in a folder, of a local disk or a bucket."""
+    return os.listdir(folder) if is_local(folder) else list(_gfile().listdir(folder))
+
+
+def read_bytes(path: str) -> bytes:
+    """Content of a file, of a local disk or a bucket."""
+    if is_local(path):
+        with open(path, "rb") as file:
+            return file.read()
+    with _gfile().GFile(path, "rb") as file:
+        return file.read()
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes a JSON file atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hexadecimal sha256 of a local file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_figure(path: str) -> None:
+    """Raises ValueError unless `write_figure` can draw there: matplotlib is installed and knows the format."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise ValueError(f"{path}: drawing needs matplotlib; pip install matplotlib.") from error
+    if _format_of(path) not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"{path}: cannot be drawn in that format; name a .png, .svg or .pdf.")
+
+
+def write_figure(path: str, figure: "Figure") -> None:
+    """Writes a matplotlib figure atomically, in the format that the name ends in."""
+    image = io.BytesIO()
+    figure.savefig(image, format=_format_of(path), dpi=_FIGURE_DPI)
+    write_atomically(path, image.getvalue())
+
+
+def _format_of(path: str) -> str:
+    return os.path.splitext(path)[1][1:].lower()

@@ -1,0 +1,173 @@
+"""Programs with absl flags: their help, and the one way in which all of them end.
+
+The module of a program defines its flags, `main`, and `PROGRAM = Program(main)`. What it imports for its flags must not
+load TensorFlow or Keras, so that `--help` answers at once; `main` imports the rest.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from absl import flags, logging
+
+from fd_keras import cli, startup
+
+_HELP = ("-h", "-help", "--help", "--helpshort")
+_INDENT, _COLUMN = 2, 30  # where the flags and their explanations begin
+_GROUPS: dict[str, str] = {}  # the title under which the help lists a flag
+
+
+class ProgramError(RuntimeError):
+    """A failure that its message explains to the user, with the way out."""
+
+
+class UsageError(ValueError):
+    """Flags or arguments that contradict each other; the message names them."""
+
+
+class Stopped(Exception):  # noqa: N818  (nothing went wrong)
+    """Work that a signal has stopped, after it saved what there was.
+
+    Attributes:
+        signal: Number of the signal.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.signal = number
+
+
+@contextlib.contextmanager
+def flag_group(title: str) -> Iterator[None]:
+    """Lists the flags that are defined in the block under a title of their own in the help."""
+    before = set(flags.FLAGS)
+    yield
+    _GROUPS.update(dict.fromkeys(set(flags.FLAGS) - before, title))
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program with absl flags.
+
+    Attributes:
+        main: Does the work. Takes the arguments that are not flags, and returns the exit status (None is 0).
+        positional: Those arguments as the help shows them, such as "PHOTO..."; "" if the program takes none.
+        values: Returns the values that flags without one take under the others, such as those of a recipe.
+    """
+
+    main: Callable[[list[str]], int | None]
+    positional: str = ""
+    values: Callable[[], Mapping[str, Any]] = dict
+
+    def run(self, arguments: Sequence[str] | None = None, name: str | None = None) -> NoReturn:
+        """Runs the program and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
+
+        Args:
+            arguments: Default those of this process.
+            name: What the user called the program; default `python -m MODULE`.
+        """
+        arguments = list(sys.argv[1:] if arguments is None else arguments)
+        name = name or _module_name()
+        if any(argument in _HELP for argument in arguments):
+            print(self.help(name, arguments))
+            sys.exit()
+        startup.hide_tensorflow_notes()
+        logging.use_absl_handler()
+        try:
+            sys.exit(self.main(self._parse(arguments)))
+        except UsageError as error:
+            _fail(f"{error} (see {name} --help)", 2)
+        except Stopped as stopped:
+            _end(str(stopped), 128 + stopped.signal)
+        except KeyboardInterrupt:
+            _end("stopped", 128 + signal.SIGINT)
+        except ModuleNotFoundError as error:
+            _fail(cli.what_to_install(error, self.main.__module__), 1)
+        except (ProgramError, ValueError, OSError, ImportError) as error:
+            _fail(str(error), 1)
+
+    def _parse(self, arguments: Sequence[str]) -> list[str]:
+        """Sets the flags; returns the other arguments. Raises UsageError for what does not fit."""
+        try:
+            rest = flags.FLAGS([sys.argv[0], *arguments])[1:]
+        except flags.UnrecognizedFlagError as error:
+            near = cli.nearest(f"--{error.flagname}", [f"--{name}" for name in self._own()])
+            raise UsageError(f"unknown flag --{error.flagname}{near}") from error
+        except flags.Error as error:
+            raise UsageError(_explained(str(error))) from error
+        if rest and not self.positional:
+            raise UsageError(f"unexpected argument {rest[0]!r}; everything is set by flags")
+        return rest
+
+    def _own(self) -> dict[str, flags.Flag]:
+        """The program's flags by name, in the order of their definition."""
+        module = self.main.__module__
+        module = sys.argv[0] if module == "__main__" else module  # as absl names it
+        return {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(module)}
+
+    def help(self, name: str, arguments: Sequence[str] = ()) -> str:
+        """The help: summary, usage, examples, and the flags by group.
+
+        Args:
+            name: What the user called the program.
+            arguments: Of the call; flags among them decide which values are shown.
+        """
+        with contextlib.suppress(flags.Error):  # such as a required flag, which nobody gives together with --help
+            flags.FLAGS([sys.argv[0], *(argument for argument in arguments if argument not in _HELP)], known_only=True)
+        summary, _, body = (sys.modules[self.main.__module__].__doc__ or "").strip().partition("\n")
+        usage = " ".join(filter(None, ("usage:", name, "[FLAGS]", self.positional)))
+        values, groups = self.values(), {}
+        for flag in self._own().values():
+            groups.setdefault(_GROUPS.get(flag.name, "Flags"), []).append(_described(flag, values))
+        parts = [summary, usage, body.strip("\n"), *(f"{title}:\n" + "\n".join(groups[title]) for title in groups)]
+        return "\n\n".join(filter(None, parts))
+
+
+def _described(flag: flags.Flag, values: Mapping[str, Any]) -> str:
+    """A flag with its value and its meaning, wrapped to the terminal."""
+    value = flag.value if flag.value is not None else values.get(flag.name)
+    term = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+    if value is not None:
+        term += f"={_shown(value)}"
+    width = min(shutil.get_terminal_size().columns, 120)
+    lines = textwrap.wrap(str(flag.help), max(width - _COLUMN, 30)) or [""]
+    first = f"{' ' * _INDENT}{term}"
+    if len(first) > _COLUMN - 2:
+        return "\n".join([first, *(" " * _COLUMN + line for line in lines)])
+    return "\n".join([f"{first:{_COLUMN}}{lines[0]}", *(" " * _COLUMN + line for line in lines[1:])])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _explained(message: str) -> str:
+    """Absl's message about a flag; of one that is required and missing, what it is for."""
+    name = message.removeprefix("flag --").partition("=")[0]
+    if "must have a value other than None" in message and name in flags.FLAGS:
+        return f"--{name} is required: {flags.FLAGS[name].help}"
+    return message
+
+
+def _module_name() -> str:
+    """`python -m MODULE`, as the user called this process."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else sys.argv[0]
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    _end(f"error: {message}", status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,245 @@
+import json
+import re
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fd_keras.android_bench import host_profiler, host_target
+from fd_keras.android_bench.host_target import HostTarget, time_models
+from fd_keras.android_bench.plan import BenchError, Plan, find_models, read_models
+
+QUICK = {"rounds": 3, "runs": 4, "min_secs": 0, "warmup": 1}
+
+
+def _plan(folder, **options):
+    return Plan(tuple(read_models(find_models(folder))[0]), **{**QUICK, **options})
+
+
+def test_time_models_returns_a_summary_per_model_and_threads(converted):
+    rows = []
+    summary = time_models(converted, threads=(1, 2), on_row=rows.append, **QUICK)
+    assert [(line["model"], line["recipe"], line["threads"]) for line in summary] == [
+        ("fd_mobilenet_0.25", "float32", 1),
+        ("fd_mobilenet_0.25", "float32", 2),
+        ("mobilenet_0.5", "int8", 1),
+        ("mobilenet_0.5", "int8", 2),
+    ]
+    for line in summary:
+        assert (line["rounds"], line["runs"], line["target"]) == (3, 12, "host")
+        assert 0 < line["min_ms"] <= line["median_ms"] <= line["p95_ms"] <= line["max_ms"]
+        assert line["min_ms"] <= line["mean_ms"] <= line["max_ms"]
+        assert line["std_ms"] >= 0
+        assert line["size_bytes"] == len((converted / f"{line['label']}.tflite").read_bytes())
+    assert [line["ratio"] for line in summary[:2]] == [1, 1]
+    assert summary[0]["macs"] == 42
+    assert "other" not in summary[0]
+    assert len(rows) == 12
+
+
+def test_rows_are_interleaved_and_keep_every_sample(converted):
+    plan = _plan(converted, rounds=5)
+    rows = list(HostTarget(plan).measure())
+    assert [(row.round, row.place, row.label) for row in rows] == [
+        (visit.round, visit.place, visit.job.model.label) for visit in plan.schedule()
+    ]
+    assert all(len(row.samples_ns) == row.runs == 4 and row.median_ns > 0 for row in rows)
+    assert len({row.run for row in rows}) == 1
+    json.dumps([vars(row) for row in rows], allow_nan=False)
+
+
+def test_min_secs_asks_for_more_runs(converted):
+    (row,) = HostTarget(_plan(converted / "mobilenet_0.5_int8.tflite", rounds=1, min_secs=0.02)).measure()
+    assert row.runs > 4
+    assert sum(row.samples_ns) >= 0.02e9 > sum(row.samples_ns[:-1])
+
+
+def test_one_path_and_a_number_of_threads_will_do(converted):
+    (line,) = time_models(converted / "mobilenet_0.5_int8.tflite", threads=1, **{**QUICK, "rounds": 1})
+    assert (line["ratio"], line["spread_pct"]) == (1, None)
+
+
+def test_the_machine_is_recorded(converted):
+    environment = HostTarget(_plan(converted)).environment
+    assert environment["cores"] >= 1
+    assert environment["device"]
+    assert re.fullmatch(r"LiteRT \d.*", environment["engine"])
+
+
+def test_a_machine_that_tells_nothing_is_measured_too(converted, monkeypatch, tmp_path):
+    for name in ("_CPUINFO", "_MEMINFO", "_GOVERNOR"):
+        monkeypatch.setattr(host_target, name, tmp_path / "missing")
+    monkeypatch.setattr(host_target.platform, "processor", lambda: "")
+    monkeypatch.setattr(host_target.platform, "machine", lambda: "")
+    for name in ("getloadavg", "sched_getaffinity"):
+        monkeypatch.delattr(host_target.os, name, raising=False)
+    target = HostTarget(_plan(converted, rounds=1))
+    rows = list(target.measure())
+    assert len(rows) == 2
+    assert rows[0].load is None
+    assert target.environment["device"] == "unknown"
+    assert target.environment["governor"] is None
+
+
+def test_the_cpu_and_its_governor_are_read(converted, monkeypatch, tmp_path):
+    files = {"_CPUINFO": "processor\t: 0\nmodel name\t: Some CPU\n", "_GOVERNOR": "powersave\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(host_target, name, tmp_path / name)
+    environment = HostTarget(_plan(converted)).environment
+    assert (environment["device"], environment["governor"]) == ("Some CPU", "powersave")
+
+
+def test_without_memory_for_all_each_model_is_loaded_for_its_turn(converted, monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       1 kB\n")
+    monkeypatch.setattr(host_target, "_MEMINFO", tmp_path / "meminfo")
+    loads = []
+    load = host_target._load
+    monkeypatch.setattr(host_target, "_load", lambda job: loads.append(job) or load(job))
+    target = HostTarget(_plan(converted))
+    assert len(list(target.measure())) == 6
+    assert len(loads) == 2 + 6
+    assert any("do not fit into memory" in warning for warning in target.warnings)
+
+
+def test_more_threads_than_cores_and_a_busy_machine_are_doubtful(converted, monkeypatch):
+    monkeypatch.setattr(host_target.os, "getloadavg", lambda: (99.0, 0, 0), raising=False)
+    monkeypatch.setattr(host_target, "_cores", lambda: 1)
+    warnings = " ".join(HostTarget(_plan(converted, threads=(2,))).warnings)
+    assert "2 threads on 1 cores" in warnings
+    assert "load average 99.0" in warnings
+
+
+@pytest.mark.parametrize(("threads", "flags"), [(1, ["other work had the core for 100% of the time"]), (2, [])])
+def test_a_thread_that_waits_for_its_core_is_flagged(converted, monkeypatch, threads, flags):
+    monkeypatch.setattr(host_target.time, "thread_time_ns", lambda: 0)
+    rows = list(HostTarget(_plan(converted, threads=(threads,))).measure())
+    assert [row.flags for row in rows] == [flags] * 6
+
+
+def test_stop_ends_within_a_visit_which_is_made_again(converted):
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) > 10  # the second visit is cut short
+
+    target = HostTarget(_plan(converted))
+    (first,) = target.measure(stop)
+    rest = list(target.measure(done=[first]))
+    assert {row.runs for row in [first, *rest]} == {4}
+    assert [row.key for row in [first, *rest]] == [visit.key for visit in target.plan.schedule()]
+
+
+@pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}])
+def test_what_only_the_benchmark_tool_can_do_is_refused(converted, options):
+    with pytest.raises(BenchError, match="without --benchmark_binary cannot do"):
+        HostTarget(_plan(converted, **options))
+
+
+def test_profile_and_memory_come_after_the_rounds(converted, tmp_path):
+    shutil.copy(converted / "large.bin", tmp_path / "large.tflite")
+    plan = _plan(tmp_path, rounds=1, runs=3, extras=("profile", "memory"))
+    timed, profile, memory = HostTarget(plan).measure()
+    assert [row.kind for row in (timed, profile, memory)] == ["time", "profile", "memory"]
+    assert re.findall("Convolution|Mean", " ".join(kind for kind, *_ in profile.ops)) == ["Convolution", "Mean"]
+    assert 0 < sum(ms for _, ms, _ in profile.ops) < 2 * profile.max_ns / 1e6
+    # The activations alone, 80 x 80 x 4 floats, are .1 MB.
+    assert 0.1 < memory.memory_mb["peak"] < 200
+    assert memory.memory_mb["overall"] <= memory.memory_mb["peak"]
+    assert {row.runs for row in (timed, profile, memory)} == {3}
+
+
+@pytest.mark.parametrize("events", [[("Invoke", 1, 5), ("op", 2, 50)], [("op", 2, 5)], [("Invoke", 1, 5)]])
+def test_a_profile_that_does_not_add_up_is_refused(events):
+    events = [host_profiler._Event(tag=tag.encode(), type=kind, elapsed=us) for tag, kind, us in events]
+    with pytest.raises(BenchError, match="another language"):
+        host_profiler._ops(events)
+
+
+def test_an_extra_launch_that_dies_is_told_and_the_others_go_on(models, capsys):
+    plan = _plan(models, rounds=1, extras=("profile", "memory"))
+    target, (first, _) = HostTarget(plan), find_models(models)
+    first.unlink()
+    rows = list(target.measure())
+    assert [row.kind for row in rows] == ["time", "time", "profile", "memory"]
+    assert len(target.failures) == 2
+    assert all(str(first) in failure for failure in target.failures)
+    assert "no profile: status" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep_bytes", [20, 400, -1])
+def test_a_model_that_was_cut_short_is_named(models, keep_bytes):
+    path = models / "fd_mobilenet_0.25_float32.tflite"
+    path.write_bytes(path.read_bytes()[:keep_bytes])
+    target = HostTarget(_plan(models))
+    assert [model.name for model in target.plan.models] == ["mobilenet_0.5"]
+    (failure,) = target.failures
+    assert str(path) in failure
+    assert "LiteRT cannot run it" in failure
+    assert "again" in failure
+    with pytest.raises(BenchError, match="LiteRT cannot run it"):
+        time_models(models, **QUICK)
+
+
+def test_time_models_refuses_what_is_no_model(models):
+    (models / "page.tflite").write_text("<html>")
+    with pytest.raises(BenchError, match=r"page\.tflite: not a TFLite model"):
+        time_models(models, **QUICK)
+
+
+def test_an_input_without_a_size_is_refused(converted, tmp_path):
+    path = tmp_path / "free.tflite"
+    path.write_bytes((converted / "dynamic.bin").read_bytes())
+    with pytest.raises(BenchError, match=r"free\.tflite: input shape \[1, -1, -1, 3\] is not fixed"):
+        time_models(path, **QUICK)
+
+
+def test_a_model_that_fails_later_is_named(converted):
+    target = HostTarget(_plan(converted, rounds=1))
+
+    def fail():
+        raise RuntimeError("Node number 3\n failed.")
+
+    target._loaded = {job: SimpleNamespace(invoke=fail) for job in target.plan.jobs}
+    with pytest.raises(BenchError, match=r"\.tflite: LiteRT cannot run it: Node number 3 failed"):
+        list(target.measure())
+
+
+def test_without_litert_the_package_is_named(converted, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.delitem(sys.modules, "ai_edge_litert.interpreter", raising=False)
+    with pytest.raises(BenchError, match="pip install ai-edge-litert"):
+        HostTarget(_plan(converted))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        ("uint8", 0, 255),
+        ("int8", -128, 127),
+        ("int16", -32768, 32767),
+        ("float32", 0, 255),
+        ("float16", 0, 255),
+    ],
+)
+def test_inputs_fill_the_range_of_their_type(dtype, low, high):
+    def pixels():
+        return host_target._pixels(np.random.default_rng(0), np.array([1, 99, 99, 3]), np.dtype(dtype))
+
+    values = pixels().astype("f8")
+    width = high - low
+    assert pixels().dtype == dtype
+    assert values.shape == (1, 99, 99, 3)
+    assert low <= values.min() < low + 0.01 * width
+    assert high - 0.01 * width < values.max() <= high
+    np.testing.assert_array_equal(values, pixels().astype("f8"))
+
+
+def test_wide_integers_stay_small_and_text_is_refused():
+    rng = np.random.default_rng(0)
+    assert set(host_target._pixels(rng, [50], np.dtype("int32"))) == {0, 1}
+    with pytest.raises(ValueError, match="not supported"):
+        host_target._pixels(rng, [1], np.dtype("S4"))

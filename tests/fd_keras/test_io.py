@@ -1,0 +1,132 @@
+import hashlib
+import json
+import os
+
+import pytest
+
+from fd_keras.io import check_figure, sha256_of, write_atomically, write_figure, write_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with one file in it."""
+    (tmp_path / "old.bin").write_bytes(b"old")
+    return tmp_path
+
+
+def fail(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def listing(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_file_is_written_and_replaced(folder):
+    for content in (b"first", b"second"):
+        write_atomically(str(folder / "old.bin"), content)
+        assert listing(folder) == {"old.bin": content}
+
+
+def test_file_can_be_read_by_others(folder):
+    write_atomically(str(folder / "new.bin"), b"new")
+    assert (folder / "new.bin").stat().st_mode & 0o777 == 0o644
+
+
+def test_path_without_a_folder_is_in_the_current_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    write_atomically("new.bin", b"new")
+    assert listing(folder) == {"old.bin": b"old", "new.bin": b"new"}
+
+
+class FullDisk:
+    """A file that takes a few bytes and then fails, as on a full disk."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.file.close()
+
+    def write(self, data):
+        self.file.write(data[:2])
+        self.file.flush()
+        fail()
+
+
+@pytest.mark.parametrize("name", ["old.bin", "new.bin"])
+@pytest.mark.parametrize("step", ["write", "chmod", "replace"])
+def test_failure_leaves_the_old_file_and_nothing_else(folder, monkeypatch, name, step):
+    if step == "write":
+        fdopen = os.fdopen
+        monkeypatch.setattr(os, "fdopen", lambda *arguments: FullDisk(fdopen(*arguments)))
+    else:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(str(folder / name), b"brand new")
+    assert listing(folder) == {"old.bin": b"old"}
+
+
+def test_interruption_leaves_no_temporary_file(folder, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(str(folder / "old.bin"), b"new")
+    assert listing(folder) == {"old.bin": b"old"}
+
+
+def test_the_new_content_appears_at_once(folder, monkeypatch):
+    """Until the rename the old content is there, and what is renamed is complete."""
+    replace, seen = os.replace, []
+
+    def watch(source, target):
+        seen.append((open(source, "rb").read(), (folder / "old.bin").read_bytes()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    write_atomically(str(folder / "old.bin"), b"new")
+    assert seen == [(b"new", b"old")]
+
+
+def test_json_is_written_for_people_and_programs(folder):
+    content = {"b": [1, None], "a": "é"}
+    write_json(str(folder / "facts.json"), content)
+    text = (folder / "facts.json").read_text("utf-8")
+    assert json.loads(text) == content
+    assert text.endswith("}\n")
+    assert len(text.splitlines()) > 3
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(folder):
+    with pytest.raises(TypeError):
+        write_json(str(folder / "old.bin"), {"a": object()})
+    assert listing(folder) == {"old.bin": b"old"}
+
+
+def test_sha256_is_that_of_the_content(folder):
+    content = bytes(range(256)) * 10_000
+    (folder / "large.bin").write_bytes(content)
+    assert sha256_of(str(folder / "large.bin")) == hashlib.sha256(content).hexdigest()
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.PDF"])
+def test_a_figure_is_written_in_the_format_of_its_name(tmp_path, name):
+    from matplotlib.figure import Figure
+
+    check_figure(str(tmp_path / name))
+    write_figure(str(tmp_path / name), Figure())
+    assert (tmp_path / name).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml", b"%PDF-")
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.tflite"])
+def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
+    with pytest.raises(ValueError, match=rf"^{name}: .*\.png"):
+        check_figure(name)

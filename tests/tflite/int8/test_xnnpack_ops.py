@@ -1,0 +1,56 @@
+import keras
+import numpy as np
+import pytest
+
+from fd_keras import zoo
+from fd_keras.layers import ChannelShuffle
+from fd_keras.tflite.int8.equalize import fold_input
+from fd_keras.tflite.int8.fold import fold
+from fd_keras.tflite.int8.graph import run
+from fd_keras.tflite.int8.xnnpack_ops import arrange
+
+FLOAT_AND_INT8 = ("float32", "int8")
+
+
+def kinds(graph) -> list[str]:
+    return [node.kind for node in graph]
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+def test_arranged_networks_compute_the_same(network, images, name):
+    graph = fold_input(fold(network(name)))
+    expected = run(graph, images[:4]).numpy()
+    np.testing.assert_allclose(run(arrange(graph), images[:4]).numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_only_the_shuffle_after_an_ungrouped_convolution_goes(network):
+    graph = fold(network("shufflenet"))
+    first, *others = [node.name for node in graph if node.kind == "shuffle"]
+    left = [node.name for node in arrange(graph) if node.kind == "shuffle"]
+    assert graph.nodes[graph.nodes[first].inputs[0]].groups == 1
+    assert left == others
+
+
+def test_a_shuffle_stays_where_something_else_takes_the_unshuffled():
+    image = keras.Input((8, 8, 3))
+    straight = keras.layers.Conv2D(6, 1)(image)
+    both = keras.layers.Add()([straight, ChannelShuffle(3)(straight)])
+    graph = fold(keras.Model(image, keras.layers.GlobalAveragePooling2D()(both)))
+    batch = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    arranged = arrange(graph)
+    assert "shuffle" in kinds(arranged)
+    np.testing.assert_allclose(run(arranged, batch).numpy(), run(graph, batch).numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+@pytest.mark.parametrize("recipe", FLOAT_AND_INT8)
+def test_files_have_no_op_for_the_normalization_nor_a_padding_that_nothing_takes_up(converted, name, recipe):
+    ops = converted(name, recipe).ops
+    names = [op.name for op in ops]
+    assert "PADV2" not in names
+    assert "AVERAGE_POOL_2D" not in names
+    assert "MUL" not in names
+    assert "SUB" not in names
+    padded = [op.outputs[0].name for op in ops if op.name == "PAD"]
+    takers = {op.name for op in ops for tensor in op.inputs if tensor.name in padded}
+    assert takers <= {"CONV_2D", "DEPTHWISE_CONV_2D"}

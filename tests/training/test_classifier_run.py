@@ -1,0 +1,198 @@
+import csv
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from fd_keras import imagenet
+from fd_keras.saved import load_model
+from fd_keras.training import checkpoint, classifier_run, devices, recipes, reporting, sources, table2
+
+RECIPE = recipes.PAPER.override(image_size=32, batch_size=12, epochs=2, ema_decay=0.9, learning_rate=0.05)
+
+
+def _run(photos, run_dir, said=None, recipe=RECIPE, **config):
+    config = classifier_run.ClassifierRunConfig(
+        recipe, "fd_mobilenet", alpha=0.25, run_dir=str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config
+    )
+    said = [] if said is None else said
+    return classifier_run.ClassifierRun(config, sources.open_data(f"folder:{photos}"), devices.Devices(), said.append)
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """A run that was trained to its end, and the facts it closed with."""
+    said = []
+    run = _run(photos, tmp_path_factory.mktemp("finished") / "run", said)
+    facts = run.train()
+    run._lock.close()
+    return run, facts, said
+
+
+def test_finished_run_leaves_everything(finished):
+    run, facts, said = finished
+    folder = pathlib.Path(run.config.run_dir)
+    with open(folder / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["4", "8"]
+    assert tuple(rows[0]) == reporting.COLUMNS
+    told = json.loads((folder / "run.json").read_text())
+    assert told["config"]["batch_size"] == 12
+    assert told["data"]["train"]["photos"] == 48
+    assert told["result"]["last"]["step"] == 8
+    assert (folder / "classes.txt").read_text().split() == ["amber", "blue", "cyan"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [pathlib.Path(path).name for path in checkpoint.saved(str(folder / "checkpoints"))] == [
+        "step_000000006.npz", "step_000000008.npz",
+    ]  # fmt: skip
+    assert list((folder / "tensorboard").iterdir())
+    assert len(said) == 2
+    assert said[0].startswith("epoch 1/2")
+    assert facts["models"]["last"] in reporting.closing(run, facts)
+    runs = table2.runs_below([str(folder)])
+    assert "fd_mobilenet_0.25_32" in table2.table(runs)
+    assert [row["epoch"] for row in table2.history_of(runs[0])] == [1, 2]
+    assert reporting.plot_runs(str(folder / "compared.png"), {"a": [table2.history_of(runs[0])] * 2})
+    assert (folder / "compared.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_saved_model_takes_raw_images_and_gives_probabilities_of_the_averages(finished, photos):
+    run, facts, _ = finished
+    saved = load_model(facts["models"]["last"])
+    image = imagenet.load_image(next((photos / "val" / "blue").iterdir()), (32, 32)).astype("float32")[None]
+    scores = saved.predict_on_batch(image)
+    assert scores.sum() == pytest.approx(1, abs=1e-5)
+    for ours, average in zip(saved.get_weights(), run.trainee.averages, strict=True):
+        np.testing.assert_array_equal(ours, average.numpy())
+
+
+def test_validation_figures_are_those_of_the_saved_model(finished, photos):
+    from fd_keras.training import accuracy, input_pipeline
+
+    run, facts, _ = finished
+    model = load_model(facts["models"]["last"])
+    scored = accuracy.score(accuracy.keras_classifier(model), run.data["val"], 32, 7, input_pipeline.Feed())
+    assert scored.images == 15
+    assert scored.percentages()["top1"] == pytest.approx(100 * facts["last"]["val_top1"], abs=1e-4)
+
+
+def test_finished_run_has_nothing_left_to_do(finished, photos):
+    run, facts, _ = finished
+    said = []
+    again = _run(photos, run.config.run_dir, said)
+    assert "resumed at step 8 of 8" in said[0]
+    assert again.train()["last"] == facts["last"]
+    again._lock.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"seed": 5}, "--seed"),
+        ({"recipe": RECIPE.override(epochs=3)}, "--epochs"),
+        ({"freeze": "backbone"}, "--freeze"),
+    ],
+)
+def test_another_run_is_not_resumed(finished, photos, change, flag):
+    with pytest.raises(ValueError, match=f"{flag} was .*another --run_dir"):
+        _run(photos, finished[0].config.run_dir, **change)
+
+
+def test_other_photos_are_not_resumed_on(finished, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    os.unlink(tmp_path / "photos" / "train" / "blue" / "blue_003.jpg")
+    with pytest.raises(ValueError, match="train photos was"):
+        _run(tmp_path / "photos", finished[0].config.run_dir)
+
+
+def test_a_folder_belongs_to_one_process(photos, tmp_path):
+    run = _run(photos, tmp_path / "run")
+    with pytest.raises(OSError, match="another process"):
+        _run(photos, tmp_path / "run")
+    run._lock.close()
+
+
+def test_unwritable_folder_is_said_before_training(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="--run_dir=.*cannot write"):
+        _run(photos, tmp_path / "file" / "run")
+
+
+def test_full_disk_is_said_before_training(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(OSError, match="MB free, the run needs"):
+        _run(photos, tmp_path / "run")
+
+
+def test_full_disk_in_the_midst_keeps_the_last_checkpoint(photos, tmp_path, monkeypatch):
+    run = _run(photos, tmp_path / "run")
+    path = run.save()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(classifier_run.TrainingError, match="No space left.*same command"):
+        run.save()
+    assert [path] == checkpoint.saved(str(tmp_path / "run" / "checkpoints"))
+    assert [name for name in os.listdir(tmp_path / "run" / "checkpoints") if name.startswith(".")] == []
+
+
+def test_loss_that_is_no_number_stops_with_the_step(photos, tmp_path):
+    run = _run(photos, tmp_path / "run", recipe=RECIPE.override(learning_rate=1e9, epochs=30))
+    with pytest.raises(
+        classifier_run.TrainingError, match=r"no longer a number at step [1-9] \(epoch \d\).*learning_rate"
+    ):
+        run.train()
+    for path in checkpoint.saved(str(tmp_path / "run" / "checkpoints")):
+        arrays, _ = checkpoint.read(path)
+        assert next(value for key, value in arrays.items() if key.endswith("bad_step")) == -1
+
+
+def test_photos_that_cannot_be_decoded_are_counted_and_named(photos, tmp_path, caplog):
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "blue" / "blue_003.jpg").write_bytes(b"no photo")
+    broken = tmp_path / "photos" / "val" / "cyan" / "cyan_001.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    run = _run(tmp_path / "photos", tmp_path / "run")
+    with caplog.at_level(logging.WARNING):
+        facts = run.train()
+    assert [pathlib.Path(name).name for name in facts["bad_images"]] == ["blue_003.jpg", "cyan_001.jpg"]
+    assert "blue_003.jpg: cannot be decoded" in caplog.text
+    assert facts["last"]["step"] == 8
+    assert np.isfinite(facts["last"]["val_loss"])
+    strict = _run(tmp_path / "photos", tmp_path / "strict", max_bad_images=0)
+    with pytest.raises(classifier_run.TrainingError, match="--max_bad_images=0.*(blue_003|cyan_001).jpg"):
+        strict.train()
+
+
+def test_transfer_takes_the_trunk_and_freezes_it(finished, photos, tmp_path):
+    _, facts, _ = finished
+    source = tmp_path / "weights.keras"
+    shutil.copy(facts["models"]["last"], source)
+    other = tmp_path / "photos"
+    shutil.copytree(photos, other)
+    for split in ("train", "val"):
+        shutil.copytree(other / split / "cyan", other / split / "turquoise")
+    said = []
+    run = _run(other, tmp_path / "run", said, init_weights=str(source), freeze="backbone")
+    assert "with a new classifier" in said[0]
+    taken = load_model(facts["models"]["last"]).get_layer("conv_pw_5").get_weights()[0]
+    np.testing.assert_array_equal(taken, run.trainee.net.get_layer("conv_pw_5").get_weights()[0])
+    assert [variable.path for variable in run.trainee.trainable_variables] == ["predictions/kernel", "predictions/bias"]
+    before = run.trainee.net.get_layer("conv1_bn").get_weights()
+    run.train()
+    for old, new in zip(before, run.trainee.net.get_layer("conv1_bn").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("freeze", ["all", "-1", "99"])
+def test_impossible_freeze_is_refused(photos, tmp_path, freeze):
+    with pytest.raises(ValueError, match="--freeze="):
+        _run(photos, tmp_path / "run", freeze=freeze)
+
+
+def test_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        classifier_run.ClassifierRunConfig(RECIPE, "fd_mobilenet", alpha=0.25, run_dir="run").seed = 1

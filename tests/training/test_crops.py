@@ -1,0 +1,135 @@
+import io
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from fd_keras import imagenet
+from fd_keras.training import crops
+
+DRAWS = 4000
+
+
+def _boxes(height, width, scale):
+    draws = tf.data.Dataset.from_tensor_slices(crops.draw_boxes(DRAWS, tf.constant([1, 2], tf.int64), scale))
+    boxes = draws.map(lambda draw: crops.random_box(tf.constant([height, width]), draw))
+    return next(iter(boxes.batch(DRAWS))).numpy()
+
+
+def _reference(height, width, scale, generator):
+    """torchvision's RandomResizedCrop.get_params, from its documentation, one try after the other."""
+    for _ in range(10):
+        area = height * width * generator.uniform(scale, 1)
+        ratio = math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return generator.integers(0, height - h + 1), generator.integers(0, width - w + 1), h, w
+    ratio = width / height
+    if ratio < 3 / 4:
+        w, h = width, round(width / (3 / 4))
+    elif ratio > 4 / 3:
+        w, h = round(height * 4 / 3), height
+    else:
+        w, h = width, height
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(375, 500, 0.64), (500, 375, 0.36), (300, 300, 0.08)])
+def test_boxes_are_distributed_as_torchvisions(height, width, scale):
+    ours = _boxes(height, width, scale)
+    generator = np.random.default_rng(1)
+    theirs = np.array([_reference(height, width, scale, generator) for _ in range(DRAWS)])
+    for column in range(4):
+        a, b = np.sort(ours[:, column]), np.sort(theirs[:, column])
+        grid = np.union1d(a, b)
+        distance = np.abs(np.searchsorted(a, grid, "right") - np.searchsorted(b, grid, "right")).max() / DRAWS
+        # Kolmogorov-Smirnov: two samples of 4000 from one distribution differ by more once in 100,000
+        assert distance < 2.47 * math.sqrt(2 / DRAWS), f"column {column}"
+
+
+def test_boxes_lie_within_the_image():
+    boxes = _boxes(97, 61, 0.08)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] > 0).all()
+    assert (boxes[:, 0] + boxes[:, 2] <= 97).all()
+    assert (boxes[:, 1] + boxes[:, 3] <= 61).all()
+
+
+@pytest.mark.parametrize(("height", "width", "box"), [(100, 1000, (0, 433, 100, 133)), (1000, 100, (433, 0, 133, 100))])
+def test_panoramas_fall_back_on_the_central_crop(height, width, box):
+    assert np.unique(_boxes(height, width, 0.9), axis=0).tolist() == [list(box)]
+
+
+def _photo(height, width, seed=0):
+    """A smooth random picture, as photos are."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // 6, width // 6, 3), dtype="uint8")
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _encoded(image, form):
+    data = io.BytesIO()
+    image.save(data, form, quality=90)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 257), (640, 640), (180, 240)])
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_evaluation_crop_is_pils_within_one_level(tmp_path, height, width, form):
+    data = _encoded(_photo(height, width), form)
+    (tmp_path / "photo").write_bytes(data)
+    reference = imagenet.load_image(tmp_path / "photo").astype(int)
+    assert np.abs(crops.eval_crop(data, imagenet.SIZE).numpy() - reference).max() <= 1
+
+
+def _draw(seed, scale=0.64):
+    return crops.draw_boxes(1, tf.constant(seed, tf.int64), scale)[0]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("size", "antialias"), [(96, True), (400, True), (400, False)])
+def test_training_crop_shows_the_box(form, size, antialias):
+    data, draw = _encoded(_photo(240, 320), form), _draw((5, 6))
+    top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
+    box = Image.open(io.BytesIO(data)).convert("RGB").crop((left, top, left + width, top + height))
+    reference = np.asarray(box.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    error = np.abs(crops.train_crops([data], [draw], size, antialias)[0].numpy() - reference)
+    # A PNG is equal up to rounding. A JPEG's crop is decoded by the fast transform, whose errors are small on average.
+    assert error.max() <= 1 if form == "PNG" else error.mean() < 1.5
+
+
+@pytest.mark.parametrize("size", [64, 224, 300])
+def test_without_antialiasing_it_is_tensorflows_resize(size):
+    data, draw = _encoded(_photo(240, 320), "PNG"), _draw((5, 6))
+    top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
+    box = tf.io.decode_image(data)[top : top + height, left : left + width]
+    reference = tf.image.resize(box, (size, size)).numpy()
+    assert np.abs(crops.train_crops([data], [draw], size, False)[0].numpy() - reference).max() <= 1
+
+
+def test_without_antialiasing_a_shrunk_crop_is_coarser():
+    data, draw = _encoded(_photo(240, 320), "PNG"), _draw((5, 6))
+    fine, coarse = (
+        crops.train_crops([data], [draw], 96, antialias)[0].numpy().astype(int) for antialias in (True, False)
+    )
+    assert np.abs(fine - coarse).max() > 10
+
+
+def test_training_crop_depends_on_the_draw_alone():
+    data = _encoded(_photo(240, 320), "JPEG")
+    first, again, other = (
+        crops.train_crops([data], [_draw(seed, 0.36)], 64, False).numpy() for seed in ((1, 2), (1, 2), (1, 3))
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_several_crops_are_those_of_each(antialias):
+    data = [_encoded(_photo(200 + 20 * number, 300, number), "JPEG") for number in range(3)]
+    draws = [_draw((1, number)) for number in range(3)]
+    together = crops.train_crops(data, draws, 96, antialias).numpy()
+    for number in range(3):
+        alone = crops.train_crops(data[number : number + 1], draws[number : number + 1], 96, antialias, jpegs=True)
+        assert np.array_equal(together[number], alone[0].numpy())

@@ -1,0 +1,92 @@
+"""A run on two devices, or of two processes, ends where the same run on one device does."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fd_keras.training import checkpoint
+
+ROOT = pathlib.Path(__file__).parents[2]
+TWO_CPUS = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+
+
+def _command(photos, run_dir, *flags, program=("-m", "training.train")):
+    return [
+        sys.executable, *program, "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25", f"--data=folder:{photos}",
+        "--image_size=64", "--batch_size=24", "--epochs=1", "--learning_rate=1e-5", "--ema_decay=0.5",
+        "--threads=1", f"--run_dir={run_dir}", *flags,
+    ]  # fmt: skip
+
+
+def _environment(backend, **variables):
+    return os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"} | variables
+
+
+def _train(command, environment):
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _state(run_dir):
+    """The weights and all else that training changes, at the end, by name."""
+    arrays, meta = checkpoint.read(checkpoint.saved(str(run_dir / "checkpoints"))[-1])
+    names = {key.split("/", 1)[1]: value for key, value in arrays.items()}
+    return names, meta["history"][-1]
+
+
+def _assert_same(run_dir, other, close=1e-4):
+    """Both saw the same batches, normalized them as one, and took the same steps."""
+    (state, row), (expected, expected_row) = _state(run_dir), _state(other)
+    assert state.keys() == expected.keys()
+    assert row["loss"] == pytest.approx(expected_row["loss"], rel=close)
+    assert row["val_loss"] == pytest.approx(expected_row["val_loss"], rel=1e-3)
+    # Sums in another order are enough to turn some ReLUs of a fresh network over, and moving all weights by a millionth
+    # on one device changes its gradients by as much as this. Were they added up instead of averaged, it would be 1.
+    momenta = [name for name in expected if "momentum" in name]
+    assert len(momenta) > 50
+    ours, theirs = (np.concatenate([states[name].ravel() for name in momenta]) for states in (state, expected))
+    assert np.linalg.norm(ours - theirs) < 0.5 * np.linalg.norm(theirs)
+
+
+@pytest.fixture(scope="module")
+def alone(photos, tmp_path_factory):
+    """Finds the folder of the run on one device of a backend."""
+    folder, done = tmp_path_factory.mktemp("alone"), set()
+
+    def run(backend):
+        if backend not in done:
+            _train(_command(photos, folder / backend), _environment(backend))
+            done.add(backend)
+        return folder / backend
+
+    return run
+
+
+def test_mirrored(photos, alone, tmp_path):
+    program = (str(pathlib.Path(__file__).with_name("two_devices.py")),)
+    _train(_command(photos, tmp_path, "--strategy=mirrored", program=program), _environment("tensorflow"))
+    # Synchronized variances are means of squares here, exact to five digits; a second step makes that a thousandth.
+    # Unsynchronized ones would make it 4%.
+    _assert_same(tmp_path, alone("tensorflow"), close=5e-3)
+
+
+def test_data_parallel(photos, alone, tmp_path):
+    pytest.importorskip("jax", reason="needs JAX: pip install jax")
+    _train(_command(photos, tmp_path, "--strategy=data_parallel"), _environment("jax", **TWO_CPUS))
+    _assert_same(tmp_path, alone("jax"))
+
+
+def test_two_processes(photos, alone, tmp_path):
+    """In a network of their own, since the coordinator listens on every interface."""
+    pytest.importorskip("jax", reason="needs JAX: pip install jax")
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
+        pytest.skip("needs a network namespace: unshare -n, as root")
+    flags = ["--strategy=data_parallel", "--coordinator=127.0.0.1:6601", "--num_processes=2"]
+    command = ["unshare", "-n", "sh", str(pathlib.Path(__file__).with_name("two_processes.sh"))]
+    _train(command + _command(photos, tmp_path, *flags), _environment("jax"))
+    _assert_same(tmp_path, alone("jax"))

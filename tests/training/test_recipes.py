@@ -1,0 +1,40 @@
+import pytest
+
+from fd_keras import zoo
+from fd_keras.training import recipes
+
+
+def test_paper_is_what_the_paper_says():
+    paper = recipes.PAPER
+    assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.momentum) == (90, 256, 0.1, 0.9)
+    assert (paper.schedule, paper.drop_every, paper.drop_factor) == ("step", 30, 10)
+    assert (paper.weight_decay, paper.decay_all, paper.crop_scale, paper.nesterov) == (4e-5, True, 0.64, False)
+    assert not (paper.mixes)
+    assert not (paper.label_smoothing)
+    assert not (paper.ema_decay)
+    assert not (paper.randaugment)
+
+
+def test_authors_differ_from_the_paper_where_their_readme_does():
+    differing = {k for k, v in recipes.AUTHORS.settings().items() if recipes.PAPER.settings()[k] != v}
+    assert differing == {"name", "epochs", "nesterov", "crop_scale"}
+
+
+def test_targets_are_the_papers_figures():
+    quoted = {(row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.top1 is not None}
+    assert recipes.PAPER.targets == quoted
+    assert recipes.AUTHORS.targets[("fd_mobilenet", 0.5)] == 56.3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 0), ("crop_scale", 1.5), ("learning_rate", float("nan")), ("image_size", 16), ("schedule", "linear")],
+)
+def test_impossible_values_name_the_flag(field, value):
+    with pytest.raises(ValueError, match=f"--{field}"):
+        recipes.PAPER.override(**{field: value})
+
+
+def test_override_leaves_what_is_none():
+    assert recipes.PAPER.override(epochs=None, batch_size=32) == recipes.PAPER.override(batch_size=32)
+    assert recipes.PAPER.override(batch_size=32).epochs == 90

@@ -1,0 +1,243 @@
+import logging
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fd_keras.training.voc import check_dataset, dataset
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+def test_annotations_come_in_the_lists_order(devkit, voc_object):
+    devkit.add("b", voc_object("cat", 1, 1, 50, 40), voc_object("dog", 11.5, 2, 20, 30, difficult=1))
+    devkit.add("a", voc_object("person", 3, 4, 5, 6, difficult=None), width=30, height=20)
+    devkit.add("c")
+    devkit.split("train", "b", "a", "c")
+    b, a, c = dataset.open_split(str(devkit), "train")
+    assert (b.id, b.path, b.height, b.width) == ("b", str(devkit.image("b")), 40, 50)
+    assert b.boxes.tolist() == [[0, 0, 49, 39], [10.5, 1, 19, 29]]
+    assert b.boxes.dtype == np.float32
+    assert b.labels.tolist() == [7, 11]
+    assert b.labels.dtype == np.int64
+    assert b.difficult.tolist() == [False, True]
+    assert b.difficult.dtype == bool
+    assert (a.id, a.height, a.width, a.difficult.tolist()) == ("a", 20, 30, [False])
+    assert c.boxes.shape == (0, 4)
+    assert c.boxes.dtype == np.float32
+    assert c.labels.dtype == np.int64
+
+
+def test_the_classes_are_the_devkits():
+    assert len(dataset.CLASSES) == 20
+    assert list(dataset.CLASSES) == sorted(dataset.CLASSES)
+
+
+def test_one_can_bring_classes_of_ones_own(devkit, voc_object, tmp_path):
+    devkit.add("a", voc_object("forklift", 1, 1, 9, 9), voc_object("hard hat", 1, 1, 9, 9))
+    devkit.split("train", "a")
+    (tmp_path / "classes.txt").write_text("hard hat\n\nforklift\n")
+    classes = dataset.read_classes(str(tmp_path / "classes.txt"))
+    assert classes == dataset.read_classes("hard hat, forklift") == ("hard hat", "forklift")
+    assert dataset.open_split([str(devkit)], "train", classes)[0].labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a,b,a", "names a more than once"), (",", "no class"), ("no/such.txt", "no such file"),
+                      ("a,b/c", "'b/c' cannot be")],
+)  # fmt: skip
+def test_wrong_lists_of_classes(text, message):
+    with pytest.raises(ValueError, match=f"--classes={text}.*{message}"):
+        dataset.read_classes(text)
+
+
+def test_several_years_follow_each_other(devkit, voc_object, tmp_path):
+    other = type(devkit)(tmp_path / "VOC2012")
+    for kit, name in ((devkit, "000001"), (other, "2008_000001")):
+        kit.add(name, voc_object("cat", 1, 1, 9, 9))
+        kit.split("trainval", name)
+    both = f"{devkit},{other}"
+    assert [image.id for image in dataset.open_split(both, "trainval")] == ["000001", "2008_000001"]
+    with pytest.raises(dataset.DataError, match="both have an image '000001'"):
+        dataset.open_split([str(devkit), str(devkit)], "trainval")
+
+
+@pytest.mark.parametrize(
+    ("box", "kept", "kind"),
+    [
+        ((0, 0, 51, 41), [0, 0, 49, 39], dataset.CLIPPED),
+        ((-20, 5, 10, 50), [0, 4, 9, 39], dataset.CLIPPED),
+        ((60, 1, 70, 10), None, dataset.OUTSIDE),
+        ((1, -9, 10, 0), None, dataset.OUTSIDE),
+        ((20, 5, 10, 9), None, dataset.INVERTED),
+        ((10, 9, 20, 5), None, dataset.INVERTED),
+        ((10, 5, 10, 9), None, dataset.EMPTY),
+        ((-5, 1, 1, 9), None, dataset.EMPTY),  # only its last column is inside
+        ((1, 1, 50, 40), [0, 0, 49, 39], None),
+    ],
+)
+def test_bad_boxes_are_clipped_or_dropped_and_counted(devkit, voc_object, caplog, box, kept, kind):
+    devkit.add("a", voc_object("cat", *box), voc_object("dog", 1, 1, 9, 9))
+    devkit.split("train", "a")
+    with caplog.at_level(logging.WARNING):
+        (image,) = dataset.open_split(str(devkit), "train")
+    assert image.boxes.tolist() == ([kept] if kept else []) + [[0, 0, 8, 8]]
+    assert len(image.labels) == len(image.difficult) == len(image.boxes)
+    if kind is None:
+        assert not caplog.messages
+    else:
+        (message,) = caplog.messages
+        assert f"1 box {kind}: {devkit.xml('a')}" in message
+
+
+def test_warnings_name_the_first_files(devkit, voc_object, caplog):
+    for name in "abcde":
+        devkit.add(name, *[voc_object("cat", 1, 1, 99, 9)] * 2)
+    devkit.split("train", *"abcde")
+    dataset.open_split(str(devkit), "train")
+    assert f"10 boxes {dataset.CLIPPED}: {devkit.xml('a')}, " in caplog.text
+    assert "and 2 more files" in caplog.text
+
+
+def _no_photo(devkit, voc_object):
+    devkit.image("a").write_bytes(b"GIF")
+
+
+def _other_size(devkit, voc_object):
+    devkit.add("a", voc_object("cat", 1, 1, 9, 9), size="<size><width>40</width><height>50</height></size>")
+
+
+def _edited(old: str, new: str, before: str = ""):
+    def edit(devkit, voc_object):
+        xml = devkit.xml("a")
+        xml.write_text(before + xml.read_text().replace(old, new))
+
+    return edit
+
+
+ENTITY = '<!DOCTYPE a [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]>'
+# What breaks image a, and how the error begins.
+BROKEN = {
+    "no xml": (lambda devkit, voc_object: devkit.xml("a").unlink(), "{xml}: no such annotation"),
+    "no image": (lambda devkit, voc_object: devkit.image("a").unlink(), "{image}: no such image"),
+    "no photo": (_no_photo, "{image}: not a readable image"),
+    "cut xml": (_edited("</annotation>", "</anno"), "{xml}: is no well-formed XML"),
+    "entity": (_edited(">cat<", ">&y;<", before=ENTITY), "{xml}: has a document type declaration"),
+    "html": (lambda devkit, voc_object: devkit.xml("a").write_text("<html></html>"), "{xml}: begins with <html>"),
+    "class": (_edited("cat", "Cat"), "{xml}: object 1 is a 'Cat', which is none of the 20 classes"),
+    "size": (_other_size, "{xml}: says 40x50, but {image} has 50x40 pixels"),
+    "number": (_edited("<ymin>1<", "<ymin>one<"), "{xml}: object 1: <bndbox/ymin> is 'one', no number"),
+    "nan": (_edited("<ymin>1<", "<ymin>nan<"), "{xml}: object 1: <bndbox/ymin> is 'nan', no number"),
+    "side": (_edited("<xmax>9</xmax>", ""), "{xml}: object 1: <bndbox/xmax> is missing"),
+    "difficult": (_edited("<difficult>0", "<difficult>maybe"), "{xml}: object 1: <difficult> is 'maybe'"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_is_unusable_is_named(devkit, voc_object, how):
+    devkit.add("a", voc_object("cat", 1, 1, 9, 9))
+    devkit.split("train", "a")
+    damage, message = BROKEN[how]
+    damage(devkit, voc_object)
+    with pytest.raises(dataset.DataError) as caught:
+        dataset.open_split(str(devkit), "train")
+    assert str(caught.value).startswith(message.format(xml=devkit.xml("a"), image=devkit.image("a")))
+    assert check_dataset.inspect(str(devkit), [], dataset.CLASSES).unusable == [str(caught.value)]
+
+
+def test_sizes_that_are_not_told_are_the_images(devkit, voc_object):
+    devkit.add("a", voc_object("cat", 1, 1, 9, 9), size="")
+    devkit.add("b", size="<size><width>0</width><height>0</height></size>")
+    devkit.split("train", "a", "b")
+    assert [(image.height, image.width) for image in dataset.open_split(str(devkit), "train")] == [(40, 50)] * 2
+
+
+def test_images_may_be_png(devkit):
+    devkit.add("a")
+    path = devkit.image("a").with_suffix(".png")
+    Image.open(devkit.image("a")).convert("L").save(path)
+    devkit.image("a").unlink()
+    devkit.split("train", "a")
+    (image,) = dataset.open_split(str(devkit), "train")
+    assert image.path == str(path)
+    assert dataset.read_image(image.path).shape == (40, 50, 3)
+
+
+def test_wrong_lists_are_named(devkit):
+    devkit.add("a")
+    devkit.split("train", "a")
+    devkit.split("empty")
+    devkit.split("twice", "a", "a")
+    devkit.split("cat_train", "a -1")
+    lists = devkit.folder / "ImageSets" / "Main"
+    for split, message in {
+        "test": f"{lists / 'test.txt'}: no such list; there are empty, train, twice",
+        "empty": f"{lists / 'empty.txt'}: names no image",
+        "twice": f"{lists / 'twice.txt'}: names a more than once",
+        "cat_train": f"{devkit.xml('a -1')}: no such annotation. The split is a list of one class",
+    }.items():
+        with pytest.raises(dataset.DataError) as caught:
+            dataset.open_split(str(devkit), split)
+        assert str(caught.value).startswith(message)
+
+
+def test_the_folder_of_the_years_is_not_the_years(devkit):
+    with pytest.raises(dataset.DataError, match=r"give .*VOC2007\."):
+        dataset.open_split(str(devkit.folder.parent), "train")
+    with pytest.raises(dataset.DataError, match="no/where: no such folder"):
+        dataset.open_split("no/where", "train")
+
+
+def run_check(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "training.voc.check_dataset", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
+    devkit.add(
+        "a", voc_object("cat", 1, 1, 9, 9), voc_object("cat", 1, 1, 99, 9), voc_object("dog", 1, 1, 9, 9, difficult=1)
+    )
+    devkit.add("b", voc_object("cat", 9, 1, 1, 9))
+    devkit.split("train", "a", "b")
+    devkit.split("cat_train", "a 1")
+    result = run_check(devkit)
+    assert result.returncode == 0, result.stderr
+    lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert lines["cat"] == ["1", "2"]
+    assert lines["dog"] == ["0", "0"]
+    assert lines["all"] == ["2", "2"]
+    assert lines["difficult,"][-2:] == ["1", "1"]
+    assert lines["without"][-2:] == ["1", "0"]
+    assert f"1 box {dataset.INVERTED}:\n  {devkit.xml('b')}" in result.stdout
+    assert f"1 box {dataset.CLIPPED}:\n  {devkit.xml('a')}" in result.stdout
+
+    devkit.image("a").write_bytes(devkit.image("a").read_bytes()[:-300])  # its size can still be read
+    assert check_dataset.main(["--check", str(devkit)]) == 1
+    assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in capsys.readouterr().out
+    assert check_dataset.main(["--check", str(devkit), "--classes=dog,cat", "--split=val"]) == 1
+    assert "val.txt: no such list; there are train" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="error: .*no such folder"):
+        check_dataset.main(["--check", f"{devkit}/nowhere"])
+
+
+def test_names_that_two_folders_share_are_reported(devkit, capsys):
+    devkit.add("a")
+    devkit.split("train", "a")
+    assert check_dataset.main(["--check", f"{devkit},{devkit}"]) == 1
+    assert "unusable together: 1 names are in more than one folder, a for one" in capsys.readouterr().out
+
+
+def test_the_real_thing(data):
+    from fd_keras.training.voc import dataset as voc
+
+    images = voc.open_split(str(data / "VOCdevkit" / "VOC2007"), "val")
+    assert len(images) == 200
+    assert sum(len(image.boxes) for image in images) == 692
+    assert sum(int(image.difficult.sum()) for image in images) == 146
+    for image in images:
+        assert (image.boxes[:, :2] >= 0).all()
+        assert (image.boxes[:, 2:] < [image.width, image.height]).all()
+        assert (image.boxes[:, 2:] > image.boxes[:, :2]).all()

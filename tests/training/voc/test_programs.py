@@ -1,0 +1,127 @@
+"""The programs, on a folder of made-up images and with a detector that knows the answer."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fd_keras.training.voc import batch_detection, detections
+from fd_keras.training.voc.detections import Detections
+
+
+@pytest.fixture(scope="module")
+def forked_programs(start_programs):
+    return start_programs("tests.training.voc.fake_detector")
+
+
+@pytest.fixture
+def program(forked_programs, tmp_path):
+    """Runs a program in an empty folder; its detector is the one of fake_detector.py."""
+
+    def run(name: str, *arguments) -> subprocess.CompletedProcess:
+        return forked_programs.run(f"training.voc.{name}", arguments, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def quarters(devkit, voc_object):
+    """Two images with a cat in the upper left quarter, one of them with a dog elsewhere."""
+    devkit.add("a", voc_object("cat", 1, 1, 25, 20))
+    devkit.add("b", voc_object("cat", 1, 1, 25, 20), voc_object("dog", 30, 30, 50, 40))
+    devkit.split("test", "a", "b")
+    return devkit
+
+
+def test_a_run_is_evaluated_and_its_files_say_the_same(quarters, program, tmp_path):
+    out = tmp_path / "out"
+    result = program("evaluate", f"--voc_dir={quarters}", "--run_dir=RUN", f"--output_dir={out}")
+    assert result.returncode == 0, result.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["cat"] == ["100.0", "100.0", "2", "2"]
+    assert rows["dog"] == ["0.0", "0.0", "1", "0"]
+    assert rows["mean"] == ["50.0", "50.0", "3", "2"]
+    assert rows["FD-MobileNet"] == ["0.5x", "40", "45.1", "50.0"]
+    assert not (out / batch_detection.PARTIAL).exists()
+    assert (out / "index.html").exists()
+    assert (out / "curves.png").exists()
+
+    again = program(
+        "evaluate", f"--voc_dir={quarters}", f"--detections={out}", "--classes=cat,dog", "--split=test", "--json"
+    )
+    assert again.returncode == 0, again.stderr
+    ours, theirs = json.loads((out / "results.json").read_text()), json.loads(again.stdout)
+    assert theirs["classes"] == ours["classes"]
+    assert theirs["map11"] == ours["map11"] == 0.5
+    assert theirs["config"] is None
+    assert theirs["paper_map11"] is None
+
+
+def test_photos_are_drawn_and_the_boxes_printed(program, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.full((80, 120, 3), 128, "uint8")
+    Image.fromarray(pixels).save(folder / "flat.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    result = program("detect", "--run_dir=RUN", folder, "--output_dir=drawn")
+    assert result.returncode == 1
+    assert "broken.jpg: not a readable image" in result.stderr
+    assert "0.75  cat               0.0     0.0    59.0    39.0" in result.stdout
+    assert "0.75  cat               0.0     0.0    39.0    59.0" in result.stdout
+    assert "dog" not in result.stdout
+    drawn = Image.open(tmp_path / "drawn" / "flat_detected.png")
+    assert drawn.format == "PNG"
+    assert drawn.size == (120, 80)
+    assert (np.asarray(drawn) != 128).any()
+    assert Image.open(tmp_path / "drawn" / "turned_detected.jpg").size == (80, 120)
+
+    result = program("detect", "--run_dir=RUN", folder / "flat.png", "--min_score=0.2", "--json")
+    assert result.returncode == 0, result.stderr
+    assert [row["class"] for row in json.loads(result.stdout)["detections"]] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("evaluate", ["--voc_dir=VOC"], "Give either --run_dir or --detections"),
+        ("evaluate", ["--voc_dir=VOC", "--detections=."], "error: VOC: no such folder"),
+        ("evaluate", ["--voc_dir=VOC", "--detections=a", "--output_dir=b/../a"], "would be written over"),
+        ("evaluate", ["--voc_dir=VOC", "--run_dir=none"], "error: --run_dir=none: no run"),
+        ("detect", ["--run_dir=RUN", "nowhere.jpg"], "error: nowhere.jpg: no such file"),
+        ("detect", ["--run_dir=RUN"], "Name photos"),
+    ],
+)
+def test_wrong_arguments_are_refused(program, name, arguments, message):
+    result = program(name, *arguments)
+    assert result.returncode != 0
+    assert message in result.stderr + result.stdout
+
+
+def test_two_photos_are_not_drawn_to_one_place(program, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / folder / "photo.png")
+    result = program("detect", "--run_dir=RUN", "a", "b")
+    assert result.returncode == 1
+    assert "a/photo.png and b/photo.png would both be drawn to" in result.stderr
+
+
+def test_the_truth_scores_a_hundred_on_the_real_thing(data, program, tmp_path):
+    from fd_keras.training.voc import dataset as voc
+
+    folder = data / "VOCdevkit" / "VOC2007"
+    truth = [
+        (image.id, Detections(image.boxes, np.ones(len(image.boxes), "float32"), image.labels))
+        for image in voc.open_split(str(folder), "val")
+    ]
+    detections.write(str(tmp_path / "truth"), "val", voc.CLASSES, truth)
+    result = program("evaluate", f"--voc_dir={folder}", "--split=val", "--json", "--detections=truth")
+    assert result.returncode == 0, result.stderr
+    results = json.loads(result.stdout)
+    assert results["map11"] == results["map_area"] == 1
+    assert {c["ap11"] for c in results["classes"]} == {1}

@@ -1,0 +1,107 @@
+"""Reads the network in a .tflite file, without an interpreter, and writes files that were changed."""
+
+import dataclasses
+import struct
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+from fd_keras.litert import LiteRTError, check_flatbuffer
+from fd_keras.tflite.memory.arena import BITS, Graph, Op, Tensor
+
+_KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """What a .tflite file holds.
+
+    Attributes:
+        graph: its network.
+        bytes: its size, what it takes of the flash.
+        weights: bytes of that which are values of constant tensors.
+        scales: bytes of that which are scales and zero points.
+    """
+
+    graph: Graph
+    bytes: int
+    weights: int
+    scales: int
+
+
+def read(path: str) -> File:
+    """Reads a .tflite file.
+
+    Raises:
+        LiteRTError: if it is not there, is not a .tflite file, is damaged, or holds what cannot be planned.
+    """
+    check_flatbuffer(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        graph = _graph(model)
+    except (struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise LiteRTError(f"{path}: damaged or cut off ({error}); convert or download it again.") from error
+    except ValueError as error:
+        raise LiteRTError(f"{path}: {error}") from error
+    (tensors,) = (subgraph.tensors for subgraph in model.subgraphs)
+    weights = {tensor.buffer: len(_data(model, tensor)) for tensor in tensors if _data(model, tensor) is not None}
+    return File(graph, len(data), sum(weights.values()), sum(map(_scale_bytes, tensors)))
+
+
+def kind_of(model, op) -> str:
+    """The name of an operator, such as "CONV_2D"; its number is in a field that ends at 127, or in a newer one."""
+    code = model.operatorCodes[op.opcodeIndex]
+    return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def pack(model) -> bytes:
+    """The file of a `schema.ModelT`."""
+    model.buffers = [_Buffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _Buffer(schema.BufferT):
+    """Begins at a multiple of 16 bytes, as the schema asks; Python's generated code does not see to it."""
+
+    def Pack(self, builder):  # noqa: N802 (the generated code's name)
+        if self.data is not None:
+            builder.Prep(16, len(self.data))
+        return super().Pack(builder)
+
+
+def _graph(model) -> Graph:
+    if len(model.subgraphs) != 1:
+        raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
+    (graph,) = model.subgraphs
+    ops = (Op(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators)
+    tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
+    return Graph(tensors, tuple(ops), _known(graph.inputs), _known(graph.outputs))
+
+
+def _known(indices) -> tuple[int, ...]:
+    """Indices of tensors as numbers; an input that is left out is -1 in the file."""
+    return tuple(int(index) for index in indices if index >= 0)
+
+
+def _tensor(model, tensor) -> Tensor:
+    name, dtype = tensor.name.decode(), _TYPES[tensor.type]
+    if dtype not in BITS:
+        raise ValueError(f"the tensor {name!r} is of type {dtype}, whose size is not known.")
+    shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
+    return Tensor(name, dtype, shape, constant=_data(model, tensor) is not None)
+
+
+def _data(model, tensor):
+    """The values of a constant tensor; None for others."""
+    return model.buffers[tensor.buffer].data
+
+
+def _scale_bytes(tensor) -> int:
+    quantization = tensor.quantization
+    fields = (quantization.scale, quantization.zeroPoint) if quantization else ()
+    return sum(field.nbytes for field in fields if field is not None)

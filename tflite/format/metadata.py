@@ -1,0 +1,137 @@
+"""Class names and normalization inside a .tflite file, as the TFLite task tools read them.
+
+The form is TFLite metadata: a flatbuffer with the mark M001 in a buffer of the model that is called TFLITE_METADATA,
+and a zip archive with the names at the end of the file. Only this module knows it. The tables are written field by
+field, with the field numbers of metadata_schema.fbs. The packages that have code for that were no use: the writer of
+mediapipe 1.2.3 does not import, and tflite-support 0.4.4 does not install beside TensorFlow.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+from fd_keras import imagenet
+from fd_keras.tflite.format.flatbuffer import pack
+
+LABELS_FILE = "labels.txt"  # in the archive
+_AXIS_LABELS, _RGB, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1, 2, 1  # values of the schema's enums and unions
+
+
+def load_labels(source: str) -> list[str]:
+    """Class names: those of ImageNet for "imagenet", else the lines of a text file.
+
+    Raises:
+        ValueError: if the file is no UTF-8 text, or a line is empty.
+        OSError: if it is not there.
+    """
+    if source == "imagenet":
+        return list(imagenet.class_names())
+    try:
+        with open(source, encoding="utf-8-sig") as file:
+            names = [line.strip() for line in file.read().rstrip().split("\n")]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--embed_labels={source}: not a text file in UTF-8 ({error}).") from error
+    if "" in names:
+        raise ValueError(f"--embed_labels={source}: line {names.index('') + 1} is empty; write one class name a line.")
+    return names
+
+
+def check_labels(names: Sequence[str], classes: int, include_preprocessing: bool, integers: bool) -> None:
+    """Raises ValueError if the names are not as many as the classes, or tools would feed the file wrong numbers.
+
+    Args:
+        names: of the classes, in order.
+        classes: of the model.
+        include_preprocessing: whether the model takes raw pixels.
+        integers: whether a file has integers as its input. Tools hand those over as they are, without normalization.
+    """
+    if len(names) != classes:
+        raise ValueError(f"--embed_labels: {len(names)} names, but the model has {classes} classes.")
+    if integers and not include_preprocessing:
+        raise ValueError(
+            "--embed_labels: task tools do not normalize integer images; convert with --include_preprocessing, or with "
+            "--io=float32."
+        )
+
+
+def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> bytes:
+    """Puts class names, and how to normalize images, into a .tflite file.
+
+    Args:
+        data: the file.
+        names: of the classes, in order.
+        include_preprocessing: whether the model takes raw pixels; if not, tools are told ImageNet's mean and deviation.
+    """
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(metadata(include_preprocessing))
+    entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    return with_archive(pack(model), "\n".join(names))
+
+
+def with_archive(data: bytes, labels: str) -> bytes:
+    """Appends a zip archive of the labels: uncompressed, as readers ask for, and with a fixed date for equal hashes."""
+    whole = io.BytesIO(data)
+    with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels)
+    return whole.getvalue()
+
+
+def metadata(include_preprocessing: bool) -> bytes:
+    """The flatbuffer that says: an RGB image in, normalized so; a score for each line of the labels out."""
+    write = _Writer()
+    rescaling = imagenet.rescaling()  # x * scale + offset; the schema's form is (x - mean) / std
+    std = [1.0] if include_preprocessing else [1 / scale for scale in rescaling["scale"]]
+    mean = [0.0] if include_preprocessing else [-o * s for o, s in zip(rescaling["offset"], std, strict=True)]
+
+    normalization = write.table({0: write.floats(mean), 1: write.floats(std)})
+    unit = write.table({0: ("Uint8", _NORMALIZATION), 1: normalization})
+    properties = write.table({0: ("Int8", _RGB)})
+    content = write.table({0: ("Uint8", _IMAGE_PROPERTIES), 1: properties})
+    image = write.table({0: write.text("image"), 3: content, 4: write.tables([unit])})
+    labels = write.table({0: write.text(LABELS_FILE), 2: ("Int8", _AXIS_LABELS)})
+    scores = write.table({0: write.text("score"), 6: write.tables([labels])})
+    graph = write.table({2: write.tables([image]), 3: write.tables([scores])})
+    model = write.table(
+        {0: write.text("ImageClassifier"), 3: write.tables([graph]), 7: write.text("1.0.0")}  # the oldest parser
+    )
+    write.builder.Finish(model, b"M001")
+    return bytes(write.builder.Output())
+
+
+class _Writer:
+    """Writes tables of a flatbuffer by the numbers of their fields; what is inside a table is written before it."""
+
+    def __init__(self):
+        self.builder = flatbuffers.Builder(1024)
+
+    def text(self, value: str) -> int:
+        return self.builder.CreateString(value)
+
+    def floats(self, values: Sequence[float]) -> int:
+        self.builder.StartVector(4, len(values), 4)
+        for value in reversed(values):
+            self.builder.PrependFloat32(value)
+        return self.builder.EndVector()
+
+    def tables(self, offsets: Sequence[int]) -> int:
+        self.builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            self.builder.PrependUOffsetTRelative(offset)
+        return self.builder.EndVector()
+
+    def table(self, fields: dict[int, int | tuple[str, int]]) -> int:
+        """A field is an offset, or a number with its type."""
+        self.builder.StartObject(max(fields) + 1)
+        for slot, value in fields.items():
+            if isinstance(value, tuple):
+                kind, number = value
+                getattr(self.builder, f"Prepend{kind}Slot")(slot, number, 0)
+            else:
+                self.builder.PrependUOffsetTRelativeSlot(slot, value, 0)
+        return self.builder.EndObject()

@@ -1,0 +1,124 @@
+"""The .json beside every .tflite file: what it is, where it came from, and what was measured of it."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Sequence
+
+from fd_keras import cost, version
+from fd_keras.io import sha256_of, write_json
+from fd_keras.litert import Runner
+from fd_keras.tflite.recipes import Calibration, ConversionRecipe
+
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")  # whose versions decide what a file holds
+
+
+def sidecar_path(tflite_path: str) -> str:
+    """Where the description of a .tflite file is: beside it, under the same name."""
+    return os.path.splitext(tflite_path)[0] + ".json"
+
+
+def read_sidecar(tflite_path: str) -> dict | None:
+    """The description beside a .tflite file, or None if there is none.
+
+    Raises:
+        ValueError: if it is there but is not a JSON object; names it.
+    """
+    path = sidecar_path(tflite_path)
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); convert the model again, or delete the file.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; convert the model again, or delete the file.")
+    return content
+
+
+def record(tflite_path: str, **facts) -> None:
+    """Adds facts to the description beside a .tflite file.
+
+    Raises:
+        ValueError: if there is no description, or it describes another file.
+    """
+    content = read_sidecar(tflite_path)
+    if content is None or content.get("sha256") != sha256_of(tflite_path):
+        raise ValueError(f"{sidecar_path(tflite_path)}: does not describe {tflite_path}; convert the model again.")
+    write_json(sidecar_path(tflite_path), content | facts)
+
+
+def saved_source(path: str) -> dict:
+    """What identifies a model that was saved as a .keras file."""
+    return {"arch": None, "keras_model": path, "weights_sha256": sha256_of(path)}
+
+
+def describe(
+    path: str,
+    model,
+    source: dict,
+    recipe: ConversionRecipe,
+    calibration: Calibration | None,
+    include_preprocessing: bool,
+) -> dict:
+    """Describes a .tflite file.
+
+    Args:
+        path: of the file, written already.
+        model: the Keras model that it was made from.
+        source: what identifies that model: arch, alpha, weights and their hash, ...
+        recipe: how it was converted.
+        calibration: the images it was calibrated on, if it was.
+        include_preprocessing: whether it takes raw pixels.
+    """
+    runner, costs = Runner(path), cost.profile(model)
+    return {
+        "name": os.path.splitext(os.path.basename(path))[0].removesuffix(f"_{recipe.name}"),
+        **source,
+        "recipe": recipe.name,
+        "recipe_steps": dataclasses.asdict(recipe),
+        "include_preprocessing": include_preprocessing,
+        "input": tensor_facts(runner.input),
+        "output": tensor_facts(runner.output),
+        "classes": runner.classes,
+        "macs": costs.macs,
+        "parameters": costs.parameters,
+        "calibration": calibration_facts(calibration) if recipe.calibrated else None,
+        "sha256": sha256_of(path),
+        "size_bytes": os.path.getsize(path),
+        "versions": {"fd_keras": version.__version__, **_versions(PACKAGES)},
+    }
+
+
+def tensor_facts(details: dict) -> dict:
+    """Name, shape, type and quantization of an input or output, for those who have no interpreter at hand."""
+    scale, zero_point = details["quantization"]
+    return {
+        "name": details["name"],
+        "shape": [int(side) for side in details["shape"]],
+        "dtype": details["dtype"].__name__,
+        "scale": float(scale) or None,
+        "zero_point": int(zero_point) if scale else None,
+    }
+
+
+def calibration_facts(calibration: Calibration) -> dict:
+    """Which images, by id, and a hash of their pixels as the network saw them."""
+    return {
+        "count": len(calibration.ids),
+        "ids": list(calibration.ids),
+        "sha256": hashlib.sha256(calibration.images.tobytes()).hexdigest(),
+    }
+
+
+def labels_facts(names: Sequence[str]) -> dict:
+    """Which class names were put into the file: how many, and a hash of them as lines."""
+    text = "".join(f"{name}\n" for name in names)
+    return {"count": len(names), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in packages}

@@ -1,0 +1,124 @@
+"""The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fd_keras import imagenet
+from fd_keras.tflite.int8.equalize import LEVELS, equalize, fold_input, split_ranges
+from fd_keras.tflite.int8.fold import fold
+from fd_keras.tflite.int8.gptq import MOVING, Correction, correct, grid_ends, on_grid
+from fd_keras.tflite.int8.graph import Graph, Live, activate, apply, logits, run, walk
+from fd_keras.tflite.recipes import Int8Settings
+
+_MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
+_BATCH = 32
+
+
+def prepare(
+    model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool = True
+) -> Graph:
+    """Runs the recipe's steps.
+
+    Args:
+        model: see `fold.fold` for what it may consist of.
+        images: calibration images, RGB 0..255 of shape (batch, height, width, 3).
+        settings: which steps.
+        include_preprocessing: whether the model normalizes by itself.
+
+    Returns:
+        A graph for the converter, with the same input and output as the model.
+
+    Raises:
+        fold.UnsupportedModel: if the model has a layer that is not known.
+    """
+    exact, images = equalized(model, images, settings, include_preprocessing)
+    split = split_ranges(exact, images, count=settings.split)
+    rounded = correct(exact, split, images, correction(settings))
+    return clip_logits(rounded, images) if settings.clip_logits else rounded
+
+
+def equalized(
+    model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool
+) -> tuple[Graph, np.ndarray]:
+    """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
+    graph = fold(model)
+    if include_preprocessing:
+        graph = fold_input(graph, whole=True)
+    images = as_taken(graph, images, include_preprocessing)
+    power = settings.power if settings.equalize else None
+    return equalize(graph, images, power=power, clip=settings.clip), images
+
+
+def correction(settings: Int8Settings) -> Correction:
+    """The settings that `correct` takes."""
+    return Correction(settings.fit, settings.compensate, settings.bias)
+
+
+def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tuple[float, float]]:
+    """By name, the ends of the grid of every output that is rounded.
+
+    Args:
+        graph: prepared.
+        images: calibration images as it takes them.
+        rounding: whether the inputs of a node are rounded too, or exact.
+    """
+    live, found = Live(graph), {}
+    for node in graph:
+        if node.kind == "input":
+            values = tf.convert_to_tensor(images)
+        else:
+            values = activate(node, apply(node, live.inputs(node)))
+        if node.kind not in MOVING:
+            found[node.name] = grid_ends(node, values)
+        live.keep(node, on_grid(node, values) if rounding else values)
+    return found
+
+
+def as_taken(graph: Graph, images: np.ndarray, include_preprocessing: bool) -> np.ndarray:
+    """As many of the raw images as can be worked on, as the graph takes them."""
+    images = images[: _affordable(graph)].astype("float32")
+    return np.asarray(imagenet.preprocess_input(images, include_preprocessing))
+
+
+def _affordable(graph: Graph) -> int:
+    """For how many images the largest layer's activations fit into `_MOST_BYTES`."""
+    blank = np.zeros((1, *graph.input_shape), "float32")
+    largest = max(values.shape.num_elements() for _, _, values in walk(graph, blank))
+    return max(1, int(_MOST_BYTES / (4 * largest)))
+
+
+def in_batches(graph: Graph, images: np.ndarray) -> Iterator[np.ndarray]:
+    """The graph's outputs, a batch at a time."""
+    for start in range(0, len(images), _BATCH):
+        yield run(graph, images[start : start + _BATCH]).numpy()
+
+
+def clip_logits(graph: Graph, images: np.ndarray) -> Graph:
+    """Cuts off the lowest logits, which a softmax hardly sees, so that the others get finer steps.
+
+    A softmax does not change when all its inputs are shifted, so the cut is a ReLU after a shift of the bias. It is
+    made where the divergence from the uncut softmax is least over the images. A graph that does not end in a dense
+    layer and a softmax stays as it is.
+    """
+    nodes = list(graph)
+    dense = nodes[-2] if len(nodes) > 1 else None
+    if nodes[-1].kind != "softmax" or dense.kind != "dense" or dense.relu:
+        return graph
+    values = np.concatenate(list(in_batches(logits(graph), images)))
+    floors = np.linspace(values.min(), np.median(values.max(axis=1)), 48)[:-1]
+    floor = min(floors, key=lambda floor: divergence(values, _quantized(values, floor)))
+    return graph.updated({dense.name: dense.replace(bias=(dense.bias - floor).astype("float32"), relu=True)})
+
+
+def _quantized(logits: np.ndarray, floor: float) -> np.ndarray:
+    step = (logits.max() - floor) / LEVELS
+    return np.round(np.maximum(logits - floor, 0) / step) * step
+
+
+def divergence(logits: np.ndarray, others: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of softmax(others) from softmax(logits)."""
+    ours, theirs = (tf.nn.log_softmax(values).numpy() for values in (logits, others))
+    return float(np.mean(np.sum(np.exp(ours) * (ours - theirs), axis=-1)))

@@ -1,0 +1,144 @@
+"""A .tflite file as a C++ array, for microcontrollers that have no file system."""
+
+import os
+import re
+from collections.abc import Iterator
+
+from fd_keras.io import sha256_of, write_atomically
+from fd_keras.tflite.format.flatbuffer import read
+from fd_keras.tflite.memory.arena import ALIGNMENT, Graph, Tensor, plan, tflm_bytes
+from fd_keras.tflite.recipes import ConversionRecipe
+
+# What the method of tflite::MicroMutableOpResolver is called where it is not the name in the schema, capitalized.
+_METHODS = {"PADV2": "PadV2"}
+# The ops that files of this package consist of and that TensorFlow Lite Micro runs.
+_SUPPORTED = {
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED",
+    "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SOFTMAX",
+    "SPLIT", "SUB", "TRANSPOSE",
+}  # fmt: skip
+
+_HEADER = """\
+// {file}, {size:,} bytes, as an array for TensorFlow Lite Micro (TFLM).
+// sha256 {sha256}
+// input:  {input}
+// output: {output}
+#ifndef {guard}
+#define {guard}
+
+#include <cstddef>
+
+namespace {space} {{
+
+alignas({alignment}) extern const unsigned char kModel[];
+constexpr std::size_t kModelSize = {size};
+
+// The activations, planned as TFLM does.
+constexpr std::size_t kActivationBytes = {activations};
+// An estimate of the tensor arena: the activations and {tflm} bytes for what TFLM keeps beside them (its tables, and a
+// multiplier and shift for each channel), as on a 64-bit machine. Kernels of a vendor may need scratch memory on top:
+// measure with MicroInterpreter::arena_used_bytes().
+constexpr std::size_t kArenaSize = {arena};
+
+// For a tflite::MicroMutableOpResolver<kOpCount>: the kinds of operation in this network. False if one was refused.
+constexpr unsigned int kOpCount = {op_count};
+template <typename Resolver>
+bool AddOps(Resolver& resolver) {{
+  return {add_ops};
+}}
+
+}}  // namespace {space}
+
+#endif  // {guard}
+"""
+
+_SOURCE = """\
+#include "{header}"
+
+namespace {space} {{
+
+alignas({alignment}) const unsigned char kModel[] = {{
+{rows}
+}};
+
+}}  // namespace {space}
+"""
+
+
+def check_recipes(recipes: list[ConversionRecipe]) -> None:
+    """Raises ValueError for a recipe whose files TFLM cannot run: it has no kernels for weights of another type."""
+    mixed = [recipe.name for recipe in recipes if recipe.weights != recipe.activations]
+    if mixed:
+        raise ValueError(
+            f"--c_array: TensorFlow Lite Micro does not run --recipes={mixed[0]}; take int8, int8_plain or float32."
+        )
+
+
+def write_c_array(path: str) -> Iterator[str]:
+    """Writes NAME.h and NAME.cc beside NAME.tflite, and yields their paths.
+
+    Raises:
+        LiteRTError: if the .tflite file cannot be read.
+        ValueError: if it has an op that TFLM does not run; names it.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    stem = os.path.splitext(path)[0]
+    space, header = identifier(os.path.basename(stem)), f"{os.path.basename(stem)}.h"
+    common = {"space": space, "alignment": ALIGNMENT, "header": header}
+    write_atomically(f"{stem}.h", _HEADER.format(**common, **_facts(path, space)).encode())
+    yield f"{stem}.h"
+    write_atomically(f"{stem}.cc", _SOURCE.format(**common, rows=_rows(data)).encode())
+    yield f"{stem}.cc"
+
+
+def _facts(path: str, space: str) -> dict:
+    graph = read(path).graph
+    methods = [f"resolver.{method}() == 0" for method in resolver_methods(graph)]  # kTfLiteOk is 0
+    activations, tflm = plan(graph).arena, tflm_bytes(graph)
+    return {
+        "file": os.path.basename(path),
+        "size": os.path.getsize(path),
+        "sha256": sha256_of(path),
+        "input": ", ".join(_described(graph.tensors[index]) for index in graph.inputs),
+        "output": ", ".join(_described(graph.tensors[index]) for index in graph.outputs),
+        "guard": f"{space.upper()}_H_",
+        "activations": activations,
+        "tflm": tflm,
+        "arena": -(-(activations + tflm) // ALIGNMENT) * ALIGNMENT,
+        "op_count": len(methods),
+        "add_ops": " &&\n         ".join(methods),
+    }
+
+
+def resolver_methods(graph: Graph) -> list[str]:
+    """The methods of MicroMutableOpResolver that add the kinds of op of a network, by name.
+
+    Raises:
+        ValueError: if TFLM does not run one of them.
+    """
+    kinds = sorted({op.kind for op in graph.ops})
+    unknown = [kind for kind in kinds if kind not in _SUPPORTED]
+    if unknown:
+        raise ValueError(f"The file has the operation {unknown[0]}, which is not known to run on microcontrollers.")
+    return [f"Add{_METHODS.get(kind) or _capitalized(kind)}" for kind in kinds]
+
+
+def _capitalized(kind: str) -> str:
+    """DEPTHWISE_CONV_2D as DepthwiseConv2D."""
+    return "".join(part.capitalize() for part in kind.split("_")).replace("2d", "2D")
+
+
+def identifier(name: str) -> str:
+    """A file's name as one of C++."""
+    name = re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower()
+    return name if name[:1].isalpha() else f"model_{name}"
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype.lower()} [{', '.join(map(str, tensor.shape))}]"
+
+
+def _rows(data: bytes) -> str:
+    lines = (data[start : start + 20] for start in range(0, len(data), 20))
+    return "\n".join(f"    {', '.join(map(str, line))}," for line in lines)

@@ -1,0 +1,194 @@
+"""What networks of many widths and resolutions cost as int8 .tflite files, from their tables alone."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from fd_keras import spec
+from fd_keras.spec import Arch
+from fd_keras.tflite.memory.arena import WEIGHTED, Graph, Op, Tensor, plan, tflm_bytes
+
+# Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
+TABLE_BYTES = 145
+
+
+@dataclasses.dataclass(frozen=True)
+class GridCell:
+    """Cost of one network.
+
+    Attributes:
+        alpha: its width.
+        size: side of its square image.
+        macs: multiply-accumulates for one image.
+        flash: bytes of the .tflite file, within 2%.
+        activations: bytes of the planned arena: the file's for the MobileNets, within 5% for the ShuffleNets, where the
+            converter may run the branches of a unit in another order.
+        tflm: bytes that TFLM needs beside that, an upper estimate.
+    """
+
+    alpha: float
+    size: int
+    macs: int
+    flash: int
+    activations: int
+    tflm: int
+
+    @property
+    def ram(self) -> int:
+        """Bytes of TFLM's whole arena."""
+        return self.activations + self.tflm
+
+    def fits(self, ram: int, flash: int) -> bool:
+        """Whether a device with so many bytes of each to spare can run it."""
+        return self.ram <= ram and self.flash <= flash
+
+
+def cells(arch: Arch, alphas: Iterable[float], sizes: Iterable[int], classes: int) -> list[GridCell]:
+    """The cost of every combination; raises ValueError for a width, size or class count that is impossible."""
+    sizes = list(sizes)
+    return [cell(arch, alpha, size, classes) for alpha in alphas for size in sizes]
+
+
+def cell(arch: Arch, alpha: float, size: int, classes: int) -> GridCell:
+    """The cost of one network."""
+    ops = spec.lower(arch, alpha, (size, size), classes=classes)
+    graph = converted(arch, ops, (size, size))
+    macs = sum(op.macs for op in ops)
+    return GridCell(alpha, size, macs, file_bytes(graph), plan(graph).arena, tflm_bytes(graph))
+
+
+def best(found: Iterable[GridCell], ram: int, flash: int) -> GridCell | None:
+    """The one with most multiply-accumulates that fits; None if nothing does."""
+    return max((cell for cell in found if cell.fits(ram, flash)), key=lambda cell: cell.macs, default=None)
+
+
+def file_bytes(graph: Graph) -> int:
+    """Estimates the size of an int8 file: weights, a scale (4 bytes) and a zero point (8) for each channel, tables."""
+    weights = sum(tensor.bytes for tensor in graph.tensors if tensor.constant)
+    channels = sum(graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind in WEIGHTED)
+    activations = sum(not tensor.constant for tensor in graph.tensors)
+    return weights + 12 * (2 * channels + activations) + TABLE_BYTES * len(graph.tensors)
+
+
+def converted(arch: Arch, ops: Iterable[spec.Op], size: tuple[int, int]) -> Graph:
+    """The graph that the int8 recipe makes of a network lowered for a (height, width), with uint8 at its edges."""
+    tape = _Tape(size)
+    for op in ops:
+        _WRITERS[op.kind](tape, arch, op)
+    return tape.finished()
+
+
+class _Tape:
+    """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops."""
+
+    def __init__(self, size: tuple[int, int]):
+        self.tensors: list[Tensor] = []
+        self.ops: list[Op] = []
+        self._shared: dict[str, int] = {}
+        self.image = self.tensor("UINT8", (1, *size, 3))
+        self.values = {spec.IMAGE: self.add("QUANTIZE", (self.image,), (1, *size, 3))}
+
+    def tensor(self, dtype: str, shape: tuple[int, ...], *, constant: bool = False) -> int:
+        self.tensors.append(Tensor("", dtype, shape, constant))
+        return len(self.tensors) - 1
+
+    def shared(self, name: str, dtype: str, shape: tuple[int, ...]) -> int:
+        """A constant that several ops use, which is in the file once."""
+        if name not in self._shared:
+            self._shared[name] = self.tensor(dtype, shape, constant=True)
+        return self._shared[name]
+
+    def add(self, kind: str, inputs: tuple[int, ...], shape: tuple[int, ...], dtype: str = "INT8") -> int:
+        self.last = self.tensor(dtype, shape)
+        self.ops.append(Op(kind, inputs, (self.last,)))
+        return self.last
+
+    def weighted(self, kind: str, source: int, kernel: tuple[int, ...], shape: tuple[int, ...]) -> int:
+        kernel = self.tensor("INT8", kernel, constant=True)
+        bias = self.tensor("INT32", shape[-1:], constant=True)
+        return self.add(kind, (source, kernel, bias), shape)
+
+    def shuffles_itself(self, value: int) -> bool:
+        """Whether an ungrouped convolution made the value, see `arrange.without_free_shuffles`."""
+        maker = next(op for op in self.ops if op.outputs == (value,))
+        return maker.kind == "CONV_2D" and len({self.tensors[index].shape[-1] for index in maker.inputs[:2]}) == 1
+
+    def finished(self) -> Graph:
+        output = self.add("QUANTIZE", (self.last,), self.tensors[self.last].shape, "UINT8")
+        return Graph(tuple(self.tensors), tuple(self.ops), (self.image,), (output,))
+
+
+def _framed(tape: _Tape, arch: Arch, op: spec.Op) -> int:
+    """The input of a window with a stride, with the frame that symmetric padding needs as an op of its own.
+
+    TensorFlow's own padding is symmetric on odd sides: a convolution then frames its input with zeros itself.
+    """
+    source = tape.values[op.inputs[0]]
+    _, height, width, channels = tape.tensors[source].shape
+    own = height % 2 and width % 2 and op.kind != "max_pool" and op.inputs[0] != spec.IMAGE
+    if op.stride == 1 or arch.padding != "symmetric" or own:
+        return source
+    border = op.kernel // 2
+    if op.inputs[0] == spec.IMAGE or op.kind == "max_pool":  # see `arrange.with_framed_pools`
+        tall = (1, height + 2 * border, width, channels)
+        source = _between(tape, source, (1, border, width, channels), tall)
+        return _between(tape, source, (1, tall[1], border, channels), (1, tall[1], width + 2 * border, channels))
+    shape = (1, height + 2 * border, width + 2 * border, channels)
+    return tape.add("PAD", (source, tape.shared("pads", "INT32", (4, 2))), shape)
+
+
+def _between(tape: _Tape, source: int, border: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """A tensor between two constant ones."""
+    before, after = (tape.tensor("INT8", border, constant=True) for _ in range(2))
+    return tape.add("CONCATENATION", (before, source, after), shape)
+
+
+def _conv(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    kernel = (op.cout, op.kernel, op.kernel, op.cin // op.groups)
+    tape.values[op.name] = tape.weighted("CONV_2D", _framed(tape, arch, op), kernel, (1, *op.size, op.cout))
+
+
+def _depthwise(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    """Also average pooling, which the recipe writes as a depthwise convolution."""
+    kernel, shape = (1, op.kernel, op.kernel, op.cin), (1, *op.size, op.cout)
+    tape.values[op.name] = tape.weighted("DEPTHWISE_CONV_2D", _framed(tape, arch, op), kernel, shape)
+
+
+def _max_pool(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    tape.values[op.name] = tape.add("MAX_POOL_2D", (_framed(tape, arch, op),), (1, *op.size, op.cout))
+
+
+def _shuffle(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    pixels, width = math.prod(op.size), op.cout // op.groups
+    split, shape = (1, pixels, op.groups, width), (1, *op.size, op.cout)
+    source = tape.values[op.inputs[0]]
+    if tape.shuffles_itself(source):
+        tape.values[op.name] = source
+        return
+    grouped = tape.add("RESHAPE", (source, tape.shared(f"{split}", "INT32", (4,))), split)
+    order = tape.shared("order", "INT32", (4,))
+    turned = tape.add("TRANSPOSE", (grouped, order), (1, pixels, width, op.groups))
+    tape.values[op.name] = tape.add("RESHAPE", (turned, tape.shared(f"{shape}", "INT32", (4,))), shape)
+
+
+def _join(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    kind = {"add": "ADD", "concat": "CONCATENATION"}[op.kind]
+    sources = tuple(tape.values[name] for name in op.inputs)
+    tape.values[op.name] = tape.add(kind, sources, (1, *op.size, op.cout))
+
+
+def _global_pool(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    inputs = (tape.values[op.inputs[0]], tape.shared("axes", "INT32", (2,)))
+    tape.values[op.name] = tape.add("MEAN", inputs, (1, op.cout))
+
+
+def _dense(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+    source, shape = tape.values[op.inputs[0]], (1, op.cout)
+    logits = tape.weighted("FULLY_CONNECTED", source, (op.cout, op.cin), shape)
+    tape.values[op.name] = tape.add("SOFTMAX", (logits,), shape)
+
+
+_WRITERS = {
+    "conv": _conv, "depthwise": _depthwise, "avg_pool": _depthwise, "max_pool": _max_pool, "shuffle": _shuffle,
+    "add": _join, "concat": _join, "global_pool": _global_pool, "dense": _dense,
+}  # fmt: skip

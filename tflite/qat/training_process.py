@@ -1,0 +1,131 @@
+"""The side that has Keras 3: prepares the network, starts the process that trains, and takes the result."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+
+import fd_keras
+from fd_keras import imagenet
+from fd_keras.progress import progress
+from fd_keras.tflite.int8.fold import fold
+from fd_keras.tflite.int8.graph import Graph, run
+from fd_keras.tflite.int8.pipeline import as_taken, prepare, ranges
+from fd_keras.tflite.qat.training_job import TrainingJob, TrainingSettings, load, save
+from fd_keras.tflite.recipes import Calibration, ConversionRecipe, Int8Settings, evenly
+
+RECIPE = ConversionRecipe(
+    "qat", "int8", "int8", "as int8, then trained to answer as the float network does", Int8Settings()
+)
+MIN_IMAGES = 128  # fewer are learnt by heart
+PACKAGES = ("tensorflow_model_optimization", "tf_keras")
+_PROBE = 4  # images that the twin is checked on
+_ROOT = os.path.abspath(os.path.join(os.path.dirname(fd_keras.__file__), os.pardir))
+
+
+def check_installed() -> None:
+    """Raises ValueError, with the way out, unless the packages of the extra `qat` are there."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f'Training for integers needs {" and ".join(missing)}: pip install -e ".[qat]"')
+
+
+def image_paths(folder: str, count: int) -> list[str]:
+    """`count` of a folder's images, evenly taken.
+
+    Raises:
+        ValueError: if there are too few to train on.
+        OSError: if the folder is not there.
+    """
+    paths = evenly(imagenet.list_images(folder), count)
+    if len(paths) < MIN_IMAGES:
+        raise ValueError(f"{folder}: {len(paths)} images to train on, but at least {MIN_IMAGES} are needed.")
+    return paths
+
+
+def trained(
+    model: keras.Model,
+    paths: Sequence[str],
+    calibration: Calibration,
+    settings: Int8Settings,
+    training: TrainingSettings,
+    include_preprocessing: bool,
+) -> tuple[Graph, dict]:
+    """Prepares the model as the int8 recipe does, and trains what comes out.
+
+    Args:
+        model: the float network.
+        paths: images to train on.
+        calibration: images for the preparation.
+        settings: of the preparation.
+        training: how to train.
+        include_preprocessing: whether the model takes raw pixels.
+
+    Returns:
+        A graph for the converter, and the loss on the images held out, before and after.
+
+    Raises:
+        ValueError: if the model has an unknown layer, an image cannot be read, or the training fails.
+    """
+    student = prepare(model, calibration.images, settings, include_preprocessing)
+    rescaling = {"scale": 1.0, "offset": 0.0} if include_preprocessing else imagenet.rescaling()
+    seen = as_taken(student, calibration.images, include_preprocessing)
+    with tempfile.TemporaryDirectory(prefix="fd-keras-qat-") as folder:
+        images_path = os.path.join(folder, "images.npy")
+        _decode(paths, model.input_shape[1:3], images_path)
+        job = TrainingJob(
+            fold(model), student, ranges(student, seen, rounding=True), images_path,
+            **{name: np.asarray(values, "float32") for name, values in rescaling.items()},
+            probe=seen[:_PROBE], expected=run(student, seen[:_PROBE]).numpy(), training=training,
+        )  # fmt: skip
+        return _distilled(job, folder)
+
+
+def _decode(paths: Sequence[str], size: tuple[int, int], path: str) -> None:
+    """Writes the images, cropped as for evaluation, as one uint8 array."""
+    images = np.lib.format.open_memmap(path, "w+", "uint8", (len(paths), *size, 3))
+    for index, image in enumerate(progress(paths, unit="images decoded")):
+        images[index] = imagenet.load_image(image, size)
+    images.flush()
+
+
+def _distilled(job: TrainingJob, folder: str) -> tuple[Graph, dict]:
+    """Has the job done by a process of its own; `folder` is for the files that the two hand each other."""
+    job_path, result_path = (os.path.join(folder, name) for name in ("job", "result"))
+    save(job_path, job)
+    total = job.training.epochs * (job.steps + 1) + 1
+    said = list(
+        progress(
+            _said_by("fd_keras.tflite.qat.distillation", job_path, result_path, scratch=folder), total, unit="steps"
+        )
+    )
+    losses = [line["held_out"] for line in said if "held_out" in line]
+    return load(result_path), {"before": losses[0], "after": min(losses)}
+
+
+def _said_by(module: str, *arguments: str, scratch: str) -> Iterator[dict]:
+    """Runs a module where TensorFlow's Keras is tf_keras; yields the lines of JSON that it prints, as they come.
+
+    Raises:
+        ValueError: if it fails; tells the last line of what it complained of.
+    """
+    path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": path}
+    with open(os.path.join(scratch, "complaints"), "w+", encoding="utf-8", errors="replace") as complaints:
+        command = [sys.executable, "-m", module, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment) as child:
+            try:
+                yield from map(json.loads, child.stdout)
+            except BaseException:
+                child.kill()  # else leaving the block would wait for it
+                raise
+        if child.returncode:
+            complaints.seek(0)
+            last = (complaints.read().strip().splitlines() or ["no message"])[-1]
+            raise ValueError(f"the training process ended with status {child.returncode}: {last}")

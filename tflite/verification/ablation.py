@@ -1,0 +1,141 @@
+"""Images to measure on, and what each step of the int8 recipe brings on them."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.io import write_figure
+from fd_keras.progress import progress
+from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, Int8Settings
+from fd_keras.tflite.verification.compare import compare, keras_classifier, read_labels, tflite_classifier
+
+BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """Images, with labels if there are any, decoded when they are asked for.
+
+    Attributes:
+        paths: of the images.
+        labels: one a path, or None.
+        size: (height, width) to crop to.
+        resize: whether to resize as for evaluation first.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray | None
+    size: tuple[int, int]
+    resize: bool = True
+
+    @classmethod
+    def load(cls, folder: str, labels: str | None, size: tuple[int, int], resize: bool = True) -> "EvaluationSet":
+        """Takes all images of a folder, and their labels from a file of lines `image-name label`.
+
+        Raises:
+            ValueError: if there is no image, or one without a label, or the labels cannot be read.
+            OSError: if the folder or the file is not there.
+        """
+        paths = imagenet.list_images(folder)
+        if labels is None:
+            return cls(tuple(paths), None, size, resize)
+        known = read_labels(labels)
+        for path in paths:
+            if os.path.basename(path) not in known:
+                raise ValueError(f"{labels}: no line for {os.path.basename(path)}, which is in {folder}.")
+        return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields (images, labels), float RGB 0..255 of shape (batch, height, width, 3), with progress."""
+        for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
+            chunk = slice(start, start + BATCH)
+            images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
+            yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
+
+
+# The steps in the order in which they build on each other, each with what it switches on.
+STEPS: tuple[tuple[str, dict], ...] = (
+    ("mean and std folded, border padded with the mean colour", {}),
+    ("channels equalized", {"equalize": True}),
+    ("activations clipped", {"clip": True}),
+    ("means corrected", {"bias": True}),
+    ("roundings compensated", {"compensate": True}),
+    ("layers fitted", {"fit": Int8Settings.fit}),
+    ("logits clipped", {"clip_logits": True}),
+)
+_NOTHING = Int8Settings(equalize=False, clip=False, split=0, fit=0.0, compensate=False, bias=False, clip_logits=False)
+
+
+def stages() -> list[tuple[str, ConversionRecipe]]:
+    """The plain recipe, then the int8 recipe with one step more each time."""
+    settings, rows = _NOTHING, [("converter alone", RECIPES["int8_plain"])]
+    for title, changes in STEPS:
+        settings = dataclasses.replace(settings, **changes)
+        rows.append((title, dataclasses.replace(RECIPES["int8"], settings=settings)))
+    return rows
+
+
+def ablation(
+    model: keras.Model, calibration: Calibration, images: EvaluationSet, include_preprocessing: bool
+) -> list[dict]:
+    """Converts with one step more each time and measures every file.
+
+    Returns:
+        For the float model, the plain recipe and every step: the `title` and `Comparison.percentages`.
+    """
+    from fd_keras.tflite.export import export
+
+    rows = stages()
+    with tempfile.TemporaryDirectory() as folder:
+        classifiers = []
+        for index, (_, recipe) in enumerate(progress(rows, unit="conversions", delay=0.1)):
+            path = os.path.join(folder, f"{index}.tflite")
+            data = export(model, recipe, calibration=calibration, include_preprocessing=include_preprocessing)
+            with open(path, "wb") as file:
+                file.write(data)
+            classifiers.append(tflite_classifier(path, os.cpu_count() or 1))
+        results = compare(keras_classifier(model, include_preprocessing), classifiers, images.batches())
+    titles = ("float", *(title for title, _ in rows))
+    return [{"title": title, **result.percentages()} for title, result in zip(titles, results, strict=True)]
+
+
+def ablation_table(rows: Sequence[dict]) -> str:
+    """What `ablation` found, as aligned text."""
+    lines = [f"{'':56}  top-1  agreement  ties"]
+    for row in rows:
+        top1 = "-" if row["top1"] is None else f"{row['top1']:.2f}"
+        lines.append(f"{row['title']:56}  {top1:>5}  {row['agreement']:9.2f}  {row['ties']:4}")
+    return "\n".join([*lines, f"each row has the steps above it too; in percent of {rows[0]['images']} images"])
+
+
+def ablation_plot(path: str, rows: Sequence[dict]) -> None:
+    """Draws what `ablation` found: the answers that are not the float model's, step by step."""
+    from matplotlib.figure import Figure
+
+    steps = rows[1:]
+    changed = [100 - row["agreement"] for row in steps]
+    figure = Figure(figsize=(8, 0.6 + 0.4 * len(steps)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [row["title"] for row in steps], changed, height=0.62, color=["#b5532a", *["#3b6ea5"] * len(steps)]
+    )
+    known = rows[0]["top1"] is not None
+    labels = [
+        f"{value:.1f}%" + (f"   top-1 {row['top1']:.1f}" if known else "")
+        for value, row in zip(changed, steps, strict=True)
+    ]
+    axes.bar_label(bars, labels, padding=4, fontsize=8)
+    axes.set_xlim(0, 1.3 * max(*changed, 1.0))
+    axes.invert_yaxis()
+    title = f"answers that differ from the float model's, % of {rows[0]['images']} photos"
+    title += f" (its top-1 is {rows[0]['top1']:.1f})" if known else ""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    axes.tick_params(labelsize=8, left=False)
+    axes.set_xticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    write_figure(path, figure)

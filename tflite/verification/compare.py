@@ -1,0 +1,160 @@
+"""Accuracy of a classifier, and how far it is from a reference, over a stream of batches."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.litert import Runner
+from fd_keras.tflite.format.sidecar import read_sidecar
+
+Classifier = Callable[[np.ndarray], np.ndarray]  # raw RGB (batch, height, width, 3) -> scores (batch, classes)
+
+
+def keras_classifier(model: keras.Model, include_preprocessing: bool = True) -> Classifier:
+    """A Keras model as a function of raw images."""
+    return lambda images: model.predict_on_batch(imagenet.preprocess_input(images, include_preprocessing))
+
+
+def tflite_classifier(path: str, threads: int) -> Classifier:
+    """A .tflite file as a function of raw images; its .json, if there is one, says whether it normalizes itself."""
+    runner, facts = Runner(path, threads), read_sidecar(path) or {}
+    include = facts.get("include_preprocessing", True)
+    return lambda images: runner(imagenet.preprocess_input(images, include))
+
+
+@dataclasses.dataclass
+class Comparison:
+    """Collects what is asked of one classifier against a reference.
+
+    Attributes:
+        images: how many were seen.
+        agreeing: how many had the reference's first class first.
+        ties: how many had several classes first, of which the first in order counts; integer outputs tie.
+        largest_error: of any score, against the reference's.
+        hits: for every image, whether its label was first; None without labels.
+        expected_hits: the same of the reference.
+        hits5: for every image, whether its label was among the first five.
+        labels: of the images.
+    """
+
+    images: int = 0
+    agreeing: int = 0
+    ties: int = 0
+    largest_error: float = 0.0
+    hits: np.ndarray | None = None
+    expected_hits: np.ndarray | None = None
+    hits5: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    @property
+    def top1(self) -> int | None:
+        """How many images had their label first; None without labels."""
+        return None if self.hits is None else int(self.hits.sum())
+
+    @property
+    def top5(self) -> int | None:
+        """How many images had their label among the first five; None without labels."""
+        return None if self.hits5 is None else int(self.hits5.sum())
+
+    def update(self, scores: np.ndarray, reference: np.ndarray, labels: np.ndarray | None = None) -> None:
+        """Adds a batch: scores and reference of shape (batch, classes), labels of shape (batch,)."""
+        if scores.shape != reference.shape:
+            raise ValueError(f"The file gives scores of shape {scores.shape[1:]}, the reference {reference.shape[1:]}.")
+        best, expected = imagenet.top_classes(scores, 5), imagenet.top_classes(reference, 1)[:, 0]
+        self.images += len(scores)
+        self.agreeing += int(np.sum(best[:, 0] == expected))
+        self.ties += int(np.sum(np.sum(scores == scores.max(axis=1, keepdims=True), axis=1) > 1))
+        # np.maximum, unlike max, lets a score that is no number through to the result.
+        self.largest_error = float(np.maximum(self.largest_error, np.abs(scores - reference).max()))
+        if labels is not None:
+            found = best == labels[:, None]
+            self.hits = _joined(self.hits, found[:, 0])
+            self.hits5 = _joined(self.hits5, found.any(axis=1))
+            self.expected_hits = _joined(self.expected_hits, expected == labels)
+            self.labels = _joined(self.labels, labels)
+
+    def percentages(self) -> dict[str, float | int | None]:
+        """The sums as percent of the images.
+
+        `drop` is how much lower top-1 is than the reference's, in points, and `drop_margin` the half width of its 95%
+        confidence interval. Both classifiers see the same images, so it comes from the differences image by image.
+        """
+
+        def percent(count: int | None) -> float | None:
+            return None if count is None else 100 * count / self.images
+
+        drop, margin = self.drop()
+        return {
+            "images": self.images,
+            "top1": percent(self.top1),
+            "top5": percent(self.top5),
+            "drop": drop,
+            "drop_margin": margin,
+            "agreement": percent(self.agreeing),
+            "ties": self.ties,
+            "largest_error": self.largest_error,
+        }
+
+    def drop(self) -> tuple[float | None, float | None]:
+        """Top-1 below the reference's, in points, and half the width of the 95% confidence interval."""
+        if self.hits is None:
+            return None, None
+        differences = self.expected_hits.astype(float) - self.hits
+        return 100 * float(differences.mean()), 196 * float(differences.std()) / len(differences) ** 0.5
+
+    def by_class(self) -> list[dict[str, float | int]]:
+        """For each label: images, the reference's top-1 and this one's in percent; the largest drop first."""
+        rows = []
+        for label in () if self.labels is None else np.unique(self.labels):
+            chosen = self.labels == label
+            reference, own = (100 * float(hits[chosen].mean()) for hits in (self.expected_hits, self.hits))
+            rows.append({"label": int(label), "images": int(chosen.sum()), "reference": reference, "top1": own})
+        return sorted(rows, key=lambda row: row["top1"] - row["reference"])
+
+
+def _joined(before: np.ndarray | None, more: np.ndarray) -> np.ndarray:
+    return more if before is None else np.concatenate([before, more])
+
+
+def compare(
+    reference: Classifier,
+    candidates: Sequence[Classifier],
+    batches: Iterator[tuple[np.ndarray, np.ndarray | None]],
+) -> list[Comparison]:
+    """Runs every batch of (images, labels) through all classifiers.
+
+    Returns:
+        A comparison for the reference itself, then one for each candidate.
+    """
+    results = [Comparison() for _ in range(len(candidates) + 1)]
+    for images, labels in batches:
+        expected = reference(images)
+        for result, scores in zip(results, [expected, *(run(images) for run in candidates)], strict=True):
+            result.update(scores, expected, labels)
+    return results
+
+
+def read_labels(path: str) -> dict[str, int]:
+    """Reads lines of `image-name label` (label a number from 0).
+
+    Raises:
+        ValueError: for a line of another form; names the file and the line.
+        OSError: if the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error}).") from error
+    labels = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, label = line.strip().rpartition(" ")
+        if not line.strip():
+            continue
+        if not name or not label.isdecimal():
+            raise ValueError(f"{path}, line {number}: expected `image-name label`, got {line.strip()!r}.")
+        labels[name.strip()] = int(label)
+    return labels

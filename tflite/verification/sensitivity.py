@@ -1,0 +1,148 @@
+"""What each layer costs as integers: as the only one, or what it would bring to leave it float.
+
+The integers are simulated on the folded graph with the weights, biases and ranges that the recipe hands to the
+converter. Accuracy is measured on images, since errors of layers do not add up to wrong answers.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fd_keras import imagenet
+from fd_keras.io import write_figure
+from fd_keras.progress import progress
+from fd_keras.tflite.int8.gptq import correct, on_grid, uncapped
+from fd_keras.tflite.int8.graph import Graph, Live, activate, apply
+from fd_keras.tflite.int8.pipeline import clip_logits, correction, equalized, ranges
+from fd_keras.tflite.recipes import Calibration, Int8Settings
+from fd_keras.tflite.verification.ablation import EvaluationSet
+from fd_keras.tflite.verification.compare import Comparison
+
+MODES = ("alone", "kept_float")
+Ranges = Mapping[str, tuple[float, float]]  # the ends of each rounded output's grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """A network with some of its layers as integers.
+
+    Attributes:
+        graph: with rounded weights where they are rounded.
+        ranges: of the outputs that are rounded; the others stay float.
+    """
+
+    graph: Graph
+    ranges: Ranges
+
+    def __call__(self, images) -> np.ndarray:
+        """Scores of shape (batch, classes) for images as the graph takes them."""
+        live = Live(self.graph)
+        for node in self.graph:
+            if node.kind == "input":
+                values = tf.convert_to_tensor(images)
+            else:
+                values = activate(node, apply(node, live.inputs(node)))
+            live.keep(node, on_grid(node, values, self.ranges[node.name]) if node.name in self.ranges else values)
+        return values.numpy()
+
+
+def simulations(
+    model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool, mode: str
+) -> dict[str, Simulation]:
+    """The float network, the integer network, and for every layer the one of `mode`.
+
+    Args:
+        model: see `ptq.prepare`.
+        images: calibration images, RGB 0..255 of shape (batch, height, width, 3).
+        settings: the recipe's steps.
+        include_preprocessing: whether the model normalizes by itself.
+        mode: "alone": the layer is the only one of integers; "kept_float": the only one of floats.
+
+    Returns:
+        By title: "float", "int8", then the layers' names in running order.
+
+    Raises:
+        ValueError: if a layer has two ranges a channel.
+    """
+    if settings.split:
+        raise ValueError("A file made with --int8_split has no layer that could be looked at alone.")
+    exact, images = equalized(model, images, settings, include_preprocessing)
+    free = uncapped(exact)
+
+    def rounded(alone: bool) -> Simulation:
+        graph = correct(exact, exact, images, correction(settings), alone=alone)
+        graph = clip_logits(graph, images) if settings.clip_logits else graph
+        return Simulation(graph, ranges(graph, images, rounding=not alone))
+
+    whole = rounded(alone=False)
+    variants = {"float": Simulation(free, {}), "int8": whole}
+    if mode == "alone":
+        single = rounded(alone=True)
+        for name, ends in single.ranges.items():
+            variants[name] = Simulation(free.updated({name: single.graph.nodes[name]}), {name: ends})
+    else:
+        for name in whole.ranges:
+            others = {other: ends for other, ends in whole.ranges.items() if other != name}
+            variants[name] = Simulation(whole.graph.updated({name: free.nodes[name]}), others)
+    return variants
+
+
+def measure(
+    model: keras.Model, calibration: Calibration, evaluation: EvaluationSet, settings: Int8Settings,
+    include_preprocessing: bool, mode: str,
+) -> dict[str, Comparison]:  # fmt: skip
+    """Each simulation against the float network, by title as in `simulations`."""
+    variants = simulations(model, calibration.images, settings, include_preprocessing, mode)
+    results = {title: Comparison() for title in variants}
+    for images, labels in evaluation.batches():
+        images = np.asarray(imagenet.preprocess_input(images, include_preprocessing))
+        reference = variants["float"](images)
+        for title, variant in progress(variants.items(), unit="layers"):
+            results[title].update(variant(images), reference, labels)
+    return results
+
+
+def ranked(results: Mapping[str, Comparison], mode: str) -> list[dict]:
+    """One record each: the float network, the integer one, then the layers, those that matter most first.
+
+    Alone, a layer matters if accuracy is low; kept float, if it is high.
+    """
+    records = [{"layer": title, **result.percentages()} for title, result in results.items()]
+    layers = sorted(records[2:], key=lambda record: (record["top1"] or 0.0, record["agreement"]))
+    return records[:2] + (layers if mode == "alone" else layers[::-1])
+
+
+def table(records: Sequence[dict]) -> str:
+    """The records as aligned text."""
+    width = max(len(record["layer"]) for record in records)
+    lines = [f"{'':{width}}   top-1  agreement"]
+    for record in records:
+        top1 = "-" if record["top1"] is None else f"{record['top1']:.2f}"
+        lines.append(f"{record['layer']:{width}}  {top1:>6}  {record['agreement']:9.2f}")
+    return "\n".join(lines)
+
+
+def plot(path: str, records: Sequence[dict], mode: str) -> None:
+    """Draws how many answers each layer changes (alone) or saves (kept float), the longest bar on top."""
+    from matplotlib.figure import Figure
+
+    whole, layers = records[1], records[2:]
+    if mode == "alone":
+        title, bars = "answers changed by one layer of integers", [100 - row["agreement"] for row in layers]
+    else:
+        title, bars = "answers saved by one layer of floats", [row["agreement"] - whole["agreement"] for row in layers]
+    bars, names = zip(*sorted(zip(bars, (row["layer"] for row in layers), strict=True), reverse=True), strict=True)
+    figure = Figure(figsize=(6.4, 1.2 + 0.17 * len(layers)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, bars, color="#3b6ea5")
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.set_title(f"{title} (all layers: {100 - whole['agreement']:.1f}%)", fontsize=10)
+    axes.set_xlabel(f"% of {whole['images']} images", fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    write_figure(path, figure)

@@ -1,0 +1,228 @@
+"""Batches as a pure function of (seed, step): what `tf.data` does between a source and the model.
+
+uint8 leaves the pipeline; the mirror, the mixing and the normalization run in the model, with the random numbers that
+come along here.
+"""
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+
+import tensorflow as tf
+
+from fd_keras.training import crops, randaugment
+from fd_keras.training.recipes import TrainingRecipe
+from fd_keras.training.sources import Photo, Photos, Share, Source
+
+# Purposes of random numbers, which keep them apart.
+_CROP, _FLIP, _AUGMENT, _MIX = range(4)
+
+
+class BadImages:
+    """Counts the photos that cannot be decoded, and names each once in the log.
+
+    Args:
+        limit: how many to put up with.
+    """
+
+    def __init__(self, limit: int = 0):
+        self.limit, self.names = limit, set()
+        self._lock = threading.Lock()
+
+    def report(self, key: bytes) -> None:
+        """Notes one down."""
+        name = key.decode(errors="replace")
+        with self._lock:
+            if name not in self.names:
+                self.names.add(name)
+                logging.warning("skipped %s: cannot be decoded (%d so far)", name, len(self.names))
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more than the limit."""
+        return len(self.names) > self.limit
+
+    def __str__(self) -> str:
+        shown = ", ".join(sorted(self.names)[:5])
+        return (
+            f"{len(self.names)} photos cannot be decoded, more than --max_bad_images={self.limit}: {shown}. Remove "
+            "them, make the data with `python -m training.prepare`, which does, or allow more."
+        )
+
+
+class Arrivals:
+    """When batches left the pipeline, to tell how long the model waited for them."""
+
+    def __init__(self):
+        self.times = collections.deque()
+
+    def stamp(self) -> None:
+        """Called by the pipeline for every batch, before it is put into the buffer."""
+        self.times.append(time.perf_counter())
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """How batches are made on this machine; nothing here changes what is in them.
+
+    Attributes:
+        share: the part of the global batch that this process feeds.
+        threads: that decode; None lets TensorFlow choose.
+        bad: where photos that cannot be decoded are counted.
+        careful: whether to expect such photos. It costs .4 ms a photo, so a run turns it on when it meets one.
+        arrivals: where the batches' times are noted down.
+    """
+
+    share: Share = Share()
+    threads: int | None = None
+    bad: BadImages = dataclasses.field(default_factory=BadImages)
+    careful: bool = False
+    arrivals: Arrivals | None = None
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Full batches in an epoch; raises ValueError if there is none."""
+    if source.count < batch_size:
+        raise ValueError(
+            f"{source.name}: {source.count} photos do not fill a batch of {batch_size}; pass a smaller --batch_size."
+        )
+    return source.count // batch_size
+
+
+def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: int, feed: Feed) -> tf.data.Dataset:
+    """The batches of the rest of an epoch, from a step on.
+
+    Args:
+        source: the training set.
+        recipe: gives the crops and all else.
+        seed: of the run.
+        step: global; batches [step, end of its epoch) follow.
+        feed: see there.
+
+    Returns:
+        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, uint8 (batch,),
+        1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for
+        `model.mix`. label is int64 (batch,), weight float32 (batch,) with 0 for a photo that cannot be decoded.
+    """
+    steps = steps_per_epoch(source, recipe.batch_size)
+    epoch, start = step // steps, step % steps
+    local = recipe.batch_size // feed.share.count
+    chunk = 1 if feed.careful or recipe.randaugment else _chunk(local)
+
+    def crop(item: Photo):
+        data, draws = (tf.unstack(values, chunk) for values in (item.data, item.draw))
+        images = crops.train_crops(data, draws, recipe.image_size, recipe.antialias, photos.jpegs)
+        if recipe.randaugment:
+            number = _seed(seed, epoch * source.count + item.position[0], _AUGMENT)
+            images = randaugment.augment(images[0], number, recipe.randaugment, recipe.randaugment_magnitude)[None]
+        return images, item.label, tf.ones(chunk)
+
+    def finish(step, chunks):
+        images, labels, weights = (tf.reshape(values, (local, *values.shape[2:])) for values in chunks)
+        flips = tf.random.stateless_uniform([recipe.batch_size], _seed(seed, step, _FLIP)) < recipe.flip
+        # No bool: Keras adds a batch up over TensorFlow's replicas when it first sees one.
+        given = {"image": images, "flip": tf.cast(_dealt(flips, feed.share), tf.uint8)}
+        return given | (_mixing(_seed(seed, step, _MIX), recipe, local) if recipe.mixes else {}), labels, weights
+
+    def draw(step):
+        draws = crops.draw_boxes(recipe.batch_size, _seed(seed, step, _CROP), recipe.crop_scale)
+        return tf.reshape(_dealt(draws, feed.share), (local // chunk, chunk, *draws.shape[1:]))
+
+    numbers = tf.data.Dataset.range(step, step + steps - start)
+    photos = source.shuffled(seed, epoch, start * recipe.batch_size, feed.share).take((steps - start) * local)
+    photos = photos.batch(chunk).with_draws(numbers.map(draw).unbatch())
+    blank = tf.zeros((chunk, recipe.image_size, recipe.image_size, 3), tf.uint8)
+    chunks = _decoded(photos, crop, blank, feed).batch(local // chunk, drop_remainder=True)
+    return _finished(tf.data.Dataset.zip(numbers, chunks).map(finish), steps - start, feed)
+
+
+def _dealt(values, share: Share):
+    """This process's part of what was drawn for the global batch."""
+    return values[share.index :: share.count]
+
+
+def _chunk(count: int) -> int:
+    """How many photos one call of tf.data's function decodes: a divisor of a batch.
+
+    A call costs time of its own; with more than eight photos it was slower again, as they leave a core's cache.
+    """
+    return max(divisor for divisor in range(1, 9) if count % divisor == 0)
+
+
+def evaluation_batches(source: Source, size: int, batch_size: int, feed: Feed) -> tf.data.Dataset:
+    """All photos once, cropped for evaluation; the last batch is filled up with photos of weight 0.
+
+    Returns:
+        A dataset of (image, label, weight), as `training_batches` describes them.
+    """
+
+    def photo(item: Photo):
+        return crops.eval_crop(item.data, size), item.label, tf.constant(1.0)
+
+    blank = tf.zeros((size, size, 3), tf.uint8)
+    local = batch_size // feed.share.count
+    total = getattr(source, "total", source.count)
+    batches = -(-total // batch_size)
+    filler = (blank, tf.constant(0, tf.int64), tf.constant(0.0))
+    photos = _decoded(source.ordered(feed.share), photo, blank, feed)
+    photos = photos.concatenate(tf.data.Dataset.from_tensors(filler).repeat(batch_size)).take(batches * local)
+    return _finished(photos.batch(local, drop_remainder=True), batches, dataclasses.replace(feed, arrivals=None))
+
+
+def _seed(seed: int, number, purpose: int) -> tf.Tensor:
+    return tf.stack([tf.cast(number, tf.int64), tf.constant(4 * seed + purpose, tf.int64)])
+
+
+def _decoded(photos: Photos, photo, blank, feed: Feed) -> tf.data.Dataset:
+    """Maps photos in parallel. With `feed.careful` an error is confined to its own photo, which becomes blank."""
+    parallel = feed.threads or tf.data.AUTOTUNE
+    if not feed.careful:
+        return photos.map(photo, num_parallel_calls=parallel, deterministic=True)
+
+    def confined(item: Photo):
+        def failed(key):
+            tf.numpy_function(lambda name: feed.bad.report(name), [key], [])
+            return blank, item.label, tf.zeros_like(item.label, tf.float32)
+
+        one = tf.data.Dataset.from_tensors(item).map(photo).ignore_errors(log_warning=False)
+        return one.concatenate(tf.data.Dataset.from_tensors(tf.reshape(item.key, [])).map(failed)).take(1)
+
+    return photos.interleave(confined, cycle_length=16, num_parallel_calls=parallel, deterministic=True)
+
+
+def _finished(batches: tf.data.Dataset, count: int, feed: Feed) -> tf.data.Dataset:
+    if feed.arrivals is not None:
+
+        def stamped(*batch):
+            with tf.control_dependencies([batch[1]]):
+                tf.numpy_function(lambda: feed.arrivals.stamp(), [], [])
+            return batch
+
+        batches = batches.map(stamped)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    if feed.threads:
+        options.threading.private_threadpool_size = feed.threads
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4).with_options(options)
+
+
+def _mixing(seed, recipe: TrainingRecipe, batch: int) -> dict[str, tf.Tensor]:
+    """The random numbers of MixUp (arXiv 1710.09412) or CutMix (arXiv 1905.04899) for one batch.
+
+    Returns:
+        own: share of each photo's own label; box: (top, left, bottom, right) of the pixels that CutMix replaces, empty
+        for MixUp.
+    """
+    either = tf.random.stateless_uniform([3], seed)
+    cut = either[0] < 0.5 if recipe.mixup and recipe.cutmix else tf.constant(bool(recipe.cutmix))
+    alpha = tf.where(cut, recipe.cutmix or 1.0, recipe.mixup or 1.0)
+    gammas = tf.random.stateless_gamma([2], seed + 1_000_003, alpha)
+    own = tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1])
+    size = float(recipe.image_size)
+    center, half = either[1:] * size, size * tf.sqrt(1 - own) / 2
+    corners = tf.clip_by_value(tf.round(tf.concat([center - half, center + half], axis=0)), 0, size)
+    kept = 1 - (corners[2] - corners[0]) * (corners[3] - corners[1]) / size**2
+    box = tf.where(cut, tf.cast(corners, tf.int32), 0)
+    return {"own": tf.repeat(tf.where(cut, kept, own), batch), "box": tf.repeat(box[None], batch, axis=0)}

@@ -1,0 +1,70 @@
+"""Settings that flags can change: dataclass fields that carry their range and their explanation."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Self
+
+from absl import flags
+
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def setting(default: Any, text: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
+    """A field of `Settings`.
+
+    Args:
+        default: Its value unless another is given; decides the type of the flag.
+        text: What it means, for `--help`.
+        low: Least value, for numbers.
+        high: Greatest value, for numbers.
+        choices: The only values allowed, if any.
+    """
+    metadata = {"text": text, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of frozen dataclasses whose fields made by `setting` can be set by flags of their names.
+
+    Raises:
+        ValueError: For a value out of range; names the flag.
+    """
+
+    UNRECORDED: ClassVar[tuple[str, ...]] = ()  # fields that do not decide what is trained
+
+    def __post_init__(self):
+        for field in self.adjustable():
+            _check(field, getattr(self, field.name))
+
+    @classmethod
+    def adjustable(cls) -> tuple[dataclasses.Field, ...]:
+        """The fields that flags can set."""
+        return tuple(field for field in dataclasses.fields(cls) if "text" in field.metadata)
+
+    @classmethod
+    def define_flags(cls) -> dict[str, flags.FlagHolder]:
+        """Defines a flag for each of those fields, None unless it is given; pass their values to `override`."""
+        return {
+            field.name: _DEFINE[type(field.default)](field.name, None, field.metadata["text"])
+            for field in cls.adjustable()
+        }
+
+    def override(self, **values) -> Self:
+        """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
+        return dataclasses.replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def settings(self) -> dict[str, bool | int | float | str]:
+        """The fields that decide what is trained, for the record of a run."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.UNRECORDED}
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if choices and value not in choices:
+        raise ValueError(f"--{field.name}={value}: must be one of {', '.join(map(str, choices))}.")
+    if isinstance(value, str):
+        return
+    if not (math.isfinite(value) and low <= value <= high):
+        limits = f"between {low:g} and {high:g}" if high < math.inf else f"a number of at least {low:g}"
+        raise ValueError(f"--{field.name}={value}: must be {limits}.")

@@ -1,0 +1,182 @@
+"""The network as it is trained: mirror and mixing in front, the averaged weights beside it."""
+
+import keras
+from keras import ops
+
+from fd_keras import applications, spec, zoo
+from fd_keras import weights as weights_lib
+from fd_keras.training.recipes import TrainingRecipe
+
+
+def mix(images, own, box):
+    """Mixes every photo with the one before it in the batch.
+
+    Args:
+        images: float (batch, height, width, channels).
+        own: (batch,) the share of a photo's own label.
+        box: int32 (batch, 4) (top, left, bottom, right): these pixels come from the other photo (CutMix); if empty, all
+            pixels are averaged (MixUp).
+
+    Returns:
+        Images of the same shape.
+    """
+    other = ops.roll(images, 1, axis=0)
+    rows = ops.arange(images.shape[1], dtype="int32")[None, :, None, None]
+    columns = ops.arange(images.shape[2], dtype="int32")[None, None, :, None]
+    top, left, bottom, right = (box[:, side][:, None, None, None] for side in range(4))
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    cut = bottom > top
+    share = ops.cast(own, images.dtype)[:, None, None, None]
+    averaged = share * images + (1 - share) * other
+    return ops.where(cut, ops.where(inside, other, images), averaged)
+
+
+class TrainableClassifier(keras.Model):
+    """A network under training.
+
+    Everything that changes is a variable of it or of its optimizer, so saving those saves the run.
+
+    Args:
+        net: gives logits for raw images.
+        recipe: how it is trained.
+        classes: of its labels.
+
+    Attributes:
+        net: the network.
+        averages: exponential averages of all its weights, batch-norm statistics included; empty if the recipe has none.
+        steps: how many have been done.
+        bad_step: the first one whose loss was not finite, else -1.
+    """
+
+    def __init__(self, net: keras.Model, recipe: TrainingRecipe, classes: int):
+        super().__init__(name="trainee")
+        self.net, self.recipe, self.classes = net, recipe, classes
+        self.steps = self._state("steps", 0, "int32")
+        self.bad_step = self._state("bad_step", -1, "int32")
+        self.averages = []
+        if recipe.ema_decay:
+            for weight in net.weights:
+                average = self._state(f"average_of_{weight.path.replace('/', '_')}", 0.0, weight.dtype, weight.shape)
+                average.assign(weight.numpy())  # a copy: JAX gives a step's old buffers away, each once
+                self.averages.append(average)
+
+    def _state(self, name: str, value, dtype: str, shape=()):
+        return self.add_weight(
+            name=name, shape=shape, dtype=dtype, trainable=False, autocast=False,
+            initializer=keras.initializers.Constant(value), aggregation="only_first_replica",
+        )  # fmt: skip
+
+    def call(self, inputs, training=False):
+        """Logits for {"image", "flip"[, "own", "box"]}, as `inputs.training_batches` gives them."""
+        images = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
+        images = ops.where(inputs["flip"][:, None, None, None] > 0, ops.flip(images, axis=2), images)
+        if self.recipe.mixes:
+            images = mix(images, inputs["own"], inputs["box"])
+        return self.net(images, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        targets = ops.one_hot(y, self.classes)
+        if self.recipe.mixes:
+            own = x["own"][:, None]
+            targets = own * targets + (1 - own) * ops.roll(targets, 1, axis=0)
+        loss = super().compute_loss(x, targets, ops.cast(y_pred, "float32"), sample_weight, training)
+        if training:
+            self._note(loss)
+        return loss
+
+    def _note(self, loss) -> None:
+        """Counts the step and moves the averages.
+
+        They take the weights as the step found them, which are those that made the batch-norm statistics.
+        """
+        step = ops.convert_to_tensor(self.steps.value)
+        first_bad = ops.logical_and(self.bad_step.value < 0, ops.logical_not(ops.isfinite(loss)))
+        self.bad_step.assign(ops.where(first_bad, step, self.bad_step.value))
+        if self.averages:
+            count = ops.cast(step, "float32")
+            # Rises with the steps, or the random start would weigh in for long.
+            decay = ops.minimum(self.recipe.ema_decay, (1 + count) / (10 + count))
+            for average, weight in zip(self.averages, self.net.weights, strict=True):
+                value = ops.stop_gradient(ops.cast(weight.value, average.dtype))
+                average.assign(average.value + (1 - decay) * (value - average.value))
+        self.steps.assign(step + 1)
+
+    def best_weights(self) -> list:
+        """What to evaluate and to save: the averages, or the weights; arrays in the order of `net.weights`."""
+        return [weight.numpy() for weight in self.averages or self.net.weights]
+
+
+def build_net(
+    model: str, alpha: float, size: int, classes: int, *, groups=None, stem_multiplier=None, dropout=0.0,
+    activation=None,
+) -> keras.Model:  # fmt: skip
+    """A network with random weights that takes raw images; logits unless an activation is named."""
+    return applications.build_by_name(
+        model, groups=groups, stem_multiplier=stem_multiplier, alpha=alpha, input_shape=(size, size, 3), weights=None,
+        classes=classes, classifier_activation=activation, dropout=dropout,
+    )  # fmt: skip
+
+
+def load_weights(net: keras.Model, weights: str, model: str, alpha: float, groups=None, stem_multiplier=None) -> bool:
+    """Gives a network the weights that `--init_weights` names; the classifier keeps its own if its classes differ.
+
+    Returns:
+        Whether the classifier's were taken too.
+
+    Raises:
+        ValueError: if they do not fit; OSError if they cannot be had.
+    """
+    arch = zoo.get_arch(model, groups, stem_multiplier)
+    path = weights_lib.resolve(weights, arch, alpha)
+    size, classes = net.input_shape[1:3], net.output_shape[-1]
+    try:
+        ops_with_top = spec.lower(arch, alpha, size, classes=classes)
+        values, top = weights_lib.read(path, arch, alpha, ops_with_top), True
+    except ValueError:
+        values, top = weights_lib.read(path, arch, alpha, spec.lower(arch, alpha, size, include_top=False)), False
+    for layer, arrays in values.items():
+        net.get_layer(layer).set_weights(arrays)
+    return top
+
+
+def freeze(net: keras.Model, what: str) -> None:
+    """Keeps weights as they are: "none", "backbone" (all but the classifier) or a number of layers from the image on.
+
+    A frozen layer's batch normalization keeps its statistics too. Raises ValueError for anything else.
+    """
+    kernels = [
+        layer for layer in net.layers if layer.trainable_weights and "BatchNormalization" not in str(type(layer))
+    ]
+    if what == "none":
+        return
+    count = len(kernels) - 1 if what == "backbone" else int(what) if what.isdecimal() else -1
+    if not 0 <= count < len(kernels):
+        raise ValueError(f'--freeze={what}: must be "none", "backbone" or a number of layers below {len(kernels)}.')
+    frozen = {layer.name for layer in kernels[:count]}
+    for layer in net.layers:
+        if layer.name in frozen or layer.name.removesuffix("_bn") in frozen:
+            layer.trainable = False
+
+
+def metrics(classes: int) -> list[keras.metrics.Metric]:
+    """Top-1 and top-5 of logits (top-1 of two classes and top-k of fewer than five are what they are)."""
+    return [
+        keras.metrics.SparseCategoricalAccuracy(name="top1"),
+        keras.metrics.SparseTopKCategoricalAccuracy(min(5, classes), name="top5"),
+    ]
+
+
+def scorer_of(net: keras.Model) -> keras.Model:
+    """Compiles a network of probabilities for `evaluate`, which then gives loss, top1 and top5 over all photos."""
+    cross_entropy = keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy")
+    net.compile(
+        loss="sparse_categorical_crossentropy",
+        weighted_metrics=[cross_entropy, *metrics(net.output_shape[-1])],
+        jit_compile=jit(),
+    )
+    return net
+
+
+def jit() -> bool | str:
+    """XLA where it helps: on TensorFlow's CPU it makes a step six times slower."""
+    return "auto" if keras.backend.backend() == "jax" else False

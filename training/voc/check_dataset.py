@@ -1,0 +1,128 @@
+"""Checks data sets in the layout of PASCAL VOC: what is in them, and what is wrong with it.
+
+python -m training.voc.check_dataset VOCdevkit/VOC2007
+"""
+
+import argparse
+import collections
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from fd_keras.progress import progress
+from fd_keras.training.voc import dataset
+
+SHOWN = 20  # problems of one sort that are listed; more are counted
+
+
+@dataclasses.dataclass
+class Report:
+    """What one folder holds.
+
+    Attributes:
+        folder: its path.
+        splits: the names of the images of each split.
+        images: the annotations that can be used, by name.
+        repairs: the boxes that are clipped or dropped.
+        unusable: a sentence about everything that cannot be used.
+    """
+
+    folder: str
+    splits: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    images: dict[str, dataset.Annotation] = dataclasses.field(default_factory=dict)
+    repairs: dataset.Repairs = dataclasses.field(default_factory=dataset.Repairs)
+    unusable: list[str] = dataclasses.field(default_factory=list)
+
+
+def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Report:
+    """Reads every annotation and decodes every image of some splits, and goes on where one is bad.
+
+    Raises:
+        DataError: if the folder has not the devkit's layout.
+    """
+    dataset.folders([folder])
+    report = Report(folder)
+    for split in splits or dataset.splits(folder):
+        try:
+            report.splits[split] = dataset.read_list(folder, split)
+        except dataset.DataError as error:
+            report.unusable.append(str(error))
+    if not report.splits and not report.unusable:
+        report.unusable.append(f"{folder}: has no list in {dataset.LISTS}.")
+    for name in progress(sorted(set().union(*report.splits.values())), unit="images"):
+        try:
+            image = dataset.read_annotation(folder, name, classes, report.repairs)
+            dataset.read_image(image.path)
+            report.images[name] = image
+        except dataset.DataError as error:
+            report.unusable.append(str(error))
+    return report
+
+
+def text(report: Report, classes: Sequence[str]) -> str:
+    """The report for people: images and objects of each class and split, as the devkit's own tables have them."""
+    wide = max(map(len, (*classes, "difficult, not counted above")))
+    lines = [report.folder, " " * wide + "".join(f"{split:>18}" for split in report.splits)]
+    lines.append(" " * wide + "    images objects" * len(report.splits))
+    tables = [_counts([report.images[n] for n in names if n in report.images]) for names in report.splits.values()]
+    for label, name in enumerate(classes):
+        lines.append(f"{name:{wide}}" + "".join(f"{images[label]:10}{objects[label]:8}" for images, objects in tables))
+    for key, name in (("all", "all"), ("difficult", "difficult, not counted above"), ("none", "without an object")):
+        lines.append(f"{name:{wide}}" + "".join(f"{images[key]:10}{objects[key]:8}" for images, objects in tables))
+    for kind, files in report.repairs.files.items():
+        lines += ["", f"{len(files)} {'box' if len(files) == 1 else 'boxes'} {kind}:"]
+        lines += _listed([f"{file} ({count})" if count > 1 else file for file, count in _tally(files)])
+    if report.unusable:
+        lines += ["", f"{len(report.unusable)} unusable:", *_listed(report.unusable)]
+    lines += ["", "unusable: see above" if report.unusable else "usable as it is"]
+    return "\n".join(lines)
+
+
+def _counts(images: Sequence[dataset.Annotation]) -> tuple[collections.Counter, collections.Counter]:
+    """Images and objects by label; the keys all, difficult and none are sums."""
+    with_it, objects = collections.Counter(), collections.Counter()
+    for image in images:
+        easy = image.labels[~image.difficult]
+        objects.update(easy.tolist())
+        objects.update({"all": len(easy), "difficult": int(image.difficult.sum())})
+        with_it.update(np.unique(easy).tolist())
+        with_it.update({"all": 1, "difficult": int(image.difficult.any()), "none": int(not len(image.labels))})
+    return with_it, objects
+
+
+def _tally(files: Sequence[str]) -> list[tuple[str, int]]:
+    return sorted(collections.Counter(files).items())
+
+
+def _listed(items: Sequence[str]) -> list[str]:
+    more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [f"  {item}" for item in items[:SHOWN]] + more
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; returns its exit status, 1 if anything is unusable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.voc.check_dataset", description="Checks data sets in the layout of PASCAL VOC."
+    )
+    parser.add_argument("folders", metavar="DIR", help="VOCdevkit/VOC2007, or several with commas")
+    parser.add_argument("--split", default="", help="lists to look at, with commas (default: all whole ones)")
+    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: VOC's)")
+    args = parser.parse_args(arguments)
+    try:
+        classes = dataset.read_classes(args.classes) if args.classes else dataset.CLASSES
+        splits = list(filter(None, args.split.split(",")))
+        reports = [inspect(folder, splits, classes) for folder in args.folders.split(",")]
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print("\n\n".join(text(report, classes) for report in reports))
+    shared = collections.Counter(name for report in reports for name in report.images)
+    twice = [name for name, count in shared.items() if count > 1]
+    if twice:
+        print(f"\nunusable together: {len(twice)} names are in more than one folder, {twice[0]} for one")
+    return int(bool(twice) or any(report.unusable for report in reports))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What the training of a detector shows: lines on the terminal, a plot."""
+
+from fd_keras.io import join
+from fd_keras.training.reporting import bar, duration, save_figure, waits
+from fd_keras.training.voc.trainable_detector import LOSSES
+
+COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
+
+
+def opening(run) -> str:
+    """What a run says before its first step."""
+    recipe, images = run.recipe, run.images
+    left = f" ({images.left_out} without an object that is not difficult are left out)" if images.left_out else ""
+    weights = sum(weight.value.shape.num_elements() for weight in run.detector.net.trainable_variables)
+    return (
+        f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "
+        f"short side {recipe.short_side}, crops of {recipe.roi_size}; {weights:,} weights are "
+        f"trained; seed {run.config.seed}"
+    )
+
+
+def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, left: float) -> str:
+    """For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left"."""
+    return f"epoch {epoch} {bar(done, steps)} images  {seconds:.2f} s/image  loss {loss:.3f}  {duration(left)} left"
+
+
+def described(losses: dict[str, float]) -> str:
+    """The losses in a line."""
+    return (
+        f"loss {losses['loss']:.3f} (proposals {losses['rpn_objectness']:.3f} + {losses['rpn_box']:.3f}, "
+        f"RoIs {losses['class']:.3f} + {losses['box']:.3f})"
+    )
+
+
+def epoch_line(row: dict, epochs: int) -> str:
+    """What is said when an epoch is over."""
+    return (
+        f"epoch {row['epoch']}/{epochs}  {described(row)}  rate {row['lr']:g}  {row['seconds_per_image']:.2f} s/image"
+        f"{waits(row)}"
+    )
+
+
+def plot(path: str, title: str, rows: list[dict]) -> bool:
+    """Draws the losses and the rate over the epochs; returns False where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        return False
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    titles = {
+        "total loss": {"loss": None},
+        "proposals": {"rpn_objectness": "object or not", "rpn_box": "box"},
+        "RoIs": {"class": "class", "box": "box"},
+        "learning rate": {"lr": None},
+    }
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 3 else None  # a line needs two points
+    for axis, (label, curves) in zip(figure.subplots(1, 4), titles.items(), strict=True):
+        for name, legend in curves.items():
+            axis.plot(epochs, [row[name] for row in rows], marker=marker, label=legend)
+        if any(curves.values()):
+            axis.legend(frameon=False, fontsize=9, loc="upper right")
+        axis.set_title(label, fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+    return True
+
+
+def closing(run, facts: dict) -> str:
+    """What a run says at its end."""
+    return "\n".join(
+        (
+            "",
+            f"done: {described(facts['last'])} in the last epoch",
+            f"  model    {facts['model']}",
+            f"  curves   {facts['plot'] or 'none: pip install matplotlib'}",
+            f"  history  {join(run.config.run_dir, 'history.csv')}",
+            f"next: python -m training.voc.evaluate --voc_dir=VOC --split=test --run_dir={run.config.run_dir}",
+        )
+    )

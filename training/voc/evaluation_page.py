@@ -1,0 +1,224 @@
+"""An evaluation as one HTML page: curves, the best and the worst images. No script, nothing from the network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from fd_keras import zoo
+from fd_keras.progress import progress
+from fd_keras.training.voc import dataset, draw, metric
+from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.detections import Detections
+
+if TYPE_CHECKING:
+    from fd_keras.training.voc.evaluation import Evaluation
+
+SHOWN = 12  # best images, and as many worst
+SIDE = 640  # of the pictures on the page, at most
+POINTS = 80  # of a curve
+
+# Readable on photos; the page's legend has them too.
+HIT, FALSE, MISSED, IGNORED = "#22a05a", "#e0383e", "#f5b301", "#8a93a0"
+_LEGEND = ((HIT, "hit"), (FALSE, "false"), (MISSED, "missed (dashed)"), (IGNORED, "on a difficult object, ignored"))
+
+_STYLE = """
+:root { --paper:#fff; --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --card:#f6f7f9; --curve:#1f6feb;
+  color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --paper:#14171b; --ink:#e6e9ee; --soft:#9aa4b2; --line:#2c333d;
+  --card:#1b2027; --curve:#6ea8fe; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; margin: .5rem 0; } h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; }
+p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
+.figures { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
+.figures li { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; color: var(--soft);
+  font-size: .85rem; }
+.figures b { display: block; color: var(--ink); font-size: 1.5rem; line-height: 1.3;
+  font-variant-numeric: tabular-nums; }
+.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
+  align-items: start; }
+.curves { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.curves figure { background: var(--card); border-radius: .5rem; padding: .5rem .6rem; }
+.curves figcaption { display: flex; justify-content: space-between; gap: .3rem; color: var(--ink); }
+.curves b { white-space: nowrap; } .curves figcaption { font-size: .85rem; }
+.curves small { color: var(--soft); } .curves svg { display: block; width: 100%; height: auto; }
+figure { margin: 0; } img { display: block; max-width: 100%; max-height: 26rem; width: auto; height: auto;
+  border-radius: .4rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .9rem; padding: 0; list-style: none; }
+.mark { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .4rem;
+  vertical-align: -.05rem; }
+@media (max-width: 34rem) { .curves { grid-template-columns: 1fr 1fr; } h1 { font-size: 1.3rem; } }
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Seen:
+    """What a detector made of one image.
+
+    Attributes:
+        annotation: the truth.
+        found: the detections that score high enough to be shown.
+        outcomes: `metric.match`'s, of these.
+        missed: bool (n,), the objects, difficult ones aside, that no detection hit.
+    """
+
+    annotation: Annotation
+    found: Detections
+    outcomes: np.ndarray
+    missed: np.ndarray
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many hits, false detections and missed objects."""
+        hits, false = (int((self.outcomes == kind).sum()) for kind in (metric.HIT, metric.FALSE))
+        return hits, false, int(self.missed.sum())
+
+    @property
+    def f1(self) -> float:
+        """Balance of precision and recall; nan where there is nothing to see."""
+        hits, false, missed = self.counts
+        return 2 * hits / (2 * hits + false + missed) if hits + false + missed else math.nan
+
+
+def look(annotation: Annotation, found: Detections, score: float) -> Seen:
+    """Compares the detections that score at least `score` with the truth."""
+    found = found[found.scores >= score]
+    outcomes = metric.match(annotation, found)
+    hit = found[outcomes == metric.HIT]
+    missed = ~annotation.difficult
+    for label in np.unique(hit.labels):
+        mine = np.flatnonzero(annotation.labels == label)
+        best = metric.iou(hit.boxes[hit.labels == label], annotation.boxes[mine]).argmax(-1)
+        missed[mine[best]] = False
+    return Seen(annotation, found, outcomes, missed)
+
+
+def ranked(seen: Sequence[Seen]) -> list[Seen]:
+    """From the best image to the worst: by F1, then by more hits, fewer errors and higher scores."""
+
+    def worth(image: Seen) -> tuple:
+        hits, false, missed = image.counts
+        return image.f1, hits, -false - missed, float(image.found.scores.mean()) if len(image.found) else 0.0
+
+    return sorted((image for image in seen if not math.isnan(image.f1)), key=worth, reverse=True)
+
+
+def html(evaluation: Evaluation) -> str:
+    """The page."""
+    score = evaluation.result.best_score
+    seen = ranked([look(image, evaluation.found[image.id], score) for image in evaluation.annotations])
+    count = min(SHOWN, len(seen) // 2)
+    pictures = [_picture(image, evaluation.classes) for image in progress(seen[:count] + seen[::-1][:count])]
+    legend = "".join(
+        f'<li><span class="mark" style="background:{colour}"></span>{name}</li>' for colour, name in _LEGEND
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(evaluation.title)} on {escape(evaluation.split)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{escape(evaluation.title)}</h1>
+<p class="soft">Detection on {escape(evaluation.split)} of {escape(evaluation.voc_dirs)}, {len(evaluation.annotations)}
+images. Average precision by the rules of PASCAL VOC, in percent.</p>
+{_figures(evaluation)}
+<h2>Precision over recall</h2>
+<p class="soft">11-point average precision beside each class's name, and how many objects there are to find. Both axes
+go from 0 to 1.</p>
+<div class="curves">{"".join(map(_curve, evaluation.result.classes))}</div>
+<h2>Images</h2>
+<p class="soft">Shown are detections that score {score:.2f} or more, where precision and recall of all classes together
+balance best. Images are ranked by the F1 of their own hits, false detections and missed objects; of equals, those
+with more hits are better.</p>
+<ul class="legend">{legend}</ul>
+<h2>Best</h2>
+<div class="grid">{"".join(pictures[:count]) or "<p>There are too few images.</p>"}</div>
+<h2>Worst</h2>
+<div class="grid">{"".join(pictures[count:]) or "<p>There are too few images.</p>"}</div>
+</body>
+</html>
+"""
+
+
+def _figures(evaluation: Evaluation) -> str:
+    from fd_keras.training.voc.evaluation import paper_row
+
+    result, row = evaluation.result, paper_row(evaluation.config)
+    items = [(_percent(result.map11), "mAP, 11-point"), (_percent(result.map_area), "mAP, area")]
+    if row and row.mean_ap:
+        where = "" if evaluation.is_papers else ", on VOC2007's test set (not this one)"
+        title = f"{zoo.get_arch(row.arch).title} {row.alpha:g}x"
+        items.append((f"{row.mean_ap:.1f}", f"{title} in the paper's table 3{where}"))
+    cells = "".join(f"<li><b>{value}</b>{escape(name)}</li>" for value, name in items)
+    left_out = f'<p class="soft">Without objects, and left out of the mean: {escape(", ".join(result.empty))}.</p>'
+    return f'<ul class="figures">{cells}</ul>{left_out if result.empty else ""}'
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _curve(result: metric.ClassResult) -> str:
+    """A class's curve as SVG: the unit square, 100 by 60."""
+    path = ""
+    if len(result.recall) and result.objects:
+        pick = np.unique(np.linspace(0, len(result.recall) - 1, POINTS).round().astype(int))
+        points = [(0.0, result.precision[0]), *zip(result.recall[pick], result.precision[pick], strict=True)]
+        line = " ".join(f"{'L' if i else 'M'}{100 * x:.1f} {60 - 58 * y:.1f}" for i, (x, y) in enumerate(points))
+        area = f"{line} L{100 * points[-1][0]:.1f} 60 L0 60 Z"
+        path = f'<path d="{area}" fill="var(--curve)" opacity=".12"/>'
+        path += f'<path d="{line}" fill="none" stroke="var(--curve)" stroke-width="1.5"/>'
+    name = escape(result.name)
+    return f"""<figure><figcaption><span>{name} <small>{result.objects}</small></span><b>{_percent(result.ap11)}</b>
+</figcaption><svg viewBox="0 0 100 61" role="img" aria-label="Precision over recall of {name}">
+<path d="M0 0V60H100" fill="none" stroke="var(--line)"/>{path}</svg></figure>"""
+
+
+def _picture(seen: Seen, classes: Sequence[str]) -> str:
+    hits, false, missed = seen.counts
+    image = draw.draw(*_scaled(dataset.read_image(seen.annotation.path), _marks(seen, classes)))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=82)
+    source = base64.b64encode(file.getvalue()).decode()
+    name = escape(seen.annotation.id)
+    text = f"{hits} hit{'s' * (hits != 1)}, {false} false, {missed} missed"
+    return f"""<figure><img src="data:image/jpeg;base64,{source}" width="{image.width}" height="{image.height}"
+loading="lazy" alt="{name} with boxes: {text}"><figcaption>{name}: {text}</figcaption></figure>
+"""
+
+
+def _marks(seen: Seen, classes: Sequence[str]) -> list[draw.Mark]:
+    truth, found = seen.annotation, seen.found
+    marks = [
+        draw.Mark(tuple(box.tolist()), f"{classes[label]}?", MISSED, dashed=True)
+        for box, label in zip(truth.boxes[seen.missed], truth.labels[seen.missed], strict=True)
+    ]
+    colours = {metric.HIT: HIT, metric.FALSE: FALSE, metric.IGNORED: IGNORED}
+    for index in np.argsort(found.scores, kind="stable"):
+        text = f"{classes[found.labels[index]]} {found.scores[index]:.2f}"
+        marks.append(draw.Mark(tuple(found.boxes[index].tolist()), text, colours[int(seen.outcomes[index])]))
+    return marks
+
+
+def _scaled(pixels: np.ndarray, marks: list[draw.Mark]) -> tuple[np.ndarray, list[draw.Mark]]:
+    """Both as large as the page shows them, so that lines and letters are of one size."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    if scale == 1:
+        return pixels, marks
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    return small, [dataclasses.replace(mark, box=tuple(scale * side for side in mark.box)) for mark in marks]
