@@ -48,6 +48,11 @@ def _classes() -> tuple[tuple[str, str], ...]:
     return tuple(tuple(line.split("\t")) for line in text.splitlines())
 
 
+def wordnet_ids() -> tuple[str, ...]:
+    """The 1000 WordNet ids, such as "n01440764", in label order."""
+    return tuple(wordnet_id for wordnet_id, _ in _classes())
+
+
 def class_names() -> tuple[str, ...]:
     """The 1000 class names in label order ("crane" and "maillot" each stand for two classes)."""
     return tuple(name for _, name in _classes())

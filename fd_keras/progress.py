@@ -1,20 +1,26 @@
-"""A progress line on the terminal: bar, rate and time left."""
+"""Progress on the terminal: bar, rate and time left."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+_WIDTH = 20  # of a bar, in characters
+_Item = TypeVar("_Item")
 
 
-def progress(items: Iterable, total: int | None = None, *, unit: str = "images", delay: float = 1.0) -> Iterator:
-    """Yields the items, and shows on standard error how far it is once that takes longer than `delay` seconds.
+def progress(
+    items: Iterable[_Item], total: int | None = None, *, unit: str = "images", delay: float = 1.0
+) -> Iterator[_Item]:
+    """Yields the items, and shows the progress on standard error once that takes longer than `delay` seconds.
 
-    Nothing is shown when standard error is not a terminal.
+    Shows nothing where standard error is not a terminal.
 
     Args:
-        items: what to go through.
-        total: how many there are; taken from `items` where it has a length.
-        unit: what they are.
-        delay: seconds before the line appears, and then between two updates at least a tenth of that.
+        items: The work, item by item.
+        total: Number of items; default their length, where they have one.
+        unit: Plural noun for the items.
+        delay: Seconds before the line appears; it is updated ten times as often.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -30,18 +36,62 @@ def progress(items: Iterable, total: int | None = None, *, unit: str = "images",
             now = time.monotonic()
             if now - start > delay and now - shown > delay / 10:
                 shown = now
-                sys.stderr.write("\r\x1b[K" + progress_line(done, total, now - start, unit))
-                sys.stderr.flush()
+                _rewrite(progress_line(done, total, now - start, unit))
     finally:
         if shown > start:
-            sys.stderr.write("\r\x1b[K" + progress_line(done, total, time.monotonic() - start, unit) + "\n")
+            _rewrite(progress_line(done, total, time.monotonic() - start, unit) + "\n")
+
+
+class StatusLine:
+    """A line on the terminal that is rewritten in place; in a log file, a line now and then.
+
+    Args:
+        interval: Seconds between two updates on a terminal.
+        patience: Seconds between two lines in a log.
+    """
+
+    def __init__(self, interval: float = 0.2, patience: float = 300.0):
+        self._terminal = sys.stderr.isatty()
+        self._interval = interval if self._terminal else patience
+        self._last = time.monotonic()
+
+    def show(self, text: str) -> None:
+        """Shows the text, unless the last one is too recent."""
+        now = time.monotonic()
+        if now - self._last < self._interval:
+            return
+        self._last = now
+        _rewrite(text) if self._terminal else print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Erases the line, for other output."""
+        if self._terminal:
+            _rewrite("")
+
+
+def _rewrite(text: str) -> None:
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
 
 
 def progress_line(done: int, total: int | None, seconds: float, unit: str) -> str:
-    """For example "[######------]  120/240 images  35.1/s  3 s left"."""
+    """For example "[##########----------] 120/240 images  35.1/s  2:10 min left"."""
     rate = done / seconds if seconds else 0.0
     if not total:
         return f"{done} {unit}  {rate:.1f}/s"
-    filled = round(24 * done / total)
-    left = f"{(total - done) / rate:.0f} s left" if rate else "?"
-    return f"[{'#' * filled}{'-' * (24 - filled)}] {done:>{len(str(total))}}/{total} {unit}  {rate:.1f}/s  {left}"
+    left = f"{duration((total - done) / rate)} left" if rate else "?"
+    return f"{bar(done, total)} {unit}  {rate:.1f}/s  {left}"
+
+
+def bar(done: int, total: int) -> str:
+    """For example "[##------------------]  120/1204"."""
+    filled = round(_WIDTH * done / total)
+    return f"[{'#' * filled}{'-' * (_WIDTH - filled)}] {done:>{len(str(total))}}/{total}"
+
+
+def duration(seconds: float) -> str:
+    """For example "3 h 05 min", "2:10 min" or "12 s"."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
+    return f"{seconds // 60}:{seconds % 60:02} min" if seconds >= 60 else f"{seconds} s"
