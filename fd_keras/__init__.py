@@ -4,9 +4,14 @@ Importing this package loads neither Keras nor TensorFlow: each public name is i
 that need neither, such as `fd-keras bench`, start at once.
 """
 
+import contextlib
 import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING
 
+from fd_keras.import_hooks import around_import
 from fd_keras.version import __version__
 
 if TYPE_CHECKING:
@@ -51,3 +56,16 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+@contextlib.contextmanager
+def _registering_layers(keras: ModuleType) -> Iterator[None]:
+    """Makes `import fd_keras` enough for `keras.saving.load_model` to know this package's layers."""
+    yield
+    importlib.import_module("fd_keras.layers")
+
+
+if "keras" in sys.modules:
+    importlib.import_module("fd_keras.layers")
+else:
+    around_import("keras", _registering_layers)

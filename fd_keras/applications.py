@@ -2,28 +2,29 @@
 
 import os
 from collections.abc import Sequence
+from typing import cast
 
 import keras
 
-from fd_keras import builder, imagenet, layers
+from fd_keras import builder, imagenet, layers, spec
 from fd_keras import weights as weights_lib
-from fd_keras.spec import IMAGE, Arch, Op, check_size, lower, model_name
-from fd_keras.zoo import ARCHS, get_arch
+from fd_keras.spec import IMAGE, Arch, check_size, lower, model_name
+from fd_keras.zoo import get_arch
 
 _ARGUMENTS = """
     Args:
         input_shape: (height, width, channels), each side at least 32; default (224, 224, 3), or (None, None, 3)
             without the top. Images are channels-last whatever Keras's global setting.
-        alpha: width multiplier, any number above 0; a layer has int(filters * alpha) channels, at least 1.
-        include_top: whether to end with global average pooling and the classifier.
-        weights: None (random), "imagenet" (imgclsmob's, MIT), "imagenet_authors" (FD-MobileNet 1, .5, .25 by the
+        alpha: Width multiplier, any number above 0; a layer has int(filters * alpha) channels, at least 1.
+        include_top: Whether to end with global average pooling and the classifier.
+        weights: None (random), "imagenet" (imgclsmob's, MIT), "imagenet_authors" (FD-MobileNet 1, 0.5 and 0.25 by the
             paper's authors), or the path of a `.keras`, `.weights.h5`, imgclsmob `.h5` or authors' `.pth.tar` file.
-        input_tensor: a Keras tensor to take as the image instead of a new input.
-        pooling: without the top: None for the last feature map, "avg" or "max" for a vector.
-        classes: of the classifier.
-        classifier_activation: of the classifier; None for logits.
-        name: of the model; default e.g. "fd_mobilenet_0.25_224".
-        dropout: rate before the classifier.
+        input_tensor: Keras tensor to use as the image instead of a new input.
+        pooling: Without the top: None for the last feature map, "avg" or "max" for a vector.
+        classes: Number of classes.
+        classifier_activation: Activation of the classifier; None for logits.
+        name: Name of the model; default such as "fd_mobilenet_0.25_224".
+        dropout: Dropout rate before the classifier.
         include_preprocessing: True: the model takes raw RGB 0..255 and normalizes it. False: feed it
             `preprocess_input(x, include_preprocessing=False)`.{more}
 
@@ -31,14 +32,14 @@ _ARGUMENTS = """
         A `keras.Model`.
 
     Raises:
-        ValueError: for an impossible argument, or weights that do not fit; says what would.
-        OSError: if the weights cannot be downloaded.
+        ValueError: If an argument is impossible, or the weights do not fit; the message names what would.
+        OSError: If the weights cannot be downloaded.
 """
 
 _GROUPS = """
-        groups: of the pointwise convolutions: {groups}. Channels are rounded up to a multiple of 4 * groups.
-        stem_multiplier: width of the first convolution; default alpha, but at least .5, which makes the paper's 13
-            MFLOPs at .25 (imgclsmob's ShuffleNet .25x has stem_multiplier=0.25)."""
+        groups: Groups of the pointwise convolutions: {groups}. Channels are rounded up to a multiple of 4 * groups.
+        stem_multiplier: Width of the first convolution; default alpha, but at least 0.5, which makes the paper's 13
+            MFLOPs at 0.25 (imgclsmob's ShuffleNet 0.25x has stem_multiplier=0.25)."""
 
 
 def _documented(groups: str = ""):
@@ -68,9 +69,22 @@ def FDMobileNet(
 ) -> keras.Model:
     """FD-MobileNet (Qin et al., arXiv 1802.03750): MobileNet that reaches stride 32 within 12 layers.
 
-    At 224x224 it has 144 / 40 / 12 million multiply-accumulates at alpha 1 / .5 / .25.
+    At 224x224 it has 144 / 40 / 12 million multiply-accumulates at alpha 1 / 0.5 / 0.25.
     """
-    return application(get_arch("fd_mobilenet"), **locals())
+    return application(
+        get_arch("fd_mobilenet"),
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        dropout=dropout,
+        include_preprocessing=include_preprocessing,
+    )
 
 
 @_documented()
@@ -90,9 +104,22 @@ def MobileNet(
     """MobileNet (Howard et al., arXiv 1704.04861) as the FD-MobileNet paper's authors built it as their baseline.
 
     Unlike `keras.applications.MobileNet` it has ReLU, symmetric padding and batch-norm epsilon 1e-5, so weights do
-    not carry over. At 224x224 it has 149 / 41 / 12 million multiply-accumulates at alpha .5 / .25 / .125.
+    not carry over. At 224x224 it has 149 / 41 / 12 million multiply-accumulates at alpha 0.5 / 0.25 / 0.125.
     """
-    return application(get_arch("mobilenet"), **locals())
+    return application(
+        get_arch("mobilenet"),
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        dropout=dropout,
+        include_preprocessing=include_preprocessing,
+    )
 
 
 @_documented(groups="1, 2, 3, 4 or 8")
@@ -113,10 +140,22 @@ def ShuffleNet(
 ) -> keras.Model:
     """ShuffleNet v1 (Zhang et al., arXiv 1707.01083), which the FD-MobileNet paper compares with.
 
-    At 224x224 it has 137 / 38 / 13 million multiply-accumulates at alpha 1 / .5 / .25 and 3 groups.
+    At 224x224 it has 137 / 38 / 13 million multiply-accumulates at alpha 1 / 0.5 / 0.25 and 3 groups.
     """
-    arguments = locals()
-    return application(get_arch("shufflenet", arguments.pop("groups"), arguments.pop("stem_multiplier")), **arguments)
+    return application(
+        get_arch("shufflenet", groups, stem_multiplier),
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        dropout=dropout,
+        include_preprocessing=include_preprocessing,
+    )
 
 
 @_documented(groups="3")
@@ -140,13 +179,23 @@ def FDShuffleNet(
     ShuffleNet is at stride 4 after two layers, but reaches stride 32 only at layer 40. A shuffle unit is three layers
     deep, so stride 32 within 12 layers leaves room for just one unit each at strides 8 and 16 (stride 32 is then
     reached at layer 10). As in FD-MobileNet, six units work at stride 32. What that saves is spent on channels: 240 /
-    480 / 960 become 336 / 672 / 1344, the widest table within ShuffleNet's budget that scales to alpha .5 and
-    .25 without rounding. At 224x224 it has 135 / 37 / 13 million multiply-accumulates at alpha 1 / .5 / .25. The
+    480 / 960 become 336 / 672 / 1344, the widest table within ShuffleNet's budget that scales to alpha 0.5 and
+    0.25 without rounding. At 224x224 it has 135 / 37 / 13 million multiply-accumulates at alpha 1 / 0.5 / 0.25. The
     table was chosen by cost and depth alone; no accuracy on ImageNet is known, and there are no weights.
     """
-    arguments = locals()
     return application(
-        get_arch("fd_shufflenet", arguments.pop("groups"), arguments.pop("stem_multiplier")), **arguments
+        get_arch("fd_shufflenet", groups, stem_multiplier),
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        dropout=dropout,
+        include_preprocessing=include_preprocessing,
     )
 
 
@@ -158,17 +207,17 @@ def build_by_name(model: str, *, groups: int | None = None, stem_multiplier: flo
 def application(
     arch: Arch,
     *,
-    input_shape=None,
-    alpha=1.0,
-    include_top=True,
-    weights=None,
+    input_shape: Sequence[int | None] | None = None,
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
     input_tensor=None,
-    pooling=None,
-    classes=imagenet.CLASSES,
-    classifier_activation="softmax",
-    name=None,
-    dropout=0.0,
-    include_preprocessing=True,
+    pooling: str | None = None,
+    classes: int = imagenet.CLASSES,
+    classifier_activation: str | None = "softmax",
+    name: str | None = None,
+    dropout: float = 0.0,
+    include_preprocessing: bool = True,
 ) -> keras.Model:
     """Builds any `Arch` as a Keras application; the arguments are those of `FDMobileNet`."""
     image = _image(input_shape, input_tensor, include_top)
@@ -190,7 +239,7 @@ def application(
     return model
 
 
-def _image(input_shape, input_tensor, include_top: bool):
+def _image(input_shape, input_tensor, include_top: bool) -> keras.KerasTensor:
     """The tensor that the network starts from: `input_tensor`, or a new input of the right default shape."""
     if input_tensor is not None:
         if not keras.utils.is_keras_tensor(input_tensor):
@@ -213,7 +262,7 @@ def _image(input_shape, input_tensor, include_top: bool):
         raise ValueError(
             f"input_shape={tuple(input_shape)}: the height and width may be None only with include_top=False."
         )
-    return layers.Input(tuple(input_shape), name=IMAGE)
+    return cast(keras.KerasTensor, layers.Input(tuple(input_shape), name=IMAGE))
 
 
 def _is_image_shape(shape) -> bool:
@@ -268,19 +317,4 @@ def feature_layers(model: str, groups: int | None = None) -> dict[int, str]:
         >>> trunk = fd_keras.FDMobileNet(alpha=0.5, include_top=False)
         >>> pyramid = keras.Model(trunk.input, [trunk.get_layer(names[s]).output for s in (8, 16, 32)])
     """
-    from fd_keras import spec
-
     return spec.feature_layers(lower(get_arch(model, groups), include_top=False))
-
-
-__all__ = [
-    "ARCHS",
-    "FDMobileNet",
-    "FDShuffleNet",
-    "MobileNet",
-    "Op",
-    "ShuffleNet",
-    "application",
-    "build_by_name",
-    "feature_layers",
-]

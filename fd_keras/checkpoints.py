@@ -6,6 +6,7 @@ No code from a file is ever run.
 """
 
 import collections
+import contextlib
 import dataclasses
 import io
 import math
@@ -72,6 +73,7 @@ class KeySource:
     convert: Callable[[np.ndarray], np.ndarray] = lambda array: array
 
     def take(self, state: State) -> np.ndarray:
+        """The variable's value; raises KeyError for a key that the file lacks."""
         return np.concatenate([self.convert(state[key]) for key in self.keys], axis=-1)
 
 
@@ -251,6 +253,12 @@ def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[offset:], size, [step * flat.itemsize for step in stride]).copy()
 
 
+def _rebuild(storage: tuple, offset: int, size: Sequence[int], stride: Sequence[int], *_) -> _Tensor:
+    """Stands for torch's functions of that name."""
+    key, dtype = storage
+    return _Tensor(key, dtype, offset, tuple(size), tuple(stride))
+
+
 class _TorchUnpickler(pickle.Unpickler):
     """Unpickles the outline of a legacy torch file; knows the few names it needs and refuses all others."""
 
@@ -260,7 +268,7 @@ class _TorchUnpickler(pickle.Unpickler):
         if module == "torch" and name in _TORCH_DTYPES:
             return _TORCH_DTYPES[name]
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return lambda storage, offset, size, stride, *_: _Tensor(*storage, offset, tuple(size), tuple(stride))
+            return _rebuild
         raise CheckpointError(
             f"it asks for {module}.{name}, which a plain checkpoint of tensors does not need; nothing was run. "
             "Do not trust the file"
@@ -381,29 +389,40 @@ def _detect_zip(path: str) -> Format:
     raise CheckpointError(f"{path}: a zip file without weights. {_ACCEPTED}")
 
 
-class _reporting:
-    """Context that turns whatever a damaged file makes a reader raise into a CheckpointError that names the file."""
+# What readers raise at a damaged file.
+_BROKEN = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
-    def __init__(self, path: str, title: str):
-        self.path, self.title = path, title
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if error is None or (isinstance(error, CheckpointError) and str(error).startswith(self.path)):
-            return False
-        if isinstance(error, CheckpointError):
-            raise CheckpointError(f"{self.path}: {error}.") from error
-        broken = (
-            OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError,
-            MemoryError, OverflowError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error,
-        )  # fmt: skip
-        if isinstance(error, broken) and not isinstance(error, FileNotFoundError | PermissionError):
-            raise CheckpointError(
-                f"{self.path}: the {self.title} is damaged or truncated ({error}); download or save it again."
-            ) from error
-        return False
+@contextlib.contextmanager
+def _reporting(path: str, title: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes a reader raise into a CheckpointError that names the file."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(error).startswith(path):
+            raise
+        raise CheckpointError(f"{path}: {error}.") from error
+    except (FileNotFoundError, PermissionError):
+        raise
+    except _BROKEN as error:
+        raise CheckpointError(
+            f"{path}: the {title} is damaged or truncated ({error}); download or save it again."
+        ) from error
 
 
 def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, Format], str] | None = None) -> Weights:

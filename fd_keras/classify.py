@@ -1,7 +1,7 @@
-"""Says what is on photos.
+"""Classifies photos and prints the top classes.
 
-    python -m fd_keras.classify photo.jpg folder/
-    python -m fd_keras.classify --alpha=0.25 --weights=0.25x-FDMobileNet-224.pth.tar --json photo.jpg
+    fd-keras classify photo.jpg folder/
+    fd-keras classify --alpha=0.25 --weights=0.25x-FDMobileNet-224.pth.tar --json photo.jpg
 
 Photos are decoded, resized and cropped exactly as in the reference evaluation, see `fd_keras.imagenet.load_image`.
 """
@@ -9,13 +9,14 @@ Photos are decoded, resized and cropped exactly as in the reference evaluation, 
 import argparse
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fd_keras import imagenet, zoo
+from fd_keras.cli import program_name, run_module, summary
+from fd_keras.errors import UsageError
 from fd_keras.progress import progress
 
 BATCH = 32
@@ -70,25 +71,19 @@ def _report(result: dict) -> str:
     return "\n".join([result["image"], *lines])
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m fd_keras.classify", description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument("images", nargs="+", help="image files, or folders of them")
-    parser.add_argument("--model", default="fd_mobilenet", choices=zoo.ARCHS, help="default %(default)s")
-    parser.add_argument("--alpha", type=float, default=1.0, help="width of the network (default 1.0)")
-    parser.add_argument("--groups", type=int, help="of a ShuffleNet (default 3)")
-    parser.add_argument("--stem_multiplier", type=float, help="of a ShuffleNet (default alpha, at least .5)")
-    parser.add_argument(
-        "--weights", default="imagenet", help='"imagenet", "imagenet_authors" or a path (default imagenet)'
-    )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to name (default 5)")
-    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF orientation says")
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
-    args = parser.parse_intermixed_args(argv)
-    if not 1 <= args.top <= imagenet.CLASSES:
-        parser.error(f"--top must be from 1 to {imagenet.CLASSES}, got {args.top}")
-    return args
+def parser() -> argparse.ArgumentParser:
+    """The program's flags."""
+    flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
+    flags.add_argument("images", nargs="+", metavar="PHOTO", help="image files, or folders of them")
+    flags.add_argument("--model", default="fd_mobilenet", choices=zoo.ARCHS, help="network (default %(default)s)")
+    flags.add_argument("--alpha", type=float, default=1.0, help="width multiplier of the network (default 1.0)")
+    flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
+    flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
+    flags.add_argument("--weights", default="imagenet", help="imagenet, imagenet_authors or a path (default imagenet)")
+    flags.add_argument("--top", type=int, default=5, help="number of classes to print (default 5)")
+    flags.add_argument("--upright", action="store_true", help="rotate photos as their EXIF orientation says")
+    flags.add_argument("--json", action="store_true", help="print a JSON list")
+    return flags
 
 
 def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
@@ -109,17 +104,16 @@ def _print(result: dict, as_json: bool) -> None:
         print(_report(result), flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = _arguments(argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program; returns the exit status, 1 if an image could not be classified."""
+    args = parser().parse_intermixed_args(arguments)
+    if not 1 <= args.top <= imagenet.CLASSES:
+        raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
     from fd_keras.applications import build_by_name
 
-    try:
-        model = build_by_name(
-            args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
-        )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    model = build_by_name(
+        args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
+    )
     paths, errors = _expand(args.images)
     found = progress(classify(model, paths, top=args.top, upright=args.upright), len(paths))
     results = []
@@ -133,9 +127,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_module(main)

@@ -8,9 +8,13 @@ import dataclasses
 import difflib
 import importlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import NoReturn
 
+from fd_keras import startup
+from fd_keras.errors import UsageError, fail, run_and_exit
 from fd_keras.version import __version__
 
 NAME = "fd-keras"
@@ -70,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             print(f"{NAME} {__version__}")
             sys.exit()
         if word not in table:
-            _refuse(f"{name}: unknown command {word!r}{nearest(word, table)}", f"{name} --help")
+            fail(f"{name} has no command {word!r}{nearest(word, table)} (see {name} --help)", 2)
         chosen, name = table[word], f"{name} {word}"
         if isinstance(chosen, Command):
             _run(chosen, name, arguments)
@@ -87,42 +91,58 @@ def overview(name: str, table: Mapping[str, Command | Mapping[str, Command]]) ->
 
 
 def _run(command: Command, name: str, arguments: list[str]) -> NoReturn:
+    sys.argv = [name, *arguments]  # argparse shows it
     try:
         module = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        print(f"error: {what_to_install(error, command.module)}", file=sys.stderr)
-        sys.exit(1)
-    sys.argv = [name, *arguments]  # as argparse shows it
+        fail(str(missing_package(error, command.module)), 1)
     if hasattr(module, "PROGRAM"):
         module.PROGRAM.run(arguments, name)
+    startup.hide_tensorflow_notes()
+    run_and_exit(lambda: _run_argparse(module, arguments), name)
+
+
+def _run_argparse(module: ModuleType, arguments: list[str]) -> int | None:
     known = [option for action in module.parser()._actions for option in action.option_strings]
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--") and flag != "--" and flag not in known:
-            _refuse(f"unknown flag {flag}{nearest(flag, known)}", f"{name} --help")
-    sys.exit(module.main(arguments))
+            raise UsageError(f"unknown flag {flag}{nearest(flag, known)}")
+    return module.main(arguments)
 
 
-def what_to_install(error: ModuleNotFoundError, module: str) -> str:
-    """The message about a package that the program in a module misses; raises the error again if the fault is ours."""
-    package = (error.name or "fd_keras").partition(".")[0]
+def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:
+    """The error to show for a package that the program in a module misses; raises the error again if it is ours."""
+    package = (error.name or NAME).partition(".")[0]
     if package == "fd_keras":
         raise error
     commands = [*DETECT.values(), *(command for command in COMMANDS.values() if isinstance(command, Command))]
-    extras = [command.extra for command in commands if command.module == module]
-    target = f"{NAME}[{extras[0]}]" if extras and extras[0] else f"{NAME}[all]"
-    return f'{package} is not installed: pip install "{target}"'
+    extra = next((command.extra for command in commands if command.module == module), "") or "all"
+    return ImportError(f'{package} is not installed: pip install "{NAME}[{extra}]"')
+
+
+def program_name(spec: ModuleSpec | None) -> str:
+    """What the user called this process: `fd-keras COMMAND`, or `python -m MODULE`, by the `__spec__` of a module."""
+    if " " in sys.argv[0] or spec is None:
+        return sys.argv[0]
+    return f"python -m {spec.name.removesuffix('.__main__')}"
+
+
+def summary(docstring: str | None) -> str:
+    """The first line of a docstring."""
+    return (docstring or "").strip().partition("\n")[0]
+
+
+def run_module(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
+    """Runs a program with argparse as `python -m` starts it."""
+    startup.hide_tensorflow_notes()
+    run_and_exit(lambda: main(None), program_name(sys.modules["__main__"].__spec__))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: "; did you mean ...?", or nothing where no known one is near."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _refuse(message: str, see: str) -> NoReturn:
-    print(f"error: {message} (see {see})", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

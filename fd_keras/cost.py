@@ -27,7 +27,7 @@ class LayerCost:
 
     name: str
     kind: str
-    size: tuple[int, ...]
+    size: tuple[int | None, ...]
     reduction: int | str
     macs: int
     parameters: int

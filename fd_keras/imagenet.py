@@ -45,7 +45,8 @@ def preprocess_input(x, include_preprocessing: bool = True):
 @functools.cache
 def _classes() -> tuple[tuple[str, str], ...]:
     text = (importlib.resources.files("fd_keras") / "imagenet_classes.tsv").read_text("utf-8")
-    return tuple(tuple(line.split("\t")) for line in text.splitlines())
+    rows = (line.split("\t") for line in text.splitlines())
+    return tuple((wordnet_id, name) for wordnet_id, name in rows)
 
 
 def wordnet_ids() -> tuple[str, ...]:

@@ -96,13 +96,18 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def check_figure(path: str) -> None:
-    """Raises ValueError unless `write_figure` can draw there: matplotlib is installed and knows the format."""
+    """Raises ValueError unless `write_figure` can draw there: matplotlib knows the format, and the folder exists.
+
+    Without matplotlib the message says how to install it.
+    """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise ValueError(f"{path}: drawing needs matplotlib; pip install matplotlib.") from error
     if _format_of(path) not in FigureCanvasBase.get_supported_filetypes():
         raise ValueError(f"{path}: cannot be drawn in that format; name a .png, .svg or .pdf.")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"{path}: there is no folder {os.path.dirname(path)}; make it first.")
 
 
 def write_figure(path: str, figure: "Figure") -> None:

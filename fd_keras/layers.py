@@ -3,6 +3,8 @@
 The builder takes a namespace as an argument; any module or object with these names will do.
 """
 
+from typing import cast
+
 import keras
 from keras import Model
 from keras.layers import (
@@ -57,28 +59,31 @@ class GroupedConv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs, training=False):
+        """Convolves (batch, height, width, channels)."""
         if not training or self.groups == 1:
             return super().call(inputs)
-        parts = zip(
-            keras.ops.split(inputs, self.groups, axis=-1),
-            keras.ops.split(self.kernel, self.groups, axis=-1),
-            strict=True,
-        )
-        outputs = keras.ops.concatenate([self.convolution_op(part, kernel) for part, kernel in parts], axis=-1)
-        if self.use_bias:
-            outputs = outputs + self.bias
+        groups = zip(_split(inputs, self.groups), _split(self.kernel, self.groups), strict=True)
+        parts = [self.convolution_op(image, kernel) for image, kernel in groups]
+        outputs = keras.ops.concatenate(parts, axis=-1)
+        if self.bias is not None:
+            outputs = keras.ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+
+def _split(tensor, groups: int) -> list:
+    """Equal parts of the channels."""
+    return cast(list, keras.ops.split(tensor, groups, axis=-1))
 
 
 @keras.saving.register_keras_serializable(package="fd_keras")
 class ChannelShuffle(keras.layers.Layer):
-    """Deals the channels out so that each group of the next convolution sees every group of the last one.
+    """Permutes the channels so that each group of the next convolution sees every group of the last one.
 
     Channel g * n + i (group g of n channels) becomes channel i * groups + g (arXiv 1707.01083, section 3.1).
     Only 4-D tensors are made, since mobile delegates refuse 5-D ones.
 
     Args:
-        groups: how many; must divide the channels.
+        groups: Number of groups; must divide the channels.
 
     Input and output shape: (batch, height, width, channels).
     """
@@ -88,17 +93,21 @@ class ChannelShuffle(keras.layers.Layer):
         self.groups = groups
 
     def build(self, input_shape):
+        """Checks that the groups divide the channels; raises ValueError otherwise."""
         if input_shape[-1] % self.groups:
             raise ValueError(f"{self.groups} groups do not divide the {input_shape[-1]} channels of {self.name!r}.")
         super().build(input_shape)
 
     def call(self, inputs):
-        _, height, width, channels = keras.ops.shape(inputs)
+        """Shuffles the channels of (batch, height, width, channels)."""
+        _, height, width, channels = cast(tuple, keras.ops.shape(inputs))
         grouped = keras.ops.reshape(inputs, (-1, height * width, self.groups, channels // self.groups))
         return keras.ops.reshape(keras.ops.transpose(grouped, (0, 1, 3, 2)), (-1, height, width, channels))
 
     def compute_output_shape(self, input_shape):
+        """The shape of the input."""
         return input_shape
 
     def get_config(self):
+        """The layer's arguments."""
         return {**super().get_config(), "groups": self.groups}

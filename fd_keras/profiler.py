@@ -13,20 +13,26 @@ import csv
 import dataclasses
 import itertools
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from fd_keras import zoo
+from fd_keras.cli import program_name, run_module, summary
 from fd_keras.cost import CLASSIFIER, Profile, layer_reaching, profile, profile_ops
 from fd_keras.imagenet import SIZE
+from fd_keras.io import check_figure, write_figure
 from fd_keras.spec import Arch, Op, lower
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network to print: its table, its width and what the paper says of it (None for networks not in it)."""
+    """A network to print.
+
+    Attributes:
+        arch: Its table.
+        alpha: Width multiplier.
+        paper: What the paper states about it; None for networks that are not in the paper.
+    """
 
     arch: Arch
     alpha: float
@@ -34,9 +40,11 @@ class Network:
 
     @property
     def title(self) -> str:
+        """For example "FD-MobileNet 0.5x"."""
         return f"{self.arch.title} {self.alpha:g}x"
 
     def ops(self, size: tuple[int, int] = (SIZE, SIZE)) -> tuple[Op, ...]:
+        """The lowered network for images of (height, width)."""
         return lower(self.arch, self.alpha, size)
 
 
@@ -64,7 +72,8 @@ def table1(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
         table.append([network.title, *(_mega(cost.stages.get(s, 0)) for s in STAGES), _mega(cost.macs)])
         if size == (SIZE, SIZE) and (network.arch.name, network.alpha) == ("fd_mobilenet", 1.0):
             figures = [zoo.PAPER_TABLE1[stage] for stage in STAGES]
-            table.append(["  the paper's", *map(str, figures), str(network.paper.mflops)])
+            total = network.paper.mflops if network.paper else ""
+            table.append(["  the paper's", *map(str, figures), str(total)])
     return table
 
 
@@ -106,18 +115,16 @@ def print_table(table: Sequence[Sequence[str]], as_csv: bool) -> None:
 
 
 def plot(path: str, rows: Sequence[Network], size: tuple[int, int]) -> None:
-    """Draws figure 1: at which resolution each layer works, and what each resolution costs. Needs matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SystemExit("--plot needs matplotlib: pip install matplotlib") from error
+    """Draws figure 1 of the paper: at which resolution each layer works, and what each resolution costs."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4), layout="constrained")
     steps, bars = figure.subplots(1, 2)
     _plot_downsampling(steps, rows, size)
     _plot_cost(bars, rows, size)
     for axes in (steps, bars):
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    write_figure(path, figure)
 
 
 def _plot_downsampling(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
@@ -150,72 +157,50 @@ def _plot_cost(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
     axes.legend(frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.4, -0.16), columnspacing=1)
 
 
-def _save(figure, path: str) -> None:
-    """Saves to a temporary file beside `path` and renames, so that no half picture is left."""
-    suffix = os.path.splitext(path)[1] or ".png"
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=suffix, dir=folder)
-        os.close(handle)
-        figure.savefig(temporary, dpi=150)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, ValueError) as error:
-        if temporary:
-            os.unlink(temporary)
-        raise SystemExit(f"--plot={path}: {error}") from error
+def parser() -> argparse.ArgumentParser:
+    """The program's flags."""
+    flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
+    flags.add_argument("keras_file", nargs="?", help="a saved .keras model to profile instead of the zoo")
+    flags.add_argument("--model", choices=zoo.ARCHS, help="one network, layer by layer")
+    flags.add_argument("--alpha", type=float, default=1.0, help="its width multiplier (default 1.0)")
+    flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
+    flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
+    flags.add_argument("--size", type=int, default=SIZE, help=f"side of the image (default {SIZE})")
+    flags.add_argument("--csv", action="store_true", help="print CSV")
+    flags.add_argument("--plot", metavar="FILE", help="draw figure 1 of the paper into a .png, .svg or .pdf")
+    return flags
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m fd_keras.profiler", description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument("keras_file", nargs="?", help="a saved .keras model to profile instead of the zoo")
-    parser.add_argument("--model", choices=zoo.ARCHS, help="one network, layer by layer")
-    parser.add_argument("--alpha", type=float, default=1.0, help="its width (default 1.0)")
-    parser.add_argument("--groups", type=int, help="of a ShuffleNet (default 3)")
-    parser.add_argument("--stem_multiplier", type=float, help="of a ShuffleNet (default alpha, at least .5)")
-    parser.add_argument("--size", type=int, default=SIZE, help=f"side of the image (default {SIZE})")
-    parser.add_argument("--csv", action="store_true", help="print CSV")
-    parser.add_argument("--plot", metavar="FILE", help="draw figure 1 into a .png, .svg or .pdf")
-    return parser.parse_args(argv)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the program."""
+    args = parser().parse_args(arguments)
+    if args.plot:
+        check_figure(args.plot)
+    if args.keras_file:
+        _print_file(args.keras_file, args.csv)
+        return
+    size, rows = (args.size, args.size), networks()
+    if args.model:
+        network = Network(zoo.get_arch(args.model, args.groups, args.stem_multiplier), args.alpha)
+        rows = [network]
+        print_table(layer_table(profile_ops(network.ops(size))), args.csv)
+    else:
+        print_table(table1(rows, size), args.csv)
+        print()
+        print_table(table2(rows, size), args.csv)
+    if args.plot:
+        plot(args.plot, rows[:4], size)
+        print(f"wrote {args.plot}", file=sys.stderr)
 
 
-def _load(path: str):
+def _print_file(path: str, as_csv: bool) -> None:
     from fd_keras.saved import load_model
 
-    try:
-        return load_model(path)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    args = _arguments(argv)
-    size = (args.size, args.size)
-    try:
-        if args.keras_file:
-            cost = profile(_load(args.keras_file))
-            print_table(layer_table(cost), args.csv)
-            if cost.uncounted:
-                print(f"not counted: {', '.join(cost.uncounted)}", file=sys.stderr)
-            return
-        rows = networks()
-        if args.model:
-            network = Network(zoo.get_arch(args.model, args.groups, args.stem_multiplier), args.alpha)
-            rows = [network]
-            print_table(layer_table(profile_ops(network.ops(size))), args.csv)
-        else:
-            print_table(table1(rows, size), args.csv)
-            print()
-            print_table(table2(rows, size), args.csv)
-        if args.plot:
-            plot(args.plot, rows[:4], size)
-            print(f"wrote {args.plot}", file=sys.stderr)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    cost = profile(load_model(path))
+    print_table(layer_table(cost), as_csv)
+    if cost.uncounted:
+        print(f"not counted: {', '.join(cost.uncounted)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    run_module(main)

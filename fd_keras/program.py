@@ -7,7 +7,6 @@ load TensorFlow or Keras, so that `--help` answers at once; `main` imports the r
 import contextlib
 import dataclasses
 import shutil
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,30 +15,13 @@ from typing import Any, NoReturn
 from absl import flags, logging
 
 from fd_keras import cli, startup
+from fd_keras.errors import ProgramError, Stopped, UsageError, run_and_exit
+
+__all__ = ["Program", "ProgramError", "Stopped", "UsageError", "flag_group"]
 
 _HELP = ("-h", "-help", "--help", "--helpshort")
 _INDENT, _COLUMN = 2, 30  # where the flags and their explanations begin
 _GROUPS: dict[str, str] = {}  # the title under which the help lists a flag
-
-
-class ProgramError(RuntimeError):
-    """A failure that its message explains to the user, with the way out."""
-
-
-class UsageError(ValueError):
-    """Flags or arguments that contradict each other; the message names them."""
-
-
-class Stopped(Exception):  # noqa: N818  (nothing went wrong)
-    """Work that a signal has stopped, after it saved what there was.
-
-    Attributes:
-        signal: Number of the signal.
-    """
-
-    def __init__(self, message: str, number: int = signal.SIGINT):
-        super().__init__(message)
-        self.signal = number
 
 
 @contextlib.contextmanager
@@ -72,24 +54,19 @@ class Program:
             name: What the user called the program; default `python -m MODULE`.
         """
         arguments = list(sys.argv[1:] if arguments is None else arguments)
-        name = name or _module_name()
+        name = name or cli.program_name(sys.modules["__main__"].__spec__)
         if any(argument in _HELP for argument in arguments):
             print(self.help(name, arguments))
             sys.exit()
         startup.hide_tensorflow_notes()
         logging.use_absl_handler()
+        run_and_exit(lambda: self._work(arguments), name)
+
+    def _work(self, arguments: Sequence[str]) -> int | None:
         try:
-            sys.exit(self.main(self._parse(arguments)))
-        except UsageError as error:
-            _fail(f"{error} (see {name} --help)", 2)
-        except Stopped as stopped:
-            _end(str(stopped), 128 + stopped.signal)
-        except KeyboardInterrupt:
-            _end("stopped", 128 + signal.SIGINT)
+            return self.main(self._parse(arguments))
         except ModuleNotFoundError as error:
-            _fail(cli.what_to_install(error, self.main.__module__), 1)
-        except (ProgramError, ValueError, OSError, ImportError) as error:
-            _fail(str(error), 1)
+            raise cli.missing_package(error, self.main.__module__) from error
 
     def _parse(self, arguments: Sequence[str]) -> list[str]:
         """Sets the flags; returns the other arguments. Raises UsageError for what does not fit."""
@@ -135,7 +112,9 @@ def _described(flag: flags.Flag, values: Mapping[str, Any]) -> str:
     if value is not None:
         term += f"={_shown(value)}"
     width = min(shutil.get_terminal_size().columns, 120)
-    lines = textwrap.wrap(str(flag.help), max(width - _COLUMN, 30)) or [""]
+    required = any("other than None" in validator.message for validator in flag.validators)
+    text = f"{flag.help} (required)" if required else str(flag.help)
+    lines = textwrap.wrap(text, max(width - _COLUMN, 30)) or [""]
     first = f"{' ' * _INDENT}{term}"
     if len(first) > _COLUMN - 2:
         return "\n".join([first, *(" " * _COLUMN + line for line in lines)])
@@ -156,18 +135,3 @@ def _explained(message: str) -> str:
     if "must have a value other than None" in message and name in flags.FLAGS:
         return f"--{name} is required: {flags.FLAGS[name].help}"
     return message
-
-
-def _module_name() -> str:
-    """`python -m MODULE`, as the user called this process."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else sys.argv[0]
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    _end(f"error: {message}", status)
-
-
-def _end(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    sys.exit(status)

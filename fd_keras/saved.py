@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from typing import cast
 
 import keras
 
@@ -21,6 +22,6 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     if not zipfile.is_zipfile(path):  # Keras would explain all the formats that there have been
         raise ValueError(f"{path}: not a .keras file, which is what model.save() writes.")
     try:
-        return keras.saving.load_model(path, compile=False)
+        return cast(keras.Model, keras.saving.load_model(path, compile=False))
     except Exception as error:  # a damaged file fails anywhere: in zipfile, json, h5py or Keras
         raise ValueError(f"{path}: not a .keras model that can be loaded ({error}).") from error

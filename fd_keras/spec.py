@@ -128,9 +128,10 @@ class Op:
         """Multiply-accumulates for one image, what the paper calls FLOPs: convolutions and dense only."""
         if not self.kernel_shape:
             return 0
-        if None in self.size:
+        height, width = self.size
+        if height is None or width is None:
             raise ValueError(f"The cost of {self.name!r} depends on the image size, which is unknown.")
-        return math.prod(self.kernel_shape) * math.prod(self.size)
+        return math.prod(self.kernel_shape) * height * width
 
     @property
     def is_layer(self) -> bool:
@@ -144,7 +145,7 @@ def scale_channels(filters: int, alpha: float, divisor: int = 1) -> int:
 
 
 def _is_width(value) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value) and value > 0
+    return isinstance(value, numbers.Real) and math.isfinite(value) and float(value) > 0
 
 
 def check_alpha(alpha: float) -> float:

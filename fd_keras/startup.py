@@ -5,13 +5,14 @@ variable, nothing is hidden.
 """
 
 import contextlib
-import importlib.abc
-import importlib.util
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from types import ModuleType
+
+from fd_keras.import_hooks import around_import
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -29,7 +30,15 @@ def hide_tensorflow_notes() -> None:
     if _LEVEL in os.environ or "tensorflow" in sys.modules:
         return
     os.environ[_LEVEL] = "2"  # of what is logged later, only errors
-    sys.meta_path.insert(0, _Finder())
+    around_import("tensorflow", _without_notes)
+
+
+@contextlib.contextmanager
+def _without_notes(tensorflow: ModuleType) -> Iterator[None]:
+    """Also looks for a GPU inside, which is noted too."""
+    with without_notes():
+        yield
+        tensorflow.config.list_physical_devices()
 
 
 @contextlib.contextmanager
@@ -47,34 +56,3 @@ def without_notes() -> Iterator[None]:
             os.close(kept)
             held.seek(0)
             os.write(2, b"".join(line for line in held if not _NOTE.match(line)))
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow as Python does, once, and has it loaded by `_Loader`."""
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
-
-
-class _Loader(importlib.abc.Loader):
-    """Loads a module by another loader, `without_notes`."""
-
-    def __init__(self, loader):
-        self._loader = loader
-
-    def __getattr__(self, name):  # what else a loader may be asked, such as for resources
-        return getattr(self._loader, name)
-
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module):
-        with without_notes():
-            self._loader.exec_module(module)
-            module.config.list_physical_devices()  # looks for a GPU, which is noted too

@@ -4,15 +4,14 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
 
 from fd_keras import checkpoints
+from fd_keras.io import write_atomically
 from fd_keras.spec import Arch, Op, lower
-from fd_keras.zoo import SHUFFLENET_CHANNELS
+from fd_keras.zoo import SHUFFLENET_CHANNELS, get_arch
 
 DIRECTORY_VARIABLE = "FD_KERAS_WEIGHTS_DIR"  # a folder that is searched by file name before any download
 
@@ -157,26 +156,26 @@ def _arguments(checkpoint: Checkpoint) -> str:
     return text
 
 
-def digest_of(path: str | os.PathLike, algorithm: str) -> str:
-    """Hash of a file as "algorithm:hex"; "git" is git's blob id, the sha1 of "blob <size>\\0" and the content."""
-    hasher = hashlib.sha256() if algorithm == "sha256" else hashlib.sha1()
+def digest_of(content: bytes, algorithm: str) -> str:
+    r"""Hash of a file's content as "algorithm:hex"; "git" is git's blob id, the sha1 of "blob <size>\0" and it."""
     if algorithm == "git":
-        hasher.update(b"blob %d\0" % os.path.getsize(path))
+        return f"git:{hashlib.sha1(b'blob %d%c' % (len(content), 0) + content).hexdigest()}"
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def verify(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError unless the file is the published one, to the bit."""
+    path = os.fspath(path)
+    checkpoints.detect(path)  # a web page or an empty file is reported as such, which explains more than a hash
     with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            hasher.update(chunk)
-    return f"{algorithm}:{hasher.hexdigest()}"
+        _check_digest(file.read(), path, checkpoint)
 
 
-def verify(path: str | os.PathLike, checkpoint: Checkpoint, unpacked_from: str | None = None) -> None:
-    """Raises CheckpointError unless the file is the published one, to the bit; names the zip it came from, if any."""
-    shown = unpacked_from or os.fspath(path)
-    if unpacked_from is None:
-        checkpoints.detect(shown)  # says it when it is a web page or empty, which explains more than a hash
-    found = digest_of(path, checkpoint.digest.split(":")[0])
+def _check_digest(content: bytes, path: str, checkpoint: Checkpoint) -> None:
+    found = digest_of(content, checkpoint.digest.split(":")[0])
     if found != checkpoint.digest:
         raise checkpoints.CheckpointError(
-            f"{shown}: its hash is {found}, the published {checkpoint.file} has {checkpoint.digest}. "
+            f"{path}: its hash is {found}, the published {checkpoint.file} has {checkpoint.digest}. "
             f"Delete it and download {checkpoint.url} again; or, if it is meant to differ, pass its path as weights."
         )
 
@@ -210,27 +209,27 @@ def _cache() -> pathlib.Path:
 
 
 def _unzipped(path: str, checkpoint: Checkpoint) -> str:
-    """Unpacks the one member asked for, to a temporary name first, so that a crash leaves no half of a file."""
+    """Unpacks the published file, once its hash is right, into Keras's cache."""
     target = _cache() / checkpoint.file
     if target.exists():
         return str(target)
+    content = _member(path, checkpoint)
+    _check_digest(content, path, checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent)
+    write_atomically(target, content)
+    return str(target)
+
+
+def _member(path: str, checkpoint: Checkpoint) -> bytes:
     try:
-        with os.fdopen(handle, "wb") as copy, zipfile.ZipFile(path) as archive:
-            with archive.open(checkpoint.file) as source:
-                shutil.copyfileobj(source, copy)
-        verify(temporary, checkpoint, unpacked_from=path)
-        os.replace(temporary, target)
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(checkpoint.file)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         if isinstance(error, KeyError) or not zipfile.is_zipfile(path):
-            checkpoints.detect(path)  # says what it is instead
+            checkpoints.detect(path)  # reports what it is instead
         raise checkpoints.CheckpointError(
             f"{path}: damaged or truncated ({error}); delete it and download {checkpoint.url} again."
         ) from error
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-    return str(target)
 
 
 def _download(checkpoint: Checkpoint) -> str:
@@ -253,7 +252,7 @@ def resolve(weights: str | os.PathLike, arch: Arch, alpha: float) -> str:
     Raises:
         ValueError: if it is neither; CheckpointError and OSError as `fetch`.
     """
-    if weights in COLLECTIONS:
+    if isinstance(weights, str) and weights in COLLECTIONS:
         return fetch(find(weights, arch, alpha))
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.isfile(path):
@@ -301,8 +300,6 @@ def _variants(arch: Arch):
     if not arch.grouped:
         return
     for groups in SHUFFLENET_CHANNELS if arch.name == "shufflenet" else (arch.groups,):
-        from fd_keras.zoo import get_arch
-
         for stem in (arch.stem_multiplier, *_WIDTHS.values()):
             changes = [f"groups={groups}"] if groups != arch.groups else []
             changes += [f"stem_multiplier={stem}"] if stem != arch.stem_multiplier else []

@@ -1,0 +1,61 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fd_keras.errors import ProgramError, Stopped, UsageError, run_and_exit
+
+
+def status_of(work) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_and_exit(work, "fd-keras train")
+    return ended.value.code
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize("status", [None, 0, 1, 3])
+def test_the_status_is_the_works_own(status):
+    assert status_of(lambda: status) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (ValueError("a.txt: not a number"), 1, "error: a.txt: not a number"),
+        (OSError("disk full"), 1, "error: disk full"),
+        (ImportError("needs x"), 1, "error: needs x"),
+        (ProgramError("loss became NaN"), 1, "error: loss became NaN"),
+        (UsageError("--a contradicts --b"), 2, "error: --a contradicts --b (see fd-keras train --help)"),
+        (Stopped("saved step 3", signal.SIGTERM), 143, "saved step 3"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_an_error_is_one_line(capsys, error, status, line):
+    assert status_of(raising(error)) == status
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(TypeError, match="ours"):
+        run_and_exit(raising(TypeError("ours")), "fd-keras train")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    script = "from fd_keras.errors import run_and_exit; run_and_exit(lambda: print('x\\n' * 200_000), 'p')"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=os.getcwd()
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.stdout.close()
+        assert program.wait() == 128 + signal.SIGPIPE
+        assert program.stderr is not None
+        assert program.stderr.read() == b""
