@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_the_new_content_appears_at_once(folder, monkeypatch):
     replace, seen = os.replace, []
 
     def watch(source, target):
-        seen.append((open(source, "rb").read(), (folder / "old.bin").read_bytes()))
+        seen.append((Path(source).read_bytes(), (folder / "old.bin").read_bytes()))
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watch)

@@ -1,8 +1,8 @@
 import dataclasses
 import hashlib
 import re
-import subprocess
 import zipfile
+from pathlib import Path
 
 import keras
 import pytest
@@ -116,7 +116,7 @@ def test_digests_of_known_content():
 def published(references, tmp_path, monkeypatch):
     """Pretends that a file made here is the published FD-MobileNet .25x; returns its bytes and its entry."""
     path = references.write_imgclsmob(tmp_path / "made.h5", "fdmobilenet_wd4")
-    content = open(path, "rb").read()
+    content = Path(path).read_bytes()
     checkpoint = Checkpoint(
         arch="fd_mobilenet",
         alpha=0.25,
@@ -161,7 +161,7 @@ def test_a_zip_in_the_users_folder_is_taken(published, folder, tmp_path):
     content, checkpoint = published
     write_zip(folder / f"{checkpoint.file}.zip", checkpoint.file, content)
     found = weights.fetch(checkpoint)
-    assert open(found, "rb").read() == content
+    assert Path(found).read_bytes() == content
     assert found.startswith(str(tmp_path / "cache"))  # the user's folder may be read-only
     assert [path.name for path in folder.iterdir()] == [f"{checkpoint.file}.zip"]
     assert weights.fetch(checkpoint) == found
@@ -239,7 +239,7 @@ def test_without_the_file_it_is_downloaded(published, folder, monkeypatch, tmp_p
         return str(tmp_path / "downloaded.zip")
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
-    assert open(weights.fetch(checkpoint), "rb").read() == content
+    assert Path(weights.fetch(checkpoint)).read_bytes() == content
     assert asked == [("published.tf2.h5.zip", checkpoint.url)]
 
 
@@ -251,7 +251,7 @@ def test_a_download_is_kept_below_keras_home(published, tmp_path, monkeypatch, r
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     checkpoint = dataclasses.replace(checkpoint, url=server.as_uri())
     found = weights.fetch(checkpoint)
-    assert open(found, "rb").read() == content
+    assert Path(found).read_bytes() == content
     assert found.startswith(str(tmp_path / "home"))
     server.unlink()
     assert weights.fetch(checkpoint) == found  # without asking the server again
