@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where `make table4` times, e.g. make table4 TARGET="--target=adb --fetch_binary"
 TARGET ?= --target=host --op_profile --memory
 
-.PHONY: help demo table4 device test test-arm check clean
+.PHONY: help demo table4 device test test-arm check package release clean
 
 help:
 	@echo "make demo     train a small FD-MobileNet, convert it to int8, verify and time it (about 5 minutes)"
@@ -15,7 +15,9 @@ help:
 	@echo "make test     run the tests"
 	@echo "make test-arm compare LiteRT's answers on an emulated ARM processor with this one's (needs FD_KERAS_DATA)"
 	@echo "make device   install what the tests of phones and of the report's page need (as root, on Debian)"
-	@echo "make check    lint and formatting"
+	@echo "make check    lint, formatting and types"
+	@echo "make package  build the wheel and the sdist into dist/"
+	@echo "make release  check, test, build, and tag the version in fd_keras/version.py (CONTRIBUTING.md)"
 	@echo "make clean    remove what the other targets made"
 
 $(VENV)/installed: pyproject.toml setup.py
@@ -39,9 +41,12 @@ device:
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends adb chromium debootstrap openssh-client util-linux
 	tests/android_bench/make_device.sh
 
+# As many processes as cores, but no more than memory has room for: each imports TensorFlow.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/fd_keras
+	$(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) tests/fd_keras
 
 # Debian's emulator, and a Python with LiteRT for it, in .arm.
 test-arm: $(VENV)/installed
@@ -51,6 +56,21 @@ test-arm: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+package: $(VENV)/installed
+	rm -rf build dist
+	$(BIN)/python -m build
+
+# Nothing is published: the tag and dist/ are what a release consists of.
+VERSION = $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' fd_keras/version.py)
+release: $(VENV)/installed
+	@git diff --quiet HEAD || { echo "commit first: the tree has changes"; exit 1; }
+	@grep -q '^## $(VERSION)$$' CHANGELOG.md || { echo "CHANGELOG.md has no section '## $(VERSION)'"; exit 1; }
+	@! git rev-parse -q --verify v$(VERSION) >/dev/null || { echo "v$(VERSION) is tagged already: raise fd_keras/version.py"; exit 1; }
+	$(MAKE) check test package
+	git tag -a v$(VERSION) -m "fd_keras $(VERSION)"
+	@echo "tagged v$(VERSION); dist/ holds what to upload"
 
 clean:
 	rm -rf $(VENV) build dist demo_output table4_output results .arm .device .device.part *.egg-info .pytest_cache .ruff_cache
