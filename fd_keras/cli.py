@@ -61,6 +61,12 @@ COMMANDS: dict[str, Command | Mapping[str, Command]] = {
 }
 
 
+def every_command() -> dict[str, Command]:
+    """All commands by the words that call them, such as "train" and "detect train"."""
+    single = {word: command for word, command in COMMANDS.items() if isinstance(command, Command)}
+    return single | {f"detect {word}": command for word, command in DETECT.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console command; `argv` is without the program's name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -116,8 +122,7 @@ def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:
     package = (error.name or NAME).partition(".")[0]
     if package == "fd_keras":
         raise error
-    commands = [*DETECT.values(), *(command for command in COMMANDS.values() if isinstance(command, Command))]
-    extra = next((command.extra for command in commands if command.module == module), "") or "all"
+    extra = next((command.extra for command in every_command().values() if command.module == module), "") or "all"
     return ImportError(f'{package} is not installed: pip install "{NAME}[{extra}]"')
 
 

@@ -1,11 +1,10 @@
-"""Rules that hold for the whole tree: which folder imports which, and what the wheel holds."""
+"""Rules that hold for the whole tree: who imports whom, names, tests that mirror the code."""
 
 import ast
+import collections
 import pathlib
-import shutil
 import subprocess
 import sys
-import zipfile
 
 import pytest
 
@@ -18,19 +17,23 @@ MAY_IMPORT = {
     "tflite": {"fd_keras", "training", "tflite"},
     "android_bench": {"android_bench"},
 }
-FILES = [path.relative_to(ROOT) for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+HEAVY = {"ai_edge_litert", "cv2", "flatbuffers", "jax", "keras", "matplotlib", "tensorflow", "tf_keras"}
+
+
+def python_files(folder: str) -> list[pathlib.Path]:
+    """The files of a folder at the top; what links lead to is not walked twice."""
+    return sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
+
+
+def installed_name(file: pathlib.Path) -> str:
+    """The dotted name under which a file is imported."""
+    parts = file.with_suffix("").parts
+    return ".".join(parts if parts[0] == "fd_keras" else ("fd_keras", *parts)).removesuffix(".__init__")
+
+
+FILES = [file for folder in MAY_IMPORT for file in python_files(folder)]
+MODULES = {installed_name(file): file for file in FILES}
 every_file = pytest.mark.parametrize("file", FILES, ids=str)
-
-
-def imports(nodes, package: str) -> set[str]:
-    """The modules that import statements among the nodes name, dotted; relative ones resolved."""
-    found = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(f"{package}.{node.module or ''}" if node.level else node.module)
-    return found
 
 
 def tree_of(file: pathlib.Path) -> ast.Module:
@@ -38,108 +41,170 @@ def tree_of(file: pathlib.Path) -> ast.Module:
 
 
 def at_import_time(tree: ast.Module):
-    """The nodes that run when a module is imported: all but the bodies of functions."""
-    waiting = list(tree.body)
+    """The nodes that run when a module is imported: all but the bodies of functions and of `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = list(tree.body)
     while waiting:
         node = waiting.pop()
         yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting.extend(ast.iter_child_nodes(node))
 
 
-def top(modules: set[str]) -> set[str]:
-    return {module.split(".")[0] for module in modules}
+def imports(nodes, file: pathlib.Path) -> set[str]:
+    """The modules that import statements among the nodes name, by their dotted names; relative ones resolved."""
+    found = set()
+    package = installed_name(file).split(".")
+    package = package if file.name == "__init__.py" else package[:-1]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])] if node.level else []
+            base = ".".join(base) if node.level else node.module or ""
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names}
+    return found
+
+
+def folder_of(module: str) -> str:
+    """The folder at the top that a dotted name leads into."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "fd_keras" and parts[1:2] and parts[1] in MAY_IMPORT else parts[0]
 
 
 def test_the_rules_are_about_files_that_exist():
-    assert {"fd_keras", "android_bench", "tflite"} <= {file.parts[0] for file in FILES}
+    assert {file.parts[0] for file in FILES} == MAY_IMPORT.keys()
+    assert {"fd_keras.spec", "fd_keras.training.voc.metric", "fd_keras.tflite.int8.fold"} <= MODULES.keys()
+
+
+# --- imports -----------------------------------------------------------------------------------------------
 
 
 @every_file
 def test_folders_import_in_one_direction(file):
-    folder = file.parts[0]
-    wrong = (top(imports(ast.walk(tree_of(file)), folder)) & MAY_IMPORT.keys()) - MAY_IMPORT[folder]
-    assert not wrong, f"{file} imports {', '.join(sorted(wrong))}"
+    wrong = {
+        module
+        for module in imports(ast.walk(tree_of(file)), file)
+        if folder_of(module) in MAY_IMPORT and folder_of(module) not in MAY_IMPORT[file.parts[0]]
+    }
+    assert not wrong
 
 
 @every_file
-def test_nothing_in_the_tree_imports_the_tests_or_the_programs(file):
-    assert not top(imports(ast.walk(tree_of(file)), file.parts[0])) & {"tests", "demo", "benchmarks"}
+def test_modules_are_imported_by_their_installed_names(file):
+    names = {module.split(".")[0] for module in imports(ast.walk(tree_of(file)), file)}
+    assert not names & {"training", "tflite", "android_bench", "tests", "demo", "benchmarks"}
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] == "android_bench"], ids=str)
+@pytest.mark.parametrize("file", python_files("android_bench"), ids=str)
 def test_the_bench_imports_the_standard_library_alone(file):
-    others = top(imports(at_import_time(tree_of(file)), file.parts[0])) - sys.stdlib_module_names
-    assert others <= {"android_bench"}
+    others = imports(at_import_time(tree_of(file)), file)
+    assert {folder_of(module) for module in others} <= sys.stdlib_module_names | {"android_bench"}
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] == "fd_keras"], ids=str)
-def test_the_wheel_knows_neither_tensorflow_nor_flags(file):
-    assert not top(imports(ast.walk(tree_of(file)), "fd_keras")) & {"tensorflow", "tf_keras", "absl", "jax", "torch"}
+@pytest.mark.parametrize("file", python_files("fd_keras"), ids=str)
+def test_the_networks_know_no_backend(file):
+    backends = {"tensorflow", "tf_keras", "jax", "torch"}
+    if file.name == "io.py":
+        backends -= {"tensorflow"}  # its file system, for paths such as gs://bucket/name
+    assert not {module.split(".")[0] for module in imports(ast.walk(tree_of(file)), file)} & backends
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Which modules each module imports, at whatever moment."""
+    return {name: imports(ast.walk(tree_of(file)), file) & MODULES.keys() for name, file in MODULES.items()}
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, or an empty list."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return path[path.index(name) :]
+        if name in done:
+            return []
+        for other in sorted(graph[name]):
+            if circle := visit(other, [*path, name]):
+                return circle
+        done.add(name)
+        return []
+
+    return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
+
+
+def test_no_module_takes_part_in_a_circle():
+    assert circle_in(import_graph()) == []
+
+
+def test_a_circle_would_be_noticed():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.parametrize(
-    ("source", "folder", "wrong"),
+    ("source", "file", "found"),
     [
-        ("import tflite.export", "fd_keras", {"tflite"}),
-        ("def f():\n    from training import loop", "fd_keras", {"training"}),
-        ("import fd_keras", "android_bench", {"fd_keras"}),
-        ("from . import spec", "fd_keras", set()),
-        ("import fd_keras.spec, training", "tflite", set()),
+        ("import fd_keras.tflite.export", "fd_keras/x.py", "fd_keras.tflite.export"),
+        ("def f():\n    from fd_keras.training import crops", "fd_keras/x.py", "fd_keras.training.crops"),
+        ("from fd_keras.spec import lower", "training/x.py", "fd_keras.spec"),
+        ("from . import plan", "android_bench/x.py", "fd_keras.android_bench.plan"),
+        ("from .plan import Plan", "android_bench/x.py", "fd_keras.android_bench.plan"),
+        ("from .. import spec", "fd_keras/sub/x.py", "fd_keras.spec"),
     ],
 )
-def test_the_rule_would_notice(source, folder, wrong):
-    assert (top(imports(ast.walk(ast.parse(source)), folder)) & MAY_IMPORT.keys()) - MAY_IMPORT[folder] == wrong
+def test_imports_are_resolved(source, file, found):
+    assert imports(ast.walk(ast.parse(source)), pathlib.Path(file)) == {found}
 
 
-def test_importing_the_bench_needs_no_other_package():
-    modules = [".".join(file.with_suffix("").parts) for file in FILES if file.parts[0] == "android_bench"]
-    modules = [module.removesuffix(".__init__") for module in modules if not module.endswith("__main__")]
-    # -I -S: neither site-packages nor the environment; the tree itself is put on the path.
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(modules)}"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
+def loaded_by(*modules: str) -> set[str]:
+    """Top-level packages that importing modules of ours loads, in a fresh process."""
+    script = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """The wheel, built from a copy of the tree so that nothing is left behind in it."""
-    pytest.importorskip("build", reason="needs the wheel's builder: pip install build")
-    copy, out = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("wheel")
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for name in filter(None, files.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = out.glob("*.whl")
-    return zipfile.ZipFile(path)
+def test_the_bench_runs_with_the_standard_library_alone():
+    modules = [installed_name(file) for file in python_files("android_bench") if file.name != "__main__.py"]
+    # -I -S: neither site-packages nor the environment; the tree itself is put on the path.
+    for names in (modules, [name.removeprefix("fd_keras.") for name in modules]):
+        script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}"
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
-def test_the_wheel_holds_fd_keras_alone(wheel):
-    names = wheel.namelist()
-    folders = {name.split("/")[0] for name in names}
-    assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"fd_keras"}
-    assert len(folders) == 2
+def test_the_package_and_its_command_load_nothing_heavy():
+    assert not loaded_by("fd_keras", "fd_keras.cli", "fd_keras.android_bench.run") & {*HEAVY, "numpy", "absl"}
 
 
-def test_the_wheel_holds_all_of_fd_keras(wheel):
-    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "fd_keras").rglob("*.py")}
-    expected.add("fd_keras/imagenet_classes.tsv")
-    assert {name for name in wheel.namelist() if name.startswith("fd_keras/")} == expected
+# --- names and tests ---------------------------------------------------------------------------------------
 
 
-def test_the_wheel_is_named_and_versioned(wheel):
-    version = {}
-    exec((ROOT / "fd_keras" / "version.py").read_text(), version)
-    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-    metadata = wheel.read(name).decode()
-    assert "\nName: fd-keras\n" in metadata
-    assert f"\nVersion: {version['__version__']}\n" in metadata
+def public_classes() -> dict[str, list[str]]:
+    """The modules that define a public class, by its name."""
+    found = collections.defaultdict(list)
+    for module, file in MODULES.items():
+        for node in tree_of(file).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module)
+    return found
+
+
+def test_no_two_public_classes_have_the_same_name():
+    assert {name: modules for name, modules in public_classes().items() if len(modules) > 1} == {}
+
+
+def has_logic(file: pathlib.Path) -> bool:
+    """Whether a module defines a function or a method with more than a line in it."""
+    functions = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.FunctionDef)]
+    return any(len(ast.unparse(ast.Module(node.body, [])).splitlines()) > 3 for node in functions)
+
+
+@every_file
+def test_every_module_with_logic_has_a_test_file_of_its_name(file):
+    if not has_logic(file) or file.name == "__init__.py":
+        pytest.skip("no logic of its own")
+    name = "main" if file.name == "__main__.py" else file.stem
+    assert (ROOT / "tests" / file.parent / f"test_{name}.py").is_file()

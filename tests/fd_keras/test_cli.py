@@ -1,0 +1,103 @@
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from fd_keras import cli
+from fd_keras.version import __version__
+
+every_command = pytest.mark.parametrize("name", list(cli.every_command()))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "fd_keras.cli", *arguments], capture_output=True, text=True)
+
+
+def end(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Status, output and errors of a call that ends before any program starts."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return ended.value.code or 0, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_the_commands_are_listed_in_the_order_of_the_job(capsys, arguments):
+    status, out, _ = end(capsys, *arguments)
+    assert status == 0
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert listed == list(cli.COMMANDS)
+
+
+def test_the_commands_of_detectors_are_listed(capsys):
+    _, out, _ = end(capsys, "detect")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == list(cli.DETECT)
+
+
+def test_the_version_is_printed(capsys):
+    assert end(capsys, "--version")[1] == f"fd-keras {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tran"], "fd-keras has no command 'tran'; did you mean train? (see fd-keras --help)"),
+        (["xyzzy"], "fd-keras has no command 'xyzzy' (see fd-keras --help)"),
+        (
+            ["detect", "trian"],
+            "fd-keras detect has no command 'trian'; did you mean train? (see fd-keras detect --help)",
+        ),
+    ],
+)
+def test_a_misspelt_command_gets_the_nearest_one(capsys, arguments, message):
+    assert end(capsys, *arguments) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epohcs=3"], "unknown flag --epohcs; did you mean --epochs? (see fd-keras train --help)"),
+        (["classify", "--jsn", "x"], "unknown flag --jsn; did you mean --json? (see fd-keras classify --help)"),
+        (["bench", "--thread=1"], "unknown flag --thread; did you mean --threads? (see fd-keras bench --help)"),
+    ],
+)
+def test_a_misspelt_flag_gets_the_nearest_one(arguments, message):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+
+
+@every_command
+def test_every_command_is_there(name):
+    assert importlib.util.find_spec(cli.every_command()[name].module)
+
+
+HELP = """
+import sys
+from fd_keras import cli
+try:
+    cli.main([*sys.argv[1].split(), "--help"])
+finally:
+    print(sorted({"tensorflow", "keras", "ai_edge_litert", "matplotlib"} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@every_command
+def test_every_command_explains_itself_without_tensorflow(name):
+    command = cli.every_command()[name]
+    done = subprocess.run([sys.executable, "-c", HELP, name], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert f"usage: fd-keras {name}" in done.stdout
+    assert command.module.startswith("fd_keras.")
+
+
+def test_a_package_that_is_missing_is_named_with_what_to_install():
+    error = ModuleNotFoundError("No module named 'cv2'", name="cv2")
+    told = str(cli.missing_package(error, "fd_keras.training.train"))
+    assert told == 'cv2 is not installed: pip install "fd-keras[train]"'
+    assert 'pip install "fd-keras[all]"' in str(cli.missing_package(error, "fd_keras.somewhere.else"))
+
+
+def test_a_module_of_ours_that_is_missing_is_our_fault():
+    error = ModuleNotFoundError("No module named 'fd_keras.x'", name="fd_keras.x")
+    with pytest.raises(ModuleNotFoundError, match=r"fd_keras\.x"):
+        cli.missing_package(error, "fd_keras.training.train")

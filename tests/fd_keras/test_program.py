@@ -1,0 +1,106 @@
+"""A small program of our own, run as a user would, each time in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = '''\
+"""Greets, to test what programs share.
+
+    greet --name=World
+"""
+import sys
+from absl import flags
+from fd_keras.program import Program, Stopped, UsageError, flag_group
+
+with flag_group("Who"):
+    _NAME = flags.DEFINE_string("name", None, "Whom to greet.", required=True)
+_STYLE = flags.DEFINE_enum("style", "short", ["short", "long"], "How to greet.")
+with flag_group("How often"):
+    _TIMES = flags.DEFINE_integer("times", None, "Number of greetings.", lower_bound=1)
+    _LOUD = flags.DEFINE_bool("loud", False, "Whether to shout.")
+
+
+def main(argv):
+    if _NAME.value == "usage":
+        raise UsageError("--name contradicts --style")
+    if _NAME.value == "stopped":
+        raise Stopped("saved", 15)
+    if _NAME.value == "missing":
+        import not_there_at_all
+    print("hello", _NAME.value, *argv)
+    return 3 if _LOUD.value else None
+
+
+PROGRAM = Program(main, positional=POSITIONAL, values=lambda: {"times": 1 if _STYLE.value == "short" else 10})
+if __name__ == "__main__":
+    PROGRAM.run()
+'''
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the program; `positional` is what it takes besides flags."""
+
+    def run(*arguments: str, positional: str = "") -> subprocess.CompletedProcess:
+        (tmp_path / "greet.py").write_text(PROGRAM.replace("POSITIONAL", repr(positional)))
+        command = [sys.executable, str(tmp_path / "greet.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return run
+
+
+def test_flags_reach_main_and_the_status_is_its_own(run):
+    done = run("--name=World")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello World\n", "")
+    assert run("--name=World", "--loud").returncode == 3
+
+
+def test_positional_arguments_reach_main_where_it_takes_some(run):
+    assert run("a", "--name=World", "b", positional="WORD...").stdout == "hello World a b\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["--nam=x"], 2, "error: unknown flag --nam; did you mean --name? (see "),
+        (["--xyzzy"], 2, "error: unknown flag --xyzzy (see "),
+        ([], 2, "error: --name is required: Whom to greet. (see "),
+        (["--name=x", "--times=0"], 2, "error: flag --times=0: "),
+        (["--name=x", "--style=none"], 2, "error: flag --style=none: "),
+        (["--name=x", "stray"], 2, "error: unexpected argument 'stray'; everything is set by flags (see "),
+        (["--name=usage"], 2, "error: --name contradicts --style (see "),
+        (["--name=stopped"], 143, "saved"),
+        (["--name=missing"], 1, "error: not_there_at_all is not installed: pip install"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(run, arguments, status, line):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_help_has_summary_usage_examples_and_the_flags_by_group(run):
+    done = run("--help", positional="WORD...")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Greets, to test what programs share."
+    assert lines[2].startswith("usage: ")
+    assert lines[2].endswith("greet.py [FLAGS] WORD...")
+    assert "    greet --name=World" in lines
+    assert [line for line in lines if line.endswith(":") and not line.startswith(" ")] == [
+        "Who:",
+        "Flags:",
+        "How often:",
+    ]
+    assert "  --name                      Whom to greet. (required)" in lines
+    assert "  --[no]loud=no               Whether to shout." in lines
+
+
+@pytest.mark.parametrize(("style", "times"), [("short", 1), ("long", 10)])
+def test_the_help_shows_the_values_that_follow_from_other_flags(run, style, times):
+    for arguments in (["--help", f"--style={style}"], [f"--style={style}", "--help"]):
+        assert f"  --times={times} " in run(*arguments).stdout
+    assert "  --times=7 " in run("--help", f"--style={style}", "--times=7").stdout

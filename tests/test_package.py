@@ -1,0 +1,97 @@
+"""The wheel: what is in it, and that it works where there is no clone."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from fd_keras import cli
+from fd_keras.version import __version__
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ("fd_keras", "training", "tflite", "android_bench")
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory) -> pathlib.Path:
+    """A folder with the sdist and the wheel built from it; made from a copy, so that nothing is left in the tree."""
+    pytest.importorskip("build", reason="needs the wheel's builder: pip install build")
+    copy, out = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("dist")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if os.path.lexists(ROOT / name):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(dist) -> zipfile.ZipFile:
+    (path,) = dist.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> pathlib.Path:
+    """A folder to put on the path, with the content of the wheel."""
+    folder = tmp_path_factory.mktemp("site")
+    wheel.extractall(folder)
+    return folder
+
+
+def run(installed: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
+    """Runs Python outside the clone, with the wheel's content on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    return subprocess.run(
+        [sys.executable, *command], cwd=installed.parent, env=environment, capture_output=True, text=True
+    )
+
+
+def test_the_wheel_has_one_top_level_package(wheel):
+    folders = {name.split("/")[0] for name in wheel.namelist()}
+    assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"fd_keras"}
+    assert len(folders) == 2
+
+
+def test_the_wheel_holds_the_whole_pipeline(wheel):
+    files = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    expected = {str(file if file.parts[0] == "fd_keras" else "fd_keras" / file) for file in files}
+    expected |= {"fd_keras/imagenet_classes.tsv", "fd_keras/py.typed"}
+    assert {name for name in wheel.namelist() if name.startswith("fd_keras/")} == expected
+
+
+def test_the_wheel_describes_itself(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = wheel.read(name).decode()
+    for line in ("Name: fd-keras", f"Version: {__version__}", "License-Expression: Apache-2.0"):
+        assert f"\n{line}\n" in metadata
+    for extra in {
+        extra for command in cli.every_command().values() for extra in filter(None, command.extra.split(","))
+    }:
+        assert f"\nProvides-Extra: {extra}\n" in metadata
+
+
+def test_the_installed_package_is_the_wheels(installed):
+    done = run(installed, "-c", "import fd_keras.training; print(fd_keras.training.__file__)")
+    assert done.stdout.strip() == str(installed / "fd_keras" / "training" / "__init__.py"), done.stderr
+
+
+def test_the_installed_command_lists_the_programs(installed):
+    done = run(installed, "-m", "fd_keras.cli")
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
+
+
+def test_no_top_level_package_is_missed(installed):
+    """What runs from a clone as `python -m tflite.convert` is `python -m fd_keras.tflite.convert` when installed."""
+    done = run(installed, "-m", "fd_keras.tflite.convert", "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2] == "usage: python -m fd_keras.tflite.convert [FLAGS]"
