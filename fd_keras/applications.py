@@ -226,9 +226,13 @@ def application(
     ops = lower(arch, alpha, check_size(size), channels=channels, include_top=include_top, classes=classes)
     values = None if weights is None else weights_lib.read(weights, arch, float(alpha), ops)
     x = builder.build(
-        arch, ops, image, include_preprocessing=include_preprocessing,
-        classifier_activation=classifier_activation, dropout=dropout,
-    )  # fmt: skip
+        arch,
+        ops,
+        image,
+        include_preprocessing=include_preprocessing,
+        classifier_activation=classifier_activation,
+        dropout=dropout,
+    )
     if not include_top and pooling:
         pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
         x = pool(data_format="channels_last", name=f"{pooling}_pool")(x)

@@ -84,9 +84,16 @@ def _he() -> dict:
 def _conv(op: Op, padding: str, layers):
     convolution = layers.GroupedConv2D if op.groups > 1 else layers.Conv2D
     return convolution(
-        op.cout, op.kernel, op.stride, padding, groups=op.groups, use_bias=False, kernel_initializer=_he(),
-        name=op.name, **_NHWC,
-    )  # fmt: skip
+        op.cout,
+        op.kernel,
+        op.stride,
+        padding,
+        groups=op.groups,
+        use_bias=False,
+        kernel_initializer=_he(),
+        name=op.name,
+        **_NHWC,
+    )
 
 
 def _depthwise(op: Op, padding: str, layers):

@@ -85,11 +85,18 @@ def table2(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
         cost = profile_ops(ops)
         paper = network.paper if size == (SIZE, SIZE) else None
         said = zoo.PAPER_DOWNSAMPLING.get((network.arch.name, network.alpha), {}) if paper else {}
-        table.append([
-            network.title, _mega(cost.macs), str(paper.mflops) if paper else "", f"{cost.parameters:,}",
-            f"layer {layer_reaching(ops, 4)}", f"layer {layer_reaching(ops, 32)}", _mega(cost.macs_before_last),
-            "{stride4_layer}, {stride32_layer}, {mflops_before_last}".format(**said) if said else "",
-        ])  # fmt: skip
+        table.append(
+            [
+                network.title,
+                _mega(cost.macs),
+                str(paper.mflops) if paper else "",
+                f"{cost.parameters:,}",
+                f"layer {layer_reaching(ops, 4)}",
+                f"layer {layer_reaching(ops, 32)}",
+                _mega(cost.macs_before_last),
+                "{stride4_layer}, {stride32_layer}, {mflops_before_last}".format(**said) if said else "",
+            ]
+        )
     return table
 
 

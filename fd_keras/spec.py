@@ -280,9 +280,15 @@ class _Tape:
         stride = fields.get("stride", 1)
         size = (1, 1) if kind in ("global_pool", "dense") else _halved(sources[0].size, stride)
         self.ops[name] = Op(
-            name, kind, tuple(s.name for s in sources), cin, cout or cin,
-            size=size, reduction=sources[0].reduction * stride, **fields,
-        )  # fmt: skip
+            name,
+            kind,
+            tuple(s.name for s in sources),
+            cin,
+            cout or cin,
+            size=size,
+            reduction=sources[0].reduction * stride,
+            **fields,
+        )
         return self.ops[name]
 
     def normalized(self, name: str, kind: str, *, activation: bool = True, **fields) -> Op:

@@ -91,9 +91,13 @@ class Programs:
         tests = pathlib.Path(__file__).parent
         self._server = subprocess.Popen(
             [sys.executable, str(tests / "forked_programs.py"), *modules],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            cwd=tests.parent, env={**os.environ, "PYTHONPATH": "."},
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=tests.parent,
+            env={**os.environ, "PYTHONPATH": "."},
+        )
 
     def run(self, module: str, arguments, folder, environment=None) -> subprocess.CompletedProcess:
         """Runs `python -m module arguments` in a folder."""

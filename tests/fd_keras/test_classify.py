@@ -17,11 +17,13 @@ LABELS = {"red": 281, "green": 985, "blue": 999}
 @pytest.fixture(scope="module")
 def model():
     """A quick stand-in: the more there is of a colour, the more probable is its label."""
-    network = keras.Sequential([
-        keras.Input((224, 224, 3)),
-        keras.layers.GlobalAveragePooling2D(data_format="channels_last"),
-        keras.layers.Dense(1000, activation="softmax"),
-    ])  # fmt: skip
+    network = keras.Sequential(
+        [
+            keras.Input((224, 224, 3)),
+            keras.layers.GlobalAveragePooling2D(data_format="channels_last"),
+            keras.layers.Dense(1000, activation="softmax"),
+        ]
+    )
     kernel = np.zeros((3, 1000))
     kernel[range(3), list(LABELS.values())] = 0.1
     network.layers[-1].set_weights([kernel, np.zeros(1000)])
@@ -193,8 +195,11 @@ def test_runs_as_a_program(photos, build):
     assert done.returncode == 1
     results = json.loads(done.stdout)
     assert [os.path.basename(result["image"]) for result in results] == [
-        "blue.png", "broken.png", "green.png", "red.png"
-    ]  # fmt: skip
+        "blue.png",
+        "broken.png",
+        "green.png",
+        "red.png",
+    ]
     assert ["error" in result for result in results] == [False, True, False, False]
     assert "Traceback" not in done.stderr
 

@@ -22,9 +22,15 @@ IMGCLSMOB = {
 def test_logits_are_imgclsmobs(references, tmp_path, build, run, file):
     name, alpha, arguments = IMGCLSMOB[file]
     model = build(
-        name, alpha=alpha, weights=references.write_imgclsmob(tmp_path / f"{file}.tf2.h5", file), classes=1000,
-        input_shape=None, classifier_activation=None, include_preprocessing=False, **arguments,
-    )  # fmt: skip
+        name,
+        alpha=alpha,
+        weights=references.write_imgclsmob(tmp_path / f"{file}.tf2.h5", file),
+        classes=1000,
+        input_shape=None,
+        classifier_activation=None,
+        include_preprocessing=False,
+        **arguments,
+    )
     found = run(model, references.seeded_images())[:, references.imgclsmob["picks"]]
     expected = np.array(references.imgclsmob["networks"][file]["logits"])
     # The seeded ShuffleNets have logits up to 70, where a float32 has steps of 1e-5; hence the relative part.

@@ -211,8 +211,14 @@ def test_a_new_table_needs_no_code():
     arch = Arch("tiny", "Tiny", (Stage("conv", 8, stride=2), Stage("separable", 16, repeats=2)))
     ops = lower(arch, size=(64, 64), classes=3)
     assert [op.name for op in ops] == [
-        "conv1", "conv_dw_1", "conv_pw_1", "conv_dw_2", "conv_pw_2", "avg_pool", "predictions"
-    ]  # fmt: skip
+        "conv1",
+        "conv_dw_1",
+        "conv_pw_1",
+        "conv_dw_2",
+        "conv_pw_2",
+        "avg_pool",
+        "predictions",
+    ]
     kernels = 3 * 3 * 3 * 8 + 9 * 8 + 8 * 16 + 9 * 16 + 16 * 16
     norms = 2 * (8 + 8 + 16 + 16 + 16)
     assert sum(op.parameters for op in ops) == kernels + norms + 16 * 3 + 3
