@@ -310,8 +310,8 @@ def feature_layers(model: str, groups: int | None = None) -> dict[int, str]:
     """Names of the layers that give the last feature map at each stride, for detectors and segmenters.
 
     Args:
-        model: "fd_mobilenet", "mobilenet", "shufflenet" or "fd_shufflenet".
-        groups: of a ShuffleNet.
+        model: Name of the network: "fd_mobilenet", "mobilenet", "shufflenet" or "fd_shufflenet".
+        groups: Groups of a ShuffleNet.
 
     Returns:
         {2: name, 4: name, 8: name, 16: name, 32: name}; the names do not depend on alpha.

@@ -1,4 +1,4 @@
-"""From lowered ops to a Keras graph."""
+"""Builds the Keras graph of a lowered network."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,15 @@ def build(
     """Applies a lowered network to a tensor.
 
     Args:
-        arch: gives the padding and the batch-normalization constants.
-        ops: from `spec.lower`.
-        image: symbolic tensor of shape (batch, height, width, channels).
-        layers: the layer namespace, see `fd_keras.layers`.
-        start: what `image` is in the place of: the name of the op whose output the first of `ops` takes, where these
+        arch: Table of the network, for its padding and batch-normalization constants.
+        ops: Ops from `spec.lower`.
+        image: Symbolic tensor of shape (batch, height, width, channels).
+        layers: Layer namespace, see `fd_keras.layers`.
+        start: Name of the op whose output `image` stands for: the input of the first of `ops`, where these
             are only the later part of a network (see `spec.cut`).
-        include_preprocessing: whether raw RGB 0..255 is normalized first.
-        classifier_activation: of the dense op; None for logits.
-        dropout: rate before the dense op; 0 adds no layer.
+        include_preprocessing: Whether to normalize raw RGB 0..255 first.
+        classifier_activation: Activation of the dense op; None for logits.
+        dropout: Dropout rate before the dense op; 0 adds no layer.
 
     Returns:
         The output tensor of the last op.

@@ -38,10 +38,10 @@ class Variable:
     """One variable of the network.
 
     Attributes:
-        op: the op it belongs to.
-        layer: name of its Keras layer.
-        weight: kernel, bias, gamma, beta, moving_mean or moving_variance.
-        shape: in Keras's layout.
+        op: Op that it belongs to.
+        layer: Name of its Keras layer.
+        weight: Role in the layer: kernel, bias, gamma, beta, moving_mean or moving_variance.
+        shape: Shape in Keras's layout.
     """
 
     op: Op
@@ -340,11 +340,11 @@ TORCH = Format("torch checkpoint of the FD-MobileNet authors", read_torch, autho
 
 
 def detect(path: str) -> Format:
-    """Tells a file's format by its content.
+    """Detects a file's format by its content.
 
     Raises:
-        CheckpointError: if it is none of those this module reads.
-        OSError: if it cannot be read.
+        CheckpointError: If it is none of those this module reads.
+        OSError: If it cannot be read.
     """
     with open(path, "rb") as file:
         head = file.read(512)
@@ -429,17 +429,17 @@ def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, F
     """Reads a checkpoint for a lowered network.
 
     Args:
-        path: a `.keras`, `.weights.h5`, imgclsmob `.tf2.h5` or legacy torch file; told by content.
-        ops: of the network. Without the classifier, the file's classifier is left out; every other key of the file must
-            be used exactly once.
-        explain: called when the file does not fit; returns a sentence on which argument to change, or "".
+        path: `.keras`, `.weights.h5`, imgclsmob `.tf2.h5` or legacy torch file, detected by its content.
+        ops: Ops of the network. Without the classifier, the file's classifier is left out; every other key of the
+            file must be used exactly once.
+        explain: Called when the file does not fit; returns a sentence on which argument to change, or "".
 
     Returns:
         The weights by layer name, complete and of the right shapes.
 
     Raises:
         CheckpointError: names the file and the key that is missing, left over or of another shape.
-        OSError: if the file cannot be opened.
+        OSError: If the file cannot be opened.
     """
     path = os.fspath(path)
     file_format = detect(path)

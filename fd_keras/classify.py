@@ -26,10 +26,10 @@ def classify(model, paths: Sequence[str], *, top: int = 5, upright: bool = False
     """Classifies image files; a broken one yields its error and does not stop the others.
 
     Args:
-        model: an ImageNet model that takes raw RGB.
-        paths: of the images.
-        top: how many classes to give.
-        upright: whether to turn photos as their EXIF orientation says.
+        model: ImageNet model that takes raw RGB.
+        paths: Paths of the images.
+        top: Number of classes to return.
+        upright: Whether to rotate photos by their EXIF orientation.
 
     Yields:
         {"image": path, "predictions": [{"label", "wnid", "name", "probability"}, ...]} or
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
     flags.add_argument("--weights", default="imagenet", help="imagenet, imagenet_authors or a path (default imagenet)")
     flags.add_argument("--top", type=int, default=5, help="number of classes to print (default 5)")
-    flags.add_argument("--upright", action="store_true", help="rotate photos as their EXIF orientation says")
+    flags.add_argument("--upright", action="store_true", help="rotate photos by their EXIF orientation")
     flags.add_argument("--json", action="store_true", help="print a JSON list")
     return flags
 

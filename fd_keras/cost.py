@@ -17,12 +17,12 @@ class LayerCost:
     """Cost of one layer.
 
     Attributes:
-        name: of the layer.
-        kind: an `Op.kind`, or a Keras class name.
+        name: Name of the layer.
+        kind: `Op.kind`, or the name of a Keras class.
         size: (height, width) of its output.
-        reduction: by what factor that is smaller than the image; "classifier" for dense layers.
-        macs: for one image.
-        parameters: trainable ones, its batch normalization's included.
+        reduction: Factor by which that is smaller than the image; "classifier" for dense layers.
+        macs: Multiply-accumulates for one image.
+        parameters: Trainable parameters, with those of its batch normalization.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Profile:
     """Cost of a network.
 
     Attributes:
-        rows: its layers, in order.
-        uncounted: names of layers with a kernel whose cost is not known here and is missing from the sums.
+        rows: Its layers, in order.
+        uncounted: Names of layers with a kernel whose cost is not known here and is missing from the sums.
     """
 
     rows: tuple[LayerCost, ...]
@@ -95,10 +95,10 @@ def profile(model) -> Profile:
     layers are counted; whether such a layer has a kernel of unknown cost is said in `Profile.uncounted`.
 
     Args:
-        model: a built `keras.Model` with a fixed input size.
+        model: Built `keras.Model` with a fixed input size.
 
     Raises:
-        ValueError: if the model has no fixed input size.
+        ValueError: If the model has no fixed input size.
     """
     image = model.inputs[0].shape[1:]
     if None in image:

@@ -25,7 +25,7 @@ def preprocess_input(x, include_preprocessing: bool = True):
     """What to apply to raw pixels before a model that was built with the same `include_preprocessing`.
 
     Args:
-        x: array or tensor of RGB 0..255, shape (..., 3).
+        x: Array or tensor of RGB 0..255, shape (..., 3).
         include_preprocessing: True (the applications' default): the model normalizes by itself, and `x` is
             returned as it is, as in Keras's MobileNetV3. False: mean and std are applied here.
 
@@ -68,14 +68,14 @@ def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]
     """Names the most probable ImageNet classes, as `keras.applications` does, without a download.
 
     Args:
-        preds: array of shape (batch, 1000).
-        top: how many classes to name for each image.
+        preds: Array of shape (batch, 1000).
+        top: Number of classes for each image.
 
     Returns:
         For each image a list of (WordNet id, class name, score), best first.
 
     Raises:
-        ValueError: if `preds` is not of that shape.
+        ValueError: If `preds` is not of that shape.
     """
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != CLASSES:
@@ -94,8 +94,8 @@ def list_images(path: str | os.PathLike) -> list[str]:
     """The image files that a path means: itself, or all below a folder (told by suffix), sorted.
 
     Raises:
-        FileNotFoundError: if there is nothing at the path.
-        ValueError: if it is a folder without an image.
+        FileNotFoundError: If there is nothing at the path.
+        ValueError: If it is a folder without an image.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
@@ -143,18 +143,18 @@ def load_image(
     palette and CMYK images become RGB; transparency is dropped; of an animation the first frame is taken.
 
     Args:
-        path: any file that PIL reads.
+        path: Any file that PIL reads.
         size: (height, width) of the result.
-        resize: whether to resize first; else the central `size` pixels are taken as they are, and an image
+        resize: Whether to resize first; otherwise the central `size` pixels are taken as they are, and an image
             smaller than that is refused.
-        upright: whether to turn a photo as its EXIF orientation says. The reference does not.
+        upright: Whether to rotate a photo by its EXIF orientation. The reference does not.
 
     Returns:
         uint8 RGB of shape (height, width, 3).
 
     Raises:
-        ValueError: if the file is no image, or is broken or too small; the message names it.
-        OSError: if the file cannot be read.
+        ValueError: If the file is not an image, or is broken or too small; the message names it.
+        OSError: If the file cannot be read.
     """
     from PIL import Image, ImageOps
 

@@ -15,16 +15,16 @@ class Runner:
     """Runs a .tflite classifier: raw images in, float scores out, whatever the file's own types are.
 
     Args:
-        path: of the file.
-        threads: of the interpreter.
+        path: Path of the file.
+        threads: Number of threads.
 
     Attributes:
         input_shape: (height, width, channels).
-        input: the interpreter's details of the input: dtype, (scale, zero point), name.
-        output: likewise.
+        input: The interpreter's details of the input: dtype, (scale, zero point), name.
+        output: Likewise.
 
     Raises:
-        LiteRTError: if the file is missing, damaged, or not a network of one image in and one vector out.
+        LiteRTError: If the file is missing, damaged, or not a network of one image in and one vector out.
         ImportError: without `ai-edge-litert`.
     """
 
@@ -56,12 +56,12 @@ def load(path: str | os.PathLike, threads: int = 1, **options):
     """An interpreter of a .tflite file, ready to run.
 
     Args:
-        path: of the file.
-        threads: of the interpreter.
-        options: what else its constructor takes.
+        path: Path of the file.
+        threads: Number of threads.
+        options: Further arguments of its constructor.
 
     Raises:
-        LiteRTError: if the file is missing or damaged.
+        LiteRTError: If the file is missing or damaged.
         ImportError: without `ai-edge-litert`.
     """
     path = os.fspath(path)
@@ -126,7 +126,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a .tflite file whose names end in "weights" or "bias", by name.
 
     Raises:
-        LiteRTError: if the file is missing or damaged.
+        LiteRTError: If the file is missing or damaged.
         ImportError: without `ai-edge-litert`.
     """
     _interpreter_class()  # says so if LiteRT is missing

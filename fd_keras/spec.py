@@ -18,10 +18,10 @@ class Stage:
     """A row of a network's table: `repeats` equal units, of which the first one has the stride.
 
     Attributes:
-        unit: "conv" (3x3), "max_pool" (3x3), "separable" (MobileNet's) or "shuffle" (ShuffleNet's).
-        filters: output channels at alpha 1.
-        stride: of the first unit; the others have 1.
-        repeats: how many units.
+        unit: Kind of unit: "conv" (3x3), "max_pool" (3x3), "separable" (MobileNet's) or "shuffle" (ShuffleNet's).
+        filters: Output channels at alpha 1.
+        stride: Stride of the first unit; the others have 1.
+        repeats: Number of units.
     """
 
     unit: str
@@ -35,18 +35,18 @@ class Arch:
     """A network's table with the conventions its weights depend on.
 
     Attributes:
-        name: as flags and file names spell it.
-        title: as people write it.
-        stages: the rows, from the image to the last feature map.
-        groups: of the pointwise convolutions in shuffle units.
-        stem_multiplier: width multiplier of the first convolution; None means alpha, but at least
+        name: Name in flags and file names.
+        title: Name in tables and plots.
+        stages: Rows of the table, from the image to the last feature map.
+        groups: Groups of the pointwise convolutions in shuffle units.
+        stem_multiplier: Width multiplier of the first convolution; None means alpha, but at least
             `min_stem_multiplier`.
-        min_stem_multiplier: see `stem_multiplier`.
+        min_stem_multiplier: Least width multiplier of the first convolution.
         padding: "symmetric" pads a strided 3x3 window by 1 on all sides, as torch does; "same" is
             TensorFlow's, which pads an even image only at the right and the bottom.
-        bn_epsilon: of every batch normalization.
-        bn_momentum: in Keras's sense (.9 is torch's .1).
-        activation: after the batch normalizations that have one.
+        bn_epsilon: Epsilon of the batch normalizations.
+        bn_momentum: Momentum of the batch normalizations, as Keras counts it (0.9 is torch's 0.1).
+        activation: Activation after the batch normalizations that have one.
     """
 
     name: str
@@ -81,18 +81,18 @@ class Op:
     """One operation of a lowered network.
 
     Attributes:
-        name: unique; also the name of the Keras layer that holds the kernel.
-        kind: conv, depthwise, dense, max_pool, avg_pool, global_pool, shuffle, add or concat.
-        inputs: names of the ops whose outputs it takes (`IMAGE` for the image).
-        cin: input channels (of all the inputs together for concat).
-        cout: output channels.
-        kernel: window side.
-        stride: of the window.
-        groups: of a conv, or of the shuffle.
+        name: Unique name; also that of the Keras layer that holds the kernel.
+        kind: One of conv, depthwise, dense, max_pool, avg_pool, global_pool, shuffle, add or concat.
+        inputs: Names of the ops whose outputs it takes (`IMAGE` for the image).
+        cin: Input channels (of all the inputs together for concat).
+        cout: Output channels.
+        kernel: Side of the window.
+        stride: Stride of the window.
+        groups: Groups of a conv, or of the shuffle.
         size: (height, width) of the output; None where the image's is unknown.
-        reduction: by what factor the output is smaller than the image.
-        batch_norm: whether one follows.
-        activation: what follows the batch normalization (or the op itself), or None.
+        reduction: Factor by which the output is smaller than the image.
+        batch_norm: Whether a batch normalization follows.
+        activation: Activation after the batch normalization (or the op itself), or None.
     """
 
     name: str
@@ -192,15 +192,15 @@ def lower(
     """Lowers a table to the ops of one network, in the order in which they run.
 
     Args:
-        arch: the table.
-        alpha: width multiplier, above 0.
+        arch: Table of the network.
+        alpha: Width multiplier, above 0.
         size: (height, width) of the image, each at least 32, or None where unknown.
-        channels: of the image.
-        include_top: whether to end with global pooling and the classifier.
-        classes: of the classifier.
+        channels: Channels of the image.
+        include_top: Whether to end with global pooling and the classifier.
+        classes: Number of classes.
 
     Raises:
-        ValueError: for an alpha, a size or a class count that is impossible.
+        ValueError: For an alpha, a size or a class count that is impossible.
     """
     if include_top and not (isinstance(classes, int) and classes > 0):
         raise ValueError(f"classes must be a whole number above 0, got {classes!r}.")
@@ -233,7 +233,7 @@ def cut(ops: Sequence[Op], reduction: int) -> tuple[tuple[Op, ...], tuple[Op, ..
     """Cuts a network after the last feature map at a reduction: (the ops that make it, those that only need it).
 
     Raises:
-        ValueError: if there is no such feature map, or nothing after it.
+        ValueError: If there is no such feature map, or nothing after it.
     """
     layers = feature_layers(ops)
     if reduction not in layers or reduction == max(layers):

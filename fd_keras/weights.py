@@ -21,16 +21,16 @@ class Checkpoint:
     """A published checkpoint.
 
     Attributes:
-        arch: a key of `zoo.ARCHS`.
-        alpha: width multiplier.
-        collection: the `weights=` argument that asks for it.
-        file: name of the file that holds the weights.
-        url: where it, or a zip with it, is downloaded from.
-        digest: "sha256:", "sha1:" or "git:" (a git blob id) and the hexadecimal hash of `file`.
-        licence: under which it is offered.
+        arch: Key of `zoo.ARCHS`.
+        alpha: Width multiplier.
+        collection: The `weights=` argument that selects it.
+        file: Name of the file that holds the weights.
+        url: Address of the file, or of a zip with it.
+        digest: Hash of `file`: "sha256:", "sha1:" or "git:" (a git blob id) and hexadecimal digits.
+        licence: Licence under which it is offered.
         top1: ImageNet validation top-1 in percent, as its publisher states it.
-        groups: of a ShuffleNet.
-        stem_multiplier: of a ShuffleNet.
+        groups: Groups of a ShuffleNet.
+        stem_multiplier: Stem width of a ShuffleNet.
     """
 
     arch: str
@@ -132,7 +132,7 @@ def find(collection: str, arch: Arch, alpha: float) -> Checkpoint:
     """The checkpoint of a collection for a network.
 
     Raises:
-        ValueError: if there is none; names those that there are.
+        ValueError: If there is none; names those that there are.
     """
     offered = [c for c in CHECKPOINTS if c.collection == collection and c.arch == arch.name]
     for checkpoint in offered:
@@ -184,8 +184,8 @@ def fetch(checkpoint: Checkpoint) -> str:
     """Path of the checkpoint on this machine: from `FD_KERAS_WEIGHTS_DIR`, Keras's cache, or the network.
 
     Raises:
-        CheckpointError: if what was found is not the published file.
-        OSError: if it can be had nowhere; the message says where to put it.
+        CheckpointError: If what was found is not the published file.
+        OSError: If it can be had nowhere; the message says where to put it.
     """
     folder = os.environ.get(DIRECTORY_VARIABLE)
     if folder:
@@ -250,7 +250,7 @@ def resolve(weights: str | os.PathLike, arch: Arch, alpha: float) -> str:
     """Path of the file that `weights=` means: a collection's checkpoint, or the path itself.
 
     Raises:
-        ValueError: if it is neither; CheckpointError and OSError as `fetch`.
+        ValueError: If it is neither; CheckpointError and OSError as `fetch`.
     """
     if isinstance(weights, str) and weights in COLLECTIONS:
         return fetch(find(weights, arch, alpha))

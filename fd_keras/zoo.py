@@ -69,15 +69,15 @@ DEFAULT_GROUPS = 3  # the paper compares with g = 3
 
 
 def get_arch(name: str, groups: int | None = None, stem_multiplier: float | None = None) -> Arch:
-    """Looks a network's table up.
+    """Looks up the table of a network.
 
     Args:
-        name: a key of `ARCHS`.
-        groups: for the ShuffleNets; None means 3.
-        stem_multiplier: for the ShuffleNets; None means alpha, but at least .5.
+        name: Key of `ARCHS`.
+        groups: Groups of a ShuffleNet; None means 3.
+        stem_multiplier: Stem width of a ShuffleNet; None means alpha, but at least 0.5.
 
     Raises:
-        ValueError: for a name or a group count that has no table, or an argument the network has no use for.
+        ValueError: For a name or a group count that has no table, or an argument the network has no use for.
     """
     if name not in ARCHS:
         raise ValueError(f"Unknown network {name!r}; there are {', '.join(ARCHS)}.")
@@ -94,58 +94,62 @@ def get_arch(name: str, groups: int | None = None, stem_multiplier: float | None
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """What the paper says of one network at 224x224.
+    """The paper's figures for a network at 224x224.
 
     Attributes:
-        arch: a key of `ARCHS`.
-        alpha: width multiplier.
-        mflops: table 2, millions of multiply-accumulates.
-        top1: table 2, ImageNet validation top-1 in percent; None where it is not quoted here.
+        arch: Key of `ARCHS`.
+        alpha: Width multiplier.
+        mflops: Millions of multiply-accumulates (table 2).
+        top1: ImageNet validation top-1 in percent (table 2); None for a network that is not in the paper.
+        source: Where the paper takes that accuracy from.
     """
 
     arch: str
     alpha: float
     mflops: int
     top1: float | None = None
+    source: str = PAPER
 
 
-# Table 2 of the paper, by budget. MobileNet .125x is given by the abstract's "surpassing MobileNet by 5.5%".
+_MOBILENET_PAPER, _SHUFFLENET_PAPER = "arXiv 1704.04861", "arXiv 1707.01083"
+
+# Table 2 of the paper, by budget.
 PAPER_TABLE2 = (
     PaperRow("fd_mobilenet", 1.0, 144, 65.3),
-    PaperRow("mobilenet", 0.5, 149),
-    PaperRow("shufflenet", 1.0, 137),
+    PaperRow("mobilenet", 0.5, 149, 63.7, _MOBILENET_PAPER),
+    PaperRow("shufflenet", 1.0, 137, 65.9, _SHUFFLENET_PAPER),
     PaperRow("fd_mobilenet", 0.5, 40, 56.2),
-    PaperRow("mobilenet", 0.25, 41),
-    PaperRow("shufflenet", 0.5, 38),
+    PaperRow("mobilenet", 0.25, 41, 50.6, _MOBILENET_PAPER),
+    PaperRow("shufflenet", 0.5, 38, 57.3, _SHUFFLENET_PAPER),
     PaperRow("fd_mobilenet", 0.25, 12, 45.1),
     PaperRow("mobilenet", 0.125, 12, 39.6),
-    PaperRow("shufflenet", 0.25, 13),
+    PaperRow("shufflenet", 0.25, 13, 46.7, _SHUFFLENET_PAPER),
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class PaperDetectionRow:
-    """What the paper says of a detector on PASCAL VOC 2007.
+    """The paper's figures for a detector on PASCAL VOC 2007.
 
     Attributes:
-        arch: a key of `ARCHS`, the network that Faster R-CNN stands on.
-        alpha: width multiplier.
-        mean_ap: table 3, mAP in percent on the test set; None where it is not quoted here.
+        arch: Key of `ARCHS`: the network under Faster R-CNN.
+        alpha: Width multiplier.
+        mean_ap: Mean AP on the test set in percent (table 3).
     """
 
     arch: str
     alpha: float
-    mean_ap: float | None = None
+    mean_ap: float
 
 
 # Table 3 of the paper, by budget.
 PAPER_TABLE3 = (
-    PaperDetectionRow("fd_mobilenet", 1.0),
-    PaperDetectionRow("mobilenet", 0.5),
+    PaperDetectionRow("fd_mobilenet", 1.0, 55.4),
+    PaperDetectionRow("mobilenet", 0.5, 53.8),
     PaperDetectionRow("fd_mobilenet", 0.5, 45.1),
     PaperDetectionRow("mobilenet", 0.25, 42.3),
-    PaperDetectionRow("fd_mobilenet", 0.25),
-    PaperDetectionRow("mobilenet", 0.125),
+    PaperDetectionRow("fd_mobilenet", 0.25, 32.7),
+    PaperDetectionRow("mobilenet", 0.125, 29.1),
 )
 
 # Table 1 of the paper: MFLOPs of FD-MobileNet 1x by output resolution, and the classifier's.

@@ -70,7 +70,9 @@ class TrainingRecipe(Settings):
         return bool(self.mixup or self.cutmix)
 
 
-_PAPER_TARGETS = {(row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.top1 is not None}
+_PAPER_TARGETS = {
+    (row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.top1 is not None and row.source == zoo.PAPER
+}
 _AUTHORS_TARGETS = {
     (known.arch, known.alpha): known.top1
     for known in weights.CHECKPOINTS
