@@ -1,34 +1,35 @@
-"""Converts a network to .tflite files, each with a .json that says what it is.
+r"""Converts a network to .tflite files, each with a .json that describes it.
 
-    python -m tflite.convert --model=fd_mobilenet --alpha=0.25 --weights=imagenet \
-        --recipes=float32,int8 --calibration_dir=photos --output_dir=out
+    fd-keras convert --model=fd_mobilenet --alpha=0.25 --weights=imagenet \
+        --recipes=float32,int8 --calibration_dir=PHOTOS --output_dir=OUT
 
-The steps of the int8 recipe can be changed one by one (`--noint8_bias`, `--int8_split=2`); `--report` shows what each
-of them brings.
+The steps of the int8 recipe can be changed one by one (--noint8_bias, --int8_split=2); --report measures each of them.
 """
 
 import dataclasses
 import os
-import sys
+from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from fd_keras.io import check_figure
+from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite import model_flags
-from fd_keras.tflite.export import fixed_size, write
-from fd_keras.tflite.format.metadata import check_labels, load_labels
-from fd_keras.tflite.memory.c_array import check_recipes, write_c_array
 from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, get_recipes
-from fd_keras.tflite.verification.ablation import EvaluationSet, ablation, ablation_plot, ablation_table
 
-flags.adopt_module_key_flags(model_flags)  # for --help
-_RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"What to make: {', '.join(RECIPES)}.")
-_REPORT = flags.DEFINE_string("report", None, "Folder of images never calibrated on: print what each int8 step brings.")
-_LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `image-name label`, for top-1.")
-_RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluation before the central crop.")
-_REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Draw that table into this .png, .svg or .pdf.")
-_EMBED = flags.DEFINE_string("embed_labels", None, 'Put class names into the files: a text file, or "imagenet".')
-_C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
+if TYPE_CHECKING:
+    import keras
+
+with flag_group("Output"):
+    _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"Files to write: {', '.join(RECIPES)}.")
+    _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
+    _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
+flags.adopt_module_key_flags(model_flags)
+with flag_group("Report on the int8 recipe"):
+    _REPORT = flags.DEFINE_string("report", None, "Folder of images never calibrated on: measure each int8 step.")
+    _LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `image-name label`, for top-1.")
+    _RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluation before the central crop.")
+    _REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Draw the report into this .png, .svg or .pdf.")
 
 
 def chosen_recipes() -> list[ConversionRecipe]:
@@ -46,12 +47,14 @@ def chosen_calibration(recipes: list[ConversionRecipe], size: tuple[int, int]) -
         return None
     images = model_flags.calibration(size)
     if images is None:
-        raise ValueError(f"--recipes={needing[0] if needing else 'int8'} needs --calibration_dir, a folder of images.")
+        raise UsageError(f"--recipes={needing[0] if needing else 'int8'} needs --calibration_dir, a folder of images")
     return images
 
 
 def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
     """The class names to put into the files, if the flags ask for that."""
+    from fd_keras.tflite.format.metadata import check_labels, load_labels
+
     if not _EMBED.value:
         return None
     names = load_labels(_EMBED.value)
@@ -60,35 +63,53 @@ def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | 
     return names
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
-    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
-    try:
-        if _REPORT_PLOT.value:
-            check_figure(_REPORT_PLOT.value)
-        recipes = chosen_recipes()
-        if _C_ARRAY.value:
-            check_recipes(recipes)
-        model, name, source = model_flags.model()
-        names = chosen_labels(recipes, model.output_shape[-1])
-        calibration = chosen_calibration(recipes, fixed_size(model))
-        paths = write(
-            model, name, source, recipes, model_flags.OUTPUT_DIR.value, calibration=calibration,
-            include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value, io=model_flags.IO.value, class_names=names,
-        )  # fmt: skip
-        for path in paths:
-            for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
-                print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
-        if _REPORT.value:
-            images = EvaluationSet.load(_REPORT.value, _LABELS.value, model.input_shape[1:3], _RESIZE.value)
-            rows = ablation(model, calibration, images, model_flags.INCLUDE_PREPROCESSING.value)
-            print(ablation_table(rows))
-            if _REPORT_PLOT.value:
-                ablation_plot(_REPORT_PLOT.value, rows)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+def report(model: "keras.Model", calibration: Calibration) -> None:
+    """Prints and draws the accuracy of the int8 recipe, step by step."""
+    from fd_keras.tflite.export import fixed_size
+    from fd_keras.tflite.verification.ablation import ablation, ablation_plot, ablation_table
+    from fd_keras.tflite.verification.evaluation_set import EvaluationSet
 
+    classes = model.output_shape[-1]
+    images = EvaluationSet.load(_REPORT.value or "", _LABELS.value, fixed_size(model), classes, _RESIZE.value)
+    rows = ablation(model, calibration, images, model_flags.INCLUDE_PREPROCESSING.value)
+    print(ablation_table(rows))
+    if _REPORT_PLOT.value:
+        ablation_plot(_REPORT_PLOT.value, rows)
+
+
+def main(argv: list[str]) -> None:
+    """Writes the files and prints a line for each."""
+    from fd_keras.tflite.export import fixed_size, write
+    from fd_keras.tflite.memory.c_array import check_recipes, write_c_array
+
+    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
+    if _REPORT_PLOT.value:
+        check_figure(_REPORT_PLOT.value)
+    recipes = chosen_recipes()
+    if _C_ARRAY.value:
+        check_recipes(recipes)
+    model, name, source = model_flags.model()
+    names = chosen_labels(recipes, model.output_shape[-1])
+    calibration = chosen_calibration(recipes, fixed_size(model))
+    paths = write(
+        model,
+        name,
+        source,
+        recipes,
+        model_flags.OUTPUT_DIR.value,
+        calibration=calibration,
+        include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value,
+        io=model_flags.IO.value,
+        class_names=names,
+    )
+    for path in paths:
+        for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
+            print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
+    if _REPORT.value and calibration:
+        report(model, calibration)
+
+
+PROGRAM = Program(main)
 
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.run()

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,8 +15,8 @@ from fd_keras.io import write_atomically, write_json
 from fd_keras.litert import quiet
 from fd_keras.tflite.format import metadata, sidecar
 from fd_keras.tflite.int8.equalize import fold_input
-from fd_keras.tflite.int8.fold import UnsupportedModel, fold
-from fd_keras.tflite.int8.graph import Graph, run
+from fd_keras.tflite.int8.fold import UnsupportedModelError, fold
+from fd_keras.tflite.int8.graph import Conv, Graph, Node, grouped_conv2d, run
 from fd_keras.tflite.int8.pipeline import prepare
 from fd_keras.tflite.int8.xnnpack_ops import arrange
 from fd_keras.tflite.recipes import Calibration, ConversionRecipe
@@ -39,16 +40,16 @@ def write(
     """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
 
     Args:
-        model: to convert, of fixed input size.
-        name: of the files.
-        source: what identifies the model, for the .json.
-        recipes: from `tflite.recipes.RECIPES`.
-        output_dir: made if need be.
-        calibration: images for the calibrated recipes.
-        include_preprocessing: whether `model` takes raw pixels.
-        io: type of the input and output of the calibrated recipes.
-        class_names: to put into the files, see `labels.embed`; None: none.
-        graph: what to convert in the model's place, if it was prepared already; it takes the same images.
+        model: Model of fixed input size.
+        name: Beginning of the files' names.
+        source: What identifies the model, for the .json.
+        recipes: Recipes, from `tflite.recipes.RECIPES`.
+        output_dir: Folder to write into; made if need be.
+        calibration: Images for the calibrated recipes.
+        include_preprocessing: Whether `model` takes raw pixels.
+        io: Type of the input and output of the calibrated recipes.
+        class_names: Names to put into the files, see `metadata.embed`; None: none.
+        graph: What to convert in the model's place, if it was prepared already; it takes the same images.
     """
     os.makedirs(output_dir, exist_ok=True)
     for recipe in recipes:
@@ -58,17 +59,23 @@ def write(
         if class_names is not None:
             data = metadata.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
-        with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as folder:
-            draft = os.path.join(folder, os.path.basename(path))
-            write_atomically(draft, data)
-            facts = sidecar.describe(draft, model, source, recipe, calibration, include_preprocessing)
-            if class_names is not None:
-                facts["labels"] = sidecar.labels_facts(class_names)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
-            os.replace(draft, path)
+        facts = _description(os.path.basename(path), data, model, source, recipe, calibration, include_preprocessing)
+        if class_names is not None:
+            facts["labels"] = sidecar.labels_facts(class_names)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
+        write_atomically(path, data)
         write_json(sidecar.sidecar_path(path), facts)
         yield path
+
+
+def _description(file_name: str, data: bytes, *how: Any) -> dict:
+    """What `sidecar.describe` says of a file that is not at its place yet; refuses it before it replaces another."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = os.path.join(folder, file_name)
+        with open(draft, "wb") as file:
+            file.write(data)
+        return sidecar.describe(draft, *how)
 
 
 def export(
@@ -83,25 +90,25 @@ def export(
     """Converts a model with TensorFlow's own converter.
 
     Args:
-        model: takes one image of fixed size, gives one vector.
-        recipe: how to store and compute.
-        calibration: needed if the recipe is calibrated.
-        include_preprocessing: whether the model takes raw pixels. An integer input then means pixels: its scale is
+        model: Takes one image of fixed size, gives one vector.
+        recipe: How to store and compute.
+        calibration: Images, needed if the recipe is calibrated.
+        include_preprocessing: Whether the model takes raw pixels. An integer input then means pixels: its scale is
             exactly 1, so an app hands over the camera's bytes.
-        io: type of the input and output of a calibrated recipe: uint8, int8 or float32.
-        graph: what to convert in the model's place, if it was prepared already.
+        io: Type of the input and output of a calibrated recipe: uint8, int8 or float32.
+        graph: What to convert in the model's place, if it was prepared already.
 
     Returns:
         The flatbuffer, with a static batch of 1 and an input named "image".
 
     Raises:
-        ValueError: if the recipe is calibrated and there is no calibration, or the model's input is not of fixed size.
+        ValueError: If the recipe is calibrated and there is no calibration, or the model's input is not of fixed size.
     """
     fixed_size(model)
     if recipe.calibrated and calibration is None:
         raise ValueError(f"The recipe {recipe.name!r} needs calibration images.")
     with tempfile.TemporaryDirectory() as folder:
-        if graph is None and recipe.settings:
+        if graph is None and recipe.settings and calibration:
             graph = prepare(model, calibration.images, recipe.settings, include_preprocessing)
         if graph is not None:
             save_graph(arrange(graph), folder)
@@ -132,7 +139,7 @@ def convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if recipe.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if recipe.calibrated:
+    if recipe.calibrated and calibration:
         converter.representative_dataset = lambda: _representative(calibration.images, include_preprocessing)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
@@ -142,14 +149,22 @@ def convert(
 
 def save_model(model: keras.Model, folder: str) -> None:
     """Saves the model for inference on one image; the static batch lets the converter see all shapes."""
-    shape = (1, *model.input_shape[1:])
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serve",
-        lambda image: model(image, training=False),
-        input_signature=[tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)],
-    )
+    save_function(folder, model, lambda image: model(image, training=False), model.input_shape[1:])
+
+
+def save_function(folder: str, tracked: keras.Model, function: Callable, shape: tuple[int, int, int]) -> None:
+    """Saves a function of one image.
+
+    Args:
+        folder: Folder to write into.
+        tracked: Model with the weights that it uses; a concrete function alone would lose them.
+        function: Function of an image of shape (1, *shape).
+        shape: (height, width, channels).
+    """
+    archive: Any = keras.export.ExportArchive()  # Any: its type is that of all backends, of which one can write
+    archive.track(tracked)
+    signature = tf.TensorSpec((1, *shape), tf.float32, name=INPUT_NAME)
+    archive.add_endpoint("serve", function, input_signature=[signature])
     archive.write_out(folder, verbose=False)
 
 
@@ -157,17 +172,24 @@ def _save_folded(model: keras.Model, include_preprocessing: bool, folder: str) -
     """Saves the model as a folded graph, which is faster; one with layers that cannot be folded, as it is."""
     try:
         graph = fold(model)
-    except UnsupportedModel:
-        return save_model(model, folder)
-    save_graph(arrange(fold_input(graph) if include_preprocessing else graph), folder)
+    except UnsupportedModelError:
+        save_model(model, folder)
+    else:
+        save_graph(arrange(fold_input(graph) if include_preprocessing else graph), folder)
 
 
 def save_graph(graph: Graph, folder: str) -> None:
     """Saves a graph in the same form."""
-    module = tf.Module()
     signature = tf.TensorSpec((1, *graph.input_shape), tf.float32, name=INPUT_NAME)
-    module.serve = tf.function(lambda image: run(graph, image, grouped=True), input_signature=[signature])
-    tf.saved_model.save(module, folder, signatures={"serve": module.serve})
+    serve = tf.function(lambda image: run(graph, image, _output_for_converter), input_signature=[signature])
+    tf.saved_model.save(tf.Module(), folder, signatures={"serve": serve})
+
+
+def _output_for_converter(node: Node, inputs: list) -> Any:
+    """A node's output, with a grouped convolution left to one op, which only the converter understands."""
+    if isinstance(node, Conv):
+        return node.activate(grouped_conv2d(inputs[0], node.kernel, node.stride, node.padding, groups=1) + node.bias)
+    return node.output(inputs)
 
 
 def _representative(images: np.ndarray, include_preprocessing: bool) -> Iterator[list[np.ndarray]]:
@@ -175,4 +197,4 @@ def _representative(images: np.ndarray, include_preprocessing: bool) -> Iterator
     for image in images[:, None].astype("float32"):
         if include_preprocessing:
             image[0, 0, 0], image[0, 0, 1] = 0, 255
-        yield [preprocess_input(image, include_preprocessing)]
+        yield [np.asarray(preprocess_input(image, include_preprocessing))]

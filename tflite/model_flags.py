@@ -1,57 +1,76 @@
-"""The flags that say which model a program converts, and on which images it is calibrated."""
+"""The flags that choose the model that a program converts, its calibration images and the steps of the int8 recipe."""
 
 import dataclasses
 import os
+from typing import TYPE_CHECKING, Any
 
-import keras
 from absl import flags
 
 from fd_keras import weights as weights_lib
 from fd_keras import zoo
-from fd_keras.applications import build_by_name
 from fd_keras.io import sha256_of
-from fd_keras.saved import load_model
+from fd_keras.program import flag_group
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import saved_source
 from fd_keras.tflite.recipes import IO_TYPES, Calibration, Int8Settings, load_calibration, read_ids
 
-_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
-_MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to convert.")
-_ALPHA = flags.DEFINE_float("alpha", 1.0, "Its width multiplier.")
-_SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.")
-_GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
-_STEM = flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least .5).")
-_WEIGHTS = flags.DEFINE_string("weights", "imagenet", 'imagenet, imagenet_authors, a path, or "none" (random).')
-_KERAS_MODEL = flags.DEFINE_string("keras_model", None, "A saved .keras model to convert instead of --model.")
-_CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, for int8.")
-_COUNT = flags.DEFINE_integer("calibration_count", 128, "How many of them to take, evenly.", lower_bound=1)
-_IDS = flags.DEFINE_string("calibration_ids", None, "File with one image of that folder a line: take these.")
-_STEPS = {
-    field.name: _DEFINE[type(field.default)](f"int8_{field.name}", field.default, "A step of int8: see tflite.recipes.")
-    for field in dataclasses.fields(Int8Settings)
-}
-INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
-IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+if TYPE_CHECKING:
+    import keras
 
 
-def model() -> tuple[keras.Model, str, dict]:
+def _define_step(field: dataclasses.Field) -> flags.FlagHolder:
+    """A flag for a field of `Int8Settings`."""
+    name, text = f"int8_{field.name}", field.metadata["text"]
+    default: Any = field.default
+    low, high = field.metadata["low"], field.metadata["high"]
+    if isinstance(default, bool):
+        return flags.DEFINE_bool(name, default, text)
+    if isinstance(default, int):
+        return flags.DEFINE_integer(name, default, text, lower_bound=low)
+    return flags.DEFINE_float(name, default, text, lower_bound=low, upper_bound=high)
+
+
+with flag_group("Model"):
+    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to convert.")
+    _ALPHA = flags.DEFINE_float("alpha", 1.0, "Width multiplier of the network.")
+    _SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.")
+    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
+    _STEM = flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).")
+    _WEIGHTS = flags.DEFINE_string("weights", "imagenet", 'imagenet, imagenet_authors, a path, or "none" (random).')
+    _KERAS_MODEL = flags.DEFINE_string("keras_model", None, "Saved .keras model to convert instead of --model.")
+    INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
+with flag_group("Calibration"):
+    _CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, for int8.")
+    _COUNT = flags.DEFINE_integer("calibration_count", 128, "Number of them to take, evenly.", lower_bound=1)
+    _IDS = flags.DEFINE_string("calibration_ids", None, "File with one image of that folder a line: take these.")
+with flag_group("Int8 recipe"):
+    IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
+    _STEPS = {field.name: _define_step(field) for field in dataclasses.fields(Int8Settings)}
+with flag_group("Output"):
+    OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+
+
+def model() -> "tuple[keras.Model, str, dict]":
     """The model that the flags name, the name for its files, and what identifies it.
 
     Raises:
-        ValueError: if it cannot be built or loaded; says why.
-        OSError: if a file is not there.
+        ValueError: If it cannot be built or loaded; says why.
+        OSError: If a file is not there.
     """
     return _load(_KERAS_MODEL.value) if _KERAS_MODEL.value else _build()
 
 
-def _load(path: str) -> tuple[keras.Model, str, dict]:
+def _load(path: str) -> "tuple[keras.Model, str, dict]":
+    from fd_keras.saved import load_model
+
     loaded = load_model(path)
     name = os.path.splitext(os.path.basename(path))[0]
     return loaded, name, saved_source(path)
 
 
-def _build() -> tuple[keras.Model, str, dict]:
+def _build() -> "tuple[keras.Model, str, dict]":
+    from fd_keras.applications import build_by_name
+
     arch = zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value)
     weights, size = None if _WEIGHTS.value.lower() == "none" else _WEIGHTS.value, (_SIZE.value, _SIZE.value)
     network = {"arch": arch.name, "alpha": _ALPHA.value, "size": list(size)}
@@ -59,9 +78,14 @@ def _build() -> tuple[keras.Model, str, dict]:
         network |= {"groups": arch.groups, "stem_multiplier": arch.stem_alpha(_ALPHA.value)}
     path = weights and weights_lib.resolve(weights, arch, _ALPHA.value)
     built = build_by_name(
-        _MODEL.value, groups=_GROUPS.value, stem_multiplier=_STEM.value, alpha=_ALPHA.value,
-        input_shape=(*size, 3), weights=path, include_preprocessing=INCLUDE_PREPROCESSING.value,
-    )  # fmt: skip
+        _MODEL.value,
+        groups=_GROUPS.value,
+        stem_multiplier=_STEM.value,
+        alpha=_ALPHA.value,
+        input_shape=(*size, 3),
+        weights=path,
+        include_preprocessing=INCLUDE_PREPROCESSING.value,
+    )
     digest = path and sha256_of(path)
     return built, model_name(arch, _ALPHA.value, size), network | {"weights": weights, "weights_sha256": digest}
 
@@ -76,13 +100,15 @@ def calibration(size: tuple[int, int], otherwise: str | None = None) -> Calibrat
 
     Args:
         size: (height, width).
-        otherwise: the folder to take them from without --calibration_dir.
+        otherwise: Folder to take them from without --calibration_dir.
 
     Returns:
         The images, or None if there is no folder.
 
     Raises:
-        ValueError, OSError: as `load_calibration`.
+        ValueError, OSError: As `load_calibration`.
     """
     folder = _CALIBRATION.value or otherwise
-    return folder and load_calibration(folder, size, _COUNT.value, _IDS.value and read_ids(_IDS.value))
+    if not folder:
+        return None
+    return load_calibration(folder, size, _COUNT.value, read_ids(_IDS.value) if _IDS.value else None)

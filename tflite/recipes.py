@@ -7,33 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.training.settings import setting
 
 MIN_CALIBRATION = 8  # fewer images than that say little about an activation's range
 
 
 @dataclasses.dataclass(frozen=True)
 class Int8Settings:
-    """The steps that `tflite.int8.pipeline` takes before the converter; each can be left out.
+    """The steps that `tflite.int8.pipeline` takes before the converter; each has a flag, --int8_NAME."""
 
-    Attributes:
-        equalize: whether the channels of a tensor are scaled to use its levels alike.
-        power: how far, from 0 to 1, those are that a convolution sums over, see `equalize.equalize`.
-        clip: whether activations are clipped where the squared error is least.
-        split: how many depthwise convolutions get two ranges a channel, see `equalize.split_ranges`.
-        fit: ridge of the least-squares fit of each layer to the exact one; 0 leaves it out.
-        compensate: whether the roundings of weights make up for each other.
-        bias: whether means are corrected.
-        clip_logits: whether the lowest logits are cut off before the softmax.
-    """
-
-    equalize: bool = True
-    power: float = 0.75
-    clip: bool = True
-    split: int = 0
-    fit: float = 0.3
-    compensate: bool = True
-    bias: bool = True
-    clip_logits: bool = True
+    equalize: bool = setting(True, "Scale the channels of each tensor so that all use its 256 levels alike.")
+    power: float = setting(0.75, "How far channels are scaled that a convolution sums over: 0 not, 1 wholly.", 0, 1)
+    clip: bool = setting(True, "Clip activations where the squared error is least.")
+    split: int = setting(0, "Number of depthwise convolutions, from the image on, that get two ranges a channel.", 0)
+    fit: float = setting(0.3, "Ridge of the least-squares fit of each layer to the exact one; 0 leaves it out.", 0)
+    compensate: bool = setting(True, "Round each weight so that it makes up for the roundings before it (GPTQ).")
+    bias: bool = setting(True, "Correct each layer's bias so that its mean output is the exact one.")
+    clip_logits: bool = setting(True, "Cut off the lowest logits before the softmax, for finer steps of the others.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +31,11 @@ class ConversionRecipe:
     """How a model's numbers are stored and computed.
 
     Attributes:
-        name: part of the file name.
-        weights: type in which weights are stored: float32, float16 or int8.
-        activations: type in which layers compute: float32 or int8.
-        summary: one line for people.
-        settings: what is done to the network before it is converted; None: nothing.
+        name: Part of the file name.
+        weights: Type in which weights are stored: float32, float16 or int8.
+        activations: Type in which layers compute: float32 or int8.
+        summary: One line for people.
+        settings: Steps that prepare the network before it is converted; None: it is converted as it is.
     """
 
     name: str
@@ -73,6 +63,7 @@ RECIPES = {
     )
 }
 IO_TYPES = ("uint8", "int8", "float32")
+SENSITIVITY_MODES = ("alone", "kept_float")  # see `verification.sensitivity`
 
 
 def get_recipes(names: Sequence[str]) -> list[ConversionRecipe]:
@@ -89,8 +80,8 @@ class Calibration:
     """The images that activation ranges are measured on.
 
     Attributes:
-        ids: their file names, relative to the folder.
-        images: uint8 of shape (count, height, width, 3).
+        ids: File names, relative to the folder.
+        images: RGB 0..255, uint8 of shape (count, height, width, 3).
     """
 
     ids: tuple[str, ...]
@@ -101,19 +92,16 @@ def load_calibration(folder: str, size: tuple[int, int], count: int, ids: Sequen
     """Takes calibration images from a folder, cropped as for evaluation.
 
     Args:
-        folder: of images, searched below too.
+        folder: Folder of images, searched below too.
         size: (height, width) that the network takes.
-        count: how many to take, evenly from all of them sorted by name, if no ids are given.
-        ids: which to take: paths relative to the folder.
+        count: Number of images to take, evenly from all of them sorted by name, if no ids are given.
+        ids: Which to take: paths relative to the folder.
 
     Raises:
-        ValueError: if there are fewer than `MIN_CALIBRATION` images, or one cannot be read.
-        OSError: if the folder or an image is not there.
+        ValueError: If there are fewer than `MIN_CALIBRATION` images, or one cannot be read.
+        OSError: If the folder or an image is not there.
     """
-    if ids is None:
-        paths = evenly(imagenet.list_images(folder), count)
-    else:
-        paths = [os.path.join(folder, name) for name in ids]
+    paths = evenly(imagenet.list_images(folder), count) if ids is None else [os.path.join(folder, id) for id in ids]
     if len(paths) < MIN_CALIBRATION:
         raise ValueError(
             f"{folder}: {len(paths)} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."

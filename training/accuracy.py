@@ -1,9 +1,10 @@
-"""Accuracy of any classifier on a validation set, the paper's way: centre crop, top-1 and top-5."""
+"""Accuracy of any classifier on a validation set, the paper's way: central crop, top-1 and top-5."""
 
 import dataclasses
 import json
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,20 +12,23 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.litert import Runner
 from fd_keras.progress import progress
-from fd_keras.training import input_pipeline, recipes
+from fd_keras.training import recipes
 from fd_keras.training.sources import Source
+
+if TYPE_CHECKING:
+    from fd_keras.training.input_pipeline import Feed
 
 Classifier = Callable[[np.ndarray], np.ndarray]  # uint8 RGB (batch, height, width, 3) -> scores (batch, classes)
 
 
 @dataclasses.dataclass
 class Accuracy:
-    """Counts hits over batches.
+    """Hits counted over batches.
 
     Attributes:
-        images: how many were seen.
-        top1: how many had their label first.
-        top5: how many had it among the first five.
+        images: Number of images.
+        top1: Number of images whose label came first.
+        top5: Number of images whose label was among the first five.
     """
 
     images: int = 0
@@ -45,20 +49,20 @@ class Accuracy:
 
 def keras_classifier(model: keras.Model) -> Classifier:
     """A Keras model that takes raw images."""
-    return lambda images: model.predict_on_batch(images.astype("float32"))
+    return lambda images: np.asarray(model.predict_on_batch(images.astype("float32")))
 
 
 def tflite_classifier(runner: Runner) -> Classifier:
-    """A .tflite file; the .json beside it, if there is one, says whether it normalizes by itself."""
+    """A .tflite file; whether it normalizes by itself is in the .json beside it, if there is one."""
     path = os.path.splitext(runner.path)[0] + ".json"
     include = True
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             include = json.load(file).get("include_preprocessing", True)
-    return lambda images: runner(imagenet.preprocess_input(images.astype("float32"), include))
+    return lambda images: np.asarray(runner(imagenet.preprocess_input(images.astype("float32"), include)))
 
 
-def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: input_pipeline.Feed) -> Accuracy:
+def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: "Feed") -> Accuracy:
     """Runs a whole validation set through a classifier.
 
     Photos that cannot be decoded are left out, and counted by `feed.bad`.
@@ -66,6 +70,8 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
     Raises:
         ValueError: if there are more of those than `feed.bad.limit`.
     """
+    from fd_keras.training import input_pipeline  # which needs OpenCV; the classifiers above do not
+
     feed = dataclasses.replace(feed, careful=True)  # one pass: there is no second one to be careful in
     batches = input_pipeline.evaluation_batches(source, size, batch_size, feed)
     accuracy = Accuracy()
@@ -79,7 +85,7 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
 
 
 def check(top1: float, target: float, what: str) -> str:
-    """Says by how much a target is met. Raises ValueError if it is missed by more than `recipes.TOLERANCE`."""
+    """The line about a target that is met; raises ValueError if it is missed by more than `recipes.TOLERANCE`."""
     text = f"{what}: top-1 {top1:.2f}%, to reach {target:.1f}% (tolerance {recipes.TOLERANCE})"
     if top1 < target - recipes.TOLERANCE:
         raise ValueError(f"{text}: missed by {target - top1:.2f}")

@@ -2,53 +2,59 @@
 
 import dataclasses
 import struct
+from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras.litert import LiteRTError, check_flatbuffer
-from fd_keras.tflite.memory.arena import BITS, Graph, Op, Tensor
+from fd_keras.tflite.format.network import BITS, FileNetwork, FileOp, FileTensor
 
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
+class TFLiteFile:
     """What a .tflite file holds.
 
     Attributes:
-        graph: its network.
-        bytes: its size, what it takes of the flash.
-        weights: bytes of that which are values of constant tensors.
-        scales: bytes of that which are scales and zero points.
+        network: Its tensors and operations.
+        bytes: Size of the file, which is what it takes of the flash.
+        weights: Bytes of that which are values of constant tensors.
+        scales: Bytes of that which are scales and zero points.
     """
 
-    graph: Graph
+    network: FileNetwork
     bytes: int
     weights: int
     scales: int
 
 
-def read(path: str) -> File:
+def read(path: str) -> TFLiteFile:
     """Reads a .tflite file.
 
     Raises:
-        LiteRTError: if it is not there, is not a .tflite file, is damaged, or holds what cannot be planned.
+        LiteRTError: If it is not there, is not a .tflite file, is damaged, or holds what cannot be planned.
     """
     check_flatbuffer(path)
     with open(path, "rb") as file:
         data = file.read()
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        graph = _graph(model)
+        model = parse(data)
+        network = _network(model)
     except (struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise LiteRTError(f"{path}: damaged or cut off ({error}); convert or download it again.") from error
     except ValueError as error:
         raise LiteRTError(f"{path}: {error}") from error
     (tensors,) = (subgraph.tensors for subgraph in model.subgraphs)
     weights = {tensor.buffer: len(_data(model, tensor)) for tensor in tensors if _data(model, tensor) is not None}
-    return File(graph, len(data), sum(weights.values()), sum(map(_scale_bytes, tensors)))
+    return TFLiteFile(network, len(data), sum(weights.values()), sum(map(_scale_bytes, tensors)))
+
+
+def parse(data: bytes) -> Any:
+    """The `schema.ModelT` of a file, whose generated types say None of every field."""
+    return schema.ModelT.InitFromPackedBuf(data, 0)
 
 
 def kind_of(model, op) -> str:
@@ -74,13 +80,13 @@ class _Buffer(schema.BufferT):
         return super().Pack(builder)
 
 
-def _graph(model) -> Graph:
+def _network(model) -> FileNetwork:
     if len(model.subgraphs) != 1:
         raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
     (graph,) = model.subgraphs
-    ops = (Op(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators)
+    ops = (FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators)
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
-    return Graph(tensors, tuple(ops), _known(graph.inputs), _known(graph.outputs))
+    return FileNetwork(tensors, tuple(ops), _known(graph.inputs), _known(graph.outputs))
 
 
 def _known(indices) -> tuple[int, ...]:
@@ -88,12 +94,12 @@ def _known(indices) -> tuple[int, ...]:
     return tuple(int(index) for index in indices if index >= 0)
 
 
-def _tensor(model, tensor) -> Tensor:
+def _tensor(model, tensor) -> FileTensor:
     name, dtype = tensor.name.decode(), _TYPES[tensor.type]
     if dtype not in BITS:
         raise ValueError(f"the tensor {name!r} is of type {dtype}, whose size is not known.")
     shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
-    return Tensor(name, dtype, shape, constant=_data(model, tensor) is not None)
+    return FileTensor(name, dtype, shape, constant=_data(model, tensor) is not None)
 
 
 def _data(model, tensor):

@@ -14,7 +14,7 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras import imagenet
-from fd_keras.tflite.format.flatbuffer import pack
+from fd_keras.tflite.format.flatbuffer import pack, parse
 
 LABELS_FILE = "labels.txt"  # in the archive
 _AXIS_LABELS, _RGB, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1, 2, 1  # values of the schema's enums and unions
@@ -24,8 +24,8 @@ def load_labels(source: str) -> list[str]:
     """Class names: those of ImageNet for "imagenet", else the lines of a text file.
 
     Raises:
-        ValueError: if the file is no UTF-8 text, or a line is empty.
-        OSError: if it is not there.
+        ValueError: If the file is not UTF-8 text, or a line is empty.
+        OSError: If it is not there.
     """
     if source == "imagenet":
         return list(imagenet.class_names())
@@ -33,7 +33,7 @@ def load_labels(source: str) -> list[str]:
         with open(source, encoding="utf-8-sig") as file:
             names = [line.strip() for line in file.read().rstrip().split("\n")]
     except UnicodeDecodeError as error:
-        raise ValueError(f"--embed_labels={source}: not a text file in UTF-8 ({error}).") from error
+        raise ValueError(f"--embed_labels={source}: not valid UTF-8 ({error}).") from error
     if "" in names:
         raise ValueError(f"--embed_labels={source}: line {names.index('') + 1} is empty; write one class name a line.")
     return names
@@ -43,10 +43,10 @@ def check_labels(names: Sequence[str], classes: int, include_preprocessing: bool
     """Raises ValueError if the names are not as many as the classes, or tools would feed the file wrong numbers.
 
     Args:
-        names: of the classes, in order.
-        classes: of the model.
-        include_preprocessing: whether the model takes raw pixels.
-        integers: whether a file has integers as its input. Tools hand those over as they are, without normalization.
+        names: Class names in label order.
+        classes: Number of the model's classes.
+        include_preprocessing: Whether the model takes raw pixels.
+        integers: Whether a file has integers as its input. Tools hand those over as they are, without normalization.
     """
     if len(names) != classes:
         raise ValueError(f"--embed_labels: {len(names)} names, but the model has {classes} classes.")
@@ -61,11 +61,11 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
     """Puts class names, and how to normalize images, into a .tflite file.
 
     Args:
-        data: the file.
-        names: of the classes, in order.
-        include_preprocessing: whether the model takes raw pixels; if not, tools are told ImageNet's mean and deviation.
+        data: Content of the file.
+        names: Class names in label order.
+        include_preprocessing: Whether the model takes raw pixels; if not, tools get ImageNet's mean and deviation.
     """
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = parse(data)
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = list(metadata(include_preprocessing))
     entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)

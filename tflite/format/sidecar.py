@@ -1,4 +1,4 @@
-"""The .json beside every .tflite file: what it is, where it came from, and what was measured of it."""
+"""The .json beside every .tflite file: its origin, its recipe, and the accuracy measured."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ def read_sidecar(tflite_path: str) -> dict | None:
     """The description beside a .tflite file, or None if there is none.
 
     Raises:
-        ValueError: if it is there but is not a JSON object; names it.
+        ValueError: If it is there but is not a JSON object; names it.
     """
     path = sidecar_path(tflite_path)
     if not os.path.exists(path):
@@ -43,7 +43,7 @@ def record(tflite_path: str, **facts) -> None:
     """Adds facts to the description beside a .tflite file.
 
     Raises:
-        ValueError: if there is no description, or it describes another file.
+        ValueError: If there is no description, or it describes another file.
     """
     content = read_sidecar(tflite_path)
     if content is None or content.get("sha256") != sha256_of(tflite_path):
@@ -67,12 +67,12 @@ def describe(
     """Describes a .tflite file.
 
     Args:
-        path: of the file, written already.
-        model: the Keras model that it was made from.
-        source: what identifies that model: arch, alpha, weights and their hash, ...
-        recipe: how it was converted.
-        calibration: the images it was calibrated on, if it was.
-        include_preprocessing: whether it takes raw pixels.
+        path: Path of the file, written already.
+        model: Keras model that it was made from.
+        source: What identifies that model: arch, alpha, weights and their hash, ...
+        recipe: Recipe that it was converted with.
+        calibration: Images that it was calibrated on, if it was.
+        include_preprocessing: Whether it takes raw pixels.
     """
     runner, costs = Runner(path), cost.profile(model)
     return {
@@ -86,7 +86,7 @@ def describe(
         "classes": runner.classes,
         "macs": costs.macs,
         "parameters": costs.parameters,
-        "calibration": calibration_facts(calibration) if recipe.calibrated else None,
+        "calibration": calibration_facts(calibration) if recipe.calibrated and calibration else None,
         "sha256": sha256_of(path),
         "size_bytes": os.path.getsize(path),
         "versions": {"fd_keras": version.__version__, **_versions(PACKAGES)},

@@ -7,11 +7,12 @@ roundings of a kernel's weights cancel out; and the network computes in float32.
 """
 
 import collections
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from fd_keras.tflite.format.flatbuffer import kind_of, pack
+from fd_keras.tflite.format.flatbuffer import kind_of, pack, parse
 
 SHARE = 0.03  # of all weights that a kernel must hold to be worth its rounding
 _LEVELS = 127
@@ -23,9 +24,9 @@ def store(content: bytes) -> bytes:
     """The same network with its large kernels in eight bits, each followed by a DEQUANTIZE that LiteRT runs once.
 
     Args:
-        content: a .tflite file of one graph, in float32.
+        content: A .tflite file of one graph, in float32.
     """
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = parse(content)
     (graph,) = model.subgraphs
     large = _large_kernels(model)
     code = _add_dequantize(model)
@@ -59,29 +60,34 @@ def _store(model, index: int, code: int):
     kernel = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<f4").reshape(tensor.shape)
     levels, scales = round_kernel(kernel)
 
-    stored, quantization = schema.TensorT(), schema.QuantizationParametersT()
-    quantization.scale, quantization.zeroPoint = scales, np.zeros(len(scales), "int64")  # dimension 0: the outputs
+    stored, quantization, operator = schema.TensorT(), schema.QuantizationParametersT(), schema.OperatorT()
+    _set(quantization, scale=scales, zeroPoint=np.zeros(len(scales), "int64"))  # dimension 0: the outputs
     stored.name, stored.shape, stored.hasRank = tensor.name + b"_int8", tensor.shape, tensor.hasRank
     stored.type, stored.buffer, stored.quantization = schema.TensorType.INT8, tensor.buffer, quantization
     model.buffers[tensor.buffer].data = levels.view("uint8").ravel()
     tensor.buffer = 0  # by the schema the empty one, of tensors that are computed
     graph.tensors.append(stored)
 
-    operator = schema.OperatorT()
     operator.opcodeIndex = code
-    operator.inputs, operator.outputs = np.array([len(graph.tensors) - 1], "int32"), np.array([index], "int32")
+    _set(operator, inputs=np.array([len(graph.tensors) - 1], "int32"), outputs=np.array([index], "int32"))
     return operator
+
+
+def _set(table: Any, **arrays: np.ndarray) -> None:
+    """Sets fields of the generated code to arrays, which it takes but is typed not to."""
+    for name, array in arrays.items():
+        setattr(table, name, array)
 
 
 def round_kernel(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rounds a kernel so that an even input comes out as it would without: the idea of SQuant (arXiv 2202.07471).
 
-    Inputs have passed a ReLU, and neighbouring pixels are alike; so most of what a kernel adds up is the input's mean,
+    Inputs have passed a ReLU, and neighboring pixels are alike; so most of what a kernel adds up is the input's mean,
     and most of the error the sum of its roundings. A few weights, those next to the middle between two levels, are
     rounded to the other one, until the sum over each window, and then over each output, is less than half a level.
 
     Args:
-        kernel: (outputs, ..., inputs), as TFLite has those of CONV_2D and FULLY_CONNECTED.
+        kernel: Weights (outputs, ..., inputs), as TFLite has those of CONV_2D and FULLY_CONNECTED.
 
     Returns:
         int8 levels of the same shape, and a float32 scale for each output.

@@ -11,13 +11,31 @@ Every step keeps the function of the network (up to the clipping of rare large a
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
-from fd_keras.tflite.int8.graph import PASSING, WEIGHTED, Graph, Node, walk
+from fd_keras.tflite.int8.graph import (
+    RELU6,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Flatten,
+    GlobalPool,
+    Graph,
+    LinearNode,
+    Node,
+    Pad,
+    Pool,
+    Shuffle,
+    walk,
+)
 
-CAP = 6.0  # every clipped activation ends in [0, 6], which the converter knows as ReLU6 and calibrates exactly
+CAP = RELU6  # every clipped activation ends there: the converter knows ReLU6 and calibrates it exactly
 LEVELS = 255
 _FLOOR = 1e-3  # a channel's scale is at least this part of the largest one's; dead channels have none of their own
 _SAMPLES = 60_000  # activations of a channel that its clip is chosen on
@@ -30,18 +48,19 @@ FIXED = 0  # the class of channels that may not be scaled: pixels, and what a so
 def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
     """Folds a normalization of the image into the convolution that takes it.
 
-    Where zeros were padded after the normalization, the mean colour is padded before it.
+    Where zeros were padded after the normalization, the mean color is padded before it.
 
     Args:
-        graph: folded.
-        whole: whether that colour is rounded to whole levels, as a file whose input is integer will have it.
+        graph: Folded graph.
+        whole: Whether that color is rounded to whole levels, as a file whose input is integer will have it.
 
     Returns:
         The graph without the normalization, or as it is if it has none that a convolution takes.
     """
-    affine, pad, conv = _opening(graph)
-    if conv is None:
+    opening = _opening(graph)
+    if opening is None:
         return graph
+    affine, pad, conv = opening
     if conv.padding == "same" and conv.kernel.shape[:2] != (1, 1):
         if pad:
             return graph
@@ -51,43 +70,50 @@ def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
     conv = conv.replace(kernel=kernel, bias=bias, inputs=(pad.name,) if pad else affine.inputs)
     first = [graph.nodes[affine.inputs[0]]]
     if pad:
-        colour = -affine.bias / affine.kernel  # which is normalized to 0
-        first.append(pad.replace(inputs=affine.inputs, pad_value=np.round(colour) if whole else colour))
+        color = -affine.bias / affine.kernel  # which is normalized to 0
+        first.append(pad.replace(inputs=affine.inputs, value=np.round(color) if whole else color))
     replaced = {node.name for node in (*first, affine, conv)}
     nodes = [*first, conv, *(node for node in graph if node.name not in replaced)]
     return dataclasses.replace(graph, nodes={node.name: node for node in nodes})
 
 
-def _opening(graph: Graph) -> tuple[Node | None, Node | None, Node | None]:
-    """The normalization, the pad if there is one, and the convolution with which a graph begins; or nothing."""
-    nodes = list(graph)[1:]
-    pads = nodes[1:2] if len(nodes) > 2 and nodes[1].kind == "pad" else []
-    opening = [*nodes[:1], *pads, *nodes[1 + len(pads) : 2 + len(pads)]]
-    kinds = [node.kind for node in opening]
-    alone = all(len(graph.consumers(node.name)) == 1 for node in opening[:-1])
-    if kinds[:1] != ["affine"] or kinds[-1] != "conv" or not alone or opening[0].relu or opening[-1].groups > 1:
-        return None, None, None
-    return opening[0], pads[0] if pads else None, opening[-1]
+def _opening(graph: Graph) -> tuple[Affine, Pad | None, Conv] | None:
+    """The normalization, the pad if there is one, and the convolution with which a graph begins."""
+    match list(graph)[1:4]:
+        case [Affine(relu=False) as affine, Pad() as pad, Conv(groups=1) as conv]:
+            chain = [affine, pad, conv]
+        case [Affine(relu=False) as affine, Conv(groups=1) as conv, *_]:
+            pad, chain = None, [affine, conv]
+        case _:
+            return None
+    alone = all(graph.consumers(node.name) == [after] for node, after in itertools.pairwise(chain))
+    return (affine, pad, conv) if alone else None
 
 
-def _apart(conv: Node, image: tuple[int, int, int]) -> tuple[Node, Node]:
+def _apart(conv: Conv, image: tuple[int, int, int]) -> tuple[Pad, Conv]:
     """A padded convolution as a pad and a convolution without."""
-    rows = [max(0, (-(-side // conv.stride) - 1) * conv.stride + width - side)
-            for side, width in zip(image[:2], conv.kernel.shape[:2], strict=True)]  # fmt: skip
-    pads = tuple((row // 2, row - row // 2) for row in rows)
-    pad = Node(f"{conv.name}/pad", "pad", conv.inputs, image[2], pads=pads)
+    height, width = (
+        _same_padding(side, window, conv.stride) for side, window in zip(image[:2], conv.kernel.shape[:2], strict=True)
+    )
+    pad = Pad(f"{conv.name}/pad", conv.inputs, image[2], (height, width))
     return pad, conv.replace(padding="valid", inputs=(pad.name,))
+
+
+def _same_padding(side: int, window: int, stride: int) -> tuple[int, int]:
+    """Rows that TensorFlow's padding "same" adds before and after, one more after where they are odd."""
+    rows = max(0, (-(-side // stride) - 1) * stride + window - side)
+    return rows // 2, rows - rows // 2
 
 
 # --- which channels must be scaled alike -------------------------------------------------------------------
 
 
-class Classes:
+class ChannelClasses:
     """Classes of channels that share a scale: a tensor's channels through pooling, padding, shuffling, adding.
 
     Attributes:
-        of: for each node the class of every output channel.
-        mixed: classes that a convolution or dense layer sums over, whose weights suffer from unequal scales.
+        of: For each node the class of every output channel.
+        mixed: Classes that a convolution or dense layer sums over, whose weights suffer from unequal scales.
     """
 
     def __init__(self, graph: Graph):
@@ -97,7 +123,7 @@ class Classes:
             self.of[node.name] = self._classes(node)
         self._join(self.of[graph.output.name], FIXED)
         self.of = {name: np.array([self._root(c) for c in classes]) for name, classes in self.of.items()}
-        mixers = [node for node in graph if node.kind in ("conv", "dense")]
+        mixers = [node for node in graph if isinstance(node, Conv | Dense)]
         self.mixed = {c for node in mixers for c in self.of[node.inputs[0]]}
 
     def fix(self, members: np.ndarray) -> None:
@@ -106,23 +132,24 @@ class Classes:
 
     def _classes(self, node: Node) -> np.ndarray:
         sources = [self.of[name] for name in node.inputs]
-        if node.kind in PASSING:
-            return sources[0]
-        if node.kind == "shuffle":
-            return sources[0].reshape(node.groups, -1).T.ravel()
-        if node.kind == "concat":
-            return np.concatenate(sources)
-        if node.kind == "flatten":
-            return np.tile(sources[0], node.channels // len(sources[0]))
-        if node.kind == "add":
-            for other in sources[1:]:
-                self._join(sources[0], other)
-            return sources[0]
-        if node.kind in WEIGHTED or node.kind == "affine":
-            start = len(self._parent)
-            self._parent += range(start, start + node.channels)
-            return np.arange(start, start + node.channels)
-        for source in sources:  # an image, or a softmax and whatever else does not commute with a scale
+        match node:
+            case Pad() | Pool() | GlobalPool():
+                return sources[0]
+            case Shuffle():
+                return sources[0][node.order]
+            case Concat():
+                return np.concatenate(sources)
+            case Flatten():
+                return np.tile(sources[0], node.channels // len(sources[0]))
+            case Add():
+                for other in sources[1:]:
+                    self._join(sources[0], other)
+                return sources[0]
+            case LinearNode():
+                start = len(self._parent)
+                self._parent += range(start, start + node.channels)
+                return np.arange(start, start + node.channels)
+        for source in sources:  # of a softmax, which does not commute with a scale; an image has none
             self._join(source, FIXED)
         return np.full(node.channels, FIXED)
 
@@ -131,7 +158,7 @@ class Classes:
             c = self._parent[c]
         return c
 
-    def _join(self, ones: np.ndarray, others) -> None:
+    def _join(self, ones: np.ndarray, others: np.ndarray | int) -> None:
         for one, other in np.broadcast(ones, others):
             low, high = sorted((self._root(one), self._root(other)))
             self._parent[high] = low
@@ -144,28 +171,28 @@ def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, cl
     """Scales the channels and clips the activations.
 
     Args:
-        graph: folded.
-        images: calibration images as the graph takes them, (batch, height, width, channels).
-        power: how far channels that a convolution sums over are made equal: 0 not at all, 1 wholly. Equal channels
+        graph: Folded graph.
+        images: Calibration images as the graph takes them, (batch, height, width, channels).
+        power: How far channels that a convolution sums over are made equal: 0 not at all, 1 wholly. Equal channels
             use all levels, but their weights become unequal. Channels that only depthwise convolutions take are
             always made equal, since those have a scale of their own for every channel. None: no channel is.
-        clip: whether to clip where the squared error is least; else at the largest activation.
+        clip: Whether to clip where the squared error is least; else at the largest activation.
 
     Returns:
         A graph of the same function, in which ReLUs end at 6.
     """
-    classes = Classes(graph)
+    classes = ChannelClasses(graph)
     tops = _tops(graph, classes, images, clip)
     _fix_below_caps(graph, classes, tops)
     scales = _scales(graph, classes, tops, power)
     return graph.updated({node.name: _scaled(node, classes, scales) for node in graph})
 
 
-def _tops(graph: Graph, classes: Classes, images: np.ndarray, clip: bool) -> np.ndarray:
+def _tops(graph: Graph, classes: ChannelClasses, images: np.ndarray, clip: bool) -> np.ndarray:
     """Where each class's activations are to end."""
     tops = np.zeros(1 + max(c.max() for c in classes.of.values()))
-    for node, _, values in walk(graph, images):
-        if not (node.kind in WEIGHTED or node.kind in ("affine", "add")):
+    for node, values in walk(graph, images):
+        if not isinstance(node, LinearNode | Add):
             continue
         columns = _sampled(values.numpy())
         for c, column in zip(classes.of[node.name], columns.T, strict=True):
@@ -177,7 +204,7 @@ def _tops(graph: Graph, classes: Classes, images: np.ndarray, clip: bool) -> np.
 
 def _decided_later(graph: Graph, node: Node) -> bool:
     """Whether the node only goes into sums, whose clipped result decides the scale."""
-    return all(consumer.kind == "add" and consumer.relu for consumer in graph.consumers(node.name))
+    return all(isinstance(consumer, Add) and consumer.relu for consumer in graph.consumers(node.name))
 
 
 def _sampled(values: np.ndarray) -> np.ndarray:
@@ -195,14 +222,14 @@ def best_clip(values: np.ndarray, levels: int = LEVELS) -> float:
     if not positive.size:
         return 0.0
     counts, edges = np.histogram(positive, bins=1024, range=(0, positive.max()))
-    centres = (edges[1:] + edges[:-1]) / 2
+    centers = (edges[1:] + edges[:-1]) / 2
     ends = edges[-1] * np.linspace(0.05, 1, 96)
-    clipped = np.maximum(centres[None] - ends[:, None], 0) ** 2
-    rounded = np.where(centres[None] <= ends[:, None], (ends[:, None] / levels) ** 2 / 12, 0)
+    clipped = np.maximum(centers[None] - ends[:, None], 0) ** 2
+    rounded = np.where(centers[None] <= ends[:, None], (ends[:, None] / levels) ** 2 / 12, 0)
     return float(ends[np.argmin((clipped + rounded) @ counts)])
 
 
-def _fix_below_caps(graph: Graph, classes: Classes, tops: np.ndarray) -> None:
+def _fix_below_caps(graph: Graph, classes: ChannelClasses, tops: np.ndarray) -> None:
     """Leaves families as they are in which a ReLU6 of the network's own meets something larger.
 
     A channel of scale s ends at s * CAP, which is at most its family's largest end, so elsewhere its own end is kept.
@@ -216,7 +243,7 @@ def _fix_below_caps(graph: Graph, classes: Classes, tops: np.ndarray) -> None:
             classes.fix(members)
 
 
-def _scales(graph: Graph, classes: Classes, tops: np.ndarray, power: float | None) -> np.ndarray:
+def _scales(graph: Graph, classes: ChannelClasses, tops: np.ndarray, power: float | None) -> np.ndarray:
     """The factor by which each class is divided."""
     scales = np.ones_like(tops)
     for members in _families(graph, classes):
@@ -230,7 +257,7 @@ def _scales(graph: Graph, classes: Classes, tops: np.ndarray, power: float | Non
     return scales
 
 
-def _families(graph: Graph, classes: Classes) -> Iterator[np.ndarray]:
+def _families(graph: Graph, classes: ChannelClasses) -> Iterator[np.ndarray]:
     """Sets of classes that meet in a tensor, and so have one largest channel."""
     families: list[set[int]] = []
     for node in graph:
@@ -240,34 +267,17 @@ def _families(graph: Graph, classes: Classes) -> Iterator[np.ndarray]:
     return (np.array(sorted(family)) for family in families if family)
 
 
-def _scaled(node: Node, classes: Classes, scales: np.ndarray) -> Node:
+def _scaled(node: Node, classes: ChannelClasses, scales: np.ndarray) -> Node:
     """The node for inputs and outputs divided by their scales."""
     out = scales[classes.of[node.name]]
     limit = None if node.cap is None else (node.cap / out).astype("float32")
     free = node.relu and FIXED not in classes.of[node.name]
-    changes = {"cap": CAP if free else node.cap, "limit": limit}
-    if node.kind in WEIGHTED or node.kind == "affine":
-        into = scales[classes.of[node.inputs[0]]]
-        kernel = node.kernel * input_factors(node, into) / output_factors(node, out)
-        changes |= {"kernel": kernel.astype("float32"), "bias": (node.bias / out).astype("float32")}
-    return node.replace(**changes)
-
-
-def input_factors(node: Node, values: np.ndarray) -> np.ndarray:
-    """One number an input channel, in a shape that multiplies the node's kernel."""
-    if node.kind == "affine":
-        return values
-    if node.kind == "depthwise":
-        return values[:, None]
-    if node.kind == "dense" or node.groups == 1:
-        return values[:, None]
-    by_group = values.reshape(node.groups, -1)
-    return np.repeat(by_group, node.channels // node.groups, axis=0).T
-
-
-def output_factors(node: Node, values: np.ndarray) -> np.ndarray:
-    """One number an output channel, in a shape that multiplies the node's kernel."""
-    return values.reshape(node.kernel.shape[2:]) if node.kind == "depthwise" else values
+    node = node.replace(cap=CAP if free else node.cap, limit=limit)
+    if not isinstance(node, LinearNode):
+        return node
+    into = scales[classes.of[node.inputs[0]]]
+    kernel = node.kernel * node.per_input(into) / node.per_output(out)
+    return node.replace(kernel=kernel.astype("float32"), bias=(node.bias / out).astype("float32"))
 
 
 # --- two ranges a channel ----------------------------------------------------------------------------------
@@ -281,44 +291,44 @@ def split_ranges(graph: Graph, images: np.ndarray, *, count: int) -> Graph:
     the squared error is least. Costs twice the depthwise and the pointwise convolution.
 
     Args:
-        graph: equalized.
-        images: calibration images.
-        count: how many, from the image on; those followed by anything but one plain pointwise convolution stay.
+        graph: Equalized graph.
+        images: Calibration images as the graph takes them.
+        count: Number of convolutions, from the image on; those followed by anything but one plain pointwise convolution
+            stay.
     """
-    chosen = [node for node in graph if node.kind == "depthwise"][:count]
-    chosen = [node for node in chosen if _splittable(graph, node)]
-    if not chosen:
-        return graph
-    last, changed = chosen[-1].name, {}
-    for node, _, values in walk(graph, images):
-        if node in chosen:
+    first = [node for node in graph if isinstance(node, DepthwiseConv)][:count]
+    pairs = {node.name: (node, after) for node in first if (after := _pointwise_after(graph, node))}
+    waiting, changed = set(pairs), {}
+    for node, values in walk(graph, images) if waiting else ():
+        if node.name in waiting:
             cut = np.array([best_cut(column) for column in _sampled(values.numpy()).T], "float32")
-            after = graph.consumers(node.name)[0]
-            changed[node.name], changed[after.name] = _split(node, after, cut)
-        if node.name == last:
+            changed |= {new.name: new for new in _split(*pairs[node.name], cut)}
+            waiting.remove(node.name)
+        if not waiting:
             break
     return graph.updated(changed)
 
 
-def _splittable(graph: Graph, node: Node) -> bool:
-    consumers = graph.consumers(node.name)
-    return (
-        node.relu and node.cap == CAP and node.kernel.shape[3] == 1 and len(consumers) == 1
-        and consumers[0].kind == "conv" and consumers[0].groups == 1 and consumers[0].kernel.shape[0] == 1
-    )  # fmt: skip
+def _pointwise_after(graph: Graph, node: DepthwiseConv) -> Conv | None:
+    """The pointwise convolution that takes both parts of a depthwise one's channels, if it can be split."""
+    capped = node.relu and isinstance(node.cap, float) and node.cap == CAP
+    match graph.consumers(node.name):
+        case [Conv(groups=1) as after] if capped and node.kernel.shape[3] == 1 and after.kernel.shape[0] == 1:
+            return after
+    return None
 
 
 def best_cut(values: np.ndarray) -> float:
     """Where to cut [0, 6] so that rounding the parts to `LEVELS` levels each errs least in square."""
     counts, edges = np.histogram(values[values > 0], bins=1024, range=(0, CAP))
-    centres = (edges[1:] + edges[:-1]) / 2
+    centers = (edges[1:] + edges[:-1]) / 2
     cuts = CAP * np.linspace(0.1, 0.9, 65)
-    lower = centres[None] <= cuts[:, None]
+    lower = centers[None] <= cuts[:, None]
     errors = np.where(lower, cuts[:, None] ** 2, (CAP - cuts[:, None]) ** 2) @ counts
     return float(cuts[np.argmin(errors)])
 
 
-def _split(node: Node, after: Node, cut: np.ndarray) -> tuple[Node, Node]:
+def _split(node: DepthwiseConv, after: Conv, cut: np.ndarray) -> tuple[DepthwiseConv, Conv]:
     parts = np.stack([cut, CAP - cut], axis=1) / CAP  # (channels, 2): the share of the range that each part has
     kernel = node.kernel / parts  # (h, w, channels, 1) / (channels, 2)
     bias = np.stack([node.bias, node.bias - cut], axis=1) / parts

@@ -5,19 +5,36 @@ twin's own rounded inputs, is fitted to what the exact layer puts out:
 
 * `fit`: the weights move to where least squares wants them, held back by a ridge;
 * `round_weights`: they are rounded one by one, and what one rounding does is made up for by those still to come
-  (Frantar et al., GPTQ, arXiv 2210.17323, with the layer's inputs centred, since the bias takes care of means);
+  (Frantar et al., GPTQ, arXiv 2210.17323, with the layer's inputs centered, since the bias takes care of means);
 * the bias is set so that the mean output is the exact one (Nagel et al., arXiv 1906.04721, section 4.2, empirically).
 
 The weights come out on the very grid that the converter chooses, so it keeps them.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from fd_keras.tflite.int8.equalize import LEVELS
-from fd_keras.tflite.int8.graph import WEIGHTED, Graph, Live, Node, activate, apply, walk
+from fd_keras.tflite.int8.equalize import CAP, LEVELS
+from fd_keras.tflite.int8.graph import (
+    Concat,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Flatten,
+    Graph,
+    Input,
+    MaxPool,
+    Node,
+    Pad,
+    Shuffle,
+    Softmax,
+    WeightedNode,
+    walk,
+)
 
 STEPS = 127  # weights are integers from -127 to 127 times a scale of their output channel
 _ROWS = 100_000  # positions of a layer's input that it is fitted on
@@ -29,9 +46,9 @@ class Correction:
     """Which steps to take.
 
     Attributes:
-        fit: ridge of the least squares in parts of the inputs' mean variance; 0 leaves the weights as they are.
-        compensate: whether roundings make up for each other, or each weight goes to the nearest integer.
-        bias: whether to correct the means.
+        fit: Ridge of the least squares in parts of the inputs' mean variance; 0 leaves the weights as they are.
+        compensate: Whether roundings make up for each other, or each weight goes to the nearest integer.
+        bias: Whether to correct the means.
     """
 
     fit: float = 0.3
@@ -43,26 +60,41 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, 
     """Rounds and corrects the weights of `graph`.
 
     Args:
-        exact: the network before anything was clipped or split, with the same scales and node names.
-        graph: the one to be quantized.
-        images: calibration images as the graphs take them.
-        how: which steps to take.
-        alone: whether each layer is to be the only one of integers, and so gets exact inputs.
+        exact: The network before anything was clipped or split, with the same scales and node names.
+        graph: The one to be quantized.
+        images: Calibration images as the graphs take them.
+        how: Which steps to take.
+        alone: Whether each layer is to be the only one of integers, and so gets exact inputs.
 
     Returns:
         `graph` with rounded weights and corrected biases.
     """
-    changed, live = {}, Live(graph)
-    for node, (_, wanted, _) in zip(graph, walk(uncapped(exact), images), strict=True):
-        if node.kind == "input":
-            live.keep(node, tf.convert_to_tensor(images))
-            continue
-        inputs = live.inputs(node)
-        if node.kind in WEIGHTED:
-            node = _corrected(node, inputs[0], _as_split(node, wanted), how)
-            changed[node.name] = node
-        live.keep(node, activate(node, wanted) if alone else on_grid(node, activate(node, apply(node, inputs))))
+    exact_outputs = _before_relus(uncapped(exact), images)
+    changed: dict[str, Node] = {}
+
+    def corrected(node: Node, inputs: list) -> Any:
+        wanted = next(exact_outputs)
+        if isinstance(node, WeightedNode):
+            node = changed[node.name] = _corrected(node, inputs[0], _as_split(node, wanted), how)
+        return node.activate(wanted) if alone else on_grid(node, node.output(inputs))
+
+    for _ in walk(graph, images, corrected):
+        pass
     return graph.updated(changed)
+
+
+def _before_relus(graph: Graph, images: np.ndarray) -> Iterator[Any]:
+    """The outputs of all nodes but the input, before their ReLUs."""
+    before = None
+
+    def output(node: Node, inputs: list) -> Any:
+        nonlocal before
+        before = node.compute(inputs)
+        return node.activate(before)
+
+    for node, _ in walk(graph, images, output):
+        if not isinstance(node, Input):
+            yield before
 
 
 def uncapped(graph: Graph) -> Graph:
@@ -70,78 +102,67 @@ def uncapped(graph: Graph) -> Graph:
     return graph.updated({node.name: node.replace(cap=node.limit) for node in graph})
 
 
-def _as_split(node: Node, wanted):
+def _as_split(node: WeightedNode, wanted: Any) -> Any:
     """The exact output of a layer, as the two parts of each channel where it was split."""
-    if node.split is None:
+    if not isinstance(node, DepthwiseConv) or node.split is None:
         return wanted
-    parts = np.stack([node.split, 6.0 - node.split], axis=1) / 6.0
+    parts = np.stack([node.split, CAP - node.split], axis=1) / CAP
     shifts = np.stack([np.zeros_like(node.split), node.split], axis=1)
     values = (wanted[..., None] - shifts.astype("float32")) / parts.astype("float32")
     return tf.reshape(values, (*wanted.shape[:-1], node.channels))
 
 
-MOVING = ("input", "pad", "max_pool", "shuffle", "concat", "softmax", "flatten")  # they round nothing of their own
+MOVING = (Input, Pad, MaxPool, Shuffle, Concat, Softmax, Flatten)  # kinds that round nothing of their own
 
 
-def grid_ends(node: Node, values) -> tuple[float, float]:
+def grid_ends(node: Node, values: Any) -> tuple[float, float]:
     """The range that the converter's calibration finds for a node's output."""
     if node.relu:
-        return 0.0, node.cap or float(tf.reduce_max(values))
+        return 0.0, float(node.cap or tf.reduce_max(values))
     return min(0.0, float(tf.reduce_min(values))), max(0.0, float(tf.reduce_max(values)))
 
 
-def on_grid(node: Node, values, ends: tuple[float, float] | None = None):
+def on_grid(node: Node, values: Any, ends: tuple[float, float] | None = None) -> Any:
     """A node's output rounded as the integer network rounds it, on the grid of these ends or that of `grid_ends`."""
-    if node.kind in MOVING:
+    if isinstance(node, MOVING):
         return values
     low, high = ends or grid_ends(node, values)
     step = np.float32((high - low) / LEVELS or 1.0)
     return tf.clip_by_value(tf.round(values / step), np.round(low / step), np.round(high / step)) * step
 
 
-def _corrected(node: Node, x, wanted, how: Correction) -> Node:
+def _corrected(node: WeightedNode, x: Any, wanted: Any, how: Correction) -> WeightedNode:
     """One layer, fitted to its exact output given its rounded input."""
-    kernel = node.kernel.astype("float64")
-    groups = _column_groups(node, x)
-    if groups and (how.compensate or how.fit):
-        rows = _Rows(node, x, wanted, groups)
-        for part in range(groups):
-            inputs, columns = rows.inputs(part), rows.columns(part)
-            weights = rows.take(kernel, part)
-            gram = inputs.T @ inputs
-            # A dense layer sees one row an image, too few to move its weights by.
-            if how.fit and node.kind != "dense":
-                weights = fit(weights, gram, inputs.T @ (columns - inputs @ weights), how.fit)
-            rows.put(kernel, part, round_weights(weights, gram) if how.compensate else nearest(weights))
+    if node.fan_in <= _LARGEST_FAN_IN and (how.compensate or how.fit):
+        kernel = _solved(node, _Rows(node, x, wanted), how)
     else:
-        kernel = _nearest_kernel(node)
+        kernel = nearest(node.matrix).reshape(node.kernel.shape)
     node = node.replace(kernel=kernel.astype("float32"))
     if not how.bias:
         return node
     axes = tuple(range(len(wanted.shape) - 1))
-    return node.replace(bias=node.bias + tf.reduce_mean(wanted - apply(node, [x]), axes).numpy())
+    return node.replace(bias=node.bias + tf.reduce_mean(wanted - node.compute([x]), axes).numpy())
 
 
-def _nearest_kernel(node: Node) -> np.ndarray:
-    if node.kind != "depthwise":
-        return nearest(node.kernel.reshape(-1, node.channels)).reshape(node.kernel.shape)
-    flat = node.kernel.reshape(-1, node.channels)  # (taps, channels): every channel is an output channel
-    return nearest(flat).reshape(node.kernel.shape)
-
-
-def _column_groups(node: Node, x) -> int:
-    """Into how many independent problems a layer falls; 0 if they are too large to solve."""
-    fan_in = int(np.prod(node.kernel.shape[:-1])) // (node.kernel.shape[2] if node.kind == "depthwise" else 1)
-    if fan_in > _LARGEST_FAN_IN:
-        return 0
-    return node.kernel.shape[2] if node.kind == "depthwise" else node.groups
+def _solved(node: WeightedNode, rows: "_Rows", how: Correction) -> np.ndarray:
+    """The kernel, fitted and rounded group by group."""
+    kernel = node.kernel.astype("float64")
+    for part in range(rows.groups):
+        inputs, columns = rows.inputs(part), rows.columns(part)
+        weights = rows.take(kernel, part)
+        gram = inputs.T @ inputs
+        # A dense layer sees one row an image, too few to move its weights by.
+        if how.fit and not isinstance(node, Dense):
+            weights = fit(weights, gram, inputs.T @ (columns - inputs @ weights), how.fit)
+        rows.put(kernel, part, round_weights(weights, gram) if how.compensate else nearest(weights))
+    return kernel
 
 
 class _Rows:
-    """A layer as linear regressions: rows of inputs, columns of outputs, both centred; one a group or channel."""
+    """A layer as linear regressions: rows of inputs, columns of outputs, both centered; one a group or channel."""
 
-    def __init__(self, node: Node, x, wanted, groups: int):
-        self.node, self.groups = node, groups
+    def __init__(self, node: WeightedNode, x: Any, wanted: Any):
+        self.node, self.groups = node, _groups(node)
         patches = _patches(node, x)
         outputs = tf.reshape(wanted, (-1, wanted.shape[-1]))
         step = max(1, patches.shape[0] // _ROWS)
@@ -152,12 +173,12 @@ class _Rows:
         """(rows, fan-in) of one group."""
         size = self._inputs.shape[2] // self.groups
         block = self._inputs[:, :, part * size : (part + 1) * size]
-        return _centred(block.reshape(len(block), -1))
+        return _centered(block.reshape(len(block), -1))
 
     def columns(self, part: int) -> np.ndarray:
         """(rows, outputs) of one group."""
         size = self._outputs.shape[1] // self.groups
-        return _centred(self._outputs[:, part * size : (part + 1) * size])
+        return _centered(self._outputs[:, part * size : (part + 1) * size])
 
     def take(self, kernel: np.ndarray, part: int) -> np.ndarray:
         """(fan-in, outputs) of one group."""
@@ -169,20 +190,27 @@ class _Rows:
         view[...] = weights.reshape(view.shape)
 
     def _view(self, kernel: np.ndarray, part: int) -> np.ndarray:
-        if self.node.kind == "depthwise":
+        if isinstance(self.node, DepthwiseConv):
             return kernel[:, :, part]
         size = kernel.shape[-1] // self.groups
         return kernel[..., part * size : (part + 1) * size]
 
 
-def _centred(values: np.ndarray) -> np.ndarray:
+def _centered(values: np.ndarray) -> np.ndarray:
     values = values.astype("float64")
     return values - values.mean(axis=0)
 
 
-def _patches(node: Node, x):
+def _groups(node: WeightedNode) -> int:
+    """Number of independent regressions that a layer falls into."""
+    if isinstance(node, DepthwiseConv):
+        return node.kernel.shape[2]
+    return node.groups if isinstance(node, Conv) else 1
+
+
+def _patches(node: WeightedNode, x: Any) -> Any:
     """What each output position sees: (rows, taps, channels)."""
-    if node.kind == "dense":
+    if not isinstance(node, Conv | DepthwiseConv):
         return x[:, None]
     side, channels = node.kernel.shape[0], x.shape[-1]
     if side == 1 and node.stride == 1:
@@ -196,10 +224,10 @@ def fit(weights: np.ndarray, gram: np.ndarray, residue: np.ndarray, ridge: float
     """Moves weights (fan-in, outputs) towards the least squares solution.
 
     Args:
-        weights: where they are.
-        gram: X'X of the centred inputs X.
-        residue: X'(Y - X W).
-        ridge: what holds the weights back, in parts of the inputs' mean variance.
+        weights: Weights W before the fit.
+        gram: X'X of the centered inputs X.
+        residue: X'(Y - X W) for the centered outputs Y.
+        ridge: What holds the weights back, in parts of the inputs' mean variance.
     """
     return weights + np.linalg.solve(gram + _ridge(gram, ridge), residue)
 

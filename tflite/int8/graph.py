@@ -6,62 +6,322 @@ Nothing here imports Keras: the process that trains for integers must not (see `
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 import tensorflow as tf
 
-WEIGHTED = ("conv", "depthwise", "dense")
-# Kinds whose output has the channels of the input, each scaled as the input is: pooling, padding and the like.
-PASSING = ("pad", "max_pool", "avg_pool", "global_pool", "global_max_pool")
+RELU6 = 6.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Node:
-    """One operation.
+    """One operation; each kind of it is a subclass.
 
     Attributes:
-        name: unique.
-        kind: input, conv, depthwise, dense, affine, softmax, pad, max_pool, avg_pool, global_pool, global_max_pool,
-            shuffle, add, concat or flatten.
-        inputs: names of the nodes it takes.
-        channels: of its output.
-        kernel: of a conv (h, w, cin / groups, cout), depthwise (h, w, cin, multiplier) or dense (cin, cout); of an
-            affine the factor per channel.
-        bias: one number an output channel.
-        stride: of the window.
-        padding: "same" or "valid".
-        groups: of a conv or shuffle.
-        window: side of a pooling window.
-        pads: rows and columns added by a pad: ((top, bottom), (left, right)).
-        pad_value: what a pad adds: one number, which a convolution after it can take up, or one a channel, a frame
-            that is concatenated.
-        relu: whether negative outputs become 0.
-        cap: what larger outputs become: one number, or one a channel; or None.
-        limit: the cap that the network had before it was clipped lower, or None.
-        split: of a depthwise whose every channel became two, see `equalize.split_ranges`: where each was cut.
+        name: Its unique name in the graph.
+        inputs: Names of the nodes whose outputs it takes.
+        channels: Number of channels of the output.
+        relu: Whether negative outputs become 0.
+        cap: What larger outputs become, if it has a ReLU: one number, or one a channel; None: they stay.
+        limit: The cap that the network had before it was clipped lower, or None.
     """
 
     name: str
-    kind: str
     inputs: tuple[str, ...]
     channels: int
-    kernel: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    stride: int = 1
-    padding: str = "valid"
-    groups: int = 1
-    window: int = 1
-    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
-    pad_value: float | np.ndarray = 0.0
+    _: dataclasses.KW_ONLY
     relu: bool = False
     cap: float | np.ndarray | None = None
     limit: float | np.ndarray | None = None
-    split: np.ndarray | None = None
 
-    def replace(self, **changes) -> "Node":
+    def replace(self, **changes: Any) -> Self:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
+
+    def compute(self, inputs: Sequence[Any]) -> Any:
+        """The output before the ReLU.
+
+        Args:
+            inputs: TensorFlow tensors of shape (batch, height, width, channels) or (batch, channels).
+        """
+        return self._compute(*inputs)
+
+    def _compute(self, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def activate(self, x: Any) -> Any:
+        """The output after the ReLU and its cap."""
+        if not self.relu:
+            return x
+        if self.cap is None:
+            return tf.nn.relu(x)
+        six = np.ndim(self.cap) == 0 and self.cap == RELU6
+        return tf.nn.relu6(x) if six else tf.clip_by_value(x, 0.0, self.cap)
+
+    def output(self, inputs: Sequence[Any]) -> Any:
+        """What the nodes after it take."""
+        return self.activate(self.compute(inputs))
+
+
+class Input(Node):
+    """The image."""
+
+
+# --- multiplications ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearNode(Node):
+    """A node that multiplies by a kernel and adds a bias.
+
+    Attributes:
+        kernel: What it multiplies by, in a shape of its kind.
+        bias: What it adds to each channel, (channels,).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    def per_input(self, values: np.ndarray) -> np.ndarray:
+        """One number an input channel, in a shape that multiplies the kernel."""
+        return values[:, None]
+
+    def per_output(self, values: np.ndarray) -> np.ndarray:
+        """One number an output channel, in a shape that multiplies the kernel."""
+        return values
+
+
+class Affine(LinearNode):
+    """A factor and an offset a channel, such as a batch normalization; the kernel is the factors, (channels,)."""
+
+    def per_input(self, values: np.ndarray) -> np.ndarray:
+        """One number an input channel, in a shape that multiplies the kernel."""
+        return values
+
+    def _compute(self, x: Any) -> Any:
+        return x * self.kernel + self.bias
+
+
+class WeightedNode(LinearNode):
+    """A convolution or dense layer, whose weights the int8 recipe rounds."""
+
+    @property
+    def fan_in(self) -> int:
+        """Number of inputs that an output sums over."""
+        return math.prod(self.kernel.shape[:-1])
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The kernel with a column for each output channel, (fan_in, channels)."""
+        return self.kernel.reshape(-1, self.channels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conv(WeightedNode):
+    """A convolution with a kernel of shape (height, width, input channels / groups, channels).
+
+    Attributes:
+        stride: Step of the window, down and to the right.
+        padding: "same" or "valid".
+        groups: Number of groups of channels that are convolved apart.
+    """
+
+    stride: int = 1
+    padding: str = "valid"
+    groups: int = 1
+
+    def per_input(self, values: np.ndarray) -> np.ndarray:
+        """One number an input channel, in a shape that multiplies the kernel."""
+        by_group = values.reshape(self.groups, -1)
+        return np.repeat(by_group, self.channels // self.groups, axis=0).T
+
+    def _compute(self, x: Any) -> Any:
+        return grouped_conv2d(x, self.kernel, self.stride, self.padding, self.groups) + self.bias
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DepthwiseConv(WeightedNode):
+    """A depthwise convolution with a kernel of shape (height, width, input channels, multiplier).
+
+    Attributes:
+        stride: Step of the window, down and to the right.
+        padding: "same" or "valid".
+        split: Where the range of each channel was cut if every channel became two, see `equalize.split_ranges`.
+    """
+
+    stride: int = 1
+    padding: str = "valid"
+    split: np.ndarray | None = None
+
+    @property
+    def fan_in(self) -> int:
+        """Number of inputs that an output sums over."""
+        return math.prod(self.kernel.shape[:2])
+
+    def per_output(self, values: np.ndarray) -> np.ndarray:
+        """One number an output channel, in a shape that multiplies the kernel."""
+        return values.reshape(self.kernel.shape[2:])
+
+    def _compute(self, x: Any) -> Any:
+        strides = (1, self.stride, self.stride, 1)
+        return tf.nn.depthwise_conv2d(x, self.kernel, strides, _upper(self.padding)) + self.bias
+
+
+class Dense(WeightedNode):
+    """A dense layer with a kernel of shape (inputs, channels)."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.matmul(x, self.kernel) + self.bias
+
+
+def grouped_conv2d(x: Any, kernel: Any, stride: int, padding: str, groups: int) -> Any:
+    """A convolution of groups of channels, one by one: TensorFlow has no gradient of the one op on a CPU."""
+    if groups == 1:
+        return tf.nn.conv2d(x, kernel, stride, _upper(padding))
+    parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+    return tf.concat([tf.nn.conv2d(a, k, stride, _upper(padding)) for a, k in parts], -1)
+
+
+def _upper(padding: str) -> Literal["SAME", "VALID"]:
+    """Keras's name of a padding as TensorFlow spells it."""
+    return "SAME" if padding == "same" else "VALID"
+
+
+# --- all other kinds ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pool(Node):
+    """Pooling of a window that moves.
+
+    Attributes:
+        window: Side of the square window.
+        stride: Step of the window, down and to the right.
+        padding: "same" or "valid".
+    """
+
+    window: int
+    stride: int
+    padding: str
+
+
+class MaxPool(Pool):
+    """The largest number in each window."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.nn.max_pool2d(x, self.window, self.stride, _upper(self.padding))
+
+
+class AveragePool(Pool):
+    """The mean of each window."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.nn.avg_pool2d(x, self.window, self.stride, _upper(self.padding))
+
+
+class GlobalPool(Node):
+    """Pooling of all pixels."""
+
+
+class GlobalAveragePool(GlobalPool):
+    """The mean of all pixels."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.reduce_mean(x, axis=(1, 2))
+
+
+class GlobalMaxPool(GlobalPool):
+    """The largest of all pixels."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.reduce_max(x, axis=(1, 2))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pad(Node):
+    """Rows and columns added around the image.
+
+    Attributes:
+        widths: Their numbers: ((top, bottom), (left, right)).
+        value: What they hold: one number, so that a convolution after it can take the padding up; or one a channel,
+            (channels,), which makes it a frame that is concatenated.
+    """
+
+    widths: tuple[tuple[int, int], tuple[int, int]]
+    value: float | np.ndarray = 0.0
+
+    def _compute(self, x: Any) -> Any:
+        if np.ndim(self.value) == 0:
+            return tf.pad(x, [(0, 0), *self.widths, (0, 0)], constant_values=self.value)
+        for axis, widths in enumerate(self.widths, 1):
+            shapes = [[*x.shape[:axis], width, *x.shape[axis + 1 :]] for width in widths]
+            before, after = (_filled(x, shape, self.value) for shape in shapes)
+            x = tf.concat([part for part in (before, x, after) if part.shape[axis]], axis)
+        return x
+
+
+def _filled(x: Any, shape: list[int | None], values: float | np.ndarray) -> Any:
+    """One number a channel in a block of this shape, a constant unless the batch may be of any size."""
+    values = np.asarray(values, "float32")
+    if shape[0] is None:
+        return tf.broadcast_to(values, [tf.shape(x)[0], *shape[1:]])
+    return np.broadcast_to(values, [side for side in shape if side is not None])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shuffle(Node):
+    """A channel shuffle: every group's first channel, then every group's second one, and so on.
+
+    Attributes:
+        groups: Number of groups of neighbouring channels.
+    """
+
+    groups: int
+
+    def _compute(self, x: Any) -> Any:
+        height, width, channels = x.shape[1:]
+        x = tf.reshape(x, (-1, height * width, self.groups, channels // self.groups))
+        return tf.reshape(tf.transpose(x, (0, 1, 3, 2)), (-1, height, width, channels))
+
+    @property
+    def order(self) -> np.ndarray:
+        """For each output channel the input channel that it is."""
+        return np.arange(self.channels).reshape(self.groups, -1).T.ravel()
+
+
+class Add(Node):
+    """The sum of the inputs."""
+
+    def _compute(self, *inputs: Any) -> Any:
+        first, second, *more = inputs
+        return tf.add_n(inputs) if more else first + second
+
+
+class Concat(Node):
+    """The channels of all inputs, one after another."""
+
+    def _compute(self, *inputs: Any) -> Any:
+        return tf.concat(inputs, axis=-1)
+
+
+class Flatten(Node):
+    """The pixels of a map, row by row, as one vector."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.reshape(x, (x.shape[0], -1))
+
+
+class Softmax(Node):
+    """The softmax over the channels."""
+
+    def _compute(self, x: Any) -> Any:
+        return tf.nn.softmax(x)
+
+
+# --- graphs ------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +329,7 @@ class Graph:
     """A network from one image to one vector.
 
     Attributes:
-        nodes: by name, in the order in which they run; the first is the input, the last the output.
+        nodes: Nodes by name, in the order in which they run; the first is the `Input`, the last the output.
         input_shape: (height, width, channels).
     """
 
@@ -81,7 +341,13 @@ class Graph:
 
     @property
     def output(self) -> Node:
-        return next(reversed(self.nodes.values()))
+        """The last node."""
+        return list(self)[-1]
+
+    @property
+    def weighted(self) -> list[WeightedNode]:
+        """The convolutions and dense layers."""
+        return [node for node in self if isinstance(node, WeightedNode)]
 
     def consumers(self, name: str) -> list[Node]:
         """The nodes that take a node's output."""
@@ -92,128 +358,41 @@ class Graph:
         return dataclasses.replace(self, nodes={name: changed.get(name, node) for name, node in self.nodes.items()})
 
 
-# --- running -----------------------------------------------------------------------------------------------
+NodeOutput = Callable[[Node, list], Any]  # a node and its inputs -> what the nodes after it take
 
 
-def apply(node: Node, inputs: Sequence, *, grouped: bool = False):
-    """Runs one node on TensorFlow tensors, without its ReLU and cap.
+def walk(graph: Graph, images: Any, output: NodeOutput = Node.output) -> Iterator[tuple[Node, Any]]:
+    """Runs the graph and yields every node with its output, as the nodes after it take it.
+
+    Outputs that no later node needs are let go.
 
     Args:
-        node: what to run.
-        inputs: its inputs, (batch, height, width, channels) or (batch, channels).
-        grouped: whether to leave a grouped convolution to one op, which only the converter understands.
+        graph: Network to run.
+        images: Images of shape (batch, height, width, channels).
+        output: How the output of each node but the input is computed.
     """
-    x = inputs[0]
-    if node.kind in ("conv", "depthwise", "dense"):
-        groups = 1 if grouped else node.groups
-        return linear(node.kind, x, node.kernel, node.stride, node.padding, groups) + node.bias
-    if node.kind == "affine":
-        return x * node.kernel + node.bias
-    if node.kind == "pad":
-        return _framed(x, node) if np.ndim(node.pad_value) else _padded(x, node)
-    if node.kind == "shuffle":
-        height, width, channels = x.shape[1:]
-        x = tf.reshape(x, (-1, height * width, node.groups, channels // node.groups))
-        return tf.reshape(tf.transpose(x, (0, 1, 3, 2)), (-1, height, width, channels))
-    if node.kind in ("max_pool", "avg_pool"):
-        pool = tf.nn.max_pool2d if node.kind == "max_pool" else tf.nn.avg_pool2d
-        return pool(x, node.window, node.stride, node.padding.upper())
-    return _SIMPLE[node.kind](inputs)
+    last_use = {name: node.name for node in graph for name in node.inputs}
+    live: dict[str, Any] = {}
+    for node in graph:
+        if isinstance(node, Input):
+            value = tf.convert_to_tensor(images)
+        else:
+            value = output(node, [live[name] for name in node.inputs])
+        live[node.name] = value
+        for name in node.inputs:
+            if last_use[name] == node.name:
+                live.pop(name, None)
+        yield node, value
 
 
-_SIMPLE: dict[str, Callable] = {
-    "add": lambda inputs: tf.add_n(inputs) if len(inputs) > 2 else inputs[0] + inputs[1],
-    "concat": lambda inputs: tf.concat(inputs, axis=-1),
-    "flatten": lambda inputs: tf.reshape(inputs[0], (inputs[0].shape[0], -1)),
-    "global_pool": lambda inputs: tf.reduce_mean(inputs[0], axis=(1, 2)),
-    "global_max_pool": lambda inputs: tf.reduce_max(inputs[0], axis=(1, 2)),
-    "softmax": lambda inputs: tf.nn.softmax(inputs[0]),
-}
-
-
-def _padded(x, node: Node):
-    return tf.pad(x, [(0, 0), *node.pads, (0, 0)], constant_values=node.pad_value)
-
-
-def _framed(x, node: Node):
-    for axis, widths in enumerate(node.pads, 1):
-        shapes = [[*x.shape[:axis], width, *x.shape[axis + 1 :]] for width in widths]
-        before, after = (_filled(x, shape, node.pad_value) for shape in shapes)
-        x = tf.concat([part for part in (before, x, after) if part.shape[axis]], axis)
-    return x
-
-
-def _filled(x, shape: list[int | None], values: np.ndarray):
-    """One number a channel in a block of this shape, a constant unless the batch may be of any size."""
-    if shape[0] is None:
-        return tf.broadcast_to(np.float32(values), [tf.shape(x)[0], *shape[1:]])
-    return np.broadcast_to(np.float32(values), shape)
-
-
-def linear(kind: str, x, kernel, stride: int, padding: str, groups: int):
-    """A conv, depthwise or dense without its bias; the arguments are a `Node`'s."""
-    if kind == "dense":
-        return tf.matmul(x, kernel)
-    if kind == "depthwise":
-        return tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), padding.upper())
-    if groups == 1:
-        return tf.nn.conv2d(x, kernel, stride, padding.upper())
-    parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
-    return tf.concat([tf.nn.conv2d(a, k, stride, padding.upper()) for a, k in parts], -1)
-
-
-def activate(node: Node, x):
-    """The node's ReLU and cap."""
-    if not node.relu:
-        return x
-    if node.cap is None:
-        return tf.nn.relu(x)
-    six = np.ndim(node.cap) == 0 and node.cap == 6.0
-    return tf.nn.relu6(x) if six else tf.clip_by_value(x, 0.0, node.cap)
-
-
-def run(graph: Graph, images, *, grouped: bool = False):
-    """The output of the graph for images of shape (batch, height, width, channels)."""
-    return collections.deque(walk(graph, images, grouped=grouped), maxlen=1)[0][2]
+def run(graph: Graph, images: Any, output: NodeOutput = Node.output) -> Any:
+    """The output of the graph for images of shape (batch, height, width, channels); `output` as of `walk`."""
+    ((_, value),) = collections.deque(walk(graph, images, output), maxlen=1)
+    return value
 
 
 def logits(graph: Graph) -> Graph:
     """The graph without the softmax that it ends in; as it is if it ends in none."""
-    if graph.output.kind != "softmax":
+    if not isinstance(graph.output, Softmax):
         return graph
     return dataclasses.replace(graph, nodes=dict(list(graph.nodes.items())[:-1]))
-
-
-def walk(graph: Graph, images, *, grouped: bool = False) -> Iterator[tuple[Node, object, object]]:
-    """Runs the graph and yields every node with its output before and after the ReLU and cap.
-
-    Outputs that no later node needs are let go.
-    """
-    live = Live(graph)
-    for node in graph:
-        if node.kind == "input":
-            before = after = tf.convert_to_tensor(images)
-        else:
-            before = apply(node, live.inputs(node), grouped=grouped)
-            after = activate(node, before)
-        live.keep(node, after)
-        yield node, before, after
-
-
-class Live:
-    """The outputs that later nodes still need, while a graph runs node by node."""
-
-    def __init__(self, graph: Graph):
-        self._last_use = {name: node.name for node in graph for name in node.inputs}
-        self._values: dict[str, object] = {}
-
-    def inputs(self, node: Node) -> list:
-        """What a node takes."""
-        return [self._values[name] for name in node.inputs]
-
-    def keep(self, node: Node, values) -> None:
-        """Notes a node's output, and lets go of the inputs that nobody needs after it."""
-        self._values[node.name] = values
-        for name in node.inputs:
-            if self._last_use[name] == node.name:
-                self._values.pop(name, None)

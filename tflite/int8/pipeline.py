@@ -1,6 +1,7 @@
 """The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from fd_keras import imagenet
 from fd_keras.tflite.int8.equalize import LEVELS, equalize, fold_input, split_ranges
 from fd_keras.tflite.int8.fold import fold
 from fd_keras.tflite.int8.gptq import MOVING, Correction, correct, grid_ends, on_grid
-from fd_keras.tflite.int8.graph import Graph, Live, activate, apply, logits, run, walk
+from fd_keras.tflite.int8.graph import Dense, Graph, Node, Softmax, logits, run, walk
 from fd_keras.tflite.recipes import Int8Settings
 
 _MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
@@ -23,16 +24,16 @@ def prepare(
     """Runs the recipe's steps.
 
     Args:
-        model: see `fold.fold` for what it may consist of.
-        images: calibration images, RGB 0..255 of shape (batch, height, width, 3).
-        settings: which steps.
-        include_preprocessing: whether the model normalizes by itself.
+        model: Classifier; see `fold.fold` for what it may consist of.
+        images: Calibration images, RGB 0..255 of shape (batch, height, width, 3).
+        settings: Which steps to run.
+        include_preprocessing: Whether the model normalizes by itself.
 
     Returns:
         A graph for the converter, with the same input and output as the model.
 
     Raises:
-        fold.UnsupportedModel: if the model has a layer that is not known.
+        UnsupportedModelError: If the model has a layer that is not known.
     """
     exact, images = equalized(model, images, settings, include_preprocessing)
     split = split_ranges(exact, images, count=settings.split)
@@ -58,22 +59,23 @@ def correction(settings: Int8Settings) -> Correction:
 
 
 def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tuple[float, float]]:
-    """By name, the ends of the grid of every output that is rounded.
+    """The ends of the grid of every output that is rounded, by the node's name.
 
     Args:
-        graph: prepared.
-        images: calibration images as it takes them.
-        rounding: whether the inputs of a node are rounded too, or exact.
+        graph: Prepared graph.
+        images: Calibration images as it takes them.
+        rounding: Whether the inputs of a node are rounded too, or exact.
     """
-    live, found = Live(graph), {}
-    for node in graph:
-        if node.kind == "input":
-            values = tf.convert_to_tensor(images)
-        else:
-            values = activate(node, apply(node, live.inputs(node)))
-        if node.kind not in MOVING:
+    found = {}
+
+    def output(node: Node, inputs: list) -> Any:
+        values = node.output(inputs)
+        if not isinstance(node, MOVING):
             found[node.name] = grid_ends(node, values)
-        live.keep(node, on_grid(node, values) if rounding else values)
+        return on_grid(node, values) if rounding else values
+
+    for _ in walk(graph, images, output):
+        pass
     return found
 
 
@@ -86,7 +88,7 @@ def as_taken(graph: Graph, images: np.ndarray, include_preprocessing: bool) -> n
 def _affordable(graph: Graph) -> int:
     """For how many images the largest layer's activations fit into `_MOST_BYTES`."""
     blank = np.zeros((1, *graph.input_shape), "float32")
-    largest = max(values.shape.num_elements() for _, _, values in walk(graph, blank))
+    largest = max(values.shape.num_elements() for _, values in walk(graph, blank))
     return max(1, int(_MOST_BYTES / (4 * largest)))
 
 
@@ -103,10 +105,11 @@ def clip_logits(graph: Graph, images: np.ndarray) -> Graph:
     made where the divergence from the uncut softmax is least over the images. A graph that does not end in a dense
     layer and a softmax stays as it is.
     """
-    nodes = list(graph)
-    dense = nodes[-2] if len(nodes) > 1 else None
-    if nodes[-1].kind != "softmax" or dense.kind != "dense" or dense.relu:
-        return graph
+    match list(graph)[-2:]:
+        case [Dense(relu=False) as dense, Softmax()]:
+            pass
+        case _:
+            return graph
     values = np.concatenate(list(in_batches(logits(graph), images)))
     floors = np.linspace(values.min(), np.median(values.max(axis=1)), 48)[:-1]
     floor = min(floors, key=lambda floor: divergence(values, _quantized(values, floor)))

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from fd_keras.tflite.int8.graph import Graph, Node
+from fd_keras.tflite.int8.graph import AveragePool, Conv, DepthwiseConv, Graph, Node, Pad, Pool, Shuffle
 
 
 def arrange(graph: Graph) -> Graph:
@@ -22,16 +22,17 @@ def without_free_shuffles(graph: Graph) -> Graph:
     After a grouped convolution the shuffle has to stay: its groups are neighbours in the output.
     """
     for node in graph:
-        before = graph.nodes.get(node.inputs[0]) if node.kind == "shuffle" else None
-        if before is not None and _reorderable(graph, before):
-            order = np.arange(node.channels).reshape(node.groups, -1).T.ravel()
-            shuffled = before.replace(kernel=before.kernel[..., order], bias=before.bias[order])
-            graph = _without(graph.updated({before.name: shuffled}), node)
+        if isinstance(node, Shuffle) and (conv := _reorderable(graph, node.inputs[0])):
+            shuffled = conv.replace(kernel=conv.kernel[..., node.order], bias=conv.bias[node.order])
+            graph = _without(graph.updated({conv.name: shuffled}), node)
     return graph
 
 
-def _reorderable(graph: Graph, node: Node) -> bool:
-    return node.kind == "conv" and node.groups == 1 and len(graph.consumers(node.name)) == 1
+def _reorderable(graph: Graph, name: str) -> Conv | None:
+    """The convolution of that name, if the order of its channels matters to one node only."""
+    node = graph.nodes.get(name)
+    alone = len(graph.consumers(name)) == 1
+    return node if isinstance(node, Conv) and node.groups == 1 and alone else None
 
 
 def _without(graph: Graph, gone: Node) -> Graph:
@@ -46,26 +47,18 @@ def _without(graph: Graph, gone: Node) -> Graph:
 
 def with_depthwise_pooling(graph: Graph) -> Graph:
     """Writes average pooling as a depthwise convolution, which XNNPACK also takes in int8 and pads by itself."""
-    return graph.updated(
-        {node.name: _as_depthwise(node) for node in graph if node.kind == "avg_pool" and node.padding == "valid"}
-    )
+    pools = [node for node in graph if isinstance(node, AveragePool) and node.padding == "valid"]
+    return graph.updated({node.name: _as_depthwise(node) for node in pools})
 
 
-def _as_depthwise(node: Node) -> Node:
-    kernel = np.full((node.window, node.window, node.channels, 1), 1 / node.window**2, "float32")
-    return node.replace(kind="depthwise", kernel=kernel, bias=np.zeros(node.channels, "float32"))
+def _as_depthwise(pool: AveragePool) -> DepthwiseConv:
+    kernel = np.full((pool.window, pool.window, pool.channels, 1), 1 / pool.window**2, "float32")
+    bias = np.zeros(pool.channels, "float32")
+    return DepthwiseConv(pool.name, pool.inputs, pool.channels, kernel, bias, pool.stride, pool.padding)
 
 
 def with_framed_pools(graph: Graph) -> Graph:
-    """Writes each padding that is for no convolution, which would take it up, as a frame: see `Node.pad_value`."""
-    return graph.updated(
-        {
-            node.name: node.replace(pad_value=np.full(node.channels, node.pad_value, "float32"))
-            for node in graph
-            if node.kind == "pad" and np.ndim(node.pad_value) == 0 and _pools(graph.consumers(node.name))
-        }
-    )
-
-
-def _pools(consumers: list[Node]) -> bool:
-    return all(node.kind in ("max_pool", "avg_pool") for node in consumers)
+    """Writes each padding that is for no convolution, which would take it up, as a frame: see `Pad.value`."""
+    pads = [node for node in graph if isinstance(node, Pad) and np.ndim(node.value) == 0]
+    pads = [pad for pad in pads if all(isinstance(node, Pool) for node in graph.consumers(pad.name))]
+    return graph.updated({pad.name: pad.replace(value=np.full(pad.channels, pad.value, "float32")) for pad in pads})

@@ -1,1 +1,1 @@
-"""What a network needs on a microcontroller: `python -m tflite.memory`, explained in docs/microcontrollers.md."""
+"""RAM and flash of a network on a microcontroller: `fd-keras memory`, explained in docs/microcontrollers.md."""

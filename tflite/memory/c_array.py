@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from fd_keras.io import sha256_of, write_atomically
 from fd_keras.tflite.format.flatbuffer import read
-from fd_keras.tflite.memory.arena import ALIGNMENT, Graph, Tensor, plan, tflm_bytes
+from fd_keras.tflite.format.network import FileNetwork, FileTensor
+from fd_keras.tflite.memory.arena import ALIGNMENT, plan, tflm_bytes
 from fd_keras.tflite.recipes import ConversionRecipe
 
 # What the method of tflite::MicroMutableOpResolver is called where it is not the name in the schema, capitalized.
@@ -78,8 +79,8 @@ def write_c_array(path: str) -> Iterator[str]:
     """Writes NAME.h and NAME.cc beside NAME.tflite, and yields their paths.
 
     Raises:
-        LiteRTError: if the .tflite file cannot be read.
-        ValueError: if it has an op that TFLM does not run; names it.
+        LiteRTError: If the .tflite file cannot be read.
+        ValueError: If it has an op that TFLM does not run; names it.
     """
     with open(path, "rb") as file:
         data = file.read()
@@ -93,15 +94,15 @@ def write_c_array(path: str) -> Iterator[str]:
 
 
 def _facts(path: str, space: str) -> dict:
-    graph = read(path).graph
-    methods = [f"resolver.{method}() == 0" for method in resolver_methods(graph)]  # kTfLiteOk is 0
-    activations, tflm = plan(graph).arena, tflm_bytes(graph)
+    network = read(path).network
+    methods = [f"resolver.{method}() == 0" for method in resolver_methods(network)]  # kTfLiteOk is 0
+    activations, tflm = plan(network).arena, tflm_bytes(network)
     return {
         "file": os.path.basename(path),
         "size": os.path.getsize(path),
         "sha256": sha256_of(path),
-        "input": ", ".join(_described(graph.tensors[index]) for index in graph.inputs),
-        "output": ", ".join(_described(graph.tensors[index]) for index in graph.outputs),
+        "input": ", ".join(_described(network.tensors[index]) for index in network.inputs),
+        "output": ", ".join(_described(network.tensors[index]) for index in network.outputs),
         "guard": f"{space.upper()}_H_",
         "activations": activations,
         "tflm": tflm,
@@ -111,13 +112,13 @@ def _facts(path: str, space: str) -> dict:
     }
 
 
-def resolver_methods(graph: Graph) -> list[str]:
+def resolver_methods(network: FileNetwork) -> list[str]:
     """The methods of MicroMutableOpResolver that add the kinds of op of a network, by name.
 
     Raises:
-        ValueError: if TFLM does not run one of them.
+        ValueError: If TFLM does not run one of them.
     """
-    kinds = sorted({op.kind for op in graph.ops})
+    kinds = sorted({op.kind for op in network.ops})
     unknown = [kind for kind in kinds if kind not in _SUPPORTED]
     if unknown:
         raise ValueError(f"The file has the operation {unknown[0]}, which is not known to run on microcontrollers.")
@@ -135,7 +136,7 @@ def identifier(name: str) -> str:
     return name if name[:1].isalpha() else f"model_{name}"
 
 
-def _described(tensor: Tensor) -> str:
+def _described(tensor: FileTensor) -> str:
     return f"{tensor.dtype.lower()} [{', '.join(map(str, tensor.shape))}]"
 
 

@@ -1,12 +1,12 @@
 """What networks of many widths and resolutions cost as int8 .tflite files, from their tables alone."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
 from fd_keras import spec
 from fd_keras.spec import Arch
-from fd_keras.tflite.memory.arena import WEIGHTED, Graph, Op, Tensor, plan, tflm_bytes
+from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp, FileTensor
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
 
 # Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
 TABLE_BYTES = 145
@@ -17,13 +17,13 @@ class GridCell:
     """Cost of one network.
 
     Attributes:
-        alpha: its width.
-        size: side of its square image.
-        macs: multiply-accumulates for one image.
-        flash: bytes of the .tflite file, within 2%.
-        activations: bytes of the planned arena: the file's for the MobileNets, within 5% for the ShuffleNets, where the
+        alpha: Width multiplier.
+        size: Side of the square image.
+        macs: Multiply-accumulates for one image.
+        flash: Bytes of the .tflite file, within 2%.
+        activations: Bytes of the planned arena: the file's for the MobileNets, within 5% for the ShuffleNets, where the
             converter may run the branches of a unit in another order.
-        tflm: bytes that TFLM needs beside that, an upper estimate.
+        tflm: Bytes that TFLM needs beside that, an upper estimate.
     """
 
     alpha: float
@@ -52,9 +52,9 @@ def cells(arch: Arch, alphas: Iterable[float], sizes: Iterable[int], classes: in
 def cell(arch: Arch, alpha: float, size: int, classes: int) -> GridCell:
     """The cost of one network."""
     ops = spec.lower(arch, alpha, (size, size), classes=classes)
-    graph = converted(arch, ops, (size, size))
+    network = converted(arch, ops, (size, size))
     macs = sum(op.macs for op in ops)
-    return GridCell(alpha, size, macs, file_bytes(graph), plan(graph).arena, tflm_bytes(graph))
+    return GridCell(alpha, size, macs, file_bytes(network), plan(network).arena, tflm_bytes(network))
 
 
 def best(found: Iterable[GridCell], ram: int, flash: int) -> GridCell | None:
@@ -62,34 +62,34 @@ def best(found: Iterable[GridCell], ram: int, flash: int) -> GridCell | None:
     return max((cell for cell in found if cell.fits(ram, flash)), key=lambda cell: cell.macs, default=None)
 
 
-def file_bytes(graph: Graph) -> int:
+def file_bytes(network: FileNetwork) -> int:
     """Estimates the size of an int8 file: weights, a scale (4 bytes) and a zero point (8) for each channel, tables."""
-    weights = sum(tensor.bytes for tensor in graph.tensors if tensor.constant)
-    channels = sum(graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind in WEIGHTED)
-    activations = sum(not tensor.constant for tensor in graph.tensors)
-    return weights + 12 * (2 * channels + activations) + TABLE_BYTES * len(graph.tensors)
+    weights = sum(tensor.bytes for tensor in network.tensors if tensor.constant)
+    channels = sum(network.tensors[op.outputs[0]].shape[-1] for op in network.ops if op.kind in WEIGHTED)
+    activations = sum(not tensor.constant for tensor in network.tensors)
+    return weights + 12 * (2 * channels + activations) + TABLE_BYTES * len(network.tensors)
 
 
-def converted(arch: Arch, ops: Iterable[spec.Op], size: tuple[int, int]) -> Graph:
-    """The graph that the int8 recipe makes of a network lowered for a (height, width), with uint8 at its edges."""
-    tape = _Tape(size)
+def converted(arch: Arch, ops: Iterable[spec.Op], size: tuple[int, int]) -> FileNetwork:
+    """The network that the int8 recipe makes of a network lowered for a (height, width), with uint8 at its edges."""
+    writer = _NetworkWriter(size)
     for op in ops:
-        _WRITERS[op.kind](tape, arch, op)
-    return tape.finished()
+        _WRITERS[op.kind](writer, arch, op)
+    return writer.finished()
 
 
-class _Tape:
+class _NetworkWriter:
     """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops."""
 
     def __init__(self, size: tuple[int, int]):
-        self.tensors: list[Tensor] = []
-        self.ops: list[Op] = []
+        self.tensors: list[FileTensor] = []
+        self.ops: list[FileOp] = []
         self._shared: dict[str, int] = {}
         self.image = self.tensor("UINT8", (1, *size, 3))
         self.values = {spec.IMAGE: self.add("QUANTIZE", (self.image,), (1, *size, 3))}
 
     def tensor(self, dtype: str, shape: tuple[int, ...], *, constant: bool = False) -> int:
-        self.tensors.append(Tensor("", dtype, shape, constant))
+        self.tensors.append(FileTensor("", dtype, shape, constant))
         return len(self.tensors) - 1
 
     def shared(self, name: str, dtype: str, shape: tuple[int, ...]) -> int:
@@ -100,95 +100,108 @@ class _Tape:
 
     def add(self, kind: str, inputs: tuple[int, ...], shape: tuple[int, ...], dtype: str = "INT8") -> int:
         self.last = self.tensor(dtype, shape)
-        self.ops.append(Op(kind, inputs, (self.last,)))
+        self.ops.append(FileOp(kind, inputs, (self.last,)))
         return self.last
 
     def weighted(self, kind: str, source: int, kernel: tuple[int, ...], shape: tuple[int, ...]) -> int:
-        kernel = self.tensor("INT8", kernel, constant=True)
+        weights = self.tensor("INT8", kernel, constant=True)
         bias = self.tensor("INT32", shape[-1:], constant=True)
-        return self.add(kind, (source, kernel, bias), shape)
+        return self.add(kind, (source, weights, bias), shape)
 
     def shuffles_itself(self, value: int) -> bool:
-        """Whether an ungrouped convolution made the value, see `arrange.without_free_shuffles`."""
+        """Whether an ungrouped convolution made the value, see `xnnpack_ops.without_free_shuffles`."""
         maker = next(op for op in self.ops if op.outputs == (value,))
         return maker.kind == "CONV_2D" and len({self.tensors[index].shape[-1] for index in maker.inputs[:2]}) == 1
 
-    def finished(self) -> Graph:
+    def finished(self) -> FileNetwork:
         output = self.add("QUANTIZE", (self.last,), self.tensors[self.last].shape, "UINT8")
-        return Graph(tuple(self.tensors), tuple(self.ops), (self.image,), (output,))
+        return FileNetwork(tuple(self.tensors), tuple(self.ops), (self.image,), (output,))
 
 
-def _framed(tape: _Tape, arch: Arch, op: spec.Op) -> int:
+def _framed(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> int:
     """The input of a window with a stride, with the frame that symmetric padding needs as an op of its own.
 
     TensorFlow's own padding is symmetric on odd sides: a convolution then frames its input with zeros itself.
     """
-    source = tape.values[op.inputs[0]]
-    _, height, width, channels = tape.tensors[source].shape
+    source = writer.values[op.inputs[0]]
+    _, height, width, channels = writer.tensors[source].shape
     own = height % 2 and width % 2 and op.kind != "max_pool" and op.inputs[0] != spec.IMAGE
     if op.stride == 1 or arch.padding != "symmetric" or own:
         return source
     border = op.kernel // 2
-    if op.inputs[0] == spec.IMAGE or op.kind == "max_pool":  # see `arrange.with_framed_pools`
+    if op.inputs[0] == spec.IMAGE or op.kind == "max_pool":  # see `xnnpack_ops.with_framed_pools`
         tall = (1, height + 2 * border, width, channels)
-        source = _between(tape, source, (1, border, width, channels), tall)
-        return _between(tape, source, (1, tall[1], border, channels), (1, tall[1], width + 2 * border, channels))
+        source = _between(writer, source, (1, border, width, channels), tall)
+        return _between(writer, source, (1, tall[1], border, channels), (1, tall[1], width + 2 * border, channels))
     shape = (1, height + 2 * border, width + 2 * border, channels)
-    return tape.add("PAD", (source, tape.shared("pads", "INT32", (4, 2))), shape)
+    return writer.add("PAD", (source, writer.shared("pads", "INT32", (4, 2))), shape)
 
 
-def _between(tape: _Tape, source: int, border: tuple[int, ...], shape: tuple[int, ...]) -> int:
+def _between(writer: _NetworkWriter, source: int, border: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """A tensor between two constant ones."""
-    before, after = (tape.tensor("INT8", border, constant=True) for _ in range(2))
-    return tape.add("CONCATENATION", (before, source, after), shape)
+    before, after = (writer.tensor("INT8", border, constant=True) for _ in range(2))
+    return writer.add("CONCATENATION", (before, source, after), shape)
 
 
-def _conv(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+def _shape(op: spec.Op) -> tuple[int, ...]:
+    """The shape of an op's output; its sides are known, since the image's are."""
+    return (1, *(side for side in op.size if side is not None), op.cout)
+
+
+def _conv(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     kernel = (op.cout, op.kernel, op.kernel, op.cin // op.groups)
-    tape.values[op.name] = tape.weighted("CONV_2D", _framed(tape, arch, op), kernel, (1, *op.size, op.cout))
+    writer.values[op.name] = writer.weighted("CONV_2D", _framed(writer, arch, op), kernel, _shape(op))
 
 
-def _depthwise(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+def _depthwise(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     """Also average pooling, which the recipe writes as a depthwise convolution."""
-    kernel, shape = (1, op.kernel, op.kernel, op.cin), (1, *op.size, op.cout)
-    tape.values[op.name] = tape.weighted("DEPTHWISE_CONV_2D", _framed(tape, arch, op), kernel, shape)
+    kernel, shape = (1, op.kernel, op.kernel, op.cin), _shape(op)
+    writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", _framed(writer, arch, op), kernel, shape)
 
 
-def _max_pool(tape: _Tape, arch: Arch, op: spec.Op) -> None:
-    tape.values[op.name] = tape.add("MAX_POOL_2D", (_framed(tape, arch, op),), (1, *op.size, op.cout))
+def _max_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
+    writer.values[op.name] = writer.add("MAX_POOL_2D", (_framed(writer, arch, op),), _shape(op))
 
 
-def _shuffle(tape: _Tape, arch: Arch, op: spec.Op) -> None:
-    pixels, width = math.prod(op.size), op.cout // op.groups
-    split, shape = (1, pixels, op.groups, width), (1, *op.size, op.cout)
-    source = tape.values[op.inputs[0]]
-    if tape.shuffles_itself(source):
-        tape.values[op.name] = source
+def _shuffle(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
+    shape, width = _shape(op), op.cout // op.groups
+    pixels = shape[1] * shape[2]
+    split = (1, pixels, op.groups, width)
+    source = writer.values[op.inputs[0]]
+    if writer.shuffles_itself(source):
+        writer.values[op.name] = source
         return
-    grouped = tape.add("RESHAPE", (source, tape.shared(f"{split}", "INT32", (4,))), split)
-    order = tape.shared("order", "INT32", (4,))
-    turned = tape.add("TRANSPOSE", (grouped, order), (1, pixels, width, op.groups))
-    tape.values[op.name] = tape.add("RESHAPE", (turned, tape.shared(f"{shape}", "INT32", (4,))), shape)
+    grouped = writer.add("RESHAPE", (source, writer.shared(f"{split}", "INT32", (4,))), split)
+    order = writer.shared("order", "INT32", (4,))
+    turned = writer.add("TRANSPOSE", (grouped, order), (1, pixels, width, op.groups))
+    writer.values[op.name] = writer.add("RESHAPE", (turned, writer.shared(f"{shape}", "INT32", (4,))), shape)
 
 
-def _join(tape: _Tape, arch: Arch, op: spec.Op) -> None:
+def _join(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     kind = {"add": "ADD", "concat": "CONCATENATION"}[op.kind]
-    sources = tuple(tape.values[name] for name in op.inputs)
-    tape.values[op.name] = tape.add(kind, sources, (1, *op.size, op.cout))
+    sources = tuple(writer.values[name] for name in op.inputs)
+    writer.values[op.name] = writer.add(kind, sources, _shape(op))
 
 
-def _global_pool(tape: _Tape, arch: Arch, op: spec.Op) -> None:
-    inputs = (tape.values[op.inputs[0]], tape.shared("axes", "INT32", (2,)))
-    tape.values[op.name] = tape.add("MEAN", inputs, (1, op.cout))
+def _global_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
+    inputs = (writer.values[op.inputs[0]], writer.shared("axes", "INT32", (2,)))
+    writer.values[op.name] = writer.add("MEAN", inputs, (1, op.cout))
 
 
-def _dense(tape: _Tape, arch: Arch, op: spec.Op) -> None:
-    source, shape = tape.values[op.inputs[0]], (1, op.cout)
-    logits = tape.weighted("FULLY_CONNECTED", source, (op.cout, op.cin), shape)
-    tape.values[op.name] = tape.add("SOFTMAX", (logits,), shape)
+def _dense(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
+    source, shape = writer.values[op.inputs[0]], (1, op.cout)
+    logits = writer.weighted("FULLY_CONNECTED", source, (op.cout, op.cin), shape)
+    writer.values[op.name] = writer.add("SOFTMAX", (logits,), shape)
 
 
 _WRITERS = {
-    "conv": _conv, "depthwise": _depthwise, "avg_pool": _depthwise, "max_pool": _max_pool, "shuffle": _shuffle,
-    "add": _join, "concat": _join, "global_pool": _global_pool, "dense": _dense,
-}  # fmt: skip
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "avg_pool": _depthwise,
+    "max_pool": _max_pool,
+    "shuffle": _shuffle,
+    "add": _join,
+    "concat": _join,
+    "global_pool": _global_pool,
+    "dense": _dense,
+}

@@ -1,52 +1,31 @@
 """Draws an arena: every tensor a rectangle, from its first op to its last and from its first byte to its last."""
 
-import io
-import os
-
-from fd_keras.io import write_atomically
-from fd_keras.tflite.memory.arena import COPIES, Buffer, Graph, Plan
+from fd_keras.io import write_figure
+from fd_keras.tflite.format.network import COPIES, FileNetwork
+from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan
 
 # By what the op that writes the tensor does; an op of another kind is "other".
-_COLOURS = {"input": "0.55", "copy": "#e08a2c", "convolution": "#3b6fb6", "depthwise": "#4fa58a", "other": "#a58ac0"}
+_COLORS = {"input": "0.55", "copy": "#e08a2c", "convolution": "#3b6fb6", "depthwise": "#4fa58a", "other": "#a58ac0"}
 _LINE, _TEXT = 0.015, (0.055, 0.2)  # of the width or height of the picture: a line of text; its length either way
 _MOST_NAMES = 60  # of ops that can be read side by side
 
 
-def draw(path: str, whole: Plan) -> None:
-    """Writes the picture; its suffix says which format.
+def arena_plot(path: str, whole: ArenaPlan) -> None:
+    """Draws the arena into a file, in the format that its name ends in; see `fd_keras.io.check_figure`."""
+    from matplotlib.figure import Figure
 
-    Raises:
-        ImportError: without matplotlib.
-        ValueError: for a suffix that is no format of pictures, or a folder that cannot be written to.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(11, 5), layout="constrained")
     _draw_arena(figure.subplots(), whole)
-    picture = io.BytesIO()
-    try:
-        figure.savefig(picture, format=os.path.splitext(path)[1][1:] or "png", dpi=150)
-        write_atomically(path, picture.getvalue())
-    except (ValueError, OSError) as error:
-        raise ValueError(f"--plot={path}: {error}") from error
+    write_figure(path, figure)
 
 
-def _draw_arena(axes, whole: Plan) -> None:
-    graph, seen = whole.graph, set()
-    for buffer in whole.buffers:
-        kind = _maker(graph, buffer)
-        axes.bar(
-            buffer.first, buffer.bytes / 1024, buffer.last - buffer.first + 1, buffer.offset / 1024, align="edge",
-            color=_COLOURS[kind], edgecolor="white", linewidth=0.8, label=None if kind in seen else kind,
-        )  # fmt: skip
-        seen.add(kind)
-        _label(axes, whole, buffer)
+def _draw_arena(axes, whole: ArenaPlan) -> None:
+    network = whole.network
+    _draw_buffers(axes, whole)
     top = whole.arena / 1024
     axes.axhline(top, color="0.2", linewidth=0.8, linestyle="--")
-    axes.annotate(f"arena: {top:.1f} KiB", (len(graph.ops), top), (0, 3), textcoords="offset points", ha="right")
-    names = [op.kind.removesuffix("_2D").replace("_", " ").lower() for op in graph.ops]
+    axes.annotate(f"arena: {top:.1f} KiB", (len(network.ops), top), (0, 3), textcoords="offset points", ha="right")
+    names = [op.kind.removesuffix("_2D").replace("_", " ").lower() for op in network.ops]
     if len(names) <= _MOST_NAMES:
         axes.set_xticks([time + 0.5 for time in range(len(names))], names, rotation=90)
         axes.tick_params("x", length=0, labelsize=8)
@@ -55,25 +34,50 @@ def _draw_arena(axes, whole: Plan) -> None:
     axes.set(xlim=(0, len(names)), ylim=(0, 1.06 * top), ylabel="offset in the arena, KiB")
     axes.spines[["top", "right"]].set_visible(False)
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    present = [kind for kind in _COLOURS if kind in entries]
-    axes.legend([entries[kind] for kind in present], present, frameon=False, title="tensors, by what writes them",
-                loc="upper right", bbox_to_anchor=(1, 0.92))  # fmt: skip
+    present = [kind for kind in _COLORS if kind in entries]
+    axes.legend(
+        [entries[kind] for kind in present],
+        present,
+        frameon=False,
+        title="tensors, by what writes them",
+        loc="upper right",
+        bbox_to_anchor=(1, 0.92),
+    )
 
 
-def _maker(graph: Graph, buffer: Buffer) -> str:
+def _draw_buffers(axes, whole: ArenaPlan) -> None:
+    seen = set()
+    for buffer in whole.buffers:
+        kind = _maker(whole.network, buffer)
+        axes.bar(
+            buffer.first,
+            buffer.bytes / 1024,
+            width=buffer.last - buffer.first + 1,
+            bottom=buffer.offset / 1024,
+            align="edge",
+            color=_COLORS[kind],
+            edgecolor="white",
+            linewidth=0.8,
+            label=None if kind in seen else kind,
+        )
+        seen.add(kind)
+        _label(axes, whole, buffer)
+
+
+def _maker(network: FileNetwork, buffer: ArenaBuffer) -> str:
     """What kind of op writes a tensor."""
-    kinds = [op.kind for op in graph.ops if buffer.tensor in op.outputs] or ["input"]
+    kinds = [op.kind for op in network.ops if buffer.tensor in op.outputs] or ["input"]
     if kinds[0] in COPIES:
         return "copy"
     return {"input": "input", "CONV_2D": "convolution", "DEPTHWISE_CONV_2D": "depthwise"}.get(kinds[0], "other")
 
 
-def _label(axes, whole: Plan, buffer: Buffer) -> None:
+def _label(axes, whole: ArenaPlan, buffer: ArenaBuffer) -> None:
     """Writes the shape into a rectangle that has room for it."""
-    wide, tall = (buffer.last - buffer.first + 1) / len(whole.graph.ops), buffer.bytes / whole.arena
+    wide, tall = (buffer.last - buffer.first + 1) / len(whole.network.ops), buffer.bytes / whole.arena
     if not (wide > _TEXT[0] and tall > 2 * _LINE or wide > _LINE and tall > _TEXT[1]):
         return
-    shape = "x".join(map(str, whole.graph.tensors[buffer.tensor].shape[1:]))
+    shape = "x".join(map(str, whole.network.tensors[buffer.tensor].shape[1:]))
     middle = (buffer.first + buffer.last + 1) / 2, (buffer.offset + buffer.bytes / 2) / 1024
     upright = 90 if tall > _TEXT[1] else 0
     axes.annotate(shape, middle, ha="center", va="center", color="white", fontsize=7, rotation=upright)

@@ -1,42 +1,48 @@
-"""What `tflite.memory` prints: a file's needs, and the grid of networks, as data and as text."""
+"""The report of `fd-keras memory`: a file's needs, and the grid of networks, as data and as text."""
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from fd_keras.tflite.format.flatbuffer import File
-from fd_keras.tflite.memory.arena import Buffer, Plan, in_place_bytes, plan, tflm_bytes
+from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan, in_place_bytes, plan, tflm_bytes
 from fd_keras.tflite.memory.estimate import GridCell
 
+if TYPE_CHECKING:
+    from fd_keras.tflite.format.flatbuffer import TFLiteFile  # which needs LiteRT; the grid does not
 
-def report(path: str, file: File, whole: Plan) -> dict:
+
+def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
     """What a file needs: bytes and MACs, in all and by op, and every tensor's place in the arena."""
-    graph = file.graph
+    network = file.network
     return {
         "file": path,
         "flash": {"bytes": file.bytes, "weights": file.weights, "scales": file.scales},
         "activations": whole.arena,
-        "tflm": tflm_bytes(graph),
-        "fused": plan(graph.fused()).arena,
-        "in_place": in_place_bytes(graph.fused()),
-        "macs": graph.all_macs,
+        "tflm": tflm_bytes(network),
+        "fused": plan(network.fused()).arena,
+        "in_place": in_place_bytes(network.fused()),
+        "macs": network.all_macs,
         "peak": whole.peak,
-        "ops": [_op(whole, time) for time in range(len(graph.ops))],
+        "ops": [_op(whole, time) for time in range(len(network.ops))],
         "arena": [_place(whole, buffer) for buffer in whole.buffers],
     }
 
 
-def _op(whole: Plan, time: int) -> dict:
-    graph, op = whole.graph, whole.graph.ops[time]
-    constants = [graph.tensors[index].bytes for index in op.inputs if graph.tensors[index].constant]
-    shape = list(graph.tensors[op.outputs[0]].shape)
+def _op(whole: ArenaPlan, time: int) -> dict:
+    network, op = whole.network, whole.network.ops[time]
+    constants = [network.tensors[index].bytes for index in op.inputs if network.tensors[index].constant]
+    shape = list(network.tensors[op.outputs[0]].shape)
     return {
-        "kind": op.kind, "shape": shape, "macs": graph.macs(op), "weights": sum(constants),
+        "kind": op.kind,
+        "shape": shape,
+        "macs": network.macs(op),
+        "weights": sum(constants),
         "alive": whole.live_bytes(time),
-    }  # fmt: skip
+    }
 
 
-def _place(whole: Plan, buffer: Buffer) -> dict:
-    tensor = whole.graph.tensors[buffer.tensor]
+def _place(whole: ArenaPlan, buffer: ArenaBuffer) -> dict:
+    tensor = whole.network.tensors[buffer.tensor]
     facts = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
     return facts | {key: getattr(buffer, key) for key in ("bytes", "first", "last", "offset")}
 
@@ -82,16 +88,16 @@ def _peak(facts: dict) -> str:
 
 def _totals(facts: dict) -> str:
     size = facts["flash"]
-    tables_bytes = size["bytes"] - size["weights"] - size["scales"]
+    rest = size["bytes"] - size["weights"] - size["scales"]
+    parts = f"weights {size['weights']:,}, scales and zero points {size['scales']:,}, tables {rest:,}"
     rows = [
         ("MACs", facts["macs"], f"{facts['macs'] / 1e6:.1f} million"),
-        ("flash", size["bytes"], f"{kib(size['bytes'])}: weights {size['weights']:,}, scales and zero points "
-                                 f"{size['scales']:,}, tables {tables_bytes:,}"),
+        ("flash", size["bytes"], f"{kib(size['bytes'])}: {parts}"),
         ("activations", facts["activations"], f"{kib(facts['activations'])}, as TFLM plans them"),
         ("TFLM's tables", facts["tflm"], f"{kib(facts['tflm'])} beside them, about"),
         ("fused", facts["fused"], f"{kib(facts['fused'])}: activations if a compiler drops the ops that only copy"),
         ("in place", facts["in_place"], f"{kib(facts['in_place'])}: and that writes outputs over inputs, at best"),
-    ]  # fmt: skip
+    ]
     return "\n".join(f"{name:13} {number:11,}  {note}" for name, number, note in rows)
 
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training: `python -m tflite.qat`, explained in docs/qat.md.
+"""Quantization-aware training: `fd-keras qat`, explained in docs/qat.md.
 
 tensorflow-model-optimization works only with Keras 2 and switches TensorFlow to it, so there are two processes. The
 one that the user starts has Keras 3: it prepares the network and writes the files. `distillation`, which it starts, has

@@ -1,4 +1,4 @@
-"""The process that trains: `python -m fd_keras.tflite.qat.distillation JOB RESULT`, started by `python -m tflite.qat`.
+"""The process that trains: `python -m fd_keras.tflite.qat.distillation JOB RESULT`, started by `fd-keras qat`.
 
 It writes a line of JSON to standard output after each step and each measurement, and the trained graph at the end.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
+import tf_keras  # pyright: ignore[reportMissingImports]  (an extra)
 
 from fd_keras.tflite.int8.graph import Graph, logits, run
 from fd_keras.tflite.qat import fake_quantization, keras_twin, training_job
@@ -21,11 +21,11 @@ _TOLERANCE = 1e-5  # of the twin's outputs
 def check_twin(asked: training_job.TrainingJob) -> None:
     """Raises RuntimeError unless the student's twin gives the outputs that the student gave in the other process."""
     error = np.abs(keras_twin.build(asked.student, tf_keras).predict_on_batch(asked.probe) - asked.expected).max()
-    if not error <= _TOLERANCE:  # nor if it is no number
+    if not error <= _TOLERANCE:  # nor if it is NaN
         raise RuntimeError(f"The tf_keras twin's outputs are off by {error:.2g}.")
 
 
-def train(asked: training_job.TrainingJob, say: Callable[[dict], None]) -> Graph:
+def train(asked: training_job.TrainingJob, send: Callable[[dict], None]) -> Graph:
     """Trains the student; returns it as it was when it was closest to the teacher on the images held out."""
     tf_keras.utils.set_random_seed(asked.training.seed)
     student, teacher = logits(asked.student), logits(asked.teacher)
@@ -46,13 +46,13 @@ def train(asked: training_job.TrainingJob, say: Callable[[dict], None]) -> Graph
     def measure() -> float:
         sums = [len(images) * float(distance(images)) for images in _batches(asked, asked.held_out)]
         mean = sum(sums) / len(asked.held_out)
-        say({"held_out": mean})
+        send({"held_out": mean})
         return mean
 
     best, kept = measure(), asked.student
     for epoch in range(asked.training.epochs):
         for images in _epoch(asked, epoch):
-            say({"loss": float(step(images))})
+            send({"loss": float(step(images))})
         value = measure()
         if value < best:
             best, kept = value, asked.student.updated(fake_quantization.weights(model, student, asked.ranges))
@@ -87,16 +87,18 @@ def _as_taken(asked: training_job.TrainingJob, images: np.ndarray) -> np.ndarray
     return (images.astype("float32") * asked.scale + asked.offset).astype("float32")
 
 
+def send(values: dict) -> None:
+    """Prints a line of JSON for the other process; raises FloatingPointError for a value that is not finite."""
+    if not all(map(math.isfinite, values.values())):
+        raise FloatingPointError(f"the loss became NaN or infinite: {values}")
+    print(json.dumps(values), flush=True)
+
+
 def main(job_path: str, result_path: str) -> None:
+    """Does the job in one file and writes the trained graph into the other."""
     asked = training_job.load(job_path)
     check_twin(asked)
-
-    def say(what: dict) -> None:
-        if not all(map(math.isfinite, what.values())):
-            raise FloatingPointError(f"the loss is no number any more: {what}")
-        print(json.dumps(what), flush=True)
-
-    training_job.save(result_path, train(asked, say))
+    training_job.save(result_path, train(asked, send))
 
 
 if __name__ == "__main__":

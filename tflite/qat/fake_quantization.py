@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_model_optimization as tfmot
-import tf_keras
+import tensorflow_model_optimization as tfmot  # pyright: ignore[reportMissingImports]  (an extra)
+import tf_keras  # pyright: ignore[reportMissingImports]  (an extra)
 
 from fd_keras.tflite.int8.equalize import LEVELS
 from fd_keras.tflite.int8.gptq import scales
-from fd_keras.tflite.int8.graph import WEIGHTED, Graph, Node
+from fd_keras.tflite.int8.graph import DepthwiseConv, Graph, Node, WeightedNode
 from fd_keras.tflite.qat import keras_twin
 
 _quantization = tfmot.quantization.keras
@@ -31,7 +31,7 @@ def quantized(graph: Graph, ranges: Ranges) -> tf_keras.Model:
         RuntimeError: if a kernel is left in float.
     """
     model = keras_twin.build(graph, tf_keras, lambda node, layer: _wrapped(node, layer, ranges))
-    for node in graph:
+    for node in graph.weighted:
         for name, variable in keras_twin.variables(model, node).items():
             variable.assign(variable / units(node, ranges[node.name])[name])
     left = unquantized(model, graph)
@@ -40,31 +40,28 @@ def quantized(graph: Graph, ranges: Ranges) -> tf_keras.Model:
     return model
 
 
-def weights(model: tf_keras.Model, graph: Graph, ranges: Ranges) -> dict[str, Node]:
+def weights(model: tf_keras.Model, graph: Graph, ranges: Ranges) -> dict[str, WeightedNode]:
     """The graph's nodes that have weights, by name, with those of the model that `quantized` made of it, in float."""
-    return {node.name: _with_weights(model, node, ranges) for node in graph if node.kind in WEIGHTED}
+    return {node.name: _with_weights(model, node, ranges) for node in graph.weighted}
 
 
-def _with_weights(model: tf_keras.Model, node: Node, ranges: Ranges) -> Node:
-    unit = units(node, ranges[node.name])
-    return node.replace(
-        **{name: found.numpy() * unit[name] for name, found in keras_twin.variables(model, node).items()}
-    )
+def _with_weights(model: tf_keras.Model, node: WeightedNode, ranges: Ranges) -> WeightedNode:
+    unit, found = units(node, ranges[node.name]), keras_twin.variables(model, node)
+    return node.replace(**{name: variable.numpy() * unit[name] for name, variable in found.items()})
 
 
-def units(node: Node, ends: tuple[float, float]) -> dict[str, np.ndarray]:
+def units(node: WeightedNode, ends: tuple[float, float]) -> dict[str, np.ndarray]:
     """One step of a node's integers at the start: of the kernel for each output channel, of the bias the output's."""
-    outputs = node.kernel.shape[2:] if node.kind == "depthwise" else (node.channels,)
-    kernel = scales(node.kernel.reshape(-1, node.channels)).reshape(outputs)
-    return {"kernel": kernel.astype("float32"), "bias": np.float32((ends[1] - ends[0]) / LEVELS)}
+    kernel = node.per_output(scales(node.matrix))
+    return {"kernel": kernel.astype("float32"), "bias": np.array((ends[1] - ends[0]) / LEVELS, "float32")}
 
 
 def unquantized(model: tf_keras.Model, graph: Graph) -> list[str]:
     """The nodes whose kernels no quantizer rounds."""
-    return [node.name for node in graph if node.kind in WEIGHTED and not _is_quantized(model, node)]
+    return [node.name for node in graph.weighted if not _is_quantized(model, node)]
 
 
-def _is_quantized(model: tf_keras.Model, node: Node) -> bool:
+def _is_quantized(model: tf_keras.Model, node: WeightedNode) -> bool:
     layer, kernel = model.get_layer(keras_twin.layer_name(node)), keras_twin.variables(model, node)["kernel"]
     if not isinstance(layer, _quantization.QuantizeWrapperV2):
         return False
@@ -85,12 +82,15 @@ class InUnits(_quantization.quantizers.Quantizer):
         self.unit = unit
 
     def build(self, tensor_shape, name, layer):
+        """No variables of its own."""
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
+        """The variable in float."""
         return inputs * self.unit
 
     def get_config(self):
+        """The unit, for Keras."""
         return {"unit": self.unit.tolist()}
 
 
@@ -101,6 +101,7 @@ class PerOutput(InUnits):
     """
 
     def __call__(self, inputs, training, weights, **kwargs):
+        """The kernel in float, rounded."""
         flat = tf.reshape(super().__call__(inputs, training, weights), (-1, self.unit.size))
         largest = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(flat), axis=0), 1e-9))  # of an empty channel too
         rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(flat, -largest, largest, narrow_range=True)
@@ -108,31 +109,36 @@ class PerOutput(InUnits):
 
 
 class Rounded(_quantization.QuantizeConfig):
-    """Tells the wrapper to round a layer's kernel, if it has one, and its output to 256 levels between two ends."""
+    """Makes the wrapper round a layer's kernel, if it has one, and its output to 256 levels between two ends."""
 
     def __init__(self, node: Node, ends: tuple[float, float]):
         low, high = ends
         self._output = _quantization.quantizers.FixedQuantizer(8, low, max(high, low + 1e-6), narrow_range=False)
         self._quantizers = {}
-        if node.kind in WEIGHTED:
-            unit, kernel = units(node, ends), "depthwise_kernel" if node.kind == "depthwise" else "kernel"
+        if isinstance(node, WeightedNode):
+            unit, kernel = units(node, ends), "depthwise_kernel" if isinstance(node, DepthwiseConv) else "kernel"
             self._quantizers = {kernel: PerOutput(unit["kernel"]), "bias": InUnits(unit["bias"])}
 
     def get_weights_and_quantizers(self, layer):
+        """The layer's variables, each with its quantizer."""
         return [(getattr(layer, name), quantizer) for name, quantizer in self._quantizers.items()]
 
     def set_quantize_weights(self, layer, quantize_weights):
+        """Puts the rounded weights in the variables' place."""
         for name, values in zip(self._quantizers, quantize_weights, strict=True):
             setattr(layer, name, values)
 
     def get_activations_and_quantizers(self, layer):
-        return []  # the output, after the ReLU, is rounded instead
+        """None: the output, after the ReLU, is rounded instead."""
+        return []
 
     def set_quantize_activations(self, layer, quantize_activations):
-        pass
+        """Does nothing, see `get_activations_and_quantizers`."""
 
     def get_output_quantizers(self, layer):
+        """The quantizer of the output."""
         return [self._output]
 
     def get_config(self):
+        """Nothing: the models are never saved."""
         return {}

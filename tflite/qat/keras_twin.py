@@ -4,39 +4,39 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
-from fd_keras.tflite.int8.graph import WEIGHTED, Graph, Node, activate, apply, linear
+from fd_keras.tflite.int8.graph import Conv, Dense, DepthwiseConv, Graph, Input, Node, WeightedNode, grouped_conv2d
 
 
 def build(graph: Graph, keras: ModuleType, wrap: Callable = lambda node, layer: layer):
     """Builds the model and gives it the graph's weights.
 
     Args:
-        graph: what to build.
-        keras: the module `keras` or `tf_keras`.
-        wrap: called with each node and its layer; returns the layer to use, with the same name and weights.
+        graph: Network to build.
+        keras: The module `keras` or `tf_keras`.
+        wrap: Called with each node and its layer; returns the layer to use, with the same name and weights.
 
     Returns:
         A `keras.Model`. Its convolutions and dense layers have weights; the other nodes are layers without any.
     """
     tensors = {}
     for node in graph:
-        if node.kind == "input":
-            image = tensors[node.name] = keras.Input(graph.input_shape, name=layer_name(node))
+        if isinstance(node, Input):
+            tensors[node.name] = keras.Input(graph.input_shape, name=layer_name(node))
             continue
         inputs = [tensors[name] for name in node.inputs]
         tensors[node.name] = wrap(node, _layer(node, keras))(inputs if len(inputs) > 1 else inputs[0])
+    image, *_ = tensors.values()
     model = keras.Model(image, tensors[graph.output.name])
-    for node in graph:
+    for node in graph.weighted:
         for name, variable in variables(model, node).items():
             variable.assign(getattr(node, name))
     return model
 
 
-def variables(model, node: Node) -> Mapping[str, object]:
-    """A node's kernel and bias in a model, by these names; none if it has no weights."""
-    if node.kind not in WEIGHTED:
-        return {}
+def variables(model: Any, node: WeightedNode) -> Mapping[str, Any]:
+    """A node's kernel and bias in a model, by these names."""
     layer = model.get_layer(layer_name(node))
     # "conv/kernel:0" in Keras 2, where a depthwise layer's is the "depthwise_kernel"; "kernel" in Keras 3.
     found = {
@@ -56,18 +56,18 @@ def layer_name(node: Node) -> str:
 
 def _layer(node: Node, keras: ModuleType):
     """The Keras layer that computes a node, with its ReLU and cap."""
-    common = {"activation": functools.partial(activate, node), "name": layer_name(node)}
-    if node.kind == "dense":
-        return keras.layers.Dense(node.channels, **common)
-    if node.kind == "depthwise":
-        return keras.layers.DepthwiseConv2D(
-            node.kernel.shape[:2], node.stride, node.padding, depth_multiplier=node.kernel.shape[3], **common
-        )
-    if node.kind == "conv":
-        convolution = _grouped(keras) if node.groups > 1 else keras.layers.Conv2D
-        return convolution(
-            node.channels, node.kernel.shape[:2], node.stride, node.padding, groups=node.groups, **common
-        )
+    common = {"activation": node.activate, "name": layer_name(node)}
+    match node:
+        case Dense():
+            return keras.layers.Dense(node.channels, **common)
+        case DepthwiseConv():
+            height, width, _, multiplier = node.kernel.shape
+            window = (height, width)
+            return keras.layers.DepthwiseConv2D(window, node.stride, node.padding, multiplier, **common)
+        case Conv():
+            convolution = _grouped(keras) if node.groups > 1 else keras.layers.Conv2D
+            window = node.kernel.shape[:2]
+            return convolution(node.channels, window, node.stride, node.padding, groups=node.groups, **common)
     return _operation(keras)(node)
 
 
@@ -77,7 +77,7 @@ def _grouped(keras: ModuleType) -> type:
         """A grouped convolution as several plain ones; TensorFlow has no gradient of the one op on a CPU."""
 
         def convolution_op(self, inputs, kernel):
-            return linear("conv", inputs, kernel, self.strides[0], self.padding, self.groups)
+            return grouped_conv2d(inputs, kernel, self.strides[0], self.padding, self.groups)
 
     return Grouped
 
@@ -92,7 +92,6 @@ def _operation(keras: ModuleType) -> type:
             self._node = node
 
         def call(self, inputs):
-            values = apply(self._node, inputs if isinstance(inputs, list | tuple) else [inputs])
-            return activate(self._node, values)
+            return self._node.output(inputs if isinstance(inputs, list | tuple) else [inputs])
 
     return Operation

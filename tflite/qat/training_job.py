@@ -1,4 +1,4 @@
-"""What the program asks of the process that trains."""
+"""The job that the program hands to the process that trains."""
 
 import dataclasses
 import functools
@@ -19,10 +19,11 @@ class TrainingSettings:
     """How to train; the sidecar repeats it.
 
     Attributes:
-        epochs: passes over the images.
-        batch_size: images a step.
-        learning_rate: of Adam at the start, in steps of the integer network; falls to zero along a half cosine.
-        seed: of the order and the mirroring.
+        epochs: Passes over the images.
+        batch_size: Images in a step.
+        learning_rate: Learning rate of Adam at the start, in steps of the integer network; falls to zero along a half
+            cosine.
+        seed: Seed of the order and the mirroring.
     """
 
     epochs: int
@@ -36,15 +37,15 @@ class TrainingJob:
     """What to train and on what.
 
     Attributes:
-        teacher: the float network, whose outputs are to be kept.
-        student: the one that is trained, equalized and prepared; takes the same images.
-        ranges: of its nodes' outputs, by name.
-        images_path: a .npy file of raw uint8 RGB, (count, height, width, 3).
-        scale: what raw pixels are multiplied by before both networks.
-        offset: what is added to them then.
-        probe: a few images as both networks take them.
-        expected: outputs of the student for these, to check its twin by.
-        training: how.
+        teacher: Float network, whose outputs are to be kept.
+        student: Network to train, equalized and prepared; takes the same images.
+        ranges: Ranges of the outputs of the student's nodes, by name.
+        images_path: A .npy file of raw uint8 RGB, (count, height, width, 3).
+        scale: Factor of raw pixels before both networks.
+        offset: Offset that is added to them then.
+        probe: A few images as both networks take them.
+        expected: Outputs of the student for these, to check its twin by.
+        training: How to train.
     """
 
     teacher: Graph

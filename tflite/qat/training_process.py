@@ -23,7 +23,7 @@ from fd_keras.tflite.recipes import Calibration, ConversionRecipe, Int8Settings,
 RECIPE = ConversionRecipe(
     "qat", "int8", "int8", "as int8, then trained to answer as the float network does", Int8Settings()
 )
-MIN_IMAGES = 128  # fewer are learnt by heart
+MIN_IMAGES = 128  # fewer are memorized
 PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 _PROBE = 4  # images that the twin is checked on
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(fd_keras.__file__), os.pardir))
@@ -33,15 +33,15 @@ def check_installed() -> None:
     """Raises ValueError, with the way out, unless the packages of the extra `qat` are there."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f'Training for integers needs {" and ".join(missing)}: pip install -e ".[qat]"')
+        raise ValueError(f'training for integers needs {" and ".join(missing)}: pip install "fd-keras[qat]"')
 
 
 def image_paths(folder: str, count: int) -> list[str]:
     """`count` of a folder's images, evenly taken.
 
     Raises:
-        ValueError: if there are too few to train on.
-        OSError: if the folder is not there.
+        ValueError: If there are too few to train on.
+        OSError: If the folder is not there.
     """
     paths = evenly(imagenet.list_images(folder), count)
     if len(paths) < MIN_IMAGES:
@@ -60,18 +60,18 @@ def trained(
     """Prepares the model as the int8 recipe does, and trains what comes out.
 
     Args:
-        model: the float network.
-        paths: images to train on.
-        calibration: images for the preparation.
-        settings: of the preparation.
-        training: how to train.
-        include_preprocessing: whether the model takes raw pixels.
+        model: Float network.
+        paths: Paths of the images to train on.
+        calibration: Images for the preparation.
+        settings: Steps of the preparation.
+        training: How to train.
+        include_preprocessing: Whether the model takes raw pixels.
 
     Returns:
         A graph for the converter, and the loss on the images held out, before and after.
 
     Raises:
-        ValueError: if the model has an unknown layer, an image cannot be read, or the training fails.
+        ValueError: If the model has an unknown layer, an image cannot be read, or the training fails.
     """
     student = prepare(model, calibration.images, settings, include_preprocessing)
     rescaling = {"scale": 1.0, "offset": 0.0} if include_preprocessing else imagenet.rescaling()
@@ -80,10 +80,15 @@ def trained(
         images_path = os.path.join(folder, "images.npy")
         _decode(paths, model.input_shape[1:3], images_path)
         job = TrainingJob(
-            fold(model), student, ranges(student, seen, rounding=True), images_path,
+            fold(model),
+            student,
+            ranges(student, seen, rounding=True),
+            images_path,
             **{name: np.asarray(values, "float32") for name, values in rescaling.items()},
-            probe=seen[:_PROBE], expected=run(student, seen[:_PROBE]).numpy(), training=training,
-        )  # fmt: skip
+            probe=seen[:_PROBE],
+            expected=run(student, seen[:_PROBE]).numpy(),
+            training=training,
+        )
         return _distilled(job, folder)
 
 
@@ -100,32 +105,28 @@ def _distilled(job: TrainingJob, folder: str) -> tuple[Graph, dict]:
     job_path, result_path = (os.path.join(folder, name) for name in ("job", "result"))
     save(job_path, job)
     total = job.training.epochs * (job.steps + 1) + 1
-    said = list(
-        progress(
-            _said_by("fd_keras.tflite.qat.distillation", job_path, result_path, scratch=folder), total, unit="steps"
-        )
-    )
-    losses = [line["held_out"] for line in said if "held_out" in line]
+    lines = _lines_of("fd_keras.tflite.qat.distillation", job_path, result_path, scratch=folder)
+    losses = [line["held_out"] for line in progress(lines, total, unit="steps") if "held_out" in line]
     return load(result_path), {"before": losses[0], "after": min(losses)}
 
 
-def _said_by(module: str, *arguments: str, scratch: str) -> Iterator[dict]:
+def _lines_of(module: str, *arguments: str, scratch: str) -> Iterator[dict]:
     """Runs a module where TensorFlow's Keras is tf_keras; yields the lines of JSON that it prints, as they come.
 
     Raises:
-        ValueError: if it fails; tells the last line of what it complained of.
+        ValueError: If it fails; the message ends with the last line of its standard error.
     """
     path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": path}
-    with open(os.path.join(scratch, "complaints"), "w+", encoding="utf-8", errors="replace") as complaints:
+    with open(os.path.join(scratch, "errors"), "w+", encoding="utf-8", errors="replace") as errors:
         command = [sys.executable, "-m", module, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child:
             try:
-                yield from map(json.loads, child.stdout)
+                yield from map(json.loads, child.stdout or ())
             except BaseException:
                 child.kill()  # else leaving the block would wait for it
                 raise
         if child.returncode:
-            complaints.seek(0)
-            last = (complaints.read().strip().splitlines() or ["no message"])[-1]
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"the training process ended with status {child.returncode}: {last}")

@@ -1,1 +1,1 @@
-"""Comparison of .tflite files with the model they came from, step by step of the recipe and layer by layer."""
+"""Accuracy of .tflite files against the model that they were made from; the logic of `verify`."""

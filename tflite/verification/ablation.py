@@ -1,66 +1,22 @@
-"""Images to measure on, and what each step of the int8 recipe brings on them."""
+"""Accuracy of the int8 recipe step by step: each step on top of those before it."""
 
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
-import numpy as np
 
-from fd_keras import imagenet
 from fd_keras.io import write_figure
 from fd_keras.progress import progress
+from fd_keras.tflite.export import export
 from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, Int8Settings
-from fd_keras.tflite.verification.compare import compare, keras_classifier, read_labels, tflite_classifier
-
-BATCH = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationSet:
-    """Images, with labels if there are any, decoded when they are asked for.
-
-    Attributes:
-        paths: of the images.
-        labels: one a path, or None.
-        size: (height, width) to crop to.
-        resize: whether to resize as for evaluation first.
-    """
-
-    paths: tuple[str, ...]
-    labels: np.ndarray | None
-    size: tuple[int, int]
-    resize: bool = True
-
-    @classmethod
-    def load(cls, folder: str, labels: str | None, size: tuple[int, int], resize: bool = True) -> "EvaluationSet":
-        """Takes all images of a folder, and their labels from a file of lines `image-name label`.
-
-        Raises:
-            ValueError: if there is no image, or one without a label, or the labels cannot be read.
-            OSError: if the folder or the file is not there.
-        """
-        paths = imagenet.list_images(folder)
-        if labels is None:
-            return cls(tuple(paths), None, size, resize)
-        known = read_labels(labels)
-        for path in paths:
-            if os.path.basename(path) not in known:
-                raise ValueError(f"{labels}: no line for {os.path.basename(path)}, which is in {folder}.")
-        return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
-
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Yields (images, labels), float RGB 0..255 of shape (batch, height, width, 3), with progress."""
-        for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
-            chunk = slice(start, start + BATCH)
-            images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
-            yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
-
+from fd_keras.tflite.verification.compare import compare, keras_classifier, tflite_classifier
+from fd_keras.tflite.verification.evaluation_set import EvaluationSet
 
 # The steps in the order in which they build on each other, each with what it switches on.
 STEPS: tuple[tuple[str, dict], ...] = (
-    ("mean and std folded, border padded with the mean colour", {}),
+    ("mean and std folded, border padded with the mean color", {}),
     ("channels equalized", {"equalize": True}),
     ("activations clipped", {"clip": True}),
     ("means corrected", {"bias": True}),
@@ -88,8 +44,6 @@ def ablation(
     Returns:
         For the float model, the plain recipe and every step: the `title` and `Comparison.percentages`.
     """
-    from fd_keras.tflite.export import export
-
     rows = stages()
     with tempfile.TemporaryDirectory() as folder:
         classifiers = []

@@ -1,7 +1,7 @@
 """Accuracy of a classifier, and how far it is from a reference, over a stream of batches."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -9,20 +9,24 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.litert import Runner
 from fd_keras.tflite.format.sidecar import read_sidecar
-
-Classifier = Callable[[np.ndarray], np.ndarray]  # raw RGB (batch, height, width, 3) -> scores (batch, classes)
+from fd_keras.training import accuracy
+from fd_keras.training.accuracy import Classifier
 
 
 def keras_classifier(model: keras.Model, include_preprocessing: bool = True) -> Classifier:
-    """A Keras model as a function of raw images."""
-    return lambda images: model.predict_on_batch(imagenet.preprocess_input(images, include_preprocessing))
+    """A Keras model as a function of raw images; `include_preprocessing`: whether it normalizes them by itself."""
+    classify = accuracy.keras_classifier(model)
+    return lambda images: classify(np.asarray(imagenet.preprocess_input(images, include_preprocessing)))
 
 
 def tflite_classifier(path: str, threads: int) -> Classifier:
-    """A .tflite file as a function of raw images; its .json, if there is one, says whether it normalizes itself."""
-    runner, facts = Runner(path, threads), read_sidecar(path) or {}
-    include = facts.get("include_preprocessing", True)
-    return lambda images: runner(imagenet.preprocess_input(images, include))
+    """A .tflite file as a function of raw images; its .json, if there is one, says whether it normalizes them.
+
+    Raises:
+        ValueError: If the file or its .json is damaged; names it.
+    """
+    read_sidecar(path)  # raises if it is damaged
+    return accuracy.tflite_classifier(Runner(path, threads))
 
 
 @dataclasses.dataclass
@@ -30,14 +34,14 @@ class Comparison:
     """Collects what is asked of one classifier against a reference.
 
     Attributes:
-        images: how many were seen.
-        agreeing: how many had the reference's first class first.
-        ties: how many had several classes first, of which the first in order counts; integer outputs tie.
-        largest_error: of any score, against the reference's.
-        hits: for every image, whether its label was first; None without labels.
-        expected_hits: the same of the reference.
-        hits5: for every image, whether its label was among the first five.
-        labels: of the images.
+        images: Number of images seen.
+        agreeing: Number of those with the reference's first class first.
+        ties: Number of those with several classes first, of which the first in order counts; integer outputs tie.
+        largest_error: Largest difference of a score from the reference's.
+        hits: For every image, whether its label was first; None without labels.
+        expected_hits: For every image, whether the reference had its label first; None without labels.
+        hits5: For every image, whether its label was among the first five; None without labels.
+        labels: Label of every image, or None.
     """
 
     images: int = 0
@@ -67,7 +71,7 @@ class Comparison:
         self.images += len(scores)
         self.agreeing += int(np.sum(best[:, 0] == expected))
         self.ties += int(np.sum(np.sum(scores == scores.max(axis=1, keepdims=True), axis=1) > 1))
-        # np.maximum, unlike max, lets a score that is no number through to the result.
+        # np.maximum, unlike max, lets NaN through to the result.
         self.largest_error = float(np.maximum(self.largest_error, np.abs(scores - reference).max()))
         if labels is not None:
             found = best == labels[:, None]
@@ -100,15 +104,17 @@ class Comparison:
 
     def drop(self) -> tuple[float | None, float | None]:
         """Top-1 below the reference's, in points, and half the width of the 95% confidence interval."""
-        if self.hits is None:
+        if self.hits is None or self.expected_hits is None:
             return None, None
         differences = self.expected_hits.astype(float) - self.hits
         return 100 * float(differences.mean()), 196 * float(differences.std()) / len(differences) ** 0.5
 
     def by_class(self) -> list[dict[str, float | int]]:
         """For each label: images, the reference's top-1 and this one's in percent; the largest drop first."""
+        if self.labels is None or self.hits is None or self.expected_hits is None:
+            return []
         rows = []
-        for label in () if self.labels is None else np.unique(self.labels):
+        for label in np.unique(self.labels):
             chosen = self.labels == label
             reference, own = (100 * float(hits[chosen].mean()) for hits in (self.expected_hits, self.hits))
             rows.append({"label": int(label), "images": int(chosen.sum()), "reference": reference, "top1": own})
@@ -135,26 +141,3 @@ def compare(
         for result, scores in zip(results, [expected, *(run(images) for run in candidates)], strict=True):
             result.update(scores, expected, labels)
     return results
-
-
-def read_labels(path: str) -> dict[str, int]:
-    """Reads lines of `image-name label` (label a number from 0).
-
-    Raises:
-        ValueError: for a line of another form; names the file and the line.
-        OSError: if the file cannot be read.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error}).") from error
-    labels = {}
-    for number, line in enumerate(lines, start=1):
-        name, _, label = line.strip().rpartition(" ")
-        if not line.strip():
-            continue
-        if not name or not label.isdecimal():
-            raise ValueError(f"{path}, line {number}: expected `image-name label`, got {line.strip()!r}.")
-        labels[name.strip()] = int(label)
-    return labels

@@ -1,4 +1,4 @@
-"""The model that a .tflite file is held against."""
+"""The model that a .tflite file is compared with."""
 
 import os
 
@@ -17,14 +17,14 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Cl
     """The reference as a function of raw images.
 
     Args:
-        path: of a .tflite file, or of the .keras file that takes images as `tflite_path` does; None: the Keras model
-            that `tflite_path` was made from.
-        tflite_path: the first file to be checked.
-        threads: of the interpreter.
+        path: Path of a .tflite file, or of the .keras file that takes images as `tflite_path` does; None: the Keras
+            model that `tflite_path` was made from.
+        tflite_path: Path of the first file to be checked.
+        threads: Number of threads of the interpreter.
 
     Raises:
-        ValueError: if the model cannot be built or loaded; says how to go on.
-        OSError: if a file is not there.
+        ValueError: If the model cannot be built or loaded; says how to go on.
+        OSError: If a file is not there.
     """
     if path is not None and path.endswith(".tflite"):
         return tflite_classifier(path, threads)
@@ -33,14 +33,14 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Cl
 
 
 def reference_of(tflite_path: str) -> keras.Model:
-    """Builds again the Keras model that a .tflite file was made from, as its .json tells.
+    """Builds again the Keras model that a .tflite file was made from, by its .json.
 
     Raises:
-        ValueError: if the .json is missing or the weights are not what they were; says how to go on.
+        ValueError: If the .json is missing or the weights are not what they were; says how to go on.
     """
-    facts, instead = read_sidecar(tflite_path), "pass the model it was made from as --reference"
-    if not _tells_origin(facts or {}):
-        raise ValueError(f"{tflite_path}: no {sidecar_path(tflite_path)} tells what it was made from; {instead}.")
+    facts, instead = read_sidecar(tflite_path) or {}, "pass the model it was made from as --reference"
+    if not _names_origin(facts):
+        raise ValueError(f"{tflite_path}: {sidecar_path(tflite_path)} does not name its origin; {instead}.")
     if facts["weights_sha256"] is None:
         raise ValueError(f"{tflite_path}: made from random weights, which cannot be built again; {instead}.")
     if facts["arch"] is None:
@@ -54,11 +54,11 @@ def reference_of(tflite_path: str) -> keras.Model:
 
 
 def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Settings]:
-    """The images that a file was calibrated on, and the steps of its recipe, as its .json tells.
+    """The images that a file was calibrated on, and the steps of its recipe, by its .json.
 
     Raises:
-        ValueError: if the file was made without such steps, or the images are not what they were.
-        OSError: if an image is not there.
+        ValueError: If the file was made without such steps, or the images are not what they were.
+        OSError: If an image is not there.
     """
     facts = read_sidecar(tflite_path) or {}
     settings = (facts.get("recipe_steps") or {}).get("settings")
@@ -71,7 +71,7 @@ def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Sett
     return calibration, Int8Settings(**settings)
 
 
-def _tells_origin(facts: dict) -> bool:
+def _names_origin(facts: dict) -> bool:
     if not facts.keys() >= {"arch", "weights_sha256"}:
         return False
     others = {"keras_model"} if facts["arch"] is None else {"alpha", "size", "weights", "include_preprocessing"}

@@ -1,4 +1,4 @@
-"""What each layer costs as integers: as the only one, or what it would bring to leave it float.
+"""Sensitivity of the layers to int8: accuracy with one layer of integers, or with one layer left in float.
 
 The integers are simulated on the folded graph with the weights, biases and ranges that the recipe hands to the
 converter. Accuracy is measured on images, since errors of layers do not add up to wrong answers.
@@ -6,22 +6,21 @@ converter. Accuracy is measured on images, since errors of layers do not add up 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from fd_keras import imagenet
 from fd_keras.io import write_figure
 from fd_keras.progress import progress
 from fd_keras.tflite.int8.gptq import correct, on_grid, uncapped
-from fd_keras.tflite.int8.graph import Graph, Live, activate, apply
+from fd_keras.tflite.int8.graph import Graph, Node, run
 from fd_keras.tflite.int8.pipeline import clip_logits, correction, equalized, ranges
 from fd_keras.tflite.recipes import Calibration, Int8Settings
-from fd_keras.tflite.verification.ablation import EvaluationSet
 from fd_keras.tflite.verification.compare import Comparison
+from fd_keras.tflite.verification.evaluation_set import EvaluationSet
 
-MODES = ("alone", "kept_float")
 Ranges = Mapping[str, tuple[float, float]]  # the ends of each rounded output's grid
 
 
@@ -30,8 +29,8 @@ class Simulation:
     """A network with some of its layers as integers.
 
     Attributes:
-        graph: with rounded weights where they are rounded.
-        ranges: of the outputs that are rounded; the others stay float.
+        graph: The network, with rounded weights where they are rounded.
+        ranges: Ranges of the outputs that are rounded; the others stay float.
     """
 
     graph: Graph
@@ -39,14 +38,11 @@ class Simulation:
 
     def __call__(self, images) -> np.ndarray:
         """Scores of shape (batch, classes) for images as the graph takes them."""
-        live = Live(self.graph)
-        for node in self.graph:
-            if node.kind == "input":
-                values = tf.convert_to_tensor(images)
-            else:
-                values = activate(node, apply(node, live.inputs(node)))
-            live.keep(node, on_grid(node, values, self.ranges[node.name]) if node.name in self.ranges else values)
-        return values.numpy()
+        return run(self.graph, images, self._output).numpy()
+
+    def _output(self, node: Node, inputs: list) -> Any:
+        values = node.output(inputs)
+        return on_grid(node, values, self.ranges[node.name]) if node.name in self.ranges else values
 
 
 def simulations(
@@ -55,20 +51,22 @@ def simulations(
     """The float network, the integer network, and for every layer the one of `mode`.
 
     Args:
-        model: see `ptq.prepare`.
-        images: calibration images, RGB 0..255 of shape (batch, height, width, 3).
-        settings: the recipe's steps.
-        include_preprocessing: whether the model normalizes by itself.
+        model: Classifier; see `fold.fold` for what it may consist of.
+        images: Calibration images, RGB 0..255 of shape (batch, height, width, 3).
+        settings: Steps of the recipe.
+        include_preprocessing: Whether the model normalizes by itself.
         mode: "alone": the layer is the only one of integers; "kept_float": the only one of floats.
 
     Returns:
         By title: "float", "int8", then the layers' names in running order.
 
     Raises:
-        ValueError: if a layer has two ranges a channel.
+        ValueError: If a layer has two ranges a channel.
     """
     if settings.split:
-        raise ValueError("A file made with --int8_split has no layer that could be looked at alone.")
+        raise ValueError(
+            "a file made with --int8_split has layers of two ranges a channel, which cannot be simulated alone"
+        )
     exact, images = equalized(model, images, settings, include_preprocessing)
     free = uncapped(exact)
 
@@ -91,9 +89,13 @@ def simulations(
 
 
 def measure(
-    model: keras.Model, calibration: Calibration, evaluation: EvaluationSet, settings: Int8Settings,
-    include_preprocessing: bool, mode: str,
-) -> dict[str, Comparison]:  # fmt: skip
+    model: keras.Model,
+    calibration: Calibration,
+    evaluation: EvaluationSet,
+    settings: Int8Settings,
+    include_preprocessing: bool,
+    mode: str,
+) -> dict[str, Comparison]:
     """Each simulation against the float network, by title as in `simulations`."""
     variants = simulations(model, calibration.images, settings, include_preprocessing, mode)
     results = {title: Comparison() for title in variants}

@@ -1,0 +1,135 @@
+"""Detectors as .tflite files: conversion, running, and comparison with Keras.
+
+A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3), and gives `boxes` (100, 4):
+x1, y1, x2, y2 in its pixels, both ends as edges; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
+the number of the 100 that are there.
+"""
+
+import importlib.metadata
+import os
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from fd_keras import litert
+from fd_keras.io import sha256_of, write_atomically, write_json
+from fd_keras.tflite import export
+from fd_keras.tflite.format import sidecar, weight_only_int8
+from fd_keras.tflite.recipes import RECIPES
+from fd_keras.training import run_record
+from fd_keras.training.voc import boxes
+from fd_keras.training.voc.detections import Detections
+from fd_keras.training.voc.detector import Detector
+
+SURE = 0.5  # score of the detections that are compared
+_SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
+
+
+def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
+    """The flatbuffer of a detector.
+
+    Args:
+        detector: Detector of a run.
+        size: (height, width) of the image.
+        recipe: How weights are stored: "float32"; "float16"; "int8_weights", see `format.weight_only_int8`; or
+            "dynamic", the converter's own eight bits, which computes in eight bits too.
+    """
+
+    def served(image):
+        found = detector.model.detect(image[0], min(size) / _SHORT_SIDE)
+        return dict(zip(("boxes", "scores", "labels", "count"), found, strict=True))
+
+    with tempfile.TemporaryDirectory() as folder:
+        export.save_function(folder, detector.model.net, served, (*size, 3))
+        if recipe == "int8_weights":
+            return weight_only_int8.store(export.convert(folder, RECIPES["float32"]))
+        return export.convert(folder, RECIPES[recipe])
+
+
+def write(detector: Detector, size: tuple[int, int], recipe: str, run_dir: str, output_dir: str) -> str:
+    """Writes a detector's file and its .json, and returns the file's path."""
+    content = convert(detector, size, recipe)
+    os.makedirs(output_dir, exist_ok=True)
+    path = os.path.join(output_dir, f"{detector.name}_{recipe}.tflite")
+    write_atomically(path, content)
+    facts = {
+        "name": detector.name,
+        "detector": "faster_rcnn",
+        "run_dir": run_dir,
+        "config": detector.config,
+        "classes": list(detector.classes),
+        "recipe": recipe,
+        "input": {"name": export.INPUT_NAME, "shape": [1, *size, 3], "dtype": "float32", "range": [0, 255]},
+        "sha256": sha256_of(path),
+        "size_bytes": len(content),
+        "versions": {name: importlib.metadata.version(name) for name in sidecar.PACKAGES},
+        "git_commit": run_record.git_commit(),
+    }
+    write_json(sidecar.sidecar_path(path), facts)
+    return path
+
+
+class TFLiteDetector:
+    """Runs a detector's file on photos.
+
+    Args:
+        path: Path of the .tflite file.
+        threads: Number of threads of LiteRT.
+
+    Attributes:
+        size: (height, width) of the image that it takes.
+
+    Raises:
+        LiteRTError: If the file is missing, damaged or not a detector.
+    """
+
+    def __init__(self, path: str, threads: int = 1):
+        interpreter = litert.load(path, threads)
+        try:
+            self._run = interpreter.get_signature_runner("serve")
+            _, height, width, _ = self._run.get_input_details()[export.INPUT_NAME]["shape"]
+            self.size = int(height), int(width)
+        except (ValueError, KeyError) as error:
+            raise litert.LiteRTError(
+                f"{path}: not a detector that `fd-keras detect convert` wrote ({error})."
+            ) from error
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """The objects in a photo, uint8 RGB (height, width, 3), as `training.voc.detector.Detector` gives them."""
+        fitted, factors = fit(image, self.size)
+        found, scores, labels = self.run(fitted)
+        inside = np.minimum(found / factors, np.tile(image.shape[1::-1], 2)).astype("float32")
+        return Detections(boxes.to_pixels(inside), scores, labels)
+
+    def run(self, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes, scores and labels of what is in an image, float32 (*size, 3), in its own pixels."""
+        found = self._run(**{export.INPUT_NAME: fitted[None]})
+        count = int(found["count"])
+        return found["boxes"][:count], found["scores"][:count], found["labels"][:count].astype("int64")
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Shrinks or enlarges a photo as far as it fits into `size`, and fills the rest with gray.
+
+    Returns:
+        float32 (height, width, 3), and what its boxes (4,) were multiplied by.
+    """
+    sides = np.array(image.shape[:2])
+    target = np.maximum(np.round(sides * min(size / sides)), 1).astype("int32")
+    canvas = np.full((*size, 3), 127.5, "float32")
+    canvas[: target[0], : target[1]] = tf.image.resize(image, target, antialias=True).numpy()
+    return canvas, np.tile((target / sides)[::-1], 2)
+
+
+def compare(detector: Detector, runner: TFLiteDetector, image: np.ndarray) -> list[float]:
+    """Overlaps of Keras's detections above a score of .5 with the file's, on the same pixels.
+
+    Returns:
+        For each of Keras's: its overlap with the nearest one of the same class, 0 if there is none.
+    """
+    fitted, _ = fit(image, runner.size)
+    found, scores, labels, _ = detector.model.detect(tf.constant(fitted), min(runner.size) / _SHORT_SIDE)
+    others, _, their_labels = runner.run(fitted)
+    overlaps = boxes.iou(found, tf.constant(others)).numpy() * (labels.numpy()[:, None] == their_labels[None])
+    return overlaps.max(axis=1, initial=0.0)[scores.numpy() > SURE].tolist()

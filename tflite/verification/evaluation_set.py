@@ -1,0 +1,70 @@
+"""Images on which the accuracy of files is measured."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.progress import progress
+from fd_keras.training.shards import read_labels
+
+BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """Images, with labels if there are any, decoded when they are asked for.
+
+    Attributes:
+        paths: Paths of the images.
+        labels: Label of each path, or None.
+        size: (height, width) to crop to.
+        resize: Whether to resize as for evaluation first.
+    """
+
+    paths: tuple[str, ...]
+    labels: np.ndarray | None
+    size: tuple[int, int]
+    resize: bool = True
+
+    @classmethod
+    def load(
+        cls, folder: str, labels: str | None, size: tuple[int, int], classes: int, resize: bool = True
+    ) -> "EvaluationSet":
+        """Takes all images of a folder.
+
+        Args:
+            folder: Folder of images.
+            labels: File of lines `image-name label`, with labels from 0; None: no labels.
+            size: (height, width) to crop to.
+            classes: Number of classes.
+            resize: Whether to resize as for evaluation first.
+
+        Raises:
+            ValueError: If there is no image, or one without a label, or the labels cannot be read.
+            OSError: If the folder or the file is not there.
+        """
+        paths = imagenet.list_images(folder)
+        if labels is None:
+            return cls(tuple(paths), None, size, resize)
+        known = _read_labels(labels, classes)
+        for path in paths:
+            if os.path.basename(path) not in known:
+                raise ValueError(f"{labels}: no line for {os.path.basename(path)}, which is in {folder}.")
+        return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields (images, labels), float RGB 0..255 of shape (batch, height, width, 3), with progress."""
+        for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
+            chunk = slice(start, start + BATCH)
+            images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
+            yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
+
+
+def _read_labels(path: str, classes: int) -> dict[str, int]:
+    try:
+        return read_labels(path, [str(label) for label in range(classes)])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 ({error}).") from error
