@@ -7,67 +7,51 @@ It takes raw RGB 0..255 like the networks here, and has ImageNet's 1000 classes:
 
 import argparse
 import os
-import sys
+import tempfile
 
 import keras
-import numpy as np
-from keras import layers
 
-from fd_keras.litert import read_weights
-
-STRIDES = {0: 2, 2: 2, 4: 2, 6: 2, 12: 2}  # of the first convolution, 0, and of the depthwise one of each block
+from fd_keras import builder, google_mobilenet, imagenet, layers
+from fd_keras.errors import run_and_exit
+from fd_keras.spec import lower
 
 
-def read_tensors(path: str) -> dict[str, np.ndarray]:
-    """The weights and biases in a file, by name. Raises ValueError if LiteRT cannot read it."""
-    return {name.split("MobilenetV1/")[-1]: array for name, array in read_weights(path).items()}
+def build(path: str) -> keras.Model:
+    """The network in a file.
 
-
-def build(tensors: dict[str, np.ndarray]) -> keras.Model:
-    """The network; kernels in a file are (cout, h, w, cin), depthwise ones (1, h, w, cin)."""
-    image = keras.Input((224, 224, 3))
-    x = layers.Rescaling(1 / 127.5, -1)(image)
-    x = _conv(x, tensors, "Conv2d_0", STRIDES[0])
-    for block in range(1, 14):
-        x = _depthwise(x, tensors, f"Conv2d_{block}_depthwise", STRIDES.get(block, 1))
-        x = _conv(x, tensors, f"Conv2d_{block}_pointwise", 1)
-    x = layers.GlobalAveragePooling2D()(x)
-    head = layers.Dense(1000, "softmax", name="predictions")
-    model = keras.Model(image, head(x))
-    kernel, bias = tensors["Logits/Conv2d_1c_1x1/weights"], tensors["Logits/Conv2d_1c_1x1/Conv2D_bias"]
-    head.set_weights([kernel[1:, 0, 0].T, bias[1:]])
+    Raises:
+        ValueError: If it is not Google's float MobileNet v1.
+    """
+    size = (imagenet.SIZE, imagenet.SIZE)
+    ops = lower(google_mobilenet.ARCH, google_mobilenet.width_of(path), size)
+    weights = google_mobilenet.read(path, ops)
+    image = keras.Input((*size, 3))
+    x = layers.Rescaling(*google_mobilenet.RESCALING, name="preprocessing")(image)
+    model = keras.Model(image, builder.build(google_mobilenet.ARCH, ops, x, include_preprocessing=False))
+    for name, arrays in weights.items():
+        model.get_layer(name).set_weights(arrays)
     return model
 
 
-def _conv(x, tensors, name: str, stride: int):
-    kernel, bias = tensors[f"{name}/weights"], tensors[f"{name}/Conv2D_bias"]
-    layer = layers.Conv2D(len(bias), kernel.shape[1:3], stride, "same", activation="relu6", name=name)
-    x = layer(x)
-    layer.set_weights([kernel.transpose(1, 2, 3, 0), bias])
-    return x
-
-
-def _depthwise(x, tensors, name: str, stride: int):
-    kernel, bias = tensors[f"{name}/depthwise_weights"], tensors[f"{name}/depthwise_bias"]
-    layer = layers.DepthwiseConv2D(kernel.shape[1:3], stride, "same", activation="relu6", name=name)
-    x = layer(x)
-    layer.set_weights([kernel[0][..., None], bias])
-    return x
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description="Makes a Keras model of Google's MobileNet v1 float .tflite.", allow_abbrev=False
+    )
+    found.add_argument("tflite", help="Google's float file")
+    found.add_argument("keras", help="where to write the .keras model")
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("tflite", help="Google's float file")
-    parser.add_argument("keras", help="where to write the .keras model")
-    args = parser.parse_args()
-    try:
-        model = build(read_tensors(args.tflite))
-    except (ValueError, KeyError) as error:
-        sys.exit(f"error: {args.tflite}: not a float MobileNet v1 of Google's ({error})")
-    draft = f"{args.keras}.writing.keras"
-    model.save(draft)
-    os.replace(draft, args.keras)
+    """Writes the model, atomically."""
+    arguments = parser().parse_args()
+    model = build(arguments.tflite)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(arguments.keras))) as folder:
+        draft = os.path.join(folder, "model.keras")
+        model.save(draft)
+        os.replace(draft, arguments.keras)
 
 
 if __name__ == "__main__":
-    main()
+    run_and_exit(main, "python -m benchmarks.google_mobilenet")

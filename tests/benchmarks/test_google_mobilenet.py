@@ -5,7 +5,7 @@ pytestmark = pytest.mark.tensorflow_only(reason="it is made to be converted, whi
 
 
 def test_the_model_answers_as_the_file(data):
-    from benchmarks.google_mobilenet import build, read_tensors
+    from benchmarks.google_mobilenet import build
     from fd_keras import imagenet
     from fd_keras.litert import Runner
 
@@ -14,4 +14,4 @@ def test_the_model_answers_as_the_file(data):
     images = np.stack([imagenet.load_image(photo, resize=False) for photo in photos]).astype("float32")
     scores = Runner(path)(images / 127.5 - 1)[:, 1:]
     expected = scores / scores.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(build(read_tensors(path)).predict_on_batch(images), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(build(path).predict_on_batch(images), expected, rtol=0, atol=1e-4)

@@ -1,15 +1,11 @@
 """The network under a detector, and the ImageNet weights that it starts from."""
 
 import dataclasses
-import os
-from collections.abc import Iterator
 
 import keras
-import numpy as np
 
-from fd_keras import spec, zoo
+from fd_keras import google_mobilenet, spec, zoo
 from fd_keras import weights as weights_lib
-from fd_keras.litert import read_weights
 from fd_keras.spec import Arch, Op
 
 _GOOGLE = ".tflite"  # how the name of Google's files ends
@@ -56,7 +52,7 @@ def choose(
         return Backbone(arch, alpha)
     if arch.name != "mobilenet":
         raise ValueError(f"{weights}: of .tflite files only Google's MobileNet v1 can be read; --backbone is {name}.")
-    return Backbone(dataclasses.replace(arch, padding="same", activation="relu6"), alpha, (1 / 127.5, -1.0))
+    return Backbone(google_mobilenet.ARCH, alpha, google_mobilenet.RESCALING)
 
 
 def _is_google(weights: str | None) -> bool:
@@ -76,48 +72,8 @@ def load_weights(net: keras.Model, weights: str, backbone: Backbone) -> None:
         ValueError: if they do not fit; OSError if they cannot be had.
     """
     if _is_google(weights):
-        values = dict(_google(weights, backbone))
+        values = google_mobilenet.read(weights, backbone.ops)
     else:
         values = weights_lib.read(weights, backbone.arch, backbone.alpha, backbone.ops)
     for layer, arrays in values.items():
         net.get_layer(layer).set_weights(arrays)
-
-
-def _google(path: str, backbone: Backbone) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The weights in Google's file by layer name.
-
-    Its batch normalizations are folded, which leaves kernels of norms from .01 to 46, and one learning rate serves
-    those badly. So each channel's norm becomes that of He's initialization, about where training with a batch
-    normalization leaves it, and ours, which is frozen, multiplies by the rest: the same function, but one that learns
-    somewhat faster (docs/results/voc.md).
-
-    Raises:
-        ValueError: if the file is another network, or of another width.
-    """
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"--init_weights={path}: no such file.")
-    tensors = {name.split("MobilenetV1/")[-1]: array for name, array in read_weights(path).items()}
-    for op in backbone.ops:
-        kernel_name, bias_name = _google_names(op)
-        if kernel_name not in tensors or bias_name not in tensors:
-            raise ValueError(f"{path}: has no tensor {kernel_name!r}; it is not Google's float MobileNet v1.")
-        # (cout, h, w, cin) there, of a depthwise one (1, h, w, cin); Keras has these as (h, w, cin, cout).
-        kernel, bias = tensors[kernel_name].transpose(1, 2, 3, 0), tensors[bias_name]
-        if kernel.shape != op.kernel_shape:
-            raise ValueError(f"{path}: {kernel_name} is {kernel.shape}, not {op.kernel_shape}; pass its --alpha.")
-        norms = np.sqrt(np.square(kernel).sum(axis=(0, 1) if op.kind == "depthwise" else (0, 1, 2)))
-        gains = np.where(norms > 0, norms / np.sqrt(2, dtype="float32"), 1)
-        yield op.name, [kernel / gains]
-        mean, variance = np.zeros_like(bias), np.full_like(bias, 1 - backbone.arch.bn_epsilon)
-        yield f"{op.name}_bn", [gains.ravel(), bias, mean, variance]
-
-
-def _google_names(op: Op) -> tuple[str, str]:
-    """Of its kernel and its bias in Google's file."""
-    if op.name == "conv1":
-        return "Conv2d_0/weights", "Conv2d_0/Conv2D_bias"
-    index = op.name.rpartition("_")[-1]  # conv_dw_3, conv_pw_3
-    if op.kind == "depthwise":
-        return f"Conv2d_{index}_depthwise/depthwise_weights", f"Conv2d_{index}_depthwise/depthwise_bias"
-    return f"Conv2d_{index}_pointwise/weights", f"Conv2d_{index}_pointwise/Conv2D_bias"
