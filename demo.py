@@ -1,14 +1,19 @@
 """The whole path in a few minutes: train, convert, verify, time.
 
-Trains FD-MobileNet .25x on scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged), converts it to
-float32 and int8 .tflite, compares both with the Keras model on the digits it has not seen, times them on this machine,
-and names what is on two photos if ImageNet weights can be had.
+Trains FD-MobileNet 0.25x on scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged), converts it
+to float32 and int8 .tflite, compares both with the Keras model on the digits it has not seen, times them on this
+machine, and classifies two photos if ImageNet weights can be had.
 """
 
+# ruff: noqa: E402  (TensorFlow's notes are hidden before anything imports it)
 import os
 import time
+from collections.abc import Iterator
+from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from fd_keras import startup
+
+startup.hide_tensorflow_notes()
 
 import keras
 import numpy as np
@@ -32,11 +37,12 @@ BATCH = 64
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Training images, test images, training labels and test labels; images are uint8 RGB of `SIZE` pixels."""
-    data = load_digits()
-    grey = (data.images * 255 / 16).round()
-    images = keras.ops.image.resize(np.repeat(grey[..., None], 3, axis=-1), (SIZE, SIZE), interpolation="bilinear")
-    images = keras.ops.convert_to_numpy(images).round().astype("uint8")
-    return train_test_split(images, data.target, test_size=0.25, random_state=0, stratify=data.target)
+    data: Any = load_digits()
+    gray = (data.images * 255 / 16).round()
+    resized: Any = keras.ops.image.resize(np.repeat(gray[..., None], 3, axis=-1), (SIZE, SIZE))
+    images = np.asarray(keras.ops.convert_to_numpy(resized)).round().astype("uint8")
+    parts: Any = train_test_split(images, data.target, test_size=0.25, random_state=0, stratify=data.target)
+    return parts
 
 
 class Clock(keras.callbacks.Callback):
@@ -47,14 +53,18 @@ class Clock(keras.callbacks.Callback):
         self.peak = peak
 
     def on_train_begin(self, logs=None):
+        """Starts the clock."""
         self.start = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
+        """Sets the learning rate, or stops."""
+        model: Any = self.model
         done = min(1.0, (time.monotonic() - self.start) / SECONDS)
-        self.model.optimizer.learning_rate.assign(self.peak * (1 + np.cos(np.pi * done)) / 2)
-        self.model.stop_training = done >= 1
+        model.optimizer.learning_rate.assign(self.peak * (1 + np.cos(np.pi * done)) / 2)
+        model.stop_training = done >= 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs):
+        """Prints a line every ten epochs."""
         left = max(0.0, SECONDS - (time.monotonic() - self.start))
         if epoch % 10 == 0 or not left:
             progress = f"loss {logs['loss']:.4f}  training top-1 {logs['accuracy']:.1%}  {left:3.0f} s left"
@@ -63,12 +73,13 @@ class Clock(keras.callbacks.Callback):
 
 def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
     """Trains from random weights for `SECONDS`, with shifts of up to 6 pixels as augmentation."""
+    silent: Any = 0  # Keras annotates `verbose` as str
     keras.utils.set_random_seed(0)
     model = fd_keras.FDMobileNet((SIZE, SIZE, 3), alpha=ALPHA, weights=None, classes=10, name="digits")
     shifted = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.RandomTranslation(0.1, 0.1), model])
     optimizer = keras.optimizers.SGD(0.0, momentum=0.9, nesterov=True)
     shifted.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    shifted.fit(images, labels, BATCH, epochs=100_000, callbacks=[Clock(peak=0.1)], verbose=0)
+    shifted.fit(images, labels, BATCH, epochs=100_000, callbacks=[Clock(peak=0.1)], verbose=silent)
     return model
 
 
@@ -90,8 +101,12 @@ def photos() -> None:
 
 def verify(model: keras.Model, paths: list[str], images: np.ndarray, labels: np.ndarray) -> list[dict]:
     """Accuracy of the Keras model, and of each file, on images that the training has not seen."""
-    chunks = ((images[i : i + BATCH].astype("float32"), labels[i : i + BATCH]) for i in range(0, len(images), BATCH))
-    results = compare(keras_classifier(model), [tflite_classifier(path, threads=1) for path in paths], chunks)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for start in range(0, len(images), BATCH):
+            yield images[start : start + BATCH].astype("float32"), labels[start : start + BATCH]
+
+    results = compare(keras_classifier(model), [tflite_classifier(path, threads=1) for path in paths], batches())
     return [result.percentages() for result in results]
 
 
@@ -110,6 +125,7 @@ def closing_table(paths: list[str], accuracy: list[dict], times: list[dict]) -> 
 
 
 def main() -> None:
+    """Runs the steps and prints what comes out."""
     print(f"1. Training FD-MobileNet {ALPHA}x on handwritten digits for {SECONDS} seconds")
     images, test_images, labels, test_labels = digits()
     model = train(images, labels)
@@ -125,7 +141,7 @@ def main() -> None:
     accuracy = verify(model, paths, test_images, test_labels)
     print("4. Timing on this machine, one thread")
     times = time_models(paths, rounds=5)
-    print("5. Naming what is on two photos")
+    print("5. Classifying two photos")
     photos()
     print(f"\n{closing_table(paths, accuracy, times)}\n\nThe files are in {os.path.abspath(OUTPUT)}.")
 

@@ -1,9 +1,9 @@
-"""What the form of the graph brings on this machine: each network of the paper's Table 4 in three forms.
+"""Times three forms of the graph on this machine, for each network of the paper's Table 4.
 
 "converter" is what TensorFlow's converter makes of the Keras model by itself; "folded" has batch norm, mean and std
-inside the convolutions, the border in the mean colour; "ours", which `tflite.convert` writes, is also put into the ops
-that LiteRT runs fastest (`tflite.int8.xnnpack_ops`). One thread, random weights, which time does not depend on. Figures are
-ratios of times within one round, as median and quartiles over the rounds.
+inside the convolutions, the border in the mean color; "ours", which `fd-keras convert` writes, is also put into the ops
+that LiteRT runs fastest (`tflite.int8.xnnpack_ops`). One thread, random weights, which time does not depend on. Figures
+are ratios of times within one round, as median and quartiles over the rounds.
 
     python -m benchmarks.forms
     python -m benchmarks.forms --networks=shufflenet:0.25 --ops    # and where the milliseconds go
@@ -21,8 +21,9 @@ from ai_edge_litert.interpreter import Interpreter
 from benchmarks.table4 import SIZE, networks
 from benchmarks.timing import interleaved, ratio
 from fd_keras.android_bench import host_profiler
-from fd_keras.android_bench.host_target import fill
-from fd_keras.android_bench.plan import Job, read_model
+from fd_keras.android_bench.models import read_model
+from fd_keras.android_bench.plan import Job
+from fd_keras.android_bench.random_inputs import fill_inputs
 from fd_keras.applications import build_by_name
 from fd_keras.litert import quiet
 from fd_keras.tflite.export import convert, save_graph, save_model
@@ -62,7 +63,7 @@ def runners(paths: dict[tuple, Path]) -> dict[tuple, Callable[[], None]]:
         with quiet():
             interpreter = Interpreter(model_path=str(path), num_threads=1)
             interpreter.allocate_tensors()
-        fill(interpreter)
+        fill_inputs(interpreter)
         calls[key] = interpreter.invoke
     return calls
 
@@ -81,9 +82,9 @@ def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float
     """Prints how long the other networks take by the FD-MobileNet named before them.
 
     Args:
-        times: by network, width and what else tells a file.
-        names: networks and widths, by budget.
-        columns: for each title what else tells the file.
+        times: Times of each file, by network, width and what else identifies it.
+        names: Networks and widths, by budget.
+        columns: For each title what else identifies the file.
     """
     print(f"\n{'network':22}{'by':22}{''.join(f'{title:>20}' for title in columns)}")
     base = None
@@ -98,7 +99,7 @@ def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float
 def print_ops(paths: dict[tuple, Path]) -> None:
     """Prints which ops take the time of each file, the slowest first."""
     for path in paths.values():
-        ops = host_profiler.look(Job(read_model(path)), "profile", 30)["ops"]
+        ops = host_profiler.run_in_subprocess(Job(read_model(path)), "profile", 30)["ops"]
         totals: dict[str, list[float]] = {}
         for kind, ms, _ in ops:
             totals.setdefault(kind, []).append(ms)
@@ -114,10 +115,17 @@ def chosen(text: str | None) -> list[tuple[str, float]]:
     return [(row.arch, row.alpha) for row in networks() if row.arch != "fd_shufflenet"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--networks", metavar="ARCH:ALPHA,...", help="which (default: the nine of Table 4)")
+def parser_of_rounds(description: str) -> argparse.ArgumentParser:
+    """The command line of a benchmark of several networks in rounds."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--networks", metavar="ARCH:ALPHA,...", help="networks (default: the nine of Table 4)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="default: %(default)s")
+    return parser
+
+
+def main() -> None:
+    """Writes, times and prints."""
+    parser = parser_of_rounds("Times three forms of the graph on this machine.")
     parser.add_argument("--ops", action="store_true", help="also print which ops take the time")
     args = parser.parse_args()
     names = chosen(args.networks)

@@ -1,4 +1,4 @@
-"""The same networks in other runtimes: onnxruntime and ncnn beside LiteRT, float32, one thread, on this machine.
+"""Times the same networks in other runtimes: onnxruntime and ncnn beside LiteRT, float32, one thread, on this machine.
 
 Each network is written from the folded graph, without the normalization, in each runtime's own format; all must give
 the same scores on an image of noise before they are timed. Weights are random. Figures are ratios of times within one
@@ -8,27 +8,46 @@ round, as median and quartiles over the rounds.
     python -m benchmarks.runtimes
 """
 
-import argparse
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
-import ncnn
+import ncnn  # pyright: ignore[reportMissingImports]  (an extra)
 import numpy as np
-import onnx
-import onnxruntime
+import onnx  # pyright: ignore[reportMissingImports]  (an extra)
+import onnxruntime  # pyright: ignore[reportMissingImports]  (an extra)
 from ai_edge_litert.interpreter import Interpreter
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper  # pyright: ignore[reportMissingImports]  (an extra)
 
-from benchmarks.forms import chosen, print_families
+from benchmarks.forms import chosen, parser_of_rounds, print_families
 from benchmarks.table4 import SIZE
 from benchmarks.timing import interleaved, ratio
 from fd_keras.applications import build_by_name
 from fd_keras.litert import quiet
 from fd_keras.tflite.export import convert, save_graph
 from fd_keras.tflite.int8.fold import fold
-from fd_keras.tflite.int8.graph import WEIGHTED, Graph, Node, walk
+from fd_keras.tflite.int8.graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    GlobalAveragePool,
+    Graph,
+    Input,
+    MaxPool,
+    Node,
+    Pad,
+    Pool,
+    Shuffle,
+    Softmax,
+    WeightedNode,
+    walk,
+)
 from fd_keras.tflite.int8.xnnpack_ops import arrange
 from fd_keras.tflite.recipes import RECIPES
 
@@ -88,42 +107,50 @@ def onnx_model(graph: Graph) -> onnx.ModelProto:
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
-def _onnx_ops(node: Node, shape: tuple[int, ...]) -> list[tuple[str, list[str], list[np.ndarray], dict]]:
-    """The ops of a node, in a chain: name, inputs if it takes several, constants, attributes."""
-    window = {"kernel_shape": [node.window] * 2, "strides": [node.stride] * 2}
-    if node.kind in ("conv", "depthwise"):
-        kernel, groups = _kernel(node)
-        attributes = {"group": groups, "strides": [node.stride] * 2, "auto_pad": _AUTO_PAD[node.padding]}
-        return [("Conv", [], [kernel, node.bias], attributes)]
-    if node.kind == "dense":
-        return [("Gemm", [], [node.kernel, node.bias], {})]
-    if node.kind == "pad":
-        (top, bottom), (left, right) = node.pads
-        widths = np.array([0, 0, top, left, 0, 0, bottom, right], "int64")
-        return [("Pad", [], [widths, np.float32(node.pad_value)], {})]
-    if node.kind in ("max_pool", "avg_pool"):
-        return [({"max_pool": "MaxPool", "avg_pool": "AveragePool"}[node.kind], [], [], window)]
-    if node.kind == "global_pool":
-        return [("GlobalAveragePool", [], [], {}), ("Flatten", [], [], {})]
-    if node.kind == "shuffle":
-        apart = np.array([1, node.groups, -1, *shape[2:]], "int64")
-        return [
-            ("Reshape", [], [apart], {}),
-            ("Transpose", [], [], {"perm": [0, 2, 1, 3, 4]}),
-            ("Reshape", [], [np.array(shape, "int64")], {}),
-        ]
-    simple = {"add": ("Add", {}), "concat": ("Concat", {"axis": 1}), "softmax": ("Softmax", {"axis": 1})}
-    op, attributes = simple[node.kind]
-    return [(op, list(node.inputs), [], attributes)]
+OnnxOp = tuple[str, list[str], list[np.ndarray], dict[str, Any]]  # name, inputs if several, constants, attributes
+
+
+def _onnx_ops(node: Node, shape: tuple[int, ...]) -> list[OnnxOp]:
+    """The ops of a node, in a chain."""
+    match node:
+        case Conv() | DepthwiseConv():
+            kernel, groups = _kernel(node)
+            attributes = {"group": groups, "strides": [node.stride] * 2, "auto_pad": _AUTO_PAD[node.padding]}
+            return [("Conv", [], [kernel, node.bias], attributes)]
+        case Dense():
+            return [("Gemm", [], [node.kernel, node.bias], {})]
+        case Pad():
+            (top, bottom), (left, right) = node.widths
+            widths = np.array([0, 0, top, left, 0, 0, bottom, right], "int64")
+            return [("Pad", [], [widths, np.array(node.value, "float32")], {})]
+        case Pool():
+            window = {"kernel_shape": [node.window] * 2, "strides": [node.stride] * 2}
+            return [("MaxPool" if isinstance(node, MaxPool) else "AveragePool", [], [], window)]
+        case GlobalAveragePool():
+            return [("GlobalAveragePool", [], [], {}), ("Flatten", [], [], {})]
+        case Shuffle():
+            apart = np.array([1, node.groups, -1, *shape[2:]], "int64")
+            return [
+                ("Reshape", [], [apart], {}),
+                ("Transpose", [], [], {"perm": [0, 2, 1, 3, 4]}),
+                ("Reshape", [], [np.array(shape, "int64")], {}),
+            ]
+        case Add():
+            return [("Add", list(node.inputs), [], {})]
+        case Concat():
+            return [("Concat", list(node.inputs), [], {"axis": 1})]
+        case Softmax():
+            return [("Softmax", [], [], {"axis": 1})]
+    raise ValueError(f"no op of ONNX for {node}")
 
 
 _AUTO_PAD = {"same": "SAME_UPPER", "valid": "VALID"}
 
 
-def _kernel(node: Node) -> tuple[np.ndarray, int]:
+def _kernel(node: Conv | DepthwiseConv) -> tuple[np.ndarray, int]:
     """The kernel of a convolution with the outputs first, and its groups."""
     kernel = node.kernel.transpose(3, 2, 0, 1)
-    if node.kind == "conv":
+    if isinstance(node, Conv):
         return np.ascontiguousarray(kernel), node.groups
     return np.ascontiguousarray(kernel.reshape(node.channels, 1, *node.kernel.shape[:2])), node.kernel.shape[2]
 
@@ -139,7 +166,7 @@ def _channels_first(image: np.ndarray) -> np.ndarray:
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shape of each node's output, channels first."""
     found = {}
-    for node, _, values in walk(graph, np.zeros((1, *graph.input_shape), "float32")):
+    for node, values in walk(graph, np.zeros((1, *graph.input_shape), "float32")):
         batch, *sides, channels = values.shape
         found[node.name] = (batch, channels, *sides)
     return found
@@ -162,13 +189,14 @@ def ncnn_net(graph: Graph, image: np.ndarray, folder: Path) -> Run:
     pixels = _channels_first(image)
     mat = ncnn.Mat(pixels)
 
-    def run() -> np.ndarray:
-        extractor = net.create_extractor()
-        extractor.input(_input(graph).name, mat)
-        return np.array(extractor.extract(graph.output.name)[1])
+    return functools.partial(_run_ncnn, net, mat, pixels, _input(graph).name, graph.output.name)
 
-    run.kept = net, pixels  # ncnn only points to them
-    return run
+
+def _run_ncnn(net: Any, mat: Any, pixels: np.ndarray, image: str, output: str) -> np.ndarray:
+    """The output of the net; ncnn's `mat` only points to the pixels, which are kept alive by being an argument."""
+    extractor = net.create_extractor()
+    extractor.input(image, mat)
+    return np.array(extractor.extract(output)[1])
 
 
 def ncnn_param(graph: Graph) -> str:
@@ -177,7 +205,7 @@ def ncnn_param(graph: Graph) -> str:
     for node in graph:
         kind, words = _ncnn_layer(node, graph)
         inputs = [shares[name].pop() for name in node.inputs]
-        if node.relu and node.kind not in WEIGHTED:  # which has the ReLU in itself
+        if node.relu and not isinstance(node, WeightedNode):  # which has the ReLU in itself
             lines.append([kind, f"{node.name}/before", len(inputs), 1, *inputs, f"{node.name}/before", *words])
             kind, inputs, words, blobs = "ReLU", [f"{node.name}/before"], [], blobs + 1
         lines.append([kind, node.name, len(inputs), 1, *inputs, node.name, *words])
@@ -193,37 +221,42 @@ def ncnn_param(graph: Graph) -> str:
 
 def _ncnn_layer(node: Node, graph: Graph) -> tuple[str, list[str]]:
     """Type and parameters of a node's layer."""
-    if node.kind == "input":
-        height, width, channels = graph.input_shape
-        return "Input", [f"0={width}", f"1={height}", f"2={channels}"]
-    if node.kind in ("conv", "depthwise"):
-        kernel, groups = _kernel(node)
-        pad = -233 if node.padding == "same" else 0  # its name for the padding of TensorFlow
-        words = [f"0={node.channels}", f"1={kernel.shape[2]}", f"3={node.stride}", f"4={pad}", "5=1"]
-        words += [f"6={kernel.size}", f"9={int(node.relu)}"]
-        return ("Convolution", words) if groups == 1 else ("ConvolutionDepthWise", [*words, f"7={groups}"])
-    if node.kind == "dense":
-        return "InnerProduct", [f"0={node.channels}", "1=1", f"2={node.kernel.size}", f"9={int(node.relu)}"]
-    if node.kind == "pad":
-        (top, bottom), (left, right) = node.pads
-        return "Padding", [f"0={top}", f"1={bottom}", f"2={left}", f"3={right}", f"5={node.pad_value}"]
-    if node.kind in ("max_pool", "avg_pool"):
-        return "Pooling", [f"0={int(node.kind == 'avg_pool')}", f"1={node.window}", f"2={node.stride}", "5=1"]
-    simple = {
-        "global_pool": ("Pooling", ["0=1", "4=1"]), "shuffle": ("ShuffleChannel", [f"0={node.groups}"]),
-        "add": ("BinaryOp", ["0=0"]), "concat": ("Concat", ["0=0"]), "softmax": ("Softmax", ["0=0", "1=1"]),
-    }  # fmt: skip
-    return simple[node.kind]
+    match node:
+        case Input():
+            height, width, channels = graph.input_shape
+            return "Input", [f"0={width}", f"1={height}", f"2={channels}"]
+        case Conv() | DepthwiseConv():
+            kernel, groups = _kernel(node)
+            pad = -233 if node.padding == "same" else 0  # its name for the padding of TensorFlow
+            words = [f"0={node.channels}", f"1={kernel.shape[2]}", f"3={node.stride}", f"4={pad}", "5=1"]
+            words += [f"6={kernel.size}", f"9={int(node.relu)}"]
+            return ("Convolution", words) if groups == 1 else ("ConvolutionDepthWise", [*words, f"7={groups}"])
+        case Dense():
+            return "InnerProduct", [f"0={node.channels}", "1=1", f"2={node.kernel.size}", f"9={int(node.relu)}"]
+        case Pad():
+            (top, bottom), (left, right) = node.widths
+            return "Padding", [f"0={top}", f"1={bottom}", f"2={left}", f"3={right}", f"5={node.value}"]
+        case Pool():
+            average = isinstance(node, AveragePool)
+            return "Pooling", [f"0={int(average)}", f"1={node.window}", f"2={node.stride}", "5=1"]
+        case GlobalAveragePool():
+            return "Pooling", ["0=1", "4=1"]
+        case Shuffle():
+            return "ShuffleChannel", [f"0={node.groups}"]
+        case Add():
+            return "BinaryOp", ["0=0"]
+        case Concat():
+            return "Concat", ["0=0"]
+        case Softmax():
+            return "Softmax", ["0=0", "1=1"]
+    raise ValueError(f"no layer of ncnn for {node}")
 
 
 def _ncnn_weights(node: Node) -> bytes:
     """A node's part of the weights file; four zero bytes say that the kernel is of floats."""
-    if node.kind == "dense":
-        kernel = node.kernel.T
-    elif node.kind in ("conv", "depthwise"):
-        kernel, _ = _kernel(node)
-    else:
+    if not isinstance(node, WeightedNode):
         return b""
+    kernel = _kernel(node)[0] if isinstance(node, Conv | DepthwiseConv) else node.kernel.T
     return bytes(4) + np.ascontiguousarray(kernel, "float32").tobytes() + node.bias.astype("float32").tobytes()
 
 
@@ -250,10 +283,8 @@ def prepare(arch: str, alpha: float, folder: Path) -> dict[str, Run]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--networks", metavar="ARCH:ALPHA,...", help="which (default: the nine of Table 4)")
-    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="default: %(default)s")
-    args = parser.parse_args()
+    """Writes, checks, times and prints."""
+    args = parser_of_rounds("Times networks in onnxruntime and ncnn beside LiteRT.").parse_args()
     names, runs = chosen(args.networks), {}
     with tempfile.TemporaryDirectory() as folder:
         for number, (arch, alpha) in enumerate(names, 1):

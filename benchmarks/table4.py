@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from fd_keras import zoo
+from fd_keras.errors import ProgramError, run_and_exit
 from fd_keras.io import write_json
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import read_sidecar, sidecar_path
@@ -50,18 +51,19 @@ def convert(network: zoo.PaperRow, calibration: Path, output: Path) -> None:
     if missing:
         flags = [f"--model={network.arch}", f"--alpha={network.alpha}", "--weights=none", f"--size={SIZE}"]
         flags += [f"--recipes={','.join(missing)}", f"--calibration_dir={calibration}", f"--output_dir={output}"]
-        call = [sys.executable, "-m", "tflite.convert", *flags, f"--calibration_count={MIN_CALIBRATION}"]
+        call = [sys.executable, "-m", "fd_keras.cli", "convert", *flags, f"--calibration_count={MIN_CALIBRATION}"]
         done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
-            sys.exit(f"error: {name} could not be converted:\n{done.stderr[-3000:]}")
+            raise ProgramError(f"{name} could not be converted:\n{done.stderr[-3000:]}")
     for path in paths.values():
-        facts = read_sidecar(path)
+        facts = read_sidecar(path) or {}
         if network.top1 is not None and facts.get("paper_top1") != network.top1:
             write_json(sidecar_path(path), facts | {"paper_top1": network.top1})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    """Writes the files that are missing."""
+    parser = argparse.ArgumentParser(description="Builds the networks of the paper's Table 4.", allow_abbrev=False)
     parser.add_argument("--output_dir", type=Path, required=True, help="where to write the .tflite and .json files")
     output = parser.parse_args().output_dir.resolve()
     output.mkdir(parents=True, exist_ok=True)
@@ -74,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_and_exit(main, "python -m benchmarks.table4")

@@ -2,23 +2,27 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int = 30, seconds: float = 0.15
-) -> dict[str, list[float]]:
+    calls: Mapping[Name, Callable[[], object]], *, rounds: int = 30, seconds: float = 0.15
+) -> dict[Name, list[float]]:
     """Calls all functions in turn, in rounds that start with another one each.
 
     Args:
-        calls: what to time, by name.
-        rounds: how often to go round.
-        seconds: for how long to call a function in each round, after one call that does not count.
+        calls: Functions to time, by name.
+        rounds: Number of rounds.
+        seconds: Time to call a function for in each round, after one call that does not count.
 
     Returns:
         For each name the least time of each round, in ms: what others who use the machine disturb least.
     """
-    names, times = list(calls), {name: [] for name in calls}
+    names = list(calls)
+    times: dict[Name, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             times[name].append(_least_ms(calls[name], seconds))

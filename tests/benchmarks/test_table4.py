@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import table4
 from fd_keras import zoo
+from fd_keras.errors import ProgramError
 
 
 def test_the_papers_nine_networks_and_fd_shufflenet_are_built():
@@ -46,5 +47,5 @@ def test_a_conversion_that_fails_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
         table4.subprocess, "run", lambda call, **_: subprocess.CompletedProcess(call, 1, "", "no memory")
     )
-    with pytest.raises(SystemExit, match="fd_mobilenet_1.0_224 could not be converted:\nno memory"):
+    with pytest.raises(ProgramError, match="fd_mobilenet_1.0_224 could not be converted:\nno memory"):
         table4.convert(zoo.PAPER_TABLE2[0], tmp_path, tmp_path)
