@@ -6,14 +6,10 @@ from fd_keras import zoo
 from fd_keras.layers import ChannelShuffle
 from fd_keras.tflite.int8.equalize import fold_input
 from fd_keras.tflite.int8.fold import fold
-from fd_keras.tflite.int8.graph import run
-from fd_keras.tflite.int8.xnnpack_ops import arrange
+from fd_keras.tflite.int8.graph import AveragePool, Conv, DepthwiseConv, Shuffle, run
+from fd_keras.tflite.int8.xnnpack_ops import arrange, with_depthwise_pooling
 
 FLOAT_AND_INT8 = ("float32", "int8")
-
-
-def kinds(graph) -> list[str]:
-    return [node.kind for node in graph]
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
@@ -23,12 +19,17 @@ def test_arranged_networks_compute_the_same(network, images, name):
     np.testing.assert_allclose(run(arrange(graph), images[:4]).numpy(), expected, rtol=0, atol=1e-6)
 
 
+def shuffles(graph) -> list[str]:
+    return [node.name for node in graph if isinstance(node, Shuffle)]
+
+
 def test_only_the_shuffle_after_an_ungrouped_convolution_goes(network):
     graph = fold(network("shufflenet"))
-    first, *others = [node.name for node in graph if node.kind == "shuffle"]
-    left = [node.name for node in arrange(graph) if node.kind == "shuffle"]
-    assert graph.nodes[graph.nodes[first].inputs[0]].groups == 1
-    assert left == others
+    first, *others = shuffles(graph)
+    before = graph.nodes[graph.nodes[first].inputs[0]]
+    assert isinstance(before, Conv)
+    assert before.groups == 1
+    assert shuffles(arrange(graph)) == others
 
 
 def test_a_shuffle_stays_where_something_else_takes_the_unshuffled():
@@ -38,7 +39,18 @@ def test_a_shuffle_stays_where_something_else_takes_the_unshuffled():
     graph = fold(keras.Model(image, keras.layers.GlobalAveragePooling2D()(both)))
     batch = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
     arranged = arrange(graph)
-    assert "shuffle" in kinds(arranged)
+    assert shuffles(arranged)
+    np.testing.assert_allclose(run(arranged, batch).numpy(), run(graph, batch).numpy(), rtol=0, atol=1e-6)
+
+
+def test_average_pooling_becomes_a_depthwise_convolution_where_nothing_is_padded():
+    image = keras.Input((9, 9, 3))
+    padded = keras.layers.AveragePooling2D(3, 2, "same")(image)
+    pooled = keras.layers.AveragePooling2D(2, 1)(padded)
+    graph = fold(keras.Model(image, keras.layers.GlobalAveragePooling2D()(pooled)))
+    arranged = with_depthwise_pooling(graph)
+    assert [type(node) for node in list(arranged)[1:3]] == [AveragePool, DepthwiseConv]
+    batch = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype("float32")
     np.testing.assert_allclose(run(arranged, batch).numpy(), run(graph, batch).numpy(), rtol=0, atol=1e-6)
 
 
