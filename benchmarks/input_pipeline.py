@@ -28,13 +28,13 @@ from fd_keras.training import crops, devices, input_pipeline, recipes, shards, s
 BATCH = 50
 EPOCH = 1000  # photos; short ones would be paying for starting them
 PAPER = recipes.RECIPES["paper"].override(batch_size=BATCH)
-SHRUNK = (320, 256)  # short sides that `training.prepare --shrink` is documented with
+SHRUNK = (320, 256)  # short sides that `fd-keras prepare --shrink` is documented with
 
 
 def list_jpegs(folder: str) -> list[str]:
     """Paths of the folder's photos that libjpeg-turbo decodes to RGB, again and again until they fill an epoch.
 
-    Raises ValueError if they fill no batch.
+    Raises ValueError if they do not fill a batch.
     """
     paths = []
     for path in imagenet.list_images(folder):
@@ -76,15 +76,15 @@ def _pil_box(columns: int, rows: int, random: np.random.Generator) -> tuple[int,
     """(left, top, width, height) of a random crop; the whole photo where ten tries do not fit."""
     for _ in range(crops.TRIES):
         area = columns * rows * random.uniform(PAPER.crop_scale, 1)
-        ratio = math.exp(random.uniform(*map(math.log, recipes.RATIO)))
+        ratio = math.exp(random.uniform(math.log(recipes.RATIO[0]), math.log(recipes.RATIO[1])))
         width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if width <= columns and height <= rows:
-            return random.integers(columns - width + 1), random.integers(rows - height + 1), width, height
+            return int(random.integers(columns - width + 1)), int(random.integers(rows - height + 1)), width, height
     return 0, 0, columns, rows
 
 
 def write_shards(paths: list[str], folder: str, shrink: int | None) -> sources.Shards:
-    """The photos as `training.prepare` writes them."""
+    """The photos as `fd-keras prepare` writes them."""
     raws = [shards.Raw(Path(path).name, path, number % 2) for number, path in enumerate(paths)]
     tasks = shards.plan("train", raws, folder, 4, shrink, seed=0)
     written = shards.write(tasks, workers=1)
@@ -149,7 +149,8 @@ def _ratio(values: list[float], base: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    """Times all cases and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--photos", required=True, help="a folder of photos of the usual size; 250 will do")
     parser.add_argument("--rounds", type=int, default=7, help="how often to go round")
     args = parser.parse_args()

@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -38,9 +39,10 @@ def _grouped(name: str, alpha: float, size: int) -> keras.Model:
 
 def _keras_mobilenet(alpha: float, size: int) -> keras.Model:
     """With any width and size, and our head: Keras's own takes few of either."""
-    image = keras.Input((size, size, 3))
+    image: Any = keras.Input((size, size, 3))
+    random: Any = None  # weights; Keras declares the "imagenet" that is its default
     trunk = keras.applications.MobileNet(
-        input_shape=(size, size, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
+        input_shape=(size, size, 3), alpha=alpha, include_top=False, weights=random, pooling="avg"
     )
     return keras.Model(image, keras.layers.Dense(CLASSES, "softmax")(trunk(image / 127.5 - 1)))
 
@@ -57,12 +59,14 @@ NETWORKS: dict[str, Callable[[int], keras.Model]] = {
 
 
 def _compiled(model: keras.Model) -> keras.Model:
-    model.compile(TorchSGD(0.1, weight_decay=4e-5), "sparse_categorical_crossentropy", jit_compile=False)
+    no_xla: Any = False  # Keras declares the "auto" that is its default
+    model.compile(TorchSGD(0.1, weight_decay=4e-5), "sparse_categorical_crossentropy", jit_compile=no_xla)
     return model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    """Times all networks and prints the medians."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--size", type=int, default=128, help="side of the images")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7, help="steps of each network that are timed")

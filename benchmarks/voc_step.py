@@ -1,6 +1,6 @@
 """Times a detector's training step and test on one image, and where the time goes, on random pixels.
 
-Each row runs everything of the rows above it in its block, and tells what it adds. Parts take turns, so that what else
+Each row runs everything of the rows above it in its block, and shows what it adds. Parts take turns, so that what else
 the machine does falls on all alike; medians are shown.
 
     python -m benchmarks.voc_step --alpha=0.25 --short_side=300 --roi_size=7
@@ -18,14 +18,14 @@ from fd_keras.training import devices
 from fd_keras.training.optimizer import TorchSGD
 from fd_keras.training.voc import backbone, detection_pipeline, faster_rcnn
 from fd_keras.training.voc.detector_recipe import PAPER
-from fd_keras.training.voc.trainable_detector import Trainee
+from fd_keras.training.voc.trainable_detector import TrainableDetector
 
 CLASSES = 20
 
 
 def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example) -> dict[str, dict]:
     """Blocks of functions, each of which does more than the one before."""
-    trainee = Trainee(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
+    trainee = TrainableDetector(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
     image, scale = example.image, example.scale
     graph = tf.function
     first = graph(lambda training: detector._first(image[None], training=training))
@@ -45,7 +45,8 @@ def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    """Times all parts and prints the medians."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--backbone", choices=list(zoo.ARCHS), default="fd_mobilenet")
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=7, help="how often every part is timed")

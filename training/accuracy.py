@@ -59,7 +59,7 @@ def tflite_classifier(runner: Runner) -> Classifier:
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             include = json.load(file).get("include_preprocessing", True)
-    return lambda images: np.asarray(runner(imagenet.preprocess_input(images.astype("float32"), include)))
+    return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))
 
 
 def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: "Feed") -> Accuracy:

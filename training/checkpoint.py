@@ -1,7 +1,7 @@
-"""Checkpoints: everything a run consists of at one step, in one file that is whole or absent.
+"""Checkpoints of runs: everything that changes, at one step, in one file that is whole or absent.
 
 A file is a zip of plain arrays and a JSON (numpy's .npz), read without unpickling, so a stranger's checkpoint cannot
-run code. The zip's checksums tell a damaged one.
+run code. The zip's checksums reveal a damaged one.
 """
 
 import io
@@ -9,24 +9,21 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from fd_keras.checkpoints import CheckpointError
 from fd_keras.io import join, read_bytes, write_atomically
 
 _NAME = re.compile(r"step_(\d{9})\.npz")
 _META = "meta.json"
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names it."""
-
-
 def keyed(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """The variables by a key that tells order and name."""
+    """The variables by a key made of their order and name."""
     return {f"{index:04d}/{variable.path}": variable for index, variable in enumerate(variables)}
 
 
@@ -34,11 +31,11 @@ def save(folder: str, step: int, variables: Sequence[keras.Variable], meta: dict
     """Writes a checkpoint and deletes all but the last `keep`.
 
     Args:
-        folder: where.
-        step: in the file's name.
-        variables: of the run; always in the same order.
-        meta: what else belongs to the state, as JSON.
-        keep: how many to keep, at least 1.
+        folder: Folder of the checkpoints.
+        step: Number of steps done, which names the file.
+        variables: Variables of the run, always in the same order.
+        meta: What else belongs to the state, as JSON.
+        keep: Number of checkpoints to keep, at least 1.
 
     Returns:
         The path.
@@ -85,13 +82,13 @@ def assign(path: str, arrays: dict[str, np.ndarray], variables: Sequence[keras.V
         variable.assign(arrays[key])
 
 
-def restore(folder: str, variables: Sequence[keras.Variable], warn) -> dict | None:
+def restore(folder: str, variables: Sequence[keras.Variable], warn: Callable[[str], None]) -> dict | None:
     """Restores the newest checkpoint that is whole.
 
     Args:
-        folder: where they are.
-        variables: as they were given to `save`.
-        warn: called with a line about every damaged one.
+        folder: Folder of the checkpoints.
+        variables: Variables as they were given to `save`.
+        warn: Called with a line about every damaged checkpoint.
 
     Returns:
         Its meta data; None if there is no checkpoint.
@@ -100,7 +97,7 @@ def restore(folder: str, variables: Sequence[keras.Variable], warn) -> dict | No
         try:
             arrays, meta = read(path)
         except CheckpointError as error:
-            warn(f"{error} Going back to the one before.")
+            warn(f"{error} Going back to the previous one.")
             continue
         assign(path, arrays, variables)
         return meta

@@ -1,36 +1,36 @@
-"""The training loop: epochs of Keras's `fit`, checkpoints at any step, and a resume that ends at the same bits."""
+"""A classifier's run: epochs of Keras's `fit`, checkpoints at any step, and a resume that ends at the same bits."""
 
 import dataclasses
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from fd_keras import spec, zoo
-from fd_keras.io import join, write_atomically, write_json
-from fd_keras.training import checkpoint, input_pipeline, reporting, run_lifecycle, run_record, trainable_classifier
+from fd_keras.io import write_atomically
+from fd_keras.training import input_pipeline, reporting, run_record, trainable_classifier
 from fd_keras.training.devices import Devices
+from fd_keras.training.epoch import EpochCallback, EvaluationCallback
 from fd_keras.training.optimizer import optimizer_of
 from fd_keras.training.recipes import TrainingRecipe
-from fd_keras.training.run_lifecycle import TrainingError
-
-CHECK_EVERY = 10  # steps between two looks at the loss; each makes an accelerator wait for the host
+from fd_keras.training.run import RunConfig, TrainingError, TrainingRun, state_of
+from fd_keras.training.sources import Source
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierRunConfig(run_lifecycle.RunConfig):
-    """What a run is. Flags make it; a run's folder keeps it.
+class ClassifierRunConfig(RunConfig):
+    """Configuration of a classifier's run. Flags make it; a run's folder keeps it.
 
     Attributes:
-        recipe: how to train.
-        model: a key of `zoo.ARCHS`.
-        freeze: see `model.freeze`.
-        max_bad_images: how many photos that cannot be decoded to put up with.
+        recipe: How to train.
+        model: Key of `zoo.ARCHS`.
+        freeze: Layers that stay as they are, see `trainable_classifier.freeze`.
+        max_bad_images: Maximum number of undecodable photos to skip.
     """
 
-    FIXED = ("model", *run_lifecycle.RunConfig.FIXED, "freeze")
+    FIXED = ("model", *RunConfig.FIXED, "freeze")
 
     recipe: TrainingRecipe
     model: str
@@ -39,73 +39,65 @@ class ClassifierRunConfig(run_lifecycle.RunConfig):
 
     @property
     def name(self) -> str:
-        """The model's, which joins its files."""
+        """Name of the model, which its files share."""
         size = self.recipe.image_size
         return spec.model_name(zoo.get_arch(self.model, self.groups, self.stem_multiplier), self.alpha, (size, size))
 
 
-class ClassifierRun:
-    """A run: made new or restored from its folder, then trained to the end.
+class ClassifierRun(TrainingRun):
+    """A classifier's run, see `TrainingRun`.
 
     Args:
-        config: what it is.
-        data: from `sources.open_data`.
-        devices: what it runs on.
-        say: prints a line.
-
-    Raises:
-        ValueError, OSError: before the first step, for anything that cannot work.
+        config: Configuration of the run.
+        data: "train" and "val", from `sources.open_data`.
+        devices: What it runs on.
+        say: Prints a line.
     """
 
-    def __init__(self, config: ClassifierRunConfig, data: dict, devices: Devices, say: Callable[[str], None] = print):
-        self.config, self.recipe, self.data, self.devices, self.say = config, config.recipe, data, devices, say
-        self.steps_per_epoch = input_pipeline.steps_per_epoch(data["train"], self.recipe.batch_size)
-        self.history: list[dict] = []
-        self.stop_signal: int | None = None
-        self.feed = input_pipeline.Feed(
-            devices.share,
-            config.threads,
-            input_pipeline.BadImages(config.max_bad_images),
-            arrivals=input_pipeline.Arrivals(),
-        )
-        self._open_folder()
-        self._build()
-        run_lifecycle.check_disk(config.run_dir, self._variables, config.keep)
-        self._restore()
+    COLUMNS = reporting.COLUMNS
 
-    # Before the first step.
+    config: ClassifierRunConfig
+    trainee: trainable_classifier.TrainableClassifier
 
-    def _open_folder(self) -> None:
-        """Makes the folder, keeps others out of it, and tries to write."""
-        self._lock = run_lifecycle.open_folder(self.config.run_dir, leads=self.devices.leads)
-        self._described = run_record.describe(self.config, self.data)
-        run_record.check_same(self._path(run_record.FILE), self._described)
+    def __init__(
+        self,
+        config: ClassifierRunConfig,
+        data: dict[str, Source],
+        devices: Devices,
+        say: Callable[[str], None] = print,
+    ):
+        self.recipe, self.data = config.recipe, data
+        self.arrivals = input_pipeline.Arrivals()
+        bad = input_pipeline.BadImages(config.max_bad_images)
+        self.feed = input_pipeline.Feed(devices.share, config.threads, bad, arrivals=self.arrivals)
+        steps_per_epoch = input_pipeline.steps_per_epoch(data["train"], self.recipe.batch_size)
+        super().__init__(config, _describe(config, data), steps_per_epoch, devices, say)
+        if devices.leads:
+            names = "".join(f"{name}\n" for name in data["train"].classes)
+            write_atomically(self._path("classes.txt"), names.encode())
 
     def _build(self) -> None:
-        config = self.config
+        config, recipe, classes = self.config, self.recipe, len(self.data["train"].classes)
         keras.utils.set_random_seed(config.seed)
         with self.devices.scope():
-            net = self._net(dropout=self.recipe.dropout)
-            if config.init_weights:
-                top = trainable_classifier.load_weights(
-                    net, config.init_weights, config.model, config.alpha, config.groups, config.stem_multiplier
-                )
-                self.say(f"started from {config.init_weights}{'' if top else ', with a new classifier'}")
+            net = self._net(dropout=recipe.dropout)
+            self._load_weights(net)
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
-            self.trainee = trainable_classifier.TrainableClassifier(net, self.recipe, len(self.data["train"].classes))
+            self.trainee = trainable_classifier.TrainableClassifier(net, recipe, classes)
+            self.optimizer = optimizer_of(recipe, self.steps_per_epoch)
             self.trainee.compile(
-                optimizer_of(self.recipe, self.steps_per_epoch),
-                keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.recipe.label_smoothing),
-                weighted_metrics=trainable_classifier.metrics(self.trainee.classes),
+                self.optimizer,
+                keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+                weighted_metrics=trainable_classifier.metrics(classes),
                 jit_compile=trainable_classifier.jit(),
             )
-            self.trainee.optimizer.build(self.trainee.trainable_variables)
-            self.scorer = trainable_classifier.scorer_of(self._net(activation="softmax"))
+            self.optimizer.build(self.trainee.trainable_variables)
+            self.model = trainable_classifier.scorer_of(self._net(activation="softmax"))
         # Metrics make their variables when they first see data; a checkpoint needs them all from the start.
-        batch = input_pipeline.training_batches(self.data["train"], self.recipe, config.seed, 0, self.feed).element_spec
-        self._symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
-        self.trainee._symbolic_build(data_batch=self._symbolic)
+        batch = self._batches(0).element_spec
+        symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
+        self.trainee._symbolic_build(data_batch=symbolic)
 
     def _net(self, **arguments) -> keras.Model:
         config, classes = self.config, len(self.data["train"].classes)
@@ -114,285 +106,166 @@ class ClassifierRun:
             stem_multiplier=config.stem_multiplier, **arguments,
         )  # fmt: skip
 
+    def _load_weights(self, net: keras.Model) -> None:
+        config = self.config
+        if config.init_weights:
+            whole = trainable_classifier.load_weights(
+                net, config.init_weights, config.model, config.alpha, config.groups, config.stem_multiplier
+            )
+            self.say(f"started from {config.init_weights}{'' if whole else ', with a new classifier'}")
+
     @property
-    def _variables(self) -> list:
-        """All that changes, once each, in an order that does not."""
-        trainee = self.trainee
-        every = [*trainee.variables, *trainee.optimizer.variables, *trainee.metrics_variables]
+    def variables(self) -> list[keras.Variable]:
+        """All variables that a checkpoint holds, once each, in an order that does not change."""
+        every = [*self.trainee.variables, *self.optimizer.variables, *self.trainee.metrics_variables]
         return list({id(variable): variable for variable in every}.values())
 
-    def _restore(self) -> None:
-        meta = checkpoint.restore(run_lifecycle.checkpoints(self.config.run_dir), self._variables, logging.warning)
-        if meta is not None:
-            self.history = meta["history"]
-            self.say(f"resumed at step {self.step} of {self.total_steps} ({self.config.run_dir})")
-        if self.devices.leads:
-            write_json(self._path(run_record.FILE), self._described)
-            write_atomically(
-                self._path("classes.txt"), "".join(f"{name}\n" for name in self.data["train"].classes).encode()
-            )
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return float(self.optimizer.learning_rate_at(step))
 
-    # Training.
+    # An epoch.
 
-    @property
-    def step(self) -> int:
-        """Steps done."""
-        return int(self.trainee.steps.numpy())
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.recipe.epochs * self.steps_per_epoch
-
-    def train(self) -> dict:
-        """Trains to the end.
-
-        Returns:
-            The closing facts: "best" and "last" rows of the history, "models" (paths), "bad_images".
-
-        Raises:
-            Stopped: after a signal; everything is saved.
-            TrainingError: if it cannot go on.
-        """
-        self.board = reporting.TensorBoard(self._path("tensorboard")) if self.devices.leads else None
-        self.line = reporting.StatusLine()
-        with self._signals():
-            while len(self.history) < self.recipe.epochs:
-                epoch = len(self.history)
-                rates = self._train_epoch(epoch)
-                scores = self._evaluate()
-                self.history.append(self._row(epoch, rates, scores))
-                self._save_models()
-                self.save()
-                self._report()
-        return self._closing()
-
-    def _train_epoch(self, epoch: int) -> "Pace":
-        """Trains to the end of an epoch, from wherever it was left."""
-        pace = Pace(self, epoch)
-        while self.step < (epoch + 1) * self.steps_per_epoch:
-            held = [variable.numpy() for variable in self.trainee.metrics_variables]
-            pace.resume(held)
-            batches = input_pipeline.training_batches(
-                self.data["train"], self.recipe, self.config.seed, self.step, self._next_feed()
-            )
-            self._tolerating(lambda data=batches: self.trainee.fit(data, verbose=0, shuffle=False, callbacks=[pace]))
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        self._interval = reporting.Interval()
+        while self.step < (epoch + 1) * self.steps_per_epoch:  # once; twice where a photo cannot be decoded
+            self._tolerating(self._fit)
             self._check_finite()
             self._stop_if_asked()
-        return pace
+        means = {name: float(value) for name, value in self.trainee.get_metrics_result().items()}
+        return {
+            "step": self.step,
+            "lr": self.learning_rate_at(self.step - 1),
+            **{name: means[name] for name in reporting.TRAINED},
+            "images_per_second": self.timer.total.steps_per_second * self.recipe.batch_size,
+            "input_bound": self.timer.total.input_bound,
+            "seconds": self.timer.total.seconds,
+        }
 
-    def _next_feed(self) -> input_pipeline.Feed:
-        self.feed.arrivals.times.clear()
-        return self.feed
+    def _fit(self) -> None:
+        """Trains on the rest of an epoch."""
+        step = self.step
+        in_the_middle = step % self.steps_per_epoch > 0
+        metrics = state_of(self.trainee.metrics_variables) if in_the_middle else []
+        self._logged = self.timer.total
+        self.arrivals.clear()
+        callback = EpochCallback(step, self.timer, self.arrivals, self._after_batch, metrics)
+        self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=[callback])
+
+    def _batches(self, step: int) -> tf.data.Dataset:
+        return input_pipeline.training_batches(self.data["train"], self.recipe, self.config.seed, step, self.feed)
+
+    def _after_batch(self, step: int, logs: Mapping[str, float]) -> bool:
+        self._check_photos()
+        return self._after_step(step, lambda: {name: float(value) for name, value in logs.items()})
+
+    def _check_photos(self) -> None:
+        """Raises TrainingError if too many photos cannot be decoded."""
+        if self.feed.bad.too_many:
+            raise TrainingError(str(self.feed.bad))
+
+    def _asked_to_stop(self) -> bool:
+        self._check_photos()
+        return self.stop_signal is not None
 
     def _tolerating(self, work: Callable):
-        """Runs something that reads photos; if one cannot be decoded, says so to the pipeline and returns None."""
+        """Runs something that reads photos; if one cannot be decoded, sees that it is skipped next time.
+
+        Returns:
+            What the work returns; None if it has to be done again.
+        """
         try:
             return work()
-        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            if isinstance(error, tf.errors.DataLossError):
-                raise TrainingError(f"a shard is damaged ({error.message}); run training.prepare again.") from error
+        except tf.errors.DataLossError as error:
+            raise TrainingError(f"a shard is damaged ({error.message}); run fd-keras prepare again.") from error
+        except tf.errors.InvalidArgumentError:
             if self.feed.careful:
                 raise
-            self.line.clear()
-            logging.warning("a photo cannot be decoded; from here on every photo is decoded on its own")
-            self.feed = dataclasses.replace(self.feed, careful=True)
+        self.line.clear()
+        logging.warning("a photo cannot be decoded; from here on, every photo is decoded on its own")
+        self.feed = dataclasses.replace(self.feed, careful=True)
         return None
 
     def _evaluate(self) -> dict[str, float]:
         """Loss, top-1 and top-5 of the weights that would be saved, on the validation set."""
-        self.scorer.set_weights(self.trainee.best_weights())
+        self.model.set_weights(self.trainee.best_weights())
         scores = None
-        while scores is None:
-            batches = input_pipeline.evaluation_batches(
-                self.data["val"], self.recipe.image_size, self.recipe.batch_size, self.feed
-            )
-            scores = self._tolerating(
-                lambda data=batches: self.scorer.evaluate(
-                    data, verbose=0, return_dict=True, callbacks=[_StopTest(self)]
-                )
-            )
+        while scores is None:  # twice where a photo cannot be decoded
+            scores = self._tolerating(self._score)
             self._stop_if_asked()
-        return {"loss": scores["cross_entropy"], "top1": scores["top1"], "top5": scores["top5"]}
+        return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
 
-    def _row(self, epoch: int, pace: "Pace", scores: dict) -> dict:
-        trained = {metric.name: float(metric.result()) for metric in self.trainee.metrics if metric.name == "loss"}
-        trained |= {name: float(value) for name, value in self.trainee.get_metrics_result().items()}
-        rate = float(self.trainee.optimizer.learning_rate_at(self.step - 1))
-        row = {"epoch": epoch + 1, "step": self.step, "lr": rate}
-        row |= {name: trained[name] for name in reporting.TRAINED} | {f"val_{k}": float(v) for k, v in scores.items()}
-        return row | pace.totals()
-
-    def _check_finite(self) -> None:
-        bad = int(self.trainee.bad_step.numpy())
-        if bad < 0:
-            return
-        last = (checkpoint.saved(run_lifecycle.checkpoints(self.config.run_dir)) or ["none yet"])[-1]
-        raise TrainingError(
-            f"the loss was no longer a number at step {bad} (epoch {bad // self.steps_per_epoch + 1}). The last good "
-            f"checkpoint is {last}. Try, with a new --run_dir, a lower --learning_rate than "
-            f"{self.recipe.learning_rate:g}, or a longer --warmup_epochs than {self.recipe.warmup_epochs:g}; with "
-            "--mixed_precision=float16, try bfloat16."
+    def _score(self) -> dict[str, float]:
+        batches = input_pipeline.evaluation_batches(
+            self.data["val"], self.recipe.image_size, self.recipe.batch_size, self.feed
         )
+        callbacks = [EvaluationCallback(self._asked_to_stop)]
+        scores = self.model.evaluate(batches, verbose=_QUIET, return_dict=True, callbacks=callbacks)
+        return {name: float(value) for name, value in scores.items()}
 
-    def save(self) -> str | None:
-        """Writes a checkpoint of this moment; returns its path, or None on a process that does not lead."""
-        if not self.devices.leads:
-            return None
-        meta = {"history": self.history}
-        return run_lifecycle.save(self.config.run_dir, self.step, self._variables, meta, self.config.keep)
+    # What people see.
 
-    def _save_models(self) -> None:
-        """Saves the network as it was just evaluated: as the last one, and as the best if it is that."""
-        best = max(self.history, key=lambda row: row["val_top1"])
-        kinds = ["last", "best"] if best is self.history[-1] else ["last"]
-        for kind in kinds:  # by all processes: Keras on JAX has them agree on every array that it reads
-            run_record.save_model(self.scorer, self._model_path(kind), write=self.devices.leads)
+    def _show(self, step: int, losses: Mapping[str, float]) -> None:
+        done = (step - 1) % self.steps_per_epoch + 1
+        self._log_steps(step, self._interval.means(done, losses))
+        if self.timer.total.steps:
+            epoch = f"{len(self.history) + 1}/{self.recipe.epochs}"
+            speed = self.timer.total.steps_per_second * self.recipe.batch_size
+            left = (self.total_steps - step) * self.timer.total.seconds_per_step
+            self.line.show(reporting.batch_line(epoch, done, self.steps_per_epoch, speed, losses, left))
 
-    def _model_path(self, kind: str) -> str:
-        return self._path(kind, f"{self.config.name}.keras")
+    def _log_steps(self, step: int, means: Mapping[str, float]) -> None:
+        """Writes the means since the last call to TensorBoard."""
+        part, self._logged = self.timer.total - self._logged, self.timer.total
+        if part.steps:
+            scalars = {f"training/{name}": means[name] for name in reporting.TRAINED} | {
+                "training/learning_rate": self.learning_rate_at(step - 1),
+                "speed/images_per_second": part.steps_per_second * self.recipe.batch_size,
+                "speed/input_bound": part.input_bound,
+            }
+            self.board.write(step, scalars)
 
-    def _path(self, *parts: str) -> str:
-        return join(self.config.run_dir, *parts)
+    def _epoch_line(self, row: dict) -> str:
+        return reporting.epoch_line(row, self.recipe.epochs)
 
-    # Telling people.
+    def _log_epoch(self, row: dict) -> None:
+        self.board.write(row["step"], {f"validation/{name}": row[f"val_{name}"] for name in reporting.TRAINED})
 
-    def _report(self) -> None:
-        if not self.devices.leads:
-            return
-        row = self.history[-1]
-        self.line.clear()
-        self.say(reporting.epoch_line(row, self.recipe.epochs))
-        reporting.write_history(self._path("history.csv"), self.history)
-        names = {f"val_{name}": f"validation/{name}" for name in reporting.TRAINED}
-        self.board.write(row["step"], {title: row[name] for name, title in names.items()})
-        self.board.flush()
-
-    def _closing(self) -> dict:
-        """Draws the plot and gathers what to tell."""
+    def _plot(self, path: str) -> None:
         title = f"{self.config.name}, recipe {self.recipe.name}, {self.data['train'].name}"
-        drawn = self.devices.leads and reporting.plot(self._path("curves.png"), title, self.history)
-        facts = {
-            "best": max(self.history, key=lambda row: row["val_top1"]),
-            "last": self.history[-1],
-            "models": {kind: self._model_path(kind) for kind in ("best", "last")},
-            "plot": self._path("curves.png") if drawn else None,
+        reporting.plot(path, title, self.history)
+
+    def _remedies(self, bad_step: int) -> str:
+        longer = f"a longer --warmup_epochs than {self.recipe.warmup_epochs:g}"
+        return f", {longer}, or bfloat16 instead of --mixed_precision=float16"
+
+    # What is left.
+
+    @property
+    def best(self) -> dict:
+        """The row of the epoch with the best top-1 on the validation set."""
+        return max(self.history, key=lambda row: row["val_top1"])
+
+    def _kinds(self) -> list[str]:
+        return ["last", "best"] if self.best is self.history[-1] else ["last"]
+
+    def _facts(self) -> dict:
+        return {
+            "best": self.best,
+            "models": {kind: self.model_path(kind) for kind in ("best", "last")},
             "bad_images": sorted(self.feed.bad.names),
         }
-        if self.devices.leads:
-            write_json(self._path(run_record.FILE), self._described | {"result": facts})
-        return facts
-
-    # Signals.
-
-    def _signals(self):
-        return run_lifecycle.Signals(self._ask_to_stop)
-
-    def _ask_to_stop(self, number: int) -> None:
-        self.stop_signal = number
-        self.line.clear()
-        self.say(run_lifecycle.stopping(number))
-
-    def _stop_if_asked(self) -> None:
-        if self.stop_signal is not None:
-            raise run_lifecycle.stopped_after_saving(self.step, self.total_steps, self.save(), self.stop_signal)
 
 
-class Pace(keras.callbacks.Callback):
-    """Follows an epoch: progress, checkpoints, a look at the loss, and how long the model waited for input."""
-
-    def __init__(self, run: ClassifierRun, epoch: int):
-        super().__init__()
-        self.run, self.epoch = run, epoch
-        self.start: float | None = None
-        self.waited, self.done = 0.0, 0
-        self.interval = reporting.Interval()
-
-    def resume(self, metrics: list) -> None:
-        """Notes the metrics' state, which `fit` resets, for an epoch that goes on in the middle."""
-        self._metrics = metrics
-        self._step = self.run.step
-        self._fresh = self._step % self.run.steps_per_epoch == 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if not self._fresh:
-            for variable, value in zip(self.run.trainee.metrics_variables, self._metrics, strict=True):
-                variable.assign(value)
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self._asked = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        run = self.run
-        self._step += 1
-        arrived = run.feed.arrivals.times.popleft() if run.feed.arrivals.times else self._asked
-        if self.start is None:  # the first step was spent on tracing and on filling the pipeline
-            self.start = time.perf_counter()
-            self._logged = (self.start, 0.0, 0)
-        else:
-            self.done += 1
-            self.waited += max(0.0, arrived - self._asked)
-        at_end = self._step % run.steps_per_epoch == 0
-        if self._step % CHECK_EVERY == 0 or at_end:
-            self._look({name: float(value) for name, value in logs.items()})
-        if run.feed.bad.too_many:
-            raise TrainingError(str(run.feed.bad))
-        if run.stop_signal is not None:
-            self.model.stop_training = True
-        elif self._step % run.config.checkpoint_every == 0 and not at_end:  # the epoch's end saves anyway
-            run.devices.sync(self.model)
-            run._check_finite()
-            run.save()
-
-    def _look(self, logs: dict[str, float]) -> None:
-        run, now = self.run, time.perf_counter()
-        if not all(map(_is_finite, logs.values())):
-            run.devices.sync(self.model)
-            run._check_finite()
-        done = (self._step - 1) % run.steps_per_epoch + 1
-        then, waited, count = self._logged
-        means = self.interval.means(done, logs)
-        if run.board is not None and self.done > count:
-            images = (self.done - count) * run.recipe.batch_size
-            scalars = {f"training/{name}": means[name] for name in reporting.TRAINED} | {
-                "training/learning_rate": float(run.trainee.optimizer.learning_rate_at(self._step - 1)),
-                "speed/images_per_second": images / (now - then),
-                "speed/input_bound": min(1.0, (self.waited - waited) / (now - then)),
-            }
-            run.board.write(self._step, scalars)
-        self._logged = (now, self.waited, self.done)
-        if not self.done:
-            return
-        rate = self.done / (now - self.start)
-        line = reporting.batch_line(
-            f"{self.epoch + 1}/{run.recipe.epochs}", done, run.steps_per_epoch, rate, run.recipe.batch_size, logs,
-            left=(run.total_steps - self._step) / rate,
-        )  # fmt: skip
-        run.line.show(line)
-
-    def totals(self) -> dict[str, float]:
-        """Speed of the epoch (of the part since it was resumed), its first step left out."""
-        seconds = time.perf_counter() - self.start if self.done else 0.0
-        return {
-            "images_per_second": self.done * self.run.recipe.batch_size / seconds if seconds else 0.0,
-            "input_bound": min(1.0, self.waited / seconds) if seconds else 0.0,
-            "seconds": seconds,
-        }
+_QUIET: Any = 0  # without a type, Keras's `verbose="auto"` looks to a type checker as if it had to be a string
 
 
-class _StopTest(keras.callbacks.Callback):
-    """Ends an evaluation that was asked to stop."""
-
-    def __init__(self, run: ClassifierRun):
-        super().__init__()
-        self._run = run
-
-    def on_test_batch_end(self, batch, logs=None):
-        if self._run.feed.bad.too_many:
-            raise TrainingError(str(self._run.feed.bad))
-        if self._run.stop_signal is not None:
-            self.model.stop_evaluating = True
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
+def _describe(config: ClassifierRunConfig, data: dict[str, Source]) -> dict:
+    """What makes a run this one, for its record."""
+    return {
+        "name": config.name,
+        "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
+        "data": {split: {"fingerprint": s.fingerprint, "photos": s.count, "name": s.name} for split, s in data.items()},
+        "classes": len(data["train"].classes),
+        **run_record.origin(),
+    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -43,8 +44,8 @@ class Devices:
                     layer.synchronized = True
 
     @staticmethod
-    def sync(model: keras.Model) -> None:
-        """Brings a model's variables up to date in the midst of `fit`; JAX keeps them elsewhere meanwhile."""
+    def sync(model: Any) -> None:
+        """Brings the variables of a Keras model up to date during `fit`; JAX keeps them elsewhere meanwhile."""
         if keras.backend.backend() == "jax":
             model.jax_state_sync()
 

@@ -48,19 +48,27 @@ class BadImages:
         shown = ", ".join(sorted(self.names)[:5])
         return (
             f"{len(self.names)} photos cannot be decoded, more than --max_bad_images={self.limit}: {shown}. Remove "
-            "them, make the data with `python -m training.prepare`, which does, or allow more."
+            "them, make the data with fd-keras prepare, which does, or allow more."
         )
 
 
 class Arrivals:
-    """When batches left the pipeline, to tell how long the model waited for them."""
+    """When batches left the pipeline, from which follows how long the model waited for them."""
 
     def __init__(self):
-        self.times = collections.deque()
+        self._times = collections.deque()
+
+    def clear(self) -> None:
+        """Forgets the batches of an earlier pipeline."""
+        self._times.clear()
 
     def stamp(self) -> None:
         """Called by the pipeline for every batch, before it is put into the buffer."""
-        self.times.append(time.perf_counter())
+        self._times.append(time.perf_counter())
+
+    def waited_since(self, asked: float) -> float:
+        """Seconds from a time of `time.perf_counter` until the next batch was there; 0 if it was there before."""
+        return max(0.0, self._times.popleft() - asked) if self._times else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,11 +201,12 @@ def _decoded(photos: Photos, photo, blank, feed: Feed) -> tf.data.Dataset:
 
 
 def _finished(batches: tf.data.Dataset, count: int, feed: Feed) -> tf.data.Dataset:
-    if feed.arrivals is not None:
+    arrivals = feed.arrivals
+    if arrivals is not None:
 
         def stamped(*batch):
             with tf.control_dependencies([batch[1]]):
-                tf.numpy_function(lambda: feed.arrivals.stamp(), [], [])
+                tf.numpy_function(arrivals.stamp, [], [])
             return batch
 
         batches = batches.map(stamped)

@@ -1,6 +1,7 @@
 """torch's SGD, step for step, and the learning rates of the recipes."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -20,27 +21,37 @@ class TorchSGD(keras.optimizers.Optimizer):
     and with Nesterov momentum w -= rate * (g + momentum * buffer).
 
     Args:
-        learning_rate: a number or a schedule.
-        momentum: in [0, 1).
-        nesterov: see above.
-        weight_decay: on every trainable variable, batch normalizations and biases included, as torch does unless told.
-        decay_all: False spares the variables of one dimension: batch normalizations and biases.
+        learning_rate: Number or schedule.
+        momentum: Momentum, in [0, 1).
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Weight decay of every trainable variable.
+        decay_all: Whether variables of one dimension, biases and batch normalizations, are decayed too, as in torch.
     """
 
     def __init__(
-        self, learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, decay_all=True, name="sgd", **kwargs
+        self,
+        learning_rate: "float | keras.optimizers.schedules.LearningRateSchedule" = 0.1,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decay_all: bool = True,
+        name: str = "sgd",
+        **kwargs: Any,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)  # the base's own weight decay stays off
+        kwargs["learning_rate"] = learning_rate
+        super().__init__(name=name, **kwargs)  # the base's own weight decay stays off
         self.momentum, self.nesterov = momentum, nesterov
         self.torch_weight_decay, self.decay_all = weight_decay, decay_all
 
     def build(self, variables):
+        """Makes a momentum for each variable."""
         if self.built:
             return
         super().build(variables)
         self.buffers = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable."""
         rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         buffer = self.buffers[self._get_variable_index(variable)]
@@ -52,12 +63,13 @@ class TorchSGD(keras.optimizers.Optimizer):
             velocity = ops.add(gradient, ops.multiply(velocity, self.momentum))
         self.assign_sub(variable, ops.multiply(rate, velocity))
 
-    def learning_rate_at(self, step: int):
-        """The rate that a step has."""
+    def learning_rate_at(self, step: int) -> Any:
+        """The learning rate of a step, as a number or a scalar tensor."""
         rate = self._learning_rate
         return rate(step) if callable(rate) else rate
 
     def get_config(self):
+        """The arguments, for saving."""
         config = super().get_config()
         config.pop("weight_decay", None)
         return config | {
@@ -74,29 +86,39 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         kind: "step" or "cosine".
-        peak: rate after the warm-up.
-        steps: of the whole run.
-        warmup: steps over which the rate rises linearly; the first step already has a rate above 0.
-        drop_every: steps between two drops ("step").
-        drop_factor: what each drop divides by ("step").
+        peak: Learning rate after the warm-up.
+        steps: Number of steps of the whole run.
+        warmup: Steps over which the rate rises linearly; the first step already has a rate above 0.
+        drop_every: Steps between two drops ("step").
+        drop_factor: What each drop divides the rate by ("step").
     """
 
-    def __init__(self, kind: str, peak: float, steps: int, warmup: int = 0, drop_every: int = 1, drop_factor=10.0):
+    def __init__(
+        self, kind: str, peak: float, steps: int, warmup: int = 0, drop_every: int = 1, drop_factor: float = 10.0
+    ):
         self.kind, self.peak, self.steps, self.warmup = kind, peak, steps, warmup
         self.drop_every, self.drop_factor = drop_every, drop_factor
 
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
+    def __call__(self, step) -> Any:
+        """The rate of a step, a scalar tensor."""
+        step = _cast(step)
         if self.kind == "cosine":
-            share = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
-            rate = self.peak * 0.5 * (1.0 + ops.cos(math.pi * share))
+            share: Any = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
+            wave: Any = ops.cos(math.pi * share)
+            rate = self.peak * 0.5 * (1.0 + wave)
         else:
-            rate = self.peak * ops.power(1.0 / self.drop_factor, ops.floor((step + 0.5) / self.drop_every))
+            drops: Any = ops.power(1.0 / self.drop_factor, ops.floor((step + 0.5) / self.drop_every))
+            rate = self.peak * drops
         return ops.minimum(rate, self.peak * (step + 1.0) / self.warmup) if self.warmup else rate
 
     def get_config(self):
+        """The arguments, for saving."""
         names = ("kind", "peak", "steps", "warmup", "drop_every", "drop_factor")
         return {name: getattr(self, name) for name in names}
+
+
+def _cast(step) -> Any:
+    return ops.cast(step, "float32")
 
 
 def schedule_of(recipe: TrainingRecipe, steps_per_epoch: int) -> Schedule:

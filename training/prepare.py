@@ -1,40 +1,40 @@
-"""Writes TFRecord shards from raw photos; the same command again goes on where it was.
+"""Writes TFRecord shards from raw photos; the same command again resumes where it was.
 
-    python -m training.prepare --train=ILSVRC2012_img_train.tar --val=val --val_labels=val.txt --output_dir=SHARDS
+    fd-keras prepare --train=ILSVRC2012_img_train.tar --val=val --val_labels=val.txt --output_dir=SHARDS
 
-Photos are checked: what is no RGB or grey JPEG (ImageNet has some CMYK ones and a PNG) is encoded again, what cannot be
-decoded is left out and named.
+Photos are checked: those that are not RGB or gray JPEGs (ImageNet has some CMYK ones and a PNG) are encoded again, and
+those that cannot be decoded are left out and listed.
 """
 
 import os
-import sys
 
-from absl import app, flags
+from absl import flags
 
 from fd_keras.io import join, remove_unfinished, write_json
-from fd_keras.training import shards, sources
+from fd_keras.program import Program, flag_group
+from fd_keras.training import shards
 
-_TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of such or of tars.", required=True)
-_VAL = flags.DEFINE_string("val", None, "Likewise, or a flat folder or tar with --val_labels.", required=True)
-_LABELS = flags.DEFINE_string("val_labels", None, "File of lines `photo-name label` for a flat --val.")
-_OUTPUT = flags.DEFINE_string("output_dir", None, "Where to write; may be in a bucket.", required=True)
-_SHARDS = flags.DEFINE_integer("shards", None, "How many for training (default one for 1250 photos).", lower_bound=1)
-_SHRINK = flags.DEFINE_integer("shrink", None, "Shrink photos to this short side, for faster input.", lower_bound=64)
-_WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the order.", lower_bound=0)
-_INCOMPLETE = flags.DEFINE_bool("allow_incomplete", False, "Accept an ImageNet with photos missing.")
+with flag_group("Photos"):
+    _TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of such or of tars.", required=True)
+    _VAL = flags.DEFINE_string("val", None, "Likewise, or a flat folder or tar with --val_labels.", required=True)
+    _LABELS = flags.DEFINE_string("val_labels", None, "File of lines `photo-name label` for a flat --val.")
+    _INCOMPLETE = flags.DEFINE_bool("allow_incomplete", False, "Accept an ImageNet with photos missing.")
+with flag_group("Shards"):
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for the shards; may be in a bucket.", required=True)
+    _SHARDS = flags.DEFINE_integer("shards", None, "Number of training shards (default: of 1250 photos each).", 1)
+    _SHRINK = flags.DEFINE_integer("shrink", None, "Short side to shrink photos to, for faster input.", lower_bound=64)
+    _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
+    _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order.", lower_bound=0)
 
 
-def prepare() -> None:
-    """Does what the flags say."""
+def main(argv: list[str]) -> None:
+    """Writes the shards of both splits, then their index."""
     import tensorflow as tf
 
     folder = os.path.expanduser(_OUTPUT.value)
     train, classes = shards.list_train(_TRAIN.value)
     splits = {"train": train, "val": shards.list_val(_VAL.value, _LABELS.value, classes)}
-    wrong = [text for split, raws in splits.items() if (text := shards.check_counts(split, raws, classes))]
-    if wrong and not _INCOMPLETE.value:
-        raise ValueError(f"{'; '.join(wrong)}. Complete it, or pass --allow_incomplete.")
+    _check_complete(splits, classes)
     tf.io.gfile.makedirs(folder)
     remove_unfinished(folder)
     index = {"classes": classes, "shrink": _SHRINK.value, "splits": {}}
@@ -42,24 +42,20 @@ def prepare() -> None:
         count = _SHARDS.value if split == "train" else None
         tasks = shards.plan(split, raws, folder, count, _SHRINK.value, _SEED.value)
         written = shards.write(tasks, _WORKERS.value)
-        index["splits"][split] = [
-            {key: facts[key] for key in ("file", "count", "bytes", "max_label")} for facts in written
-        ]
+        index["splits"][split] = [{key: facts[key] for key in shards.INDEXED} for facts in written]
         print("\n".join(shards.report(split, written)))
-    write_json(join(folder, sources.INDEX), index)
-    print(f"train with: python -m training.train --data={folder} ...")
+    write_json(join(folder, shards.INDEX), index)
+    print(f"next: fd-keras train --data={folder} --run_dir=RUN")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
-    try:
-        prepare()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+def _check_complete(splits: dict[str, list[shards.Raw]], classes: list[str]) -> None:
+    """Raises ValueError for an ImageNet with photos missing, unless --allow_incomplete."""
+    missing = [text for split, raws in splits.items() if (text := shards.check_counts(split, raws, classes))]
+    if missing and not _INCOMPLETE.value:
+        raise ValueError(f"{'; '.join(missing)}. Complete it, or pass --allow_incomplete.")
 
+
+PROGRAM = Program(main)
 
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.run()

@@ -1,7 +1,9 @@
 """RandAugment (arXiv 1909.13719) on single photos, from stateless operations.
 
-keras-cv's layers keep random state of their own, so a resumed run would see other photos than the uninterrupted one
-(its MixUp and CutMix too, which is why `inputs` and `model` have their own).
+A resumed run has to see the photos of the uninterrupted one, so what is drawn must be a pure function of (seed, step).
+keras-cv's layers keep random state of their own and cannot do that. Most of Keras core's can: `RandomBrightness` and
+the like take a seed in `get_random_transformation`, and could replace operations here. Its `RandAugment` ignores that
+seed (3.15), so the choice of operations would stay.
 """
 
 import math
@@ -17,10 +19,10 @@ def augment(image, seed, count: int, magnitude: float) -> tf.Tensor:
     """Applies `count` random operations in turn.
 
     Args:
-        image: uint8 (height, width, 3).
-        seed: int64 of shape (2,).
-        count: how many.
-        magnitude: 0 (nothing) to 10.
+        image: Photo, uint8 (height, width, 3).
+        seed: Seed, int64 of shape (2,).
+        count: Number of operations.
+        magnitude: Strength, from 0 (nothing) to 10.
 
     Returns:
         uint8 of the same shape.

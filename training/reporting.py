@@ -1,12 +1,15 @@
-"""What a run shows: a line on the terminal, TensorBoard, history.csv and a plot."""
+"""What a run shows: lines on the terminal, TensorBoard, history.csv and a plot."""
 
 import csv
 import io
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from fd_keras.io import join, write_atomically
+from fd_keras.io import join, write_atomically, write_figure
+from fd_keras.progress import bar, duration
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TRAINED = ("loss", "top1", "top5")
 COLUMNS = (
@@ -15,59 +18,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def duration(seconds: float) -> str:
-    """For example "3 h 05 min", "2:10 min" or "12 s"."""
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
-    return f"{seconds // 60}:{seconds % 60:02} min" if seconds >= 60 else f"{seconds} s"
-
-
-class StatusLine:
-    """One line on the terminal that is written over, with what does not pass for a terminal getting one now and then.
-
-    Args:
-        interval: seconds between two updates of a terminal.
-        patience: seconds between two lines in a log.
-    """
-
-    def __init__(self, interval: float = 0.2, patience: float = 300.0):
-        self._terminal = sys.stderr.isatty()
-        self._interval = interval if self._terminal else patience
-        self._last = time.monotonic()
-
-    def show(self, text: str) -> None:
-        """Shows the text, if it is time."""
-        now = time.monotonic()
-        if now - self._last < self._interval:
-            return
-        self._last = now
-        sys.stderr.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Makes room for other output."""
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-def bar(done: int, total: int) -> str:
-    """For example "[##------------------]  120/1204"."""
-    filled = round(20 * done / total)
-    return f"[{'#' * filled}{'-' * (20 - filled)}] {done:>{len(str(total))}}/{total}"
-
-
-def batch_line(epoch: str, done: int, steps: int, rate: float, batch: int, logs: dict, left: float) -> str:
+def batch_line(epoch: str, done: int, steps: int, speed: float, losses: Mapping, left: float) -> str:
     """For example "epoch 3/90 [##----] 120/5004 steps  1234 images/s  loss 5.123  top-1 4.2%  3 h 20 min left"."""
     return (
         f"epoch {epoch} {bar(done, steps)} steps  "
-        f"{rate * batch:.0f} images/s  loss {logs['loss']:.3f}  top-1 {100 * logs['top1']:.1f}%  {duration(left)} left"
+        f"{speed:.0f} images/s  loss {losses['loss']:.3f}  top-1 {100 * losses['top1']:.1f}%  {duration(left)} left"
     )
 
 
 def epoch_line(row: dict, epochs: int) -> str:
-    """What is said when an epoch is over."""
+    """The line about an epoch that is over."""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  top-1 {100 * row['top1']:.2f}%  |  validation "
         f"loss {row['val_loss']:.3f}  top-1 {100 * row['val_top1']:.2f}%  top-5 {100 * row['val_top5']:.2f}%  |  "
@@ -76,12 +36,12 @@ def epoch_line(row: dict, epochs: int) -> str:
 
 
 def waits(row: dict) -> str:
-    """For the end of an epoch's line: how long the model waited for its input, if that is worth a word."""
+    """How long the model waited for its input, for the end of an epoch's line; "" if hardly."""
     return f", waited {row['input_bound']:.0%} for input" if row["input_bound"] >= 0.1 else ""
 
 
 def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS) -> None:
-    """Writes history.csv, one row an epoch; accuracies are shares of 1."""
+    """Writes history.csv, a row per epoch; accuracies are shares of 1."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -95,9 +55,10 @@ class Interval:
     """Turns running means since the epoch's start, which Keras gives, into means since the last call."""
 
     def __init__(self):
-        self._count, self._sums = 0, {}
+        self._count = 0
+        self._sums: dict[str, float] = {}
 
-    def means(self, count: int, running: dict[str, float]) -> dict[str, float]:
+    def means(self, count: int, running: Mapping[str, float]) -> dict[str, float]:
         """Means over the batches since the last call, from the running means over `count` batches."""
         if count <= self._count:
             self._count, self._sums = 0, {}
@@ -108,57 +69,48 @@ class Interval:
 
 
 class TensorBoard:
-    """Scalars for TensorBoard; quietly nothing where it is not installed.
+    """Scalars and images for TensorBoard; does nothing where it is not installed.
 
     Args:
-        folder: for its event files.
+        folder: Folder of the event files.
+        write: Whether to write at all.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, write: bool = True):
+        self._writer = None
+        if not write:
+            return
         try:
             import tensorboard  # noqa: F401  (tf.summary fails late without it)
             import tensorflow as tf
         except ImportError:
-            self._tf = None
             return
-        self._tf, self._writer = tf, tf.summary.create_file_writer(folder)
+        self._summary, self._writer = tf.summary, tf.summary.create_file_writer(folder)
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Notes scalars down."""
-        if self._tf is None:
-            return
-        with self._writer.as_default(step=step):
-            for name, value in scalars.items():
-                self._tf.summary.scalar(name, value)
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes scalars by name."""
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                for name, value in scalars.items():
+                    self._summary.scalar(name, value)
 
-    def draw(self, step: int, images: dict) -> None:
-        """Notes pictures down: uint8 arrays (height, width, 3) by name."""
-        if self._tf is None:
-            return
-        with self._writer.as_default(step=step):
-            for name, image in images.items():
-                self._tf.summary.image(name, image[None])
+    def draw(self, step: int, images: Mapping[str, "np.ndarray"]) -> None:
+        """Writes uint8 images (height, width, 3) by name."""
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                for name, image in images.items():
+                    self._summary.image(name, image[None])
 
     def flush(self) -> None:
         """Makes what was written visible."""
-        if self._tf is not None:
+        if self._writer is not None:
             self._writer.flush()
 
 
-def save_figure(figure, path: str) -> None:
-    """Writes a matplotlib figure as a PNG, atomically."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomically(path, image.getvalue())
+def plot(path: str, title: str, rows: list[dict]) -> None:
+    """Draws loss, accuracy and learning rate over the epochs."""
+    from matplotlib.figure import Figure
 
-
-def plot(path: str, title: str, rows: list[dict]) -> bool:
-    """Draws loss, accuracy and learning rate over the epochs; returns False where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        return False
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     loss, accuracy, rate = figure.subplots(1, 3)
@@ -177,24 +129,25 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
     rate.plot(epochs, [row["lr"] for row in rows], color="C1", marker=marker)
     rate.set_ylim(bottom=0)
     for axis, label in ((loss, "loss"), (accuracy, "top-1, %"), (rate, "learning rate")):
-        axis.set_title(label, fontsize=10)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
-    return True
+        style_epochs(axis, label)
+    write_figure(path, figure)
 
 
-def plot_runs(path: str, curves: dict[str, list[list[dict]]]) -> bool:
-    """Draws validation top-1 over the epochs, a colour for each title and a line for each of its runs' histories.
+def style_epochs(axis, title: str) -> None:
+    """Gives a matplotlib axis over the epochs its title and look."""
+    from matplotlib.ticker import MaxNLocator
 
-    Returns False where matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def plot_runs(path: str, curves: Mapping[str, Sequence[Sequence[dict]]]) -> None:
+    """Draws validation top-1 over the epochs, a color for each title and a line for each of its runs' histories."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     for number, (title, histories) in enumerate(curves.items()):
@@ -203,17 +156,13 @@ def plot_runs(path: str, curves: dict[str, list[list[dict]]]) -> bool:
                 [row["epoch"] for row in history], [100 * row["val_top1"] for row in history], color=f"C{number}",
                 linewidth=1.2, alpha=0.8, label=None if first else title,
             )  # fmt: skip
-    axis.set_xlabel("epoch")
-    axis.set_ylabel("validation top-1, %")
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
+    style_epochs(axis, "validation top-1, %")
     axis.legend(frameon=False, fontsize=9, loc="lower right")
-    save_figure(figure, path)
-    return True
+    write_figure(path, figure)
 
 
 def opening(run) -> str:
-    """What a run says before its first step."""
+    """The lines of a run before its first step."""
     train, val = run.data["train"], run.data["val"]
     return (
         f"{run.config.name}, recipe {run.recipe.name}: {run.recipe.epochs} epochs of {run.steps_per_epoch} steps of "
@@ -223,7 +172,7 @@ def opening(run) -> str:
 
 
 def closing(run, facts: dict) -> str:
-    """What a run says at its end."""
+    """The lines of a run at its end."""
     best, last = facts["best"], facts["last"]
     lines = [
         "",
@@ -235,9 +184,9 @@ def closing(run, facts: dict) -> str:
     lines += [
         f"  model    {facts['models']['last']}",
         f"  best     {facts['models']['best']}",
-        f"  curves   {facts['plot'] or 'none: pip install matplotlib'}",
+        f"  curves   {facts['plot'] or 'none'}",
         f"  history  {join(run.config.run_dir, 'history.csv')}",
-        f"next: python -m tflite.convert --keras_model={facts['models']['last']} --recipes=float32,int8 "
+        f"next: fd-keras convert --keras_model={facts['models']['last']} --recipes=float32,int8 "
         "--calibration_dir=PHOTOS --output_dir=OUT",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""run.json, what a run is and came from; and the models it leaves."""
+"""run.json, which says what a run is and what it came from; and the models that the run leaves."""
 
 import importlib.metadata
 import json
@@ -7,30 +7,22 @@ import platform
 import subprocess
 import sys
 import tempfile
-
-import keras
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from fd_keras import version
-from fd_keras.io import read_bytes, write_atomically
+from fd_keras.io import is_local, join, list_folder, read_bytes, write_atomically
+
+if TYPE_CHECKING:
+    import keras
 
 FILE = "run.json"
 PACKAGES = ("tensorflow", "keras", "numpy", "jax", "opencv-python-headless")
 
 
-def describe(config, data: dict) -> dict:
-    """The facts of a run."""
-    return {
-        "name": config.name,
-        "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
-        "data": {split: {"fingerprint": s.fingerprint, "photos": s.count, "name": s.name} for split, s in data.items()},
-        "classes": len(data["train"].classes),
-        **origin(),
-    }
-
-
 def origin() -> dict:
     """What a run was started with: the command, and the versions of everything."""
+    import keras
+
     return {
         "command": [sys.executable, *sys.argv],
         "backend": keras.backend.backend(),
@@ -63,8 +55,14 @@ def git_commit() -> str | None:
 
 
 def check_same(path: str, now: dict) -> None:
-    """Raises ValueError if the folder holds a run of another configuration or other data; names what differs."""
-    if not tf.io.gfile.exists(path):
+    """Raises ValueError if the folder holds a run of another configuration or other data; names what differs.
+
+    Args:
+        path: Path of run.json, which may be missing.
+        now: What it would hold; "config" and "data" are compared.
+    """
+    folder, name = os.path.split(path)
+    if name not in list_folder(folder):
         return
     try:
         before = json.loads(read_bytes(path))
@@ -76,13 +74,26 @@ def check_same(path: str, now: dict) -> None:
     differing = [f"{name} was {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
     if differing:
         raise ValueError(
-            f"{os.path.dirname(path)} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or "
-            "another --run_dir."
+            f"{folder} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or another "
+            "--run_dir."
         )
 
 
-def save_model(model: keras.Model, path: str, write: bool = True) -> None:
-    """Saves a .keras file atomically, making its folder; with `write` off it only does what Keras does to save."""
+def model_path(run_dir: str, kind: str, name: str) -> str:
+    """Path of a model that a run leaves.
+
+    Args:
+        run_dir: Folder of the run.
+        kind: "last" or "best".
+        name: Name of the model.
+    """
+    return join(run_dir, kind, f"{name}.keras")
+
+
+def save_model(model: "keras.Model", path: str, write: bool = True) -> None:
+    """Saves a .keras file atomically, making its folder; without `write` it only does what Keras does to save."""
+    import tensorflow as tf
+
     with tempfile.TemporaryDirectory() as folder:
         temporary = os.path.join(folder, os.path.basename(path))
         model.save(temporary)
@@ -91,9 +102,27 @@ def save_model(model: keras.Model, path: str, write: bool = True) -> None:
             write_atomically(path, read_bytes(temporary))
 
 
-def run_of(model_path: str) -> dict | None:
-    """The configuration of the run whose best/ or last/ a model lies in, if it does."""
-    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(model_path))), FILE)
-    if not os.path.exists(path):
+def config_of(path: str) -> dict | None:
+    """The configuration of the run whose best/ or last/ a model lies in; None if it lies in no run."""
+    record = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path))), FILE)
+    if not is_local(path) or not os.path.exists(record):
         return None
-    return json.loads(read_bytes(path))["config"]
+    return json.loads(read_bytes(record))["config"]
+
+
+def runs_below(folders: list[str]) -> list[dict]:
+    """The records of all runs that ended, each with its "folder".
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    found = []
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"{folder}: no such folder.")
+        for root, _, names in sorted(os.walk(folder)):
+            if FILE in names:
+                run = json.loads(read_bytes(os.path.join(root, FILE)))
+                if "result" in run:
+                    found.append(run | {"folder": root})
+    return found

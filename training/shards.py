@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import tarfile
@@ -16,6 +17,8 @@ from fd_keras import imagenet
 from fd_keras.io import TEMPORARY, join, read_bytes, write_json
 from fd_keras.progress import progress
 
+INDEX = "dataset.json"  # what `fd-keras prepare` writes beside its shards, once all are there
+INDEXED = ("file", "count", "bytes", "max_label")  # what it holds of each shard
 QUALITY = 95  # of photos that have to be encoded again
 SHRUNK_QUALITY = 90  # of photos that are shrunk, which is for speed: a quarter fewer bytes to read and to decode
 PER_SHARD = 1250  # photos; ImageNet's training set makes 1025 shards of 140 MB
@@ -151,9 +154,8 @@ def _list_tar(path: str) -> list[tuple[str, Raw]]:
 
 def check_counts(split: str, raws: Sequence[Raw], classes: Sequence[str]) -> str | None:
     """What is wrong with the number of photos, if the classes are ImageNet's."""
-    ids = {line[0] for line in imagenet._classes()}
     expected = {"train": TRAIN_PHOTOS, "val": VAL_PHOTOS}[split]
-    if set(classes) != ids or len(raws) == expected:
+    if set(classes) != set(imagenet.wordnet_ids()) or len(raws) == expected:
         return None
     return f"{split}: {len(raws):,} photos, ImageNet has {expected:,}"
 
@@ -178,13 +180,13 @@ def checked(data: bytes, shrink: int | None) -> tuple[bytes, str | None]:
             image.load()
             kind = None if image.format in ("JPEG", "MPO") else image.format
             kind = kind or (image.mode if image.mode not in ("RGB", "L") else None)
-            small = shrink is not None and min(image.size) > shrink
+            small = min(image.size) > (shrink or math.inf)
             if not (kind or small):
                 return data, None
             image = image.convert("RGB")
-            if small:
-                target = imagenet.resized_size(image.height, image.width, (shrink, shrink))
-                image = image.resize(target[::-1], Image.Resampling.BICUBIC)
+            if shrink and small:
+                height, width = imagenet.resized_size(image.height, image.width, (shrink, shrink))
+                image = image.resize((width, height), Image.Resampling.BICUBIC)
             encoded = io.BytesIO()
             image.save(encoded, "JPEG", quality=SHRUNK_QUALITY if small else QUALITY)
             return encoded.getvalue(), kind
@@ -268,7 +270,7 @@ def _finished(task: Task) -> dict | None:
     try:
         facts = json.loads(read_bytes(task.path + ".json"))
         whole = tf.io.gfile.stat(task.path).length == facts["bytes"]
-    except (tf.errors.NotFoundError, ValueError, KeyError):
+    except (OSError, tf.errors.OpError, ValueError, KeyError):
         return None
     return facts if whole and facts["plan"] == task.plan else None
 

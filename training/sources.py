@@ -5,20 +5,21 @@ be resumed at any step. All files are read through `tf.io`, so buckets (gs://, s
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet
 from fd_keras.io import join
+from fd_keras.training.shards import INDEX
 
-INDEX = "dataset.json"  # what `training.prepare` writes beside its shards
 WINDOW = 16  # shards that are shuffled together; of ImageNet's 1024 that makes 20,000 photos, about 2 GB
 TFDS_WINDOW = 10_000  # photos of a TFDS split that are shuffled together
 DECODABLE = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif"))  # by TensorFlow
@@ -107,9 +108,11 @@ class Source(Protocol):
 
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """The photos of an epoch from position `start` (a multiple of the share's count) on."""
+        ...
 
     def ordered(self, share: Share) -> Photos:
         """All photos in a fixed order, for evaluation."""
+        ...
 
 
 def random_state(*key: int) -> np.random.Generator:
@@ -133,11 +136,13 @@ class Folder:
         listing = json.dumps([list(paths), self._labels.tolist(), self.classes])
         self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
 
-    def shuffled(self, seed, epoch, start, share):
+    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
+        """See `Source`."""
         order = random_state(seed, epoch).permutation(self.count)
         return self._read(order, start, share)
 
-    def ordered(self, share):
+    def ordered(self, share: Share) -> Photos:
+        """See `Source`."""
         return self._read(np.arange(self.count), 0, share)
 
     def _read(self, order, start, share):
@@ -153,7 +158,7 @@ class Folder:
 
 
 class Shards:
-    """TFRecord shards that `training.prepare` wrote.
+    """TFRecord shards that `fd-keras prepare` wrote.
 
     An epoch goes through the shards in random order, `WINDOW` at a time; a window's shards are each shuffled whole and
     read in turns. Prepared shards differ by one photo at most, so a window ends when its shortest shard does.
@@ -174,7 +179,8 @@ class Shards:
         listing = json.dumps([[os.path.basename(file) for file in files], self._counts, self.classes])
         self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
 
-    def shuffled(self, seed, epoch, start, share):
+    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
+        """See `Source`."""
         random = random_state(seed, epoch)
         files = [self._files[i] for i in random.permutation(len(self._files))]
         seeds = random.integers(2**62, size=len(files)).tolist()
@@ -182,17 +188,16 @@ class Shards:
         first = start // window  # windows before this one are over
         # A process can leave out the others' shards where every window is dealt out evenly.
         lanes = share if WINDOW % share.count == 0 and len(files) % share.count == 0 else Share()
-        dataset = None
+        parts = []
         for low, high, count in self._windows(first):
             chunk = [(files[i : i + count], seeds[i : i + count]) for i in range(low, high, count)]
-            if not chunk:
-                continue
-            part = tf.data.Dataset.from_tensor_slices(
-                ([c[0] for c in chunk], np.asarray([c[1] for c in chunk], "int64"))
-            ).flat_map(lambda names, keys: self._window(names, keys, lanes))
-            dataset = part if dataset is None else dataset.concatenate(part)
-        if dataset is None:
+            if chunk:
+                columns = ([c[0] for c in chunk], np.asarray([c[1] for c in chunk], "int64"))
+                rows = tf.data.Dataset.from_tensor_slices(columns)
+                parts.append(rows.flat_map(lambda *window: self._window(window, lanes)))
+        if not parts:
             return _empty()
+        dataset = _concatenated(parts)
         begin = first * window
         if lanes is share:
             dataset = dataset.skip((start - begin) // share.count)
@@ -207,17 +212,24 @@ class Shards:
         if full < len(self._files) and first * WINDOW <= full:
             yield full, len(self._files), len(self._files) - full
 
-    def _window(self, files, seeds, lanes: Share) -> tf.data.Dataset:
-        pairs = tf.data.Dataset.from_tensor_slices((files, seeds)).shard(lanes.count, lanes.index)
+    def _window(self, window: Any, lanes: Share) -> tf.data.Dataset:
+        """The photos of (files, seeds), mixed."""
+        pairs = tf.data.Dataset.from_tensor_slices(window).shard(lanes.count, lanes.index)
         longest = max(self._counts)
+
+        def photos(*pair):
+            file, seed = pair
+            return _permuted(tf.data.TFRecordDataset(file), longest, seed).take(self._lane)
+
         return pairs.interleave(
-            lambda file, seed: _permuted(tf.data.TFRecordDataset(file), longest, seed).take(self._lane),
+            photos,
             cycle_length=WINDOW,
             num_parallel_calls=2,  # enough to read while the records are decoded
             deterministic=True,
         )
 
-    def ordered(self, share):
+    def ordered(self, share: Share) -> Photos:
+        """See `Source`."""
         dataset = tf.data.Dataset.from_tensor_slices(self._files).flat_map(tf.data.TFRecordDataset)
         return self._photos(dataset.shard(share.count, share.index), 0, share)
 
@@ -240,21 +252,22 @@ class Tfds:
         self.count = builder.info.splits[split].num_examples
         self.fingerprint = hashlib.sha256(f"{builder.info.full_name} {split} {self.count}".encode()).hexdigest()[:16]
 
-    def shuffled(self, seed, epoch, start, share):
+    def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
+        """See `Source`."""
         windows = math.ceil(self.count / TFDS_WINDOW)
         # The short window stays last, so that those before a position are whole.
         order = [*random_state(seed, epoch).permutation(windows - 1), windows - 1]
         first = start // TFDS_WINDOW
-        dataset = None
+        parts = []
         for index in order[first:]:
             low, high = index * TFDS_WINDOW, min(self.count, (index + 1) * TFDS_WINDOW)
             key = int(random_state(seed, epoch, index).integers(2**62))
-            part = _permuted(self._read(f"{self._split}[{low}:{high}]"), TFDS_WINDOW, key)
-            dataset = part if dataset is None else dataset.concatenate(part)
-        dataset = dataset.skip(start - first * TFDS_WINDOW).shard(share.count, share.index)
+            parts.append(_permuted(self._read(f"{self._split}[{low}:{high}]"), TFDS_WINDOW, key))
+        dataset = _concatenated(parts).skip(start - first * TFDS_WINDOW).shard(share.count, share.index)
         return _numbered(dataset, start, share)
 
-    def ordered(self, share):
+    def ordered(self, share: Share) -> Photos:
+        """See `Source`."""
         return _numbered(self._read(self._split).shard(share.count, share.index), 0, share)
 
     def _read(self, split: str) -> tf.data.Dataset:
@@ -269,6 +282,10 @@ class Tfds:
         return dataset.map(
             lambda row: (row["image"], tf.cast(row["label"], tf.int64), row.get("file_name", tf.constant("a photo")))
         )
+
+
+def _concatenated(parts: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
+    return functools.reduce(lambda one, other: one.concatenate(other), parts)
 
 
 def _permuted(dataset: tf.data.Dataset, count: int, seed) -> tf.data.Dataset:
@@ -301,9 +318,14 @@ FEATURES = {
 }
 
 
-def _numbered(dataset: tf.data.Dataset, start: int, share: Share, parse=tuple) -> Photos:
+def _numbered(dataset: tf.data.Dataset, start: int, share: Share, parse: Callable[..., Any] = tuple) -> Photos:
     """Gives rows, of which `parse` makes (data, label, key), their positions."""
-    return Photos(dataset.enumerate(), lambda i, row: Photo(*parse(row), start + share.index + i * share.count))
+
+    def photo(index, row) -> Photo:
+        data, label, key = parse(row)
+        return Photo(data, label, key, start + share.index + index * share.count)
+
+    return Photos(dataset.enumerate(), photo)
 
 
 def _empty() -> Photos:
@@ -366,7 +388,7 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
         if strange:
             raise ValueError(f"{have['val']}: class {strange[0]!r} is not among those of {have['train']}.")
     else:
-        train, val = _held_out(train, val_fraction)
+        train, val = _held_out(train, val_fraction or 0)
     return {
         split: Folder(have.get(split, root), *_flat(listing, classes), classes)
         for split, listing in zip(SPLITS, (train, val), strict=True)
@@ -416,7 +438,7 @@ def read_index(folder: str) -> dict:
     path = join(folder, INDEX)
     if not tf.io.gfile.exists(path):
         raise ValueError(
-            f"--data={folder}: no {INDEX} there. Make shards with `python -m training.prepare`, or say what it is: "
+            f"--data={folder}: no {INDEX} there. Make shards with fd-keras prepare, or say what it is: "
             "folder:DIR for class folders, tfds:NAME for TensorFlow Datasets."
         )
     try:
@@ -424,7 +446,7 @@ def read_index(folder: str) -> dict:
             index = json.load(file)
         return {"classes": list(index["classes"]), "splits": dict(index["splits"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); run `python -m training.prepare` again.") from error
+        raise ValueError(f"{path}: damaged ({error!r}); run fd-keras prepare again.") from error
 
 
 def _open_shards(folder: str) -> dict[str, Source]:
@@ -436,14 +458,14 @@ def _open_shards(folder: str) -> dict[str, Source]:
 def _open_split(folder: str, index: dict, split: str) -> Shards:
     shards = index["splits"].get(split)
     if not shards:
-        raise ValueError(f"{folder}: {INDEX} lists no {split} shards; run `python -m training.prepare` with --{split}.")
+        raise ValueError(f"{folder}: {INDEX} lists no {split} shards; run fd-keras prepare with --{split}.")
     files = []
     for shard in shards:
         path = join(folder, shard["file"])
         if not tf.io.gfile.exists(path):
-            raise ValueError(f"{path}: listed in {INDEX} but not there; run `python -m training.prepare` again.")
+            raise ValueError(f"{path}: listed in {INDEX} but not there; run fd-keras prepare again.")
         if tf.io.gfile.stat(path).length != shard["bytes"]:
-            raise ValueError(f"{path}: not of the size that {INDEX} lists; run `python -m training.prepare` again.")
+            raise ValueError(f"{path}: not of the size that {INDEX} lists; run fd-keras prepare again.")
         files.append(path)
     top = max(shard["max_label"] for shard in shards)
     if top >= len(index["classes"]):
@@ -468,7 +490,7 @@ def _open_tfds(name: str, tfds_dir: str | None) -> dict[str, Source]:
             f"--data=tfds:{name}: needs a train and a validation (or test) split, has {have}; if it was never "
             "prepared, do `tfds build` first."
         )
-    features = builder.info.features
+    features: Any = builder.info.features
     if "image" not in features or "label" not in features:
         raise ValueError(f"--data=tfds:{name}: not a classification set; its features are {', '.join(features)}.")
     return {"train": Tfds(builder, "train"), "val": Tfds(builder, val)}

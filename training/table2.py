@@ -1,36 +1,24 @@
-"""Prints table 2 of the paper with what has been trained beside it; runs that differ by their seed alone are one row.
+"""Prints table 2 of the paper beside the runs made here; runs that differ only in their seed are one row.
 
-python -m training.table2 --runs=RUNS --curves=curves.png
+    fd-keras table2 --runs=RUNS --curves=curves.png
+
+Runs on all of ImageNet stand beside the paper's figures; runs on other data follow below the table.
 """
 
 import csv
 import json
 import os
 import statistics
-import sys
 
-from absl import app, flags
+from absl import flags
 
 from fd_keras import zoo
+from fd_keras.io import check_figure
+from fd_keras.program import Program
 from fd_keras.training import reporting, run_record, shards
 
 _RUNS = flags.DEFINE_list("runs", ["."], "Folders below which there are run folders.")
-_CURVES = flags.DEFINE_string("curves", None, "Where to draw validation top-1 over the epochs, as a PNG.")
-
-
-def runs_below(folders: list[str]) -> list[dict]:
-    """The records of all runs that ended, from their run.json."""
-    found = []
-    for folder in folders:
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"--runs={folder}: no such folder.")
-        for root, _, names in sorted(os.walk(folder)):
-            if run_record.FILE in names:
-                with open(os.path.join(root, run_record.FILE), encoding="utf-8") as file:
-                    run = json.load(file)
-                if "result" in run:
-                    found.append(run | {"folder": root})
-    return found
+_CURVES = flags.DEFINE_string("curves", None, "Figure of validation top-1 over the epochs: a .png, .svg or .pdf.")
 
 
 def table(runs: list[dict]) -> str:
@@ -76,12 +64,9 @@ def history_of(run: dict) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def check_place(path: str | None) -> None:
-    """Raises ValueError if --curves cannot be written, before anything is read."""
-    if path is None:
-        return
-    if not path.lower().endswith(".png"):
-        raise ValueError(f"--curves={path}: a PNG is drawn; give it a name that ends in .png.")
+def check_place(path: str) -> None:
+    """Raises ValueError if the figure of --curves cannot be drawn or has no folder."""
+    check_figure(path)
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"--curves={path}: there is no folder {os.path.dirname(path)}; make it first.")
 
@@ -91,19 +76,17 @@ def _top1(run: dict) -> float:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected argument {argv[1]!r}; everything is given by flags.")
-    try:
+    """Prints the table, and draws the curves."""
+    if _CURVES.value:
         check_place(_CURVES.value)
-        runs = runs_below(_RUNS.value)
-        print(table(runs))
-        if _CURVES.value:
-            curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}
-            if not reporting.plot_runs(_CURVES.value, curves):
-                sys.exit("error: --curves needs matplotlib: pip install matplotlib")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    runs = run_record.runs_below(_RUNS.value)
+    print(table(runs))
+    if _CURVES.value:
+        curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}
+        reporting.plot_runs(_CURVES.value, curves)
 
+
+PROGRAM = Program(main)
 
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.run()

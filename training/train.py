@@ -47,6 +47,7 @@ def config() -> "ClassifierRunConfig":
 
 
 def main(argv: list[str]) -> None:
+    """Trains, from where the run was."""
     import keras
 
     from fd_keras.training import devices, reporting, sources

@@ -1,5 +1,7 @@
 """The network as it is trained: mirror and mixing in front, the averaged weights beside it."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -8,25 +10,26 @@ from fd_keras import weights as weights_lib
 from fd_keras.training.recipes import TrainingRecipe
 
 
-def mix(images, own, box):
+def mix(images: Any, own: Any, box: Any) -> Any:
     """Mixes every photo with the one before it in the batch.
 
     Args:
-        images: float (batch, height, width, channels).
-        own: (batch,) the share of a photo's own label.
-        box: int32 (batch, 4) (top, left, bottom, right): these pixels come from the other photo (CutMix); if empty, all
-            pixels are averaged (MixUp).
+        images: Photos, float (batch, height, width, channels).
+        own: Share of each photo's own label, (batch,).
+        box: Pixels that come from the other photo (CutMix), int32 (batch, 4) as (top, left, bottom, right); if that is
+            empty, all pixels are averaged (MixUp).
 
     Returns:
         Images of the same shape.
     """
     other = ops.roll(images, 1, axis=0)
-    rows = ops.arange(images.shape[1], dtype="int32")[None, :, None, None]
-    columns = ops.arange(images.shape[2], dtype="int32")[None, None, :, None]
+    _, height, width, _ = images.shape
+    rows = ops.reshape(ops.arange(height, dtype="int32"), (1, height, 1, 1))
+    columns = ops.reshape(ops.arange(width, dtype="int32"), (1, 1, width, 1))
     top, left, bottom, right = (box[:, side][:, None, None, None] for side in range(4))
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     cut = bottom > top
-    share = ops.cast(own, images.dtype)[:, None, None, None]
+    share: Any = ops.reshape(ops.cast(own, images.dtype), (-1, 1, 1, 1))
     averaged = share * images + (1 - share) * other
     return ops.where(cut, ops.where(inside, other, images), averaged)
 
@@ -37,15 +40,15 @@ class TrainableClassifier(keras.Model):
     Everything that changes is a variable of it or of its optimizer, so saving those saves the run.
 
     Args:
-        net: gives logits for raw images.
-        recipe: how it is trained.
-        classes: of its labels.
+        net: Network that gives logits for raw images.
+        recipe: How it is trained.
+        classes: Number of classes.
 
     Attributes:
-        net: the network.
-        averages: exponential averages of all its weights, batch-norm statistics included; empty if the recipe has none.
-        steps: how many have been done.
-        bad_step: the first one whose loss was not finite, else -1.
+        net: The network.
+        averages: Exponential averages of all its weights, batch-norm statistics included; empty if the recipe has none.
+        steps: Number of steps done.
+        bad_step: First step whose loss was not finite, else -1.
     """
 
     def __init__(self, net: keras.Model, recipe: TrainingRecipe, classes: int):
@@ -67,15 +70,16 @@ class TrainableClassifier(keras.Model):
         )  # fmt: skip
 
     def call(self, inputs, training=False):
-        """Logits for {"image", "flip"[, "own", "box"]}, as `inputs.training_batches` gives them."""
-        images = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
+        """Logits for {"image", "flip"[, "own", "box"]}, as `input_pipeline.training_batches` gives them."""
+        images: Any = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
         images = ops.where(inputs["flip"][:, None, None, None] > 0, ops.flip(images, axis=2), images)
         if self.recipe.mixes:
             images = mix(images, inputs["own"], inputs["box"])
         return self.net(images, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        targets = ops.one_hot(y, self.classes)
+    def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Cross-entropy of the labels, mixed as the photos were; counts the step in training."""
+        targets: Any = ops.one_hot(y, self.classes)
         if self.recipe.mixes:
             own = x["own"][:, None]
             targets = own * targets + (1 - own) * ops.roll(targets, 1, axis=0)
@@ -89,20 +93,20 @@ class TrainableClassifier(keras.Model):
 
         They take the weights as the step found them, which are those that made the batch-norm statistics.
         """
-        step = ops.convert_to_tensor(self.steps.value)
+        step: Any = ops.convert_to_tensor(self.steps.value)
         first_bad = ops.logical_and(self.bad_step.value < 0, ops.logical_not(ops.isfinite(loss)))
         self.bad_step.assign(ops.where(first_bad, step, self.bad_step.value))
         if self.averages:
-            count = ops.cast(step, "float32")
+            count: Any = ops.cast(step, "float32")
             # Rises with the steps, or the random start would weigh in for long.
-            decay = ops.minimum(self.recipe.ema_decay, (1 + count) / (10 + count))
+            decay: Any = ops.minimum(self.recipe.ema_decay, (1 + count) / (10 + count))
             for average, weight in zip(self.averages, self.net.weights, strict=True):
                 value = ops.stop_gradient(ops.cast(weight.value, average.dtype))
                 average.assign(average.value + (1 - decay) * (value - average.value))
         self.steps.assign(step + 1)
 
     def best_weights(self) -> list:
-        """What to evaluate and to save: the averages, or the weights; arrays in the order of `net.weights`."""
+        """Arrays to evaluate and to save, in the order of `net.weights`: the averages, or the weights themselves."""
         return [weight.numpy() for weight in self.averages or self.net.weights]
 
 
@@ -124,7 +128,8 @@ def load_weights(net: keras.Model, weights: str, model: str, alpha: float, group
         Whether the classifier's were taken too.
 
     Raises:
-        ValueError: if they do not fit; OSError if they cannot be had.
+        ValueError: If they do not fit.
+        OSError: If they cannot be read or downloaded.
     """
     arch = zoo.get_arch(model, groups, stem_multiplier)
     path = weights_lib.resolve(weights, arch, alpha)
@@ -140,9 +145,14 @@ def load_weights(net: keras.Model, weights: str, model: str, alpha: float, group
 
 
 def freeze(net: keras.Model, what: str) -> None:
-    """Keeps weights as they are: "none", "backbone" (all but the classifier) or a number of layers from the image on.
+    """Freezes layers; their batch normalizations keep their statistics too.
 
-    A frozen layer's batch normalization keeps its statistics too. Raises ValueError for anything else.
+    Args:
+        net: The network.
+        what: "none", "backbone" (all but the classifier) or a number of layers, counted from the image.
+
+    Raises:
+        ValueError: For anything else.
     """
     kernels = [
         layer for layer in net.layers if layer.trainable_weights and "BatchNormalization" not in str(type(layer))
@@ -177,6 +187,6 @@ def scorer_of(net: keras.Model) -> keras.Model:
     return net
 
 
-def jit() -> bool | str:
-    """XLA where it helps: on TensorFlow's CPU it makes a step six times slower."""
+def jit() -> Any:
+    """Keras's `jit_compile`: XLA where it helps; on TensorFlow's CPU it makes a step six times slower."""
     return "auto" if keras.backend.backend() == "jax" else False

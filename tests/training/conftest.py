@@ -1,6 +1,7 @@
 """What the tests of training share: small synthetic photos, which every network can learn; and runs that are killed."""
 
 import csv
+import json
 import os
 import pathlib
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fd_keras.training import checkpoint
+from fd_keras.training import checkpoint, shards, sources
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,6 +30,17 @@ def write_photos(folder: pathlib.Path, count: int, seed: int) -> None:
             image.save(folder / name / f"{name}_{index:03}.jpg", quality=85)
 
 
+def prepare(photos: pathlib.Path, folder: pathlib.Path, count: int = 5) -> dict:
+    """Writes `count` training shards and two validation shards; returns the index."""
+    train, classes = shards.list_train(str(photos / "train"))
+    index = {"classes": classes, "splits": {}}
+    for split, raws in (("train", train), ("val", shards.list_val(str(photos / "val"), None, classes))):
+        tasks = shards.plan(split, raws, str(folder), count if split == "train" else 2, None, seed=0)
+        index["splits"][split] = shards.write(tasks, workers=1)
+    (folder / shards.INDEX).write_text(json.dumps(index))
+    return index
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> pathlib.Path:
     """train/ of 3 x 16 photos and val/ of 3 x 5."""
@@ -38,37 +50,89 @@ def photos(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-class Program:
+@pytest.fixture(scope="session")
+def prepared(photos, tmp_path_factory) -> pathlib.Path:
+    """The photos as shards."""
+    folder = tmp_path_factory.mktemp("shards")
+    prepare(photos, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(photos, tmp_path_factory):
+    """A TFDS classification set of our photos, prepared as any other."""
+    tfds = pytest.importorskip("tensorflow_datasets", reason="pip install tensorflow-datasets")
+
+    class TinyPhotos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            names = ["amber", "blue", "cyan"]
+            features = {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=names),
+                "file_name": tfds.features.Text(),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples("train"), "validation": self._generate_examples("val")}
+
+        def _generate_examples(self, split):
+            for path in sorted((photos / split).glob("*/*.jpg")):
+                yield path.name, {"image": str(path), "label": path.parent.name, "file_name": path.name}
+
+    folder = tmp_path_factory.mktemp("tfds")
+    TinyPhotos(data_dir=folder).download_and_prepare()
+    return folder
+
+
+@pytest.fixture(params=["shards", "folder", "tfds"])
+def splits(request, photos) -> dict:
+    """The photos' training and validation set, from each kind of source."""
+    if request.param == "tfds":
+        return sources.open_data("tfds:tiny_photos", tfds_dir=str(request.getfixturevalue("tfds_dir")))
+    return sources.open_data(
+        str(request.getfixturevalue("prepared")) if request.param == "shards" else f"folder:{photos}"
+    )
+
+
+class TrainingProgram:
     """A training program in processes of its own.
 
     Args:
-        module: its name.
-        flags: of every run but `--run_dir`.
+        module: Name of the program.
+        flags: Flags of every run but `--run_dir`.
     """
 
     def __init__(self, module: str, *flags: str):
         self._module, self._flags = module, flags
 
-    def start(self, run_dir: pathlib.Path, dies_in: int | None = None) -> subprocess.Popen:
-        """Starts or resumes a run; its output is in `log(run_dir)`.
+    def finish(self, run_dir: pathlib.Path) -> str:
+        """Starts or resumes a run and waits for its end; returns its log."""
+        assert self._run(run_dir, "-m", self._module) == 0, self.log(run_dir)
+        return self.log(run_dir)
+
+    def interrupt(self, run_dir: pathlib.Path, number: int, write: int) -> int:
+        """Starts or resumes a run, and sends it a signal at a write of a checkpoint.
 
         Args:
-            run_dir: of the run.
-            dies_in: which write of a checkpoint it is killed in.
+            run_dir: Folder of the run.
+            number: Signal, see interrupted.py.
+            write: Which write, from 1.
+
+        Returns:
+            The exit status.
         """
-        program = ["-m", self._module]
-        if dies_in is not None:
-            program = [str(pathlib.Path(__file__).with_name("interrupted.py")), self._module, str(dies_in)]
+        script = str(pathlib.Path(__file__).with_name("interrupted.py"))
+        return self._run(run_dir, script, self._module, str(write), str(int(number)))
+
+    def _run(self, run_dir: pathlib.Path, *program: str) -> int:
         with open(self._log(run_dir), "w") as out:
-            return subprocess.Popen(
+            return subprocess.run(
                 [sys.executable, *program, *self._flags, f"--run_dir={run_dir}"],
                 cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-
-    def finish(self, run_dir: pathlib.Path) -> str:
-        """Runs to the end; returns the log."""
-        assert self.start(run_dir).wait(timeout=600) == 0, self.log(run_dir)
-        return self.log(run_dir)
+            ).returncode  # fmt: skip
 
     def log(self, run_dir: pathlib.Path) -> str:
         """What the last process wrote."""
@@ -114,6 +178,12 @@ def _columns(run_dir: pathlib.Path) -> list[dict]:
 
 
 @pytest.fixture(scope="session")
-def program_of() -> type[Program]:
-    """`Program`, for tests that kill runs."""
-    return Program
+def program_of() -> type[TrainingProgram]:
+    """`TrainingProgram`, for tests that kill runs."""
+    return TrainingProgram
+
+
+@pytest.fixture(scope="session")
+def programs(start_programs):
+    """Runs programs in forks of a process that has imported what they need."""
+    return start_programs("fd_keras.training.classifier_run", "fd_keras.training.accuracy")

@@ -1,32 +1,37 @@
-"""A program that kills itself halfway through writing a checkpoint: interrupted.py MODULE COUNT FLAGS..."""
+"""Runs a program that a signal interrupts at a checkpoint: interrupted.py MODULE COUNT SIGNAL FLAGS..."""
 
 import importlib
 import os
 import signal
 import sys
 
-from absl import app
-
 from fd_keras.training import checkpoint
 
 
-def kill_in_write(count: int) -> None:
-    """Arranges for SIGKILL in the `count`-th write of a checkpoint, with half of the bytes on the disk."""
+def interrupt(count: int, number: int) -> None:
+    """Sends this process a signal at the `count`-th write of a checkpoint.
+
+    SIGKILL comes in the midst of it, with half of the bytes on the disk, any other signal when it is over.
+    """
     write, left = checkpoint.write_atomically, [count]
 
     def counting(path, data):
         left[0] -= "/step_" in path
-        if left[0] == 0:
+        if left[0] == 0 and number == signal.SIGKILL:
             os.fsync = lambda descriptor: (
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2),
                 os.kill(os.getpid(), signal.SIGKILL),
             )
         write(path, data)
+        if left[0] == 0:
+            os.kill(os.getpid(), number)
+            left[0] = -1
 
     checkpoint.write_atomically = counting
 
 
 if __name__ == "__main__":
-    program = importlib.import_module(sys.argv.pop(1))
-    kill_in_write(int(sys.argv.pop(1)))
-    app.run(program.main)
+    module, count, number = (sys.argv.pop(1) for _ in range(3))
+    program = importlib.import_module(module).PROGRAM
+    interrupt(int(count), int(number))
+    program.run()

@@ -1,5 +1,6 @@
-"""A detector over all images of a split, in a way that can be broken off and taken up again."""
+"""A detector over all images of a split, so that an interrupted evaluation can be resumed."""
 
+import contextlib
 import json
 import os
 import sys
@@ -8,44 +9,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fd_keras.progress import progress
-from fd_keras.training.reporting import duration
+from fd_keras.progress import duration, progress
 from fd_keras.training.voc import dataset
 from fd_keras.training.voc.dataset import Annotation
 from fd_keras.training.voc.detections import Detections
 
-PARTIAL = "unfinished.jsonl"  # what was found so far, a line an image; goes when the evaluation is whole
+PARTIAL = "unfinished.jsonl"  # what was found so far, a line per image; deleted once the evaluation is done
 
 
 def detect_all(
     detector: Callable[[np.ndarray], Detections], annotations: Sequence[Annotation], folder: str | None, key: Mapping
 ) -> dict[str, Detections]:
-    """Finds what is on every image of a split.
+    """Finds the objects on every image of a split.
 
     Args:
-        detector: of a uint8 RGB image.
-        annotations: of the split.
-        folder: where each image's detections are noted down at once, and those found earlier taken from; None: nowhere.
-        key: says what is run on what; detections of another key are not taken.
+        detector: Detector of uint8 RGB images.
+        annotations: Annotations of the split.
+        folder: Folder where the detections of each image are noted at once, and those of an interrupted call are taken
+            from; None for none.
+        key: Identifies detector and split; detections of another key are not taken.
 
     Returns:
-        what was found, by image in the split's order.
+        Detections by image, in the split's order.
     """
-    done, notes = _resume(folder, key) if folder else ({}, None)
-    rest = [annotation for annotation in annotations if annotation.id not in done]
-    if done:
-        print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before", file=sys.stderr)
     start = time.monotonic()
-    try:
+    with _notes(folder, key) as (done, note):
+        rest = [annotation for annotation in annotations if annotation.id not in done]
+        if done:
+            print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before", file=sys.stderr)
         for annotation in progress(rest):
-            found = detector(dataset.read_image(annotation.path))
-            done[annotation.id] = found
-            if notes:
-                notes.write(_line(annotation.id, found))
-                notes.flush()
-    finally:
-        if notes:
-            notes.close()
+            done[annotation.id] = detector(dataset.read_image(annotation.path))
+            note(annotation.id, done[annotation.id])
     if rest:
         seconds = time.monotonic() - start
         print(f"{len(rest)} images in {duration(seconds)}, {seconds / len(rest):.2f} s an image", file=sys.stderr)
@@ -57,11 +51,29 @@ def finish(folder: str) -> None:
     os.unlink(os.path.join(folder, PARTIAL))
 
 
-def _resume(folder: str, key: Mapping):
-    """(what was found earlier, the file to add to)."""
+@contextlib.contextmanager
+def _notes(folder: str | None, key: Mapping) -> Iterator[tuple[dict[str, Detections], Callable]]:
+    """Gives what was found earlier, and a function (name, detections) that notes more."""
+    if folder is None:
+        yield {}, lambda name, found: None
+        return
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, PARTIAL)
     head = json.dumps(key, sort_keys=True) + "\n"
+    done, size = _found_earlier(path, head)
+    with open(path, "a" if size else "w", encoding="utf-8") as file:
+        file.truncate(size)
+        file.write("" if size else head)
+
+        def note(name: str, found: Detections) -> None:
+            file.write(_line(name, found))
+            file.flush()
+
+        yield done, note
+
+
+def _found_earlier(path: str, head: str) -> tuple[dict[str, Detections], int]:
+    """What an interrupted call noted, and for how many bytes the notes are whole; nothing if their head differs."""
     done, size = {}, 0
     if os.path.exists(path):
         with open(path, encoding="utf-8", newline="") as file:
@@ -69,12 +81,7 @@ def _resume(folder: str, key: Mapping):
                 size = len(head.encode())
                 for name, found, length in _whole_lines(file):
                     done[name], size = found, size + length
-    notes = open(path, "a" if size else "w", encoding="utf-8")
-    if size:
-        notes.truncate(size)
-    else:
-        notes.write(head)
-    return done, notes
+    return done, size
 
 
 def _line(name: str, found: Detections) -> str:

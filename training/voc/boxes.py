@@ -121,8 +121,8 @@ def roi_align(features, boxes, size: int, stride: int, origin=(0, 0)) -> tf.Tens
     crops = 0.0
     for row, down in ((above, 1 - to_below), (below, to_below)):
         for column, along in ((left, 1 - to_right), (right, to_right)):
-            weights = down[:, :, None] * along[:, None, :]
-            crops += weights[..., None] * tf.gather(flat, row[:, :, None] * width + column[:, None, :])
+            weights = down[:, :, None, None] * along[:, None, :, None]
+            crops += weights * tf.gather(flat, row[:, :, None] * width + column[:, None, :])
     return crops
 
 

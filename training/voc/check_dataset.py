@@ -1,6 +1,8 @@
-"""Checks data sets in the layout of PASCAL VOC: what is in them, and what is wrong with it.
+"""Validates data sets in the layout of PASCAL VOC: what they hold, and what is wrong with it.
 
-python -m training.voc.check_dataset VOCdevkit/VOC2007
+    fd-keras detect check VOCdevkit/VOC2007
+
+Exits with status 1 if anything is unusable.
 """
 
 import argparse
@@ -14,19 +16,19 @@ import numpy as np
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset
 
-SHOWN = 20  # problems of one sort that are listed; more are counted
+SHOWN = 20  # problems of one kind that are listed; more are counted
 
 
 @dataclasses.dataclass
-class Report:
+class DatasetReport:
     """What one folder holds.
 
     Attributes:
-        folder: its path.
-        splits: the names of the images of each split.
-        images: the annotations that can be used, by name.
-        repairs: the boxes that are clipped or dropped.
-        unusable: a sentence about everything that cannot be used.
+        folder: Path of the folder.
+        splits: Names of the images of each split.
+        images: Annotations that can be used, by image.
+        repairs: Boxes that are clipped or dropped.
+        unusable: A sentence about everything that cannot be used.
     """
 
     folder: str
@@ -36,14 +38,14 @@ class Report:
     unusable: list[str] = dataclasses.field(default_factory=list)
 
 
-def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Report:
+def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> DatasetReport:
     """Reads every annotation and decodes every image of some splits, and goes on where one is bad.
 
     Raises:
-        DataError: if the folder has not the devkit's layout.
+        DataError: If the folder does not have the devkit's layout.
     """
     dataset.folders([folder])
-    report = Report(folder)
+    report = DatasetReport(folder)
     for split in splits or dataset.splits(folder):
         try:
             report.splits[split] = dataset.read_list(folder, split)
@@ -61,7 +63,7 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Repor
     return report
 
 
-def text(report: Report, classes: Sequence[str]) -> str:
+def text(report: DatasetReport, classes: Sequence[str]) -> str:
     """The report for people: images and objects of each class and split, as the devkit's own tables have them."""
     wide = max(map(len, (*classes, "difficult, not counted above")))
     lines = [report.folder, " " * wide + "".join(f"{split:>18}" for split in report.splits)]
@@ -101,27 +103,37 @@ def _listed(items: Sequence[str]) -> list[str]:
     return [f"  {item}" for item in items[:SHOWN]] + more
 
 
+def parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    name = sys.argv[0] if " " in sys.argv[0] else "python -m training.voc.check_dataset"  # the console command has one
+    parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", metavar="DIR", help="VOCdevkit/VOC2007, or several with commas")
+    parser.add_argument("--split", default="", help="lists to check, with commas (default: all whole ones)")
+    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: VOC's)")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns its exit status, 1 if anything is unusable."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.voc.check_dataset", description="Checks data sets in the layout of PASCAL VOC."
-    )
-    parser.add_argument("folders", metavar="DIR", help="VOCdevkit/VOC2007, or several with commas")
-    parser.add_argument("--split", default="", help="lists to look at, with commas (default: all whole ones)")
-    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: VOC's)")
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     try:
         classes = dataset.read_classes(args.classes) if args.classes else dataset.CLASSES
         splits = list(filter(None, args.split.split(",")))
         reports = [inspect(folder, splits, classes) for folder in args.folders.split(",")]
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print("\n\n".join(text(report, classes) for report in reports))
-    shared = collections.Counter(name for report in reports for name in report.images)
-    twice = [name for name, count in shared.items() if count > 1]
-    if twice:
-        print(f"\nunusable together: {len(twice)} names are in more than one folder, {twice[0]} for one")
-    return int(bool(twice) or any(report.unusable for report in reports))
+    shared = _shared(reports)
+    if shared:
+        print(f"\nunusable together: {len(shared)} names are in more than one folder, {shared[0]} for one")
+    return int(bool(shared) or any(report.unusable for report in reports))
+
+
+def _shared(reports: Sequence[DatasetReport]) -> list[str]:
+    """Names of images that several folders have."""
+    counts = collections.Counter(name for report in reports for name in report.images)
+    return [name for name, count in counts.items() if count > 1]
 
 
 if __name__ == "__main__":

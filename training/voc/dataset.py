@@ -22,7 +22,7 @@ CLASSES = (
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", os.path.join("ImageSets", "Main")
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")  # the devkit has .jpg alone
-CHECK = "python -m training.voc.check_dataset"
+CHECK = "fd-keras detect check"  # what finds everything that is wrong at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -283,8 +283,8 @@ def _object(node: ET.Element, where: str, classes: Sequence[str]) -> tuple[int, 
 def _number(node: ET.Element, tag: str, where: str) -> float:
     text = node.findtext(tag)
     try:
-        value = float(text)
-    except (TypeError, ValueError):
+        value = float(text or "")
+    except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise DataError(f"{where}: <{tag}> is {'missing' if text is None else repr(text) + ', no number'}.")

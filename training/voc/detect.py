@@ -1,21 +1,28 @@
-"""Draws what a trained detector finds in photos, and prints it.
+"""Draws the objects that a trained detector finds in photos, and prints them.
 
-python -m training.voc.detect --run_dir=RUN photo.jpg folder/
+    fd-keras detect predict --run_dir=RUN photo.jpg folder/
+
+Boxes are printed as x1 y1 x2 y2 in pixels of the photo.
 """
 
 import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import flags
 
 from fd_keras import imagenet
+from fd_keras.program import Program, UsageError
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset, draw
 from fd_keras.training.voc.detections import Detections
 
-_RUN = flags.DEFINE_string("run_dir", None, "Run of training.voc.train.", required=True)
+if TYPE_CHECKING:
+    from fd_keras.training.voc.detector import Detector
+
+_RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.", required=True)
 _KIND = flags.DEFINE_string("kind", "last", "Which of the run's models.")
 _OUTPUT = flags.DEFINE_string("output_dir", "detections", "Folder for the drawn photos.")
 _SCORE = flags.DEFINE_float("min_score", 0.5, "Score from which on a detection is shown.", 0, 1)
@@ -55,34 +62,39 @@ def text(path: str, place: str, found: Sequence[dict]) -> str:
     return "\n".join([f"{path} -> {place}", *(lines or ["  nothing"])])
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) < 2:
-        raise app.UsageError("Name photos, or folders of them.")
-    try:
-        paths = [path for argument in argv[1:] for path in imagenet.list_images(argument)]
-        places = outputs(paths, _OUTPUT.value)
-        from fd_keras.training.voc import detector as detectors
+def main(argv: list[str]) -> int:
+    """Draws and prints photo by photo; returns 1 if one could not be read."""
+    if not argv:
+        raise UsageError("name photos, or folders of them")
+    paths = [path for argument in argv for path in imagenet.list_images(argument)]
+    places = outputs(paths, _OUTPUT.value)
+    from fd_keras.training.voc import detector as detectors
 
-        detector = detectors.load(_RUN.value, _KIND.value)
-        os.makedirs(_OUTPUT.value, exist_ok=True)
-        broken = 0
-        for path, place in progress(list(zip(paths, places, strict=True))):
-            try:
-                pixels = dataset.read_image(path, _UPRIGHT.value)
-            except dataset.DataError as error:
-                print(f"error: {error}", file=sys.stderr)
-                broken += 1
-                continue
-            found = detector(pixels)
-            found = found[found.scores >= _SCORE.value]
-            draw.save(draw.draw(pixels, draw.detection_marks(found, detector.classes)), place)
-            found = rows(found, detector.classes)
-            line = {"image": path, "drawn": place, "detections": found}
-            print(json.dumps(line) if _JSON.value else text(path, place, found), flush=True)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    sys.exit(int(broken > 0))
+    detector = detectors.load(_RUN.value, _KIND.value)
+    os.makedirs(_OUTPUT.value, exist_ok=True)
+    broken = 0
+    for path, place in progress(list(zip(paths, places, strict=True))):
+        try:
+            print(detect(detector, path, place), flush=True)
+        except dataset.DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            broken += 1
+    return int(broken > 0)
 
+
+def detect(detector: "Detector", path: str, place: str) -> str:
+    """Draws the objects of a photo; returns what to print about them. Raises DataError if it cannot be read."""
+    pixels = dataset.read_image(path, _UPRIGHT.value)
+    found = detector(pixels)
+    found = found[found.scores >= _SCORE.value]
+    draw.save(draw.draw(pixels, draw.detection_marks(found, detector.classes)), place)
+    objects = rows(found, detector.classes)
+    if _JSON.value:
+        return json.dumps({"image": path, "drawn": place, "detections": objects})
+    return text(path, place, objects)
+
+
+PROGRAM = Program(main, positional="PHOTO...")
 
 if __name__ == "__main__":
-    app.run(main)
+    PROGRAM.run()

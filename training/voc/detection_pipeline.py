@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -31,10 +31,13 @@ class Example(NamedTuple):
     labels: tf.Tensor
 
 
-SPEC = Example(
-    tf.TensorSpec((None, None, 3), tf.float32), tf.TensorSpec((), tf.float32), tf.TensorSpec((None, 4), tf.float32),
+_SPECS: Any = (  # of an example's tensors
+    tf.TensorSpec((None, None, 3), tf.float32),
+    tf.TensorSpec((), tf.float32),
+    tf.TensorSpec((None, 4), tf.float32),
     tf.TensorSpec((None,), tf.int64),
-)  # fmt: skip
+)
+SPEC = Example(*_SPECS)
 
 
 class Images:
@@ -93,8 +96,8 @@ def examples(
     labels = np.concatenate([a.labels[keep] for a, keep in zip(chosen, kept, strict=True)])
     columns = (
         [annotation.path for annotation in chosen],
-        tf.RaggedTensor.from_row_lengths(boxes.from_pixels(truth).astype("float32"), lengths),
-        tf.RaggedTensor.from_row_lengths(labels, lengths),
+        _ragged(boxes.from_pixels(truth).astype("float32"), lengths),
+        _ragged(labels, lengths),
         np.arange(step, step + len(chosen), dtype="int64"),
     )
 
@@ -109,6 +112,12 @@ def examples(
         options.threading.private_threadpool_size = threads
     dataset = tf.data.Dataset.from_tensor_slices(columns)
     return dataset.map(example, num_parallel_calls=threads or tf.data.AUTOTUNE).prefetch(4).with_options(options)
+
+
+def _ragged(values: np.ndarray, lengths: list[int]) -> Any:
+    """Rows of different lengths."""
+    ragged: Any = tf.RaggedTensor  # whose stub lacks this
+    return ragged.from_row_lengths(values, lengths)
 
 
 def _maybe_flipped(example: Example, recipe: DetectorRecipe, seed: int, number) -> Example:

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fd_keras.io import join, read_bytes
+from fd_keras.io import read_bytes
 from fd_keras.saved import load_model
 from fd_keras.training import run_record
+from fd_keras.training.run_record import model_path
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
@@ -57,13 +58,8 @@ class Detector:
         return Detections(boxes.to_pixels(found), scores, labels.astype("int64"))
 
 
-def model_path(run_dir: str, kind: str, name: str) -> str:
-    """Where a run leaves its model."""
-    return join(run_dir, kind, f"{name}.keras")
-
-
 def load(run_dir: str, kind: str = "last") -> Detector:
-    """The detector that a run of `training.voc.train` left.
+    """The detector that a run of `fd-keras detect train` left.
 
     Args:
         run_dir: of the run.
@@ -77,13 +73,13 @@ def load(run_dir: str, kind: str = "last") -> Detector:
         raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")
     path = os.path.join(run_dir, run_record.FILE)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"--run_dir={run_dir}: no run of training.voc.train (it has no {run_record.FILE}).")
+        raise FileNotFoundError(f"--run_dir={run_dir}: no run of fd-keras detect train (it has no {run_record.FILE}).")
     try:
         facts = json.loads(read_bytes(path))
         config, classes, name = facts["config"], tuple(facts["class_names"]), facts["name"]
         DetectorRecipe.of(config)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not what training.voc.train writes ({error!r}).") from error
+        raise ValueError(f"{path}: not what fd-keras detect train writes ({error!r}).") from error
     saved = model_path(run_dir, kind, name)
     if not os.path.isfile(saved):
         raise FileNotFoundError(f"{saved}: no such file; a model is saved at the end of every epoch.")

@@ -1,17 +1,20 @@
-"""What the training of a detector shows: lines on the terminal, a plot."""
+"""What a detector's run shows: lines on the terminal and a plot."""
 
-from fd_keras.io import join
-from fd_keras.training.reporting import bar, duration, save_figure, waits
+import math
+
+from fd_keras.io import join, write_figure
+from fd_keras.progress import bar, duration
+from fd_keras.training.reporting import style_epochs, waits
 from fd_keras.training.voc.trainable_detector import LOSSES
 
 COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
 
 
 def opening(run) -> str:
-    """What a run says before its first step."""
+    """The line of a run before its first step."""
     recipe, images = run.recipe, run.images
     left = f" ({images.left_out} without an object that is not difficult are left out)" if images.left_out else ""
-    weights = sum(weight.value.shape.num_elements() for weight in run.detector.net.trainable_variables)
+    weights = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return (
         f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "
         f"short side {recipe.short_side}, crops of {recipe.roi_size}; {weights:,} weights are "
@@ -33,20 +36,17 @@ def described(losses: dict[str, float]) -> str:
 
 
 def epoch_line(row: dict, epochs: int) -> str:
-    """What is said when an epoch is over."""
+    """The line about an epoch that is over."""
     return (
         f"epoch {row['epoch']}/{epochs}  {described(row)}  rate {row['lr']:g}  {row['seconds_per_image']:.2f} s/image"
         f"{waits(row)}"
     )
 
 
-def plot(path: str, title: str, rows: list[dict]) -> bool:
-    """Draws the losses and the rate over the epochs; returns False where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        return False
+def plot(path: str, title: str, rows: list[dict]) -> None:
+    """Draws the losses and the learning rate over the epochs."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     titles = {
@@ -62,25 +62,20 @@ def plot(path: str, title: str, rows: list[dict]) -> bool:
             axis.plot(epochs, [row[name] for row in rows], marker=marker, label=legend)
         if any(curves.values()):
             axis.legend(frameon=False, fontsize=9, loc="upper right")
-        axis.set_title(label, fontsize=10)
-        axis.set_xlabel("epoch")
+        style_epochs(axis, label)
         axis.set_ylim(bottom=0)
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
-    return True
+    write_figure(path, figure)
 
 
 def closing(run, facts: dict) -> str:
-    """What a run says at its end."""
+    """The lines of a run at its end."""
     return "\n".join(
         (
             "",
             f"done: {described(facts['last'])} in the last epoch",
             f"  model    {facts['model']}",
-            f"  curves   {facts['plot'] or 'none: pip install matplotlib'}",
+            f"  curves   {facts['plot'] or 'none'}",
             f"  history  {join(run.config.run_dir, 'history.csv')}",
-            f"next: python -m training.voc.evaluate --voc_dir=VOC --split=test --run_dir={run.config.run_dir}",
+            f"next: fd-keras detect evaluate --voc_dir=VOC --split=test --run_dir={run.config.run_dir}",
         )
     )

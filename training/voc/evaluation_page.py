@@ -1,14 +1,11 @@
 """An evaluation as one HTML page: curves, the best and the worst images. No script, nothing from the network."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,9 +15,7 @@ from fd_keras.progress import progress
 from fd_keras.training.voc import dataset, draw, metric
 from fd_keras.training.voc.dataset import Annotation
 from fd_keras.training.voc.detections import Detections
-
-if TYPE_CHECKING:
-    from fd_keras.training.voc.evaluation import Evaluation
+from fd_keras.training.voc.evaluation import Evaluation, paper_row
 
 SHOWN = 12  # best images, and as many worst
 SIDE = 640  # of the pictures on the page, at most
@@ -63,13 +58,13 @@ figure { margin: 0; } img { display: block; max-width: 100%; max-height: 26rem; 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Seen:
-    """What a detector made of one image.
+    """An image with its objects and detections, compared.
 
     Attributes:
-        annotation: the truth.
-        found: the detections that score high enough to be shown.
-        outcomes: `metric.match`'s, of these.
-        missed: bool (n,), the objects, difficult ones aside, that no detection hit.
+        annotation: The truth.
+        found: Detections that score high enough to be shown.
+        outcomes: Outcome of each, see `metric.match`.
+        missed: Objects that no detection hit, difficult ones aside, bool (n,).
     """
 
     annotation: Annotation
@@ -79,7 +74,7 @@ class Seen:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """How many hits, false detections and missed objects."""
+        """Numbers of hits, false detections and missed objects."""
         hits, false = (int((self.outcomes == kind).sum()) for kind in (metric.HIT, metric.FALSE))
         return hits, false, int(self.missed.sum())
 
@@ -154,8 +149,6 @@ with more hits are better.</p>
 
 
 def _figures(evaluation: Evaluation) -> str:
-    from fd_keras.training.voc.evaluation import paper_row
-
     result, row = evaluation.result, paper_row(evaluation.config)
     items = [(_percent(result.map11), "mAP, 11-point"), (_percent(result.map_area), "mAP, area")]
     if row and row.mean_ap:
@@ -207,8 +200,8 @@ def _marks(seen: Seen, classes: Sequence[str]) -> list[draw.Mark]:
         for box, label in zip(truth.boxes[seen.missed], truth.labels[seen.missed], strict=True)
     ]
     colours = {metric.HIT: HIT, metric.FALSE: FALSE, metric.IGNORED: IGNORED}
-    for index in np.argsort(found.scores, kind="stable"):
-        text = f"{classes[found.labels[index]]} {found.scores[index]:.2f}"
+    for index in np.argsort(found.scores, kind="stable").tolist():
+        text = f"{classes[int(found.labels[index])]} {found.scores[index]:.2f}"
         marks.append(draw.Mark(tuple(found.boxes[index].tolist()), text, colours[int(seen.outcomes[index])]))
     return marks
 

@@ -1,12 +1,12 @@
 """Faster R-CNN (arXiv 1506.01497) on a network of the zoo, cut at stride 16.
 
 The first part of the network makes the features of the whole image; a proposal network scores and moves anchors on
-them. The rest of the network, whose layers work at stride 32, sees a crop of the features for every proposal and tells
-its class and a box for each class ("C4" in detectron's words).
+them. The rest of the network, whose layers work at stride 32, sees a crop of the features for every proposal and
+predicts its class and a box for each class ("C4" in detectron's words).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -23,16 +23,16 @@ CROPS = "crops"
 
 
 class Proposals(NamedTuple):
-    """What the first stage says of one image.
+    """The output of the first stage for one image.
 
     Attributes:
-        features: (1, h, w, channels).
-        anchors: (h * w * 9, 4) edges.
-        logits: (h * w * 9,), of being an object.
-        deltas: (h * w * 9, 4).
-        boxes: (n, 4) edges: the best of the moved anchors, best first.
-        count: how many of these are real; others, in tests, repeat one.
-        origin: the pixel (y, x) that the first cell of the features looks at.
+        features: Features, (1, h, w, channels).
+        anchors: Anchors as edges, (h * w * 9, 4).
+        logits: Logit of each anchor that it has an object, (h * w * 9,).
+        deltas: How each anchor is moved, (h * w * 9, 4).
+        boxes: The best of the moved anchors, best first, as edges (n, 4).
+        valid: Number of these that are real; the others, in tests, repeat one.
+        origin: Pixel (y, x) that the first cell of the features looks at.
     """
 
     features: tf.Tensor
@@ -40,7 +40,7 @@ class Proposals(NamedTuple):
     logits: tf.Tensor
     deltas: tf.Tensor
     boxes: tf.Tensor
-    count: tf.Tensor
+    valid: tf.Tensor
     origin: list
 
 
@@ -84,7 +84,7 @@ def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras
     return net
 
 
-def _normal(deviation: float) -> keras.initializers.Initializer:
+def _normal(deviation: float) -> Any:  # of the type Initializer, which Keras's layers do not declare to take
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
@@ -166,7 +166,7 @@ class FasterRCNN:
         logits, deltas = self.classify(first, first.boxes, training=False)
         size = boxes.shape_of(image)[:2]
         moved = boxes.clip(boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE), size)
-        real = tf.range(self.recipe.test_proposals) < first.count
+        real = tf.range(self.recipe.test_proposals) < first.valid
         scores = tf.reshape(tf.where(real[:, None], tf.nn.softmax(logits)[:, 1:], 0.0), [-1])
         labels = tf.tile(tf.range(self.classes), [self.recipe.test_proposals])
         moved = tf.reshape(moved, [-1, 4])

@@ -1,6 +1,8 @@
 """Trains a detector on PASCAL VOC, or on photos in its layout; the same command again resumes it.
 
-fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
+    fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
+
+Values below are the paper's.
 """
 
 from typing import TYPE_CHECKING
@@ -36,6 +38,7 @@ def config() -> "DetectorRunConfig":
 
 
 def main(argv: list[str]) -> None:
+    """Trains, from where the run was."""
     from fd_keras.training import devices
     from fd_keras.training.voc import dataset, detection_pipeline, detector_reporting
     from fd_keras.training.voc.detector_run import DetectorRun

@@ -1,10 +1,19 @@
-"""Data sets in the devkit's layout, made up."""
+"""What the tests of detectors share: made-up data sets in the devkit's layout, programs, and a trained run."""
 
 import pathlib
+import subprocess
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
+
+from fd_keras.applications import build_by_name
+from fd_keras.training.voc import dataset
+from fd_keras.training.voc import evaluation as evaluation_lib
+from fd_keras.training.voc.detections import Detections
+from tests.training.voc.found import CONFIG, EVALUATED, detections_of
+from tests.training.voc.tiny_voc import CLASSES, LEARNED, make_run, write_devkit
 
 
 class Devkit:
@@ -56,3 +65,73 @@ def devkit(tmp_path) -> Devkit:
 @pytest.fixture(scope="session")
 def voc_object():
     return thing
+
+
+@pytest.fixture(scope="session")
+def forked_programs(start_programs):
+    return start_programs("tests.training.voc.fake_detector")
+
+
+@pytest.fixture
+def program(forked_programs, tmp_path):
+    """Runs a program in an empty folder; its detector is the one of fake_detector.py."""
+
+    def run(name: str, *arguments) -> subprocess.CompletedProcess:
+        return forked_programs.run(f"fd_keras.training.voc.{name}", arguments, tmp_path)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def voc_photos(tmp_path_factory) -> pathlib.Path:
+    """Six images in the devkit's layout, see `tiny_voc`."""
+    return write_devkit(tmp_path_factory.mktemp("voc") / "VOC", 6)
+
+
+@pytest.fixture(scope="session")
+def annotations(voc_photos):
+    """Their annotations."""
+    return dataset.open_split(str(voc_photos), "trainval", CLASSES)
+
+
+@pytest.fixture(scope="session")
+def start_weights(annotations, tmp_path_factory) -> str:
+    """A classifier with random kernels whose batch normalizations know the photos: frozen ones have to."""
+    keras.utils.set_random_seed(0)
+    net = build_by_name("fd_mobilenet", alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=2)
+    batch = np.stack([dataset.read_image(annotation.path)[:64, :64] for annotation in annotations]).astype("float32")
+    for _ in range(60):
+        net(batch, training=True)
+    path = tmp_path_factory.mktemp("weights") / "classifier.keras"
+    net.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def learned(annotations, start_weights, tmp_path_factory):
+    """A run that saw its photos often enough to know them: its folder, what it said, its closing facts."""
+    run_dir, said = tmp_path_factory.mktemp("learned"), []
+    run = make_run(annotations * 14, run_dir, LEARNED, said, seed=1, init_weights=start_weights)
+    return run_dir, said, run.train()
+
+
+@pytest.fixture
+def evaluation(devkit, voc_object):
+    """An evaluation of five images, one of them without objects."""
+    cat, dog = voc_object("cat", 1, 1, 20, 20), voc_object("dog", 30, 10, 50, 40)
+    devkit.add("right", cat, dog)
+    devkit.add("half", cat, dog)
+    devkit.add("wrong", cat)
+    devkit.add("tall", cat, width=300, height=900)
+    devkit.add("nothing")
+    devkit.split("val", "right", "half", "wrong", "tall", "nothing")
+    annotations = dataset.open_split(str(devkit), "val", EVALUATED)
+    cat, dog, off = [0, 0, 19, 19], [29, 9, 49, 39], [20, 20, 40, 35]
+    found = {
+        "right": detections_of([cat, dog], [0.9, 0.8], [0, 1]),
+        "half": detections_of([cat, dog], [0.7, 0.1], [0, 1]),
+        "wrong": detections_of([off, off], [0.6, 0.5], [0, 2]),
+        "tall": detections_of([cat], [0.95], [0]),
+        "nothing": Detections.empty(),
+    }
+    return evaluation_lib.evaluate("my_detector", str(devkit), "val", EVALUATED, annotations, found, CONFIG)

@@ -1,7 +1,5 @@
 import logging
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -189,45 +187,6 @@ def test_the_folder_of_the_years_is_not_the_years(devkit):
         dataset.open_split(str(devkit.folder.parent), "train")
     with pytest.raises(dataset.DataError, match="no/where: no such folder"):
         dataset.open_split("no/where", "train")
-
-
-def run_check(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "training.voc.check_dataset", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
-    devkit.add(
-        "a", voc_object("cat", 1, 1, 9, 9), voc_object("cat", 1, 1, 99, 9), voc_object("dog", 1, 1, 9, 9, difficult=1)
-    )
-    devkit.add("b", voc_object("cat", 9, 1, 1, 9))
-    devkit.split("train", "a", "b")
-    devkit.split("cat_train", "a 1")
-    result = run_check(devkit)
-    assert result.returncode == 0, result.stderr
-    lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
-    assert lines["cat"] == ["1", "2"]
-    assert lines["dog"] == ["0", "0"]
-    assert lines["all"] == ["2", "2"]
-    assert lines["difficult,"][-2:] == ["1", "1"]
-    assert lines["without"][-2:] == ["1", "0"]
-    assert f"1 box {dataset.INVERTED}:\n  {devkit.xml('b')}" in result.stdout
-    assert f"1 box {dataset.CLIPPED}:\n  {devkit.xml('a')}" in result.stdout
-
-    devkit.image("a").write_bytes(devkit.image("a").read_bytes()[:-300])  # its size can still be read
-    assert check_dataset.main(["--check", str(devkit)]) == 1
-    assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in capsys.readouterr().out
-    assert check_dataset.main(["--check", str(devkit), "--classes=dog,cat", "--split=val"]) == 1
-    assert "val.txt: no such list; there are train" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="error: .*no such folder"):
-        check_dataset.main(["--check", f"{devkit}/nowhere"])
-
-
-def test_names_that_two_folders_share_are_reported(devkit, capsys):
-    devkit.add("a")
-    devkit.split("train", "a")
-    assert check_dataset.main(["--check", f"{devkit},{devkit}"]) == 1
-    assert "unusable together: 1 names are in more than one folder, a for one" in capsys.readouterr().out
 
 
 def test_the_real_thing(data):

@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+
+from fd_keras.training import accuracy
+
+
+def test_a_target_is_met_within_its_tolerance():
+    assert "reached" in accuracy.check(44.7, 45.1, "paper")
+    with pytest.raises(ValueError, match="missed by 0.61"):
+        accuracy.check(44.49, 45.1, "paper")
+
+
+def test_hits_are_counted_over_batches():
+    counted = accuracy.Accuracy()
+    scores = np.eye(6, dtype="float32")[[0, 1]] + np.linspace(0.6, 0.1, 6, dtype="float32")
+    counted.update(scores, np.array([0, 5]))  # right; last of six
+    counted.update(scores[:1], np.array([1]))  # second
+    assert (counted.images, counted.top1, counted.top5) == (3, 1, 2)
+    assert counted.percentages()["top5"] == pytest.approx(200 / 3)

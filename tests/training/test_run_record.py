@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from fd_keras.training import run_record
+
+RUN = {
+    "config": {"seed": 0, "model": "fd_mobilenet"},
+    "data": {"train": {"fingerprint": "a"}, "val": {"fingerprint": "b"}},
+}
+
+
+def _write(folder, content) -> str:
+    path = folder / run_record.FILE
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_the_same_run_may_go_on(tmp_path):
+    run_record.check_same(str(tmp_path / run_record.FILE), RUN)  # none yet
+    run_record.check_same(_write(tmp_path, RUN | {"versions": {"keras": "2"}}), RUN)
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (RUN | {"config": {"seed": 1, "model": "fd_mobilenet"}}, "--seed was 0, now 1"),
+        (RUN | {"data": RUN["data"] | {"val": {"fingerprint": "c"}}}, "val photos was b, now c"),
+    ],
+)
+def test_another_run_is_refused(tmp_path, now, message):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds another run: {message}"):
+        run_record.check_same(_write(tmp_path, RUN), now)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"config": [], "data": {}}'])
+def test_a_damaged_record_is_named(tmp_path, content):
+    with pytest.raises(ValueError, match="run.json: damaged"):
+        run_record.check_same(_write(tmp_path, content), RUN)
+
+
+def test_a_model_knows_its_run(tmp_path):
+    model = run_record.model_path(str(tmp_path), "last", "net")
+    assert model == f"{tmp_path}/last/net.keras"
+    assert run_record.config_of(model) is None
+    _write(tmp_path, RUN)
+    assert run_record.config_of(model) == RUN["config"]
+
+
+def test_runs_that_ended_are_found(tmp_path):
+    for name, content in (("a", RUN | {"result": {}}), ("b", RUN)):
+        (tmp_path / "below" / name).mkdir(parents=True)
+        _write(tmp_path / "below" / name, content)
+    (found,) = run_record.runs_below([str(tmp_path)])
+    assert found["folder"] == str(tmp_path / "below" / "a")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        run_record.runs_below(["nowhere"])
+
+
+def test_the_origin_has_versions_and_the_commit():
+    origin = run_record.origin()
+    assert origin["versions"]["keras"]
+    assert "opencv-python" not in origin["versions"]
+    assert origin["git_commit"] is None or len(origin["git_commit"].removesuffix("+changes")) == 40

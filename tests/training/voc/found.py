@@ -1,0 +1,13 @@
+"""Detections in short, and the classes of the evaluation that tests share."""
+
+import numpy as np
+
+from fd_keras.training.voc.detections import Detections
+
+EVALUATED = ("cat", "dog", "hard <hat>")
+CONFIG = {"backbone": "fd_mobilenet", "alpha": 0.5}
+
+
+def detections_of(boxes, scores, labels) -> Detections:
+    """Detections from lists."""
+    return Detections(np.array(boxes, "float32"), np.array(scores, "float32"), np.array(labels, "int64"))

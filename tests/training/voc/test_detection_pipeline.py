@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from fd_keras.training.voc import dataset, detection_pipeline
+from tests.training.voc.tiny_voc import COLOURS, RECIPE
+
+
+def test_examples_are_a_pure_function_of_seed_and_step(annotations):
+    images = detection_pipeline.Images("photos", annotations)
+    whole = [list(detection_pipeline.examples(images, RECIPE, 3, epoch * images.count)) for epoch in range(2)]
+    part = list(detection_pipeline.examples(images, RECIPE, 3, images.count + 4))
+    for one, other in zip(whole[1][4:], part, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    orders = [images.order(3, epoch).tolist() for epoch in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(images.count))
+    assert orders[0] != orders[1]
+    assert images.at(3, images.count + 4) is images.annotations[orders[1][4]]
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_boxes_stay_on_their_objects(annotations, flip):
+    """The pixels inside are the object's colour, those a little further are not."""
+    images = detection_pipeline.Images("photos", annotations)
+    for example in detection_pipeline.examples(images, RECIPE.override(flip=flip), 0, 0):
+        image = example.image.numpy()
+        assert min(image.shape[:2]) == 64
+        assert len(example.truth) == len(example.labels) > 0
+        for (x1, y1, x2, y2), label in zip(example.truth.numpy(), example.labels.numpy(), strict=True):
+            distance = np.abs(image - COLOURS[label]).mean(axis=-1)
+            inside = distance[round(y1) + 2 : round(y2) - 2, round(x1) + 2 : round(x2) - 2]
+            rim = distance[max(round(y1) - 3, 0), round(x1) : round(x2)]
+            assert inside.mean() < 12
+            assert rim.mean() > 25
+
+
+def test_difficult_objects_are_not_trained_on(annotations):
+    images = detection_pipeline.Images("photos", annotations)
+    examples = list(detection_pipeline.examples(images, RECIPE, 0, 0))
+    assert sum(len(example.labels) for example in examples) == sum(int((~a.difficult).sum()) for a in annotations)
+    assert any(a.difficult.any() for a in annotations)
+
+
+def test_images_without_objects_are_left_out(annotations):
+    empty = dataset.Annotation("x", "x.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, bool))
+    assert detection_pipeline.Images("photos", [*annotations, empty]).left_out == 1
+    with pytest.raises(ValueError, match="photos: no image has an object"):
+        detection_pipeline.Images("photos", [empty])

@@ -1,0 +1,27 @@
+import pytest
+
+from fd_keras.training.voc.detector_recipe import PAPER, DetectorRecipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"roi_size": 1}, "--roi_size=1"),
+        ({"short_side": 700, "long_side": 600}, "--long_side=600"),
+        ({"freeze_stride": 3}, "--freeze_stride=3: must be one of 0, 2, 4, 8, 16"),
+        ({"learning_rate": float("nan")}, "--learning_rate=nan"),
+    ],
+)
+def test_impossible_recipes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        PAPER.override(**change)
+
+
+def test_the_defaults_are_the_papers():
+    paper = {"short_side": 600, "epochs": 15, "learning_rate": 1e-3, "drop_every": 5, "drop_factor": 10}
+    paper |= {"weight_decay": 4e-5, "test_proposals": 300}
+    assert paper.items() <= PAPER.settings().items()
+
+
+def test_every_field_can_be_set_by_a_flag():
+    assert [field.name for field in DetectorRecipe.adjustable()] == list(PAPER.settings())

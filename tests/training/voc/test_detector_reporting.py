@@ -1,0 +1,27 @@
+import pytest
+
+from fd_keras.training.voc import detector_reporting
+
+ROWS = [
+    {"epoch": n, "step": 6 * n, "lr": 0.001, "loss": 1.5, "rpn_objectness": 0.5, "rpn_box": 0.25, "class": 0.5,
+     "box": 0.25, "seconds_per_image": 0.5, "input_bound": 0.0, "seconds": 3.0}
+    for n in (1, 2, 3)
+]  # fmt: skip
+
+
+def test_lines():
+    line = detector_reporting.step_line("3/15", 120, 5011, 0.81, 1.234, left=12_000)
+    assert line.endswith("120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left")
+    line = detector_reporting.epoch_line(ROWS[0], 15)
+    losses = "loss 1.500 (proposals 0.500 + 0.250, RoIs 0.500 + 0.250)"
+    assert line == f"epoch 1/15  {losses}  rate 0.001  0.50 s/image"
+
+
+def test_the_columns_are_those_of_a_row():
+    assert set(detector_reporting.COLUMNS) == set(ROWS[0])
+
+
+def test_the_losses_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    detector_reporting.plot(str(tmp_path / "curves.png"), "a detector", ROWS)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

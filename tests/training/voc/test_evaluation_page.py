@@ -1,0 +1,81 @@
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+
+from fd_keras.training.voc import evaluation as voc_evaluation
+from fd_keras.training.voc import evaluation_page, metric
+from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.detections import Detections
+from tests.training.voc.found import EVALUATED, detections_of
+
+
+class Tags(HTMLParser):
+    """Checks that tags are closed in their order, and gathers attributes."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.images, self.links = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "img":
+            self.images.append(attributes)
+        elif tag not in ("meta", "path"):
+            self.open.append(tag)
+        self.links += [value for name, value in attributes.items() if name in ("src", "href")]
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(evaluation):
+    html = evaluation_page.html(evaluation)
+    tags = Tags(html)
+    assert not tags.open
+    assert tags.links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in tags.links)
+    assert not re.search(r"https?:|<script|@import|url\(", html)
+    assert "prefers-color-scheme: dark" in html
+    assert "width=device-width" in html
+    assert "hard &lt;hat&gt;" in html
+    assert "<hat>" not in html
+
+
+def test_the_best_images_come_first_and_the_worst_last(evaluation):
+    score = evaluation.result.best_score
+    seen = evaluation_page.ranked(
+        [evaluation_page.look(image, evaluation.found[image.id], score) for image in evaluation.annotations]
+    )
+    assert [image.annotation.id for image in seen] == ["right", "tall", "half", "wrong"]
+    assert [image.counts for image in seen] == [(2, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1)]
+    alts = [image["alt"].split()[0] for image in Tags(evaluation_page.html(evaluation)).images]
+    assert alts == ["right", "tall", "wrong", "half"]
+
+
+def test_what_is_missed_is_not_what_is_difficult_or_hit():
+    truth = Annotation(
+        "a", "a.jpg", 100, 100, np.array([[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]], "float32"),
+        np.array([0, 0, 0]), np.array([False, True, False]),
+    )  # fmt: skip
+    seen = evaluation_page.look(
+        truth, detections_of([[0, 0, 9, 9], [20, 0, 29, 9], [0, 0, 9, 8]], [0.9, 0.8, 0.7], [0, 0, 0]), 0.5
+    )
+    assert seen.outcomes.tolist() == [metric.HIT, metric.IGNORED, metric.FALSE]
+    assert seen.missed.tolist() == [False, False, True]
+    assert seen.f1 == 0.5
+    nothing = Annotation("b", "b.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, "bool"))
+    assert math.isnan(evaluation_page.look(nothing, Detections.empty(), 0.5).f1)
+
+
+def test_nothing_found_makes_a_page_too(evaluation):
+    found = {image.id: Detections.empty() for image in evaluation.annotations}
+    empty = voc_evaluation.evaluate("none", "VOC", "val", EVALUATED, evaluation.annotations, found)
+    assert empty.result.map11 == 0
+    assert "0 hits, 0 false, 2 missed" in evaluation_page.html(empty)

@@ -1,0 +1,17 @@
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        ([], 2, "--voc_dir is required"),
+        (["--voc_dir=VOC", "--short_side=2000"], 1, "--long_side=1000: must not be below --short_side=2000"),
+        (["--voc_dir=VOC"], 1, "error: VOC: no such folder"),
+        (["--voc_dir=VOC", "--backbone=vgg"], 2, "--backbone"),
+    ],
+)
+def test_wrong_flags_are_refused_in_a_line(programs, tmp_path, flags, status, message):
+    result = programs.run("fd_keras.training.voc.train", ["--run_dir=run", *flags], tmp_path)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
