@@ -1,16 +1,18 @@
 """Android devices through adb. Every call names its device (`-s`), and every status is checked."""
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .plan import BenchError
-from .run_progress import tell
-from .shell import PUSH_SECS, QUICK_SECS, Done, Gone, Shell, call, one_line
+from .errors import BenchError
+from .messages import log
+from .shell import PUSH_SECS, QUICK_SECS, CommandResult, ConnectionLostError, Shell, call, one_line
 
 FOLDER = "/data/local/tmp/android_bench"  # the one folder of a phone where a shell may write and execute
+READY = "device"  # the state of a device that is ready
 _NETWORK = re.compile(r".+:\d+")  # a serial such as 192.168.0.5:5555
 _REMEDIES = {
     "unauthorized": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
@@ -25,21 +27,27 @@ _REMEDIES = {
     "missing": "plug it in, or look for its serial in `adb devices`",
 }
 _NONE_FOUND = (
-    "no device: switch on USB debugging in the phone's developer options and plug it in (docs/phones.md), or "
+    "no device found: switch on USB debugging in the phone's developer options and plug it in (docs/phones.md), or use "
     "--target=host to time on this machine"
 )
 
 
-class Found(NamedTuple):
-    """A device that adb knows: `state` is `device` when it is ready."""
+class AdbDevice(NamedTuple):
+    """A line of `adb devices`.
+
+    Attributes:
+        serial: Serial, or address in the network.
+        state: `device` when it is ready, or a key of `_REMEDIES`.
+        name: Model of the phone; "" if adb does not say.
+    """
 
     serial: str
     state: str
     name: str
 
 
-class Adb(Shell):
-    """A device behind adb.
+class AdbShell(Shell):
+    """A shell behind adb.
 
     Args:
         serial: As `adb devices` lists it.
@@ -55,85 +63,87 @@ class Adb(Shell):
 
     def push(self, local: Path, remote: str) -> None:
         """See `Shell.push`."""
-        done = self._call([self._program, "-s", self.serial, "push", str(local), remote], PUSH_SECS)
-        if done.status:
+        result = self._call([self._program, "-s", self.serial, "push", str(local), remote], PUSH_SECS)
+        if result.status:
             message = f"{self.serial}: {local} could not be pushed to {remote}"
-            own_words = done.output.replace(str(local), "")
+            own_words = result.output.replace(str(local), "")
             answered = any(words in own_words for words in ("remote", "No space", "cannot stat"))
-            raise BenchError(f"{message}: {one_line(done.output)}") if answered else self._gone(done, message)
+            raise (
+                BenchError(f"{message}: {one_line(result.output)}") if answered else self._lost_error(result, message)
+            )
 
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
         """See `Shell.reconnect`."""
         deadline = time.monotonic() + patience
-        state, told = self._readiness(), None
-        while not stop():
-            if state == "device":
-                return
+        state, logged = self._readiness(), None
+        while not stop() and state != READY:
             if time.monotonic() > deadline:
-                raise BenchError(f"{self.serial}: not back after {patience:.0f} s ({state}): {remedy(state)}")
-            if state != told:
-                tell("waiting", [f"{self.serial} is {state}: {remedy(state)}"])
-                told = state
-            if _NETWORK.fullmatch(self.serial):
-                self._adb("disconnect", self.serial)  # a dead connection stays "offline" otherwise
-                self._adb("connect", self.serial)
-            elif state in ("offline", "silent"):
-                self._adb("-s", self.serial, "reconnect")
+                late = f"{self.serial}: did not come back within {patience:.0f} s"
+                raise BenchError(f"{late} ({state}): {remedy(state)}")
+            if state != logged:
+                log("waiting", f"{self.serial} is {state}: {remedy(state)}")
+                logged = state
+            self._try_to_reconnect(state)
             time.sleep(0.5)
             state = self._readiness()
+
+    def _try_to_reconnect(self, state: str) -> None:
+        if _NETWORK.fullmatch(self.serial):
+            self._adb("disconnect", self.serial)  # a dead connection stays "offline" otherwise
+            self._adb("connect", self.serial)
+        elif state in ("offline", "silent"):
+            self._adb("-s", self.serial, "reconnect")
 
     @property
     def _argv(self) -> list[str]:
         return [self._program, "-s", self.serial, "shell"]
 
     def _state(self) -> str:
-        return next((found.state for found in devices(self._program) if found.serial == self.serial), "missing")
+        return next((device.state for device in list_devices(self._program) if device.serial == self.serial), "missing")
 
     def _readiness(self) -> str:
-        """Returns the state; `silent` for a device that adb believes to be there, but that does not answer."""
+        """Returns the state; `silent` for a device that adb lists as ready, but that does not answer."""
         state = self._state()
         try:
-            return state if state != "device" or self.run("true").status == 0 else "silent"
-        except (Gone, TimeoutError):
+            return state if state != READY or self.run("true").status == 0 else "silent"
+        except (ConnectionLostError, TimeoutError):
             return "silent"
 
     def _adb(self, *words: str) -> None:
-        """Calls adb for its effect; whether it had one, the state tells."""
-        try:
+        """Calls adb for its effect; the state shows whether it had one."""
+        with contextlib.suppress(TimeoutError):
             self._call([self._program, *words], QUICK_SECS)
-        except TimeoutError:
-            pass
 
-    def _lost(self, done: Done) -> BenchError:
-        return self._gone(done, f"{self.serial}: the connection broke")
+    def _connection_error(self, result: CommandResult) -> BenchError:
+        return self._lost_error(result, f"{self.serial}: the connection broke")
 
-    def _gone(self, done: Done, message: str) -> Gone:
+    def _lost_error(self, result: CommandResult, message: str) -> ConnectionLostError:
         state = self._state()
         if state == "unauthorized":
-            return Gone(f"{self.serial} is {state}: {remedy(state)}")
-        return Gone(f"{message}: {one_line(done.output) or state}")
+            return ConnectionLostError(f"{self.serial} is {state}: {remedy(state)}")
+        return ConnectionLostError(f"{message}: {one_line(result.output) or state}")
 
 
-def devices(program: str = "adb") -> list[Found]:
+def list_devices(program: str = "adb") -> list[AdbDevice]:
     """Lists the devices that adb knows, ready or not.
 
     Raises:
         BenchError: If there is no adb, or it fails.
     """
     try:
-        done = call([program, "devices", "-l"], QUICK_SECS)
+        result = call([program, "devices", "-l"], QUICK_SECS)
     except (FileNotFoundError, PermissionError) as error:
-        way_out = "apt install adb, or Android's platform-tools; or --adb=PATH names it"
+        way_out = "apt install adb, or Android's platform-tools; or name it with --adb=PATH"
         raise BenchError(f"{program}: adb is not installed, or not on the PATH: {way_out}") from error
     except TimeoutError as error:
         raise BenchError(f"`{program} devices`: {error}: try `adb kill-server`") from error
-    if done.status:
-        raise BenchError(f"`{program} devices` failed: {one_line(done.output)}: try `adb kill-server`")
-    lines = done.output.partition("List of devices attached")[2].splitlines()
-    return [_found(line) for line in lines if line.strip() and not line.startswith("*")]
+    if result.status:
+        raise BenchError(f"`{program} devices` failed: {one_line(result.output)}: try `adb kill-server`")
+    lines = result.output.partition("List of devices attached")[2].splitlines()
+    return [_parse_device(line) for line in lines if line.strip() and not line.startswith("*")]
 
 
-def choose(serials: Sequence[str], program: str = "adb") -> list[Adb]:
+def choose_devices(serials: Sequence[str], program: str = "adb") -> list[AdbShell]:
     """Chooses the devices to measure on.
 
     Args:
@@ -145,21 +155,39 @@ def choose(serials: Sequence[str], program: str = "adb") -> list[Adb]:
     """
     for serial in filter(_NETWORK.fullmatch, serials):
         _connect(program, serial)
-    known = {found.serial: found for found in devices(program)}
+    known = {device.serial: device for device in list_devices(program)}
     if not known:
         raise BenchError(_NONE_FOUND)
-    if list(serials) == ["all"]:
-        serials = [serial for serial, found in known.items() if found.state == "device"] or list(known)
-        left = [found for found in known.values() if found.serial not in serials]
-        tell("warning", [f"{serial} is {state}, and left out: {remedy(state)}" for serial, state, _ in left])
-    if not serials and len(known) > 1:
-        listing = "; ".join(f"{found.serial} ({found.name or found.state})" for found in known.values())
+    chosen = _all_ready(known) if list(serials) == ["all"] else serials or _only_one(known)
+    for serial in chosen:
+        _check_ready(serial, known)
+    return [AdbShell(serial, program) for serial in chosen]
+
+
+def _all_ready(known: Mapping[str, AdbDevice]) -> Iterable[str]:
+    """Returns the serials that are ready, and warns about the others; returns all if none is."""
+    ready = [serial for serial, device in known.items() if device.state == READY]
+    if not ready:
+        return list(known)
+    for serial, state, _ in known.values():
+        if serial not in ready:
+            log("warning", f"{serial} is {state}, and skipped: {remedy(state)}")
+    return ready
+
+
+def _only_one(known: Mapping[str, AdbDevice]) -> Iterable[str]:
+    if len(known) > 1:
+        listing = "; ".join(f"{device.serial} ({device.name or device.state})" for device in known.values())
         raise BenchError(f"{len(known)} devices: choose with --serial=A or --serial=A,B or --serial=all: {listing}")
-    for serial in serials or known:
-        state = known[serial].state if serial in known else "missing"
-        if state != "device":
-            raise BenchError(f"device {serial} is {state}: {remedy(state)}{_others(known, serial)}")
-    return [Adb(serial, program) for serial in serials or known]
+    return list(known)
+
+
+def _check_ready(serial: str, known: Mapping[str, AdbDevice]) -> None:
+    if serial not in known:
+        raise BenchError(f"device {serial} is missing: {remedy('missing')} (adb lists {', '.join(known)})")
+    state = known[serial].state
+    if state != READY:
+        raise BenchError(f"device {serial} is {state}: {remedy(state)}")
 
 
 def remedy(state: str) -> str:
@@ -168,21 +196,14 @@ def remedy(state: str) -> str:
 
 
 def _connect(program: str, serial: str) -> None:
-    """Connects to a device in the network; whether that worked, its state tells."""
-    try:
+    """Connects to a device in the network; its state shows whether that worked."""
+    with contextlib.suppress(OSError):  # no adb, or no answer
         call([program, "connect", serial], QUICK_SECS)
-    except OSError:  # no adb, or no answer
-        pass
 
 
-def _others(known: dict[str, Found], serial: str) -> str:
-    others = [other for other in known if other != serial]
-    return f" (adb lists {', '.join(others)})" if serial not in known and others else ""
-
-
-def _found(line: str) -> Found:
-    """Reads a line such as `R58M12 device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3`."""
+def _parse_device(line: str) -> AdbDevice:
+    """Parses a line such as `R58M12 device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3`."""
     serial, rest = (line.split(maxsplit=1) + [""])[:2]
     state = "no permissions" if rest.startswith("no permissions") else (rest.split() or ["missing"])[0]
     model = re.search(r"\bmodel:(\S+)", rest)
-    return Found(serial, state, model[1].replace("_", " ") if model else "")
+    return AdbDevice(serial, state, model[1].replace("_", " ") if model else "")

@@ -1,19 +1,20 @@
 """Downloads the official builds of the TFLite benchmark tool.
 
-They are published as "latest" alone, so that a build cannot be asked for again: its hash is kept, and a change is told.
+They are published as "latest" only, so that a build cannot be downloaded again later: its hash is stored, and a change
+is reported.
 """
 
 import hashlib
 import http.client
 import json
-import os
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .plan import BenchError
-from .run_progress import tell
+from .atomic import write_atomically
+from .errors import BenchError
+from .messages import log
 
 _CLASSIC = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 _LITERT = "https://storage.googleapis.com/litert/binaries/latest"
@@ -36,13 +37,13 @@ _TIMEOUT = 60.0
 
 
 def fetch(generation: str, system: str, abis: Sequence[str], folder: Path, refresh: bool = False) -> Path:
-    """Downloads the tool, unless it was before.
+    """Downloads the tool, unless it is there already.
 
     Args:
         generation: A key of `URLS`.
         system: `android` or `linux`.
-        abis: What the device runs, the best first.
-        folder: Where to keep it, and a .json with its address, hash and date beside it.
+        abis: ABIs that the device runs, the best first.
+        folder: Where to store it, and a .json with its address, hash and date beside it.
         refresh: Whether to download it again.
 
     Returns:
@@ -58,14 +59,14 @@ def fetch(generation: str, system: str, abis: Sequence[str], folder: Path, refre
     if path.exists() and not refresh:
         if last and _sha256(path.read_bytes()) == last["sha256"]:
             return path
-        tell("warning", [f"{path} is not what {record.name} says: it is downloaded again"])
+        log("warning", f"{path} does not match {record.name}: downloading it again")
     content, version = _download(url)
     digest = _sha256(content)
     if last and last["sha256"] != digest:
-        told = f"{last['sha256'][:12]} of {last['date']}"
-        tell("warning", [f"{url} has changed: {digest[:12]}, it was {told}: do not compare times across builds"])
+        before = f"{last['sha256'][:12]} of {last['date']}"
+        log("warning", f"{url} has changed: {digest[:12]}, it was {before}: do not compare times across builds")
     facts = {"url": url, "sha256": digest, "version": version, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-    _write(path, content)
+    _write(path, content, executable=True)
     _write(record, (json.dumps(facts, indent=2) + "\n").encode())
     return path
 
@@ -75,13 +76,13 @@ def _choose(generation: str, system: str, abis: Sequence[str]) -> tuple[str, str
         if url := URLS[generation].get((system, abi)):
             return abi, url
     others = [name for name, urls in URLS.items() if any((system, abi) in urls for abi in abis)]
-    way_out = f"--fetch_binary={others[0]}" if others else "build it, and name it with --benchmark_binary"
+    way_out = f"--fetch_binary={others[0]}" if others else "build it, and pass it with --benchmark_binary"
     raise BenchError(f"there is no official {generation} build for {system} on {', '.join(abis) or '?'}: {way_out}")
 
 
 def _download(url: str) -> tuple[bytes, str | None]:
     """Returns the file, and what the server calls its version: the date of its last change."""
-    way_out = "download it on another machine and name it with --benchmark_binary=PATH"
+    way_out = "download it on another machine and use --benchmark_binary=PATH"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             content, expected = answer.read(), answer.headers.get("Content-Length")
@@ -89,7 +90,9 @@ def _download(url: str) -> tuple[bytes, str | None]:
     except (OSError, http.client.HTTPException) as error:
         raise BenchError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}): {way_out}") from error
     if content[:4] != b"\x7fELF" or (expected and len(content) != int(expected)):
-        raise BenchError(f"{url}: what came is no whole executable ({len(content)} bytes): try again, or {way_out}")
+        raise BenchError(
+            f"{url}: download is incomplete or not an ELF binary ({len(content)} bytes): try again, or {way_out}"
+        )
     return content, version
 
 
@@ -101,17 +104,12 @@ def _read(record: Path) -> dict | None:
         return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _write(path: Path, content: bytes, executable: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.chmod(0o755)
-        temporary.replace(path)
+        write_atomically(path, content, executable)
     except OSError as error:
         raise BenchError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sha256(content: bytes) -> str:

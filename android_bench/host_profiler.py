@@ -1,10 +1,10 @@
-"""What LiteRT does inside one model on this machine, seen from a process of its own.
+"""Profile and memory of a model in LiteRT on this machine, measured in a process of its own.
 
     python -m android_bench.host_profiler profile|memory MODEL.tflite THREADS RUNS
 
 prints one line of JSON: `samples_ns`, the latency of every invocation, and `ops` (type, ms and name of each op, the
 medians over the runs) or `memory_mb` (what the model added to the process). A process of its own has no other model's
-memory, and takes the harm should a coming LiteRT lay out its C structures in another way.
+memory, and only it crashes should a coming LiteRT change the layout of its C structures.
 """
 
 import ctypes
@@ -19,16 +19,18 @@ from ctypes import byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32,
 from pathlib import Path
 from typing import Any
 
-from .plan import BenchError, Job
+from .errors import BenchError
+from .plan import Job
+from .random_inputs import fill_inputs
 
 _TIMEOUT = 600  # seconds
 _WARMUP = 3
 _CPU = 1  # of LiteRtHwAccelerators
-_OP, _DELEGATED_OP = 2, 8  # types of profiler events; a delegate that tells its ops has no event of its own
+_OP, _DELEGATED_OP = 2, 8  # types of profiler events; a delegate that reports its ops has no event of its own
 _INVOKE = "Invoke"
 
 
-def look(job: Job, kind: str, runs: int) -> dict[str, Any]:
+def run_in_subprocess(job: Job, kind: str, runs: int) -> dict[str, Any]:
     """Runs this program on a model; returns what it printed.
 
     Args:
@@ -45,10 +47,10 @@ def look(job: Job, kind: str, runs: int) -> dict[str, Any]:
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise BenchError(f"{job.model.path}: no {kind} within {_TIMEOUT} s") from None
+        raise BenchError(f"{job.model.path}: the {kind} took more than {_TIMEOUT} s") from None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise BenchError(f"{job.model.path}: no {kind}: status {done.returncode}: {last}")
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise BenchError(f"{job.model.path}: the {kind} failed with status {done.returncode}: {last}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -59,14 +61,12 @@ def memory(path: str, threads: int, runs: int) -> dict[str, Any]:
     """What a model adds to a process that has loaded LiteRT: after loading, after the runs, and at most, in MB."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from .host_target import fill
-
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
     before = _megabytes("VmRSS")
     interpreter = Interpreter(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
     loaded = _megabytes("VmRSS")
-    fill(interpreter)
+    fill_inputs(interpreter)
     samples = _timed(interpreter.invoke, runs)
     found = {"init": loaded, "overall": _megabytes("VmRSS"), "peak": _megabytes("VmHWM")}
     return {"samples_ns": samples, "memory_mb": {name: value - before for name, value in found.items()}}
@@ -95,9 +95,14 @@ class _Event(ctypes.Structure):
     """An event of LiteRT's profiler; times in microseconds."""
 
     _fields_ = [
-        ("tag", c_char_p), ("type", c_int), ("start", c_uint64), ("elapsed", c_uint64), ("memory", c_uint64 * 6),
-        ("metadata", c_int64 * 2), ("source", c_int),
-    ]  # fmt: skip
+        ("tag", c_char_p),
+        ("type", c_int),
+        ("start", c_uint64),
+        ("elapsed", c_uint64),
+        ("memory", c_uint64 * 6),
+        ("metadata", c_int64 * 2),
+        ("source", c_int),
+    ]
 
 
 class _TensorType(ctypes.Structure):
@@ -175,24 +180,24 @@ def _buffers(library: _Library, environment: c_void_p, model: c_void_p, compiled
     return (c_void_p * 1)(buffer.value)
 
 
-def _events(library: _Library, profiler: c_void_p) -> Sequence[_Event]:
+def _events(library: _Library, profiler: c_void_p) -> list[_Event]:
     count = c_int()
     library.call("GetNumProfilerEvents", profiler, byref(count))
     events = (_Event * count.value)()
     library.call("GetProfilerEvents", profiler, count, events)
-    return events
+    return list(events)
 
 
 def _ops(events: Sequence[_Event]) -> tuple[int, list[tuple[str, int]]]:
     """Returns the microseconds of the whole invocation, and name and microseconds of each op.
 
     Raises:
-        BenchError: If these do not go together.
+        BenchError: If the ops take more time than the invocation, or either is missing.
     """
     whole = [event.elapsed for event in events if event.tag.decode() == _INVOKE and event.type == 1]
     ops = [(event.tag.decode(), event.elapsed) for event in events if event.type in (_OP, _DELEGATED_OP)]
     if len(whole) != 1 or not ops or sum(us for _, us in ops) > whole[0] + len(ops):  # each is rounded
-        raise BenchError("this LiteRT's profiler speaks another language: use 2.3, or give --benchmark_binary")
+        raise BenchError("the profiler of this LiteRT is not supported: use LiteRT 2.3, or --benchmark_binary")
     return whole[0], ops
 
 
@@ -205,6 +210,7 @@ def _medians(rounds: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, flo
 
 
 def main(argv: Sequence[str]) -> None:
+    """Prints the profile or the memory of a model; see the module's docstring."""
     kind, path, threads, runs = argv
     try:
         print(json.dumps({"profile": profile, "memory": memory}[kind](path, int(threads), int(runs))))

@@ -13,7 +13,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Budget:
+class Table4Budget:
     """The networks that the paper compares at one cost.
 
     Attributes:
@@ -30,17 +30,17 @@ class Budget:
 
 
 TABLE4 = (
-    Budget(
+    Table4Budget(
         140,
         {"fd_mobilenet": 1.0, "mobilenet": 0.5, "shufflenet": 1.0, "fd_shufflenet": 1.0},
         {"mobilenet": 1.10, "shufflenet": 1.33},
     ),
-    Budget(
+    Table4Budget(
         40,
         {"fd_mobilenet": 0.5, "mobilenet": 0.25, "shufflenet": 0.5, "fd_shufflenet": 0.5},
         {"mobilenet": 1.12, "shufflenet": 1.47},
     ),
-    Budget(
+    Table4Budget(
         12,
         {"fd_mobilenet": 0.25, "mobilenet": 0.125, "shufflenet": 0.25, "fd_shufflenet": 0.25},
         {"mobilenet": 1.11, "shufflenet": 1.82},

@@ -1,9 +1,9 @@
-"""What the TFLite benchmark tool prints, both generations of it.
+"""Parsing the output of the TFLite benchmark tool, both generations of it.
 
 The classic tool (`tensorflow/lite/tools/benchmark`) ends its measurement with a line `Inference timings in us`, the
 LiteRT one (`litert/tools/benchmark_litert_model`) with a block `BENCHMARK RESULTS` in ms. Both, unless silenced, print
 one `count=` line of statistics for the warm-up and one for the measurement; newer builds add p5, median and p95 to it.
-What does not fit is an error: a number is never guessed.
+Output that does not fit raises an error: a number is never guessed.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from .plan import BenchError
+from .errors import BenchError
 
 _PREFIXES = (
     r"\d\d-\d\d [\d:.]+\s+\d+\s+\d+\s+",  # logcat -v threadtime
@@ -50,19 +50,19 @@ class ProfiledOp:
 
 
 @dataclass(frozen=True)
-class Output:
-    """What one launch of the tool measured; times in microseconds, None where the tool does not tell.
+class ToolOutput:
+    """The measurements of one launch; times in microseconds, None where the tool does not print them.
 
     Attributes:
         generation: `classic` or `litert`.
         runs: Number of timed invocations.
         mean_us, std_us, min_us, max_us, median_us, p95_us: Their latency.
         init_us: Time to load the model and make it ready.
-        first_us: The very first invocation.
-        memory_mb: `init` and `overall` growth, and `peak`, in MB, as far as told.
-        delegated: For each delegate, the nodes it took, the nodes there are, and the partitions.
-        refused: Whether a delegate that was asked for took nothing.
-        ops: The profile, in the order of execution; empty unless asked for.
+        first_us: Latency of the very first invocation.
+        memory_mb: `init` and `overall` growth, and `peak`, in MB, as far as printed.
+        delegated: For each delegate, the nodes it took, the nodes of the model, and the partitions.
+        refused: Whether a requested delegate took no node.
+        ops: The profile, in the order of execution; empty unless requested.
     """
 
     generation: str
@@ -81,27 +81,27 @@ class Output:
     ops: tuple[ProfiledOp, ...] = ()
 
 
-class AlienOutput(BenchError):
-    """Output that is not the whole output of a benchmark tool."""
+class ToolOutputError(BenchError):
+    """Output that is not the complete output of a benchmark tool."""
 
 
-class UnknownFlag(BenchError):
-    """A flag that the tool does not know: it warns, goes on without it, and gives status 0."""
+class UnknownFlagError(BenchError):
+    """A flag that the tool does not know: it warns, ignores the flag, and returns status 0."""
 
 
-def parse(text: str) -> Output:
+def parse(text: str) -> ToolOutput:
     """Reads the output of a launch that measured.
 
     Raises:
-        UnknownFlag: If the tool ignored a flag.
-        AlienOutput: If the tool failed, or its output is cut short, contradicts itself, or is something else.
+        UnknownFlagError: If the tool ignored a flag.
+        ToolOutputError: If the tool failed, or its output is incomplete, contradicts itself, or is something else.
     """
     lines = [strip(line) for line in text.splitlines()]
     check_flags(lines)
     statistics = _statistics(lines, [strip(line) for line in text.splitlines() if _ERROR.search(line)])
     if not statistics["runs"]:
-        raise AlienOutput("the benchmark tool timed nothing (count=0): is it a dry run?")
-    return Output(
+        raise ToolOutputError("the benchmark tool timed nothing (count=0): is it a dry run?")
+    return ToolOutput(
         **statistics,
         memory_mb=_memory(lines),
         delegated=_delegated(lines),
@@ -111,11 +111,11 @@ def parse(text: str) -> Output:
 
 
 def check_flags(lines: list[str]) -> None:
-    """Raises UnknownFlag if the tool says that it ignored some."""
+    """Raises UnknownFlagError if the tool says that it ignored some."""
     for line in lines:
         if "Unconsumed cmdline flags" in line:
             flags = line.partition("flags:")[2].strip()
-            raise UnknownFlag(f"this build of the benchmark tool does not know {flags}: fetch another build of it")
+            raise UnknownFlagError(f"this build of the benchmark tool does not know {flags}: fetch another build of it")
 
 
 def known_flags(usage: str) -> frozenset[str]:
@@ -125,7 +125,8 @@ def known_flags(usage: str) -> frozenset[str]:
 
 def strip(line: str) -> str:
     """Returns a line without what loggers put before it."""
-    return _PREFIX.fullmatch(line.rstrip("\r"))["rest"]
+    match = _PREFIX.match(line.rstrip("\r"))
+    return match["rest"] if match else line
 
 
 def _statistics(lines: list[str], errors: list[str]) -> dict:
@@ -135,8 +136,8 @@ def _statistics(lines: list[str], errors: list[str]) -> dict:
     if any("BENCHMARK RESULTS" in line for line in lines):
         return _litert(lines)
     if errors:
-        raise AlienOutput(f"the benchmark tool failed: {' '.join(errors)}")
-    raise AlienOutput("not the whole output of a TFLite benchmark tool: neither of its closing lines is there")
+        raise ToolOutputError(f"the benchmark tool failed: {' '.join(errors)}")
+    raise ToolOutputError("not the complete output of a TFLite benchmark tool: its closing lines are missing")
 
 
 def _delegated(lines: list[str]) -> dict[str, tuple[int, int, int]]:
@@ -147,27 +148,22 @@ def _delegated(lines: list[str]) -> dict[str, tuple[int, int, int]]:
 def _classic(lines: list[str]) -> dict:
     counts = _counts(lines)
     if len(counts) != 2:
-        raise AlienOutput(
+        raise ToolOutputError(
             f"the benchmark tool printed {len(counts)} lines `count=`, not one of warm-up and one of runs"
         )
     summary = next((match for match in map(_SUMMARY.match, lines) if match), None)
     if summary is None:
-        raise AlienOutput("the line `Inference timings in us` is cut short")
+        raise ToolOutputError("the line `Inference timings in us` is incomplete")
     init, first, _, mean = map(_number, summary.groups())
     return {"generation": "classic", **_agreeing(counts[1], mean, _AGREES), "init_us": init, "first_us": first}
 
 
 def _litert(lines: list[str]) -> dict:
-    block = {}
-    for line in lines:
-        if match := _BLOCK.match(line):
-            block[match[1], match[2]] = (_number(match[3]), match[4])
-    try:
-        mean, rest = block["Inference", "avg"]
-        low, high, std = (1e3 * block["Inference", key][0] for key in ("min", "max", "std"))
-        runs = int(re.search(r"\((\d+) runs\)", rest)[1])
-    except (KeyError, TypeError) as error:
-        raise AlienOutput("the block BENCHMARK RESULTS lacks some of avg, min, max, std and runs") from error
+    block = _block(lines)
+    runs = re.search(r"\((\d+) runs\)", block.get(("Inference", "avg"), (0, ""))[1])
+    if runs is None or not all(("Inference", key) in block for key in ("min", "max", "std")):
+        raise ToolOutputError("the block BENCHMARK RESULTS lacks some of avg, min, max, std and runs")
+    mean, low, high, std = (1e3 * block["Inference", key][0] for key in ("avg", "min", "max", "std"))
     first = block.get(("Warmup", "first")) or block.get(("First inference", None))
     common = {
         "generation": "litert",
@@ -176,9 +172,15 @@ def _litert(lines: list[str]) -> dict:
     }
     counts = _counts(lines)
     if len(counts) == 2:  # in full precision; the block is rounded to 10 microseconds
-        return common | _agreeing(counts[1], 1e3 * mean, 6 / (1e3 * mean) if mean else 1)
-    statistics = {"mean_us": 1e3 * mean, "std_us": std, "min_us": low, "max_us": high}
-    return common | {"runs": runs, **statistics, "median_us": None, "p95_us": None}
+        return common | _agreeing(counts[1], mean, 6 / mean if mean else 1)
+    statistics = {"mean_us": mean, "std_us": std, "min_us": low, "max_us": high}
+    return common | {"runs": int(runs[1]), **statistics, "median_us": None, "p95_us": None}
+
+
+def _block(lines: list[str]) -> dict[tuple[str, str | None], tuple[float, str]]:
+    """Returns number and remark of each line of the block, by title and the word in parentheses."""
+    matches = filter(None, map(_BLOCK.match, lines))
+    return {(match[1], match[2]): (_number(match[3]), match[4]) for match in matches}
 
 
 def _thousandfold(entry: tuple[float, str] | None) -> float | None:
@@ -203,11 +205,11 @@ def _agreeing(count: dict[str, float], mean_us: float, tolerance: float) -> dict
         count = {"avg": only, "min": only, "max": only, "std": 0.0, **count}
     missing = [name for name in ("avg", "std", "min", "max") if name not in count]
     if missing:
-        raise AlienOutput(f"the line `count={runs}` is cut short: {', '.join(missing)} is missing")
+        raise ToolOutputError(f"the line `count={runs}` is incomplete: {', '.join(missing)} is missing")
     if not math.isclose(count["avg"], mean_us, rel_tol=tolerance):
-        raise AlienOutput(f"the benchmark tool contradicts itself: its mean is {count['avg']} us and {mean_us} us")
+        raise ToolOutputError(f"the benchmark tool contradicts itself: its mean is {count['avg']} us and {mean_us} us")
     if not count["min"] <= count["avg"] * (1 + _AGREES) or not count["avg"] <= count["max"] * (1 + _AGREES):
-        raise AlienOutput(f"the line `count={runs}` contradicts itself: its mean is not between min and max")
+        raise ToolOutputError(f"the line `count={runs}` contradicts itself: its mean is not between min and max")
     return {
         "runs": runs,
         **{f"{name}_us": count[key] for name, key in {"mean": "avg", "std": "std", "min": "min", "max": "max"}.items()},
@@ -227,14 +229,26 @@ def _memory(lines: list[str]) -> dict[str, float]:
 
 def _ops(lines: list[str]) -> tuple[ProfiledOp, ...]:
     """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
+    start = _profile_start(lines)
+    if start is None:
+        return ()
+    tables = [_table(lines[n + 1 :]) for n in range(start, len(lines)) if _RUN_ORDER.match(lines[n])]
+    if not tables and _PROFILE.match(lines[start]):
+        raise ToolOutputError("the profile is incomplete: there is no table below its title")
+    return _merged(tables)
+
+
+def _profile_start(lines: list[str]) -> int | None:
+    """Returns the line where the profile of the runs begins; None if only the initialization was profiled."""
     titles = {number: match[1] for number, line in enumerate(lines) if (match := _PROFILE.match(line))}
     starts = [number for number, title in titles.items() if "Initialization" not in title]
-    if titles and not starts:
-        return ()
-    begin = max(starts, default=0)
-    tables = [_table(lines[n + 1 :]) for n in range(begin, len(lines)) if _RUN_ORDER.match(lines[n])]
-    if starts and not tables:
-        raise AlienOutput("the profile is cut short: there is no table below its title")
+    if not titles:
+        return 0 if lines else None
+    return max(starts, default=None)
+
+
+def _merged(tables: list[list[ProfiledOp]]) -> tuple[ProfiledOp, ...]:
+    """Merges the table of the graph with those of its delegates."""
     if not tables:
         return ()
     graph, *inside = tables
@@ -244,15 +258,15 @@ def _ops(lines: list[str]) -> tuple[ProfiledOp, ...]:
 
 
 def _table(lines: list[str]) -> list[ProfiledOp]:
-    """Reads the rows of a profiler's table, below its title, by the names in its head."""
+    """Parses the rows of a profiler's table, below its title, by the names in its head."""
     head, *rows = [[cell.strip() for cell in line.split("\t") if cell.strip()] for line in lines] or [[]]
     heads = [cell.strip("[]") for cell in head]
     if not {"node type", "avg ms", "Name"} <= set(heads):
-        raise AlienOutput("the head of the profile's table lacks some of node type, avg ms and Name")
+        raise ToolOutputError("the head of the profile's table lacks some of node type, avg ms and Name")
     rows = list(itertools.takewhile(lambda cells: len(cells) == len(heads), rows))
-    told = next((match[1] for match in map(_OBSERVED.match, lines) if match), "an unknown number of")
-    if told != str(len(rows)):
-        raise AlienOutput(f"the profile is cut short: {len(rows)} rows of {told} nodes")
+    nodes = next((match[1] for match in map(_OBSERVED.match, lines) if match), "an unknown number of")
+    if nodes != str(len(rows)):
+        raise ToolOutputError(f"the profile is incomplete: {len(rows)} rows of {nodes} nodes")
     named = [dict(zip(heads, cells, strict=True)) for cells in rows]
     called = [row for row in named if _number(row.get("times called", "1"))]
     return [ProfiledOp(row["node type"], _number(row["avg ms"]), _output(row["Name"])) for row in called]
@@ -269,5 +283,5 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise AlienOutput(f"the benchmark tool printed {text!r} where a number is due")
+        raise ToolOutputError(f"the benchmark tool printed {text!r} where a number belongs")
     return value

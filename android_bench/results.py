@@ -1,17 +1,19 @@
-"""The output folder: rows one by one as they come, what is known of the runs, and the tool's own words."""
+"""The folder of results: rows as they come, the events of each run, and the output of the benchmark tool."""
 
 import json
 import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .plan import BenchError, Plan
-from .rows import Row, settled
+from .atomic import write_atomically
+from .errors import BenchError
+from .plan import BenchPlan
+from .rows import Row, completed_keys
 
 try:
     import fcntl
@@ -21,27 +23,29 @@ except ImportError:  # Windows
 ROWS, RUNS, LOGS = "rows.jsonl", "runs.jsonl", "logs"
 _LOCK = ".lock"
 
+# Stores the output of a launch under a name; returns the path relative to the folder of results, None if it is nowhere.
+LogWriter = Callable[[str, str], str | None]
 
-class CannotWrite(BenchError):
-    """The folder of results cannot be written: a measurement that cannot be kept is no use."""
+
+class ResultsWriteError(BenchError):
+    """The folder of results cannot be written: a measurement that cannot be stored is useless."""
 
 
 class Results:
     """A folder of results.
 
-    `rows.jsonl` gains one line per row, at once; `runs.jsonl` one at the start of each run and one at its end. Both
-    keep what earlier runs, other devices and other targets wrote. `logs/<run>/` holds what the benchmark tool printed.
+    `rows.jsonl` gains a line per row, at once; `runs.jsonl` one at the start of each run and one at its end. Both keep
+    what earlier runs, other devices and other targets wrote. `logs/<run>/` has the output of the benchmark tool.
 
     Args:
-        folder: Where to write; made if it does not exist.
+        folder: The folder; created if it does not exist.
 
     Raises:
-        BenchError: If the folder cannot be written.
+        ResultsWriteError: If the folder cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
-        self.rows_file = self.folder / ROWS
         self._lock = threading.Lock()  # several devices write at once
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -50,40 +54,40 @@ class Results:
             for name in (ROWS, RUNS):
                 _end_last_line(self.folder / name)
 
-    def keep(self, row: Row) -> None:
-        """Appends a row and has the disk hold it, so that it outlives this process and a power cut.
+    def append_row(self, row: Row) -> None:
+        """Appends a row and flushes it to the disk, so that it survives this process and a power cut.
 
         Raises:
-            BenchError: If it cannot be written, such as on a full disk.
+            ResultsWriteError: If it cannot be written, such as on a full disk.
         """
-        self._append(ROWS, vars(row))
+        self._append(ROWS, row.to_json())
 
-    def note(self, **event: Any) -> None:
-        """Appends an event of a run; see `runs`.
+    def append_event(self, **event: Any) -> None:
+        """Appends an event of a run; see `read_runs`.
 
         Raises:
-            BenchError: If it cannot be written.
+            ResultsWriteError: If it cannot be written.
         """
         self._append(RUNS, event)
 
-    def keep_log(self, run: str, name: str, text: str) -> str:
-        """Writes what a launch printed; returns the path relative to the folder.
+    def write_log(self, run: str, name: str, text: str) -> str:
+        """Writes the output of a launch; returns the path relative to the folder.
 
         Raises:
-            BenchError: If it cannot be written.
+            ResultsWriteError: If it cannot be written.
         """
         path = Path(LOGS) / run / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.txt"
         with self._writing():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            self.replace(str(path), text)
+        self.write(str(path), text)
         return str(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keeps other processes from measuring into this folder meanwhile: both would continue the same plan.
 
         Raises:
-            BenchError: If another one does.
+            BenchError: If another process holds the lock.
         """
         with self._writing():
             file = (self.folder / _LOCK).open("w")
@@ -92,33 +96,27 @@ class Results:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    way_out = "wait for it, or name another --output_dir"
+                    way_out = "wait for it, or choose another --output_dir"
                     raise BenchError(f"{self.folder}: another run is writing here: {way_out}") from None
             yield
 
-    def unfinished(self, identity: str, plan: Plan) -> list[Row]:
-        """Returns the rows of the latest run of this identity, if it did not get to its end; else none."""
+    def unfinished_rows(self, identity: str, plan: BenchPlan) -> list[Row]:
+        """Returns the rows of the latest run of this identity if it did not finish; else none."""
         runs = [event["run"] for event in read_lines(self.folder / RUNS) if event.get("identity") == identity]
         if not runs:
             return []
         rows = [row for row in read_rows(self.folder) if row.run == runs[-1]]
-        left = {visit.key for visit in plan.schedule()} - settled(rows, plan.repeats)
+        left = {launch.key for launch in plan.schedule()} - completed_keys(rows, plan.repeats)
         return rows if left else []
 
-    def replace(self, name: str, text: str) -> None:
-        """Writes a file as a whole or not at all.
+    def write(self, name: str, text: str) -> None:
+        """Writes a file atomically.
 
         Raises:
-            BenchError: If it cannot be written.
+            ResultsWriteError: If it cannot be written.
         """
-        path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with self._writing():
-            try:
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_atomically(self.folder / name, text.encode())
 
     def _append(self, name: str, content: dict[str, Any]) -> None:
         line = json.dumps(content, separators=(",", ":"), allow_nan=False)
@@ -132,8 +130,12 @@ class Results:
         try:
             yield
         except OSError as error:
-            way_out = "mend that, or name another --output_dir"
-            raise CannotWrite(f"{self.folder}: cannot be written: {error.strerror}: {way_out}") from error
+            way_out = "fix that, or choose another --output_dir"
+            raise ResultsWriteError(f"{self.folder}: cannot be written: {error.strerror}: {way_out}") from error
+
+
+def discard_log(name: str, text: str) -> None:
+    """A `LogWriter` that stores nothing."""
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -144,13 +146,13 @@ def read_rows(folder: Path) -> list[Row]:
     """
     path = folder / ROWS
     try:
-        return [Row(**line) for line in read_lines(path)]
-    except TypeError as error:
-        raise BenchError(f"{path}: written by another version ({error}): name another --output_dir") from error
+        return [Row.from_json(line) for line in read_lines(path)]
+    except ValueError as error:
+        raise BenchError(f"{path}: written by another version ({error}): choose another --output_dir") from error
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reads what is known of the runs of a folder, by name: the events of each, later entries replacing earlier."""
+    """Reads the runs of a folder, by name: the events of each, later entries replacing earlier."""
     runs: dict[str, dict[str, Any]] = {}
     for event in read_lines(folder / RUNS):
         runs.setdefault(event["run"], {}).update(event)
@@ -158,7 +160,7 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads the lines of a file that are whole: a crash can cut one.
+    """Reads the complete lines of a file: a crash can cut one.
 
     Raises:
         BenchError: If the file cannot be read.
@@ -166,9 +168,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise BenchError(
-            f"{path}: cannot be read: {error.strerror}: time some models into this folder first"
-        ) from error
+        way_out = "time some models into this folder first"
+        raise BenchError(f"{path}: cannot be read: {error.strerror}: {way_out}") from error
     found = []
     for line in lines:
         try:
@@ -181,7 +182,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _end_last_line(path: Path) -> None:
-    """Ends a line that an earlier run was killed in, lest the next row be glued to it."""
+    """Ends a line that an earlier run was killed in, so that the next row does not continue it."""
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)

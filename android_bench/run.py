@@ -1,137 +1,95 @@
-"""Times `.tflite` files on phones, boards or this machine: `python -m android_bench.run --models=FOLDER`."""
+"""Times .tflite files on phones, boards or this machine, side by side and in rounds.
+
+fd-keras bench --models=FOLDER --fetch_binary
+fd-keras bench --models=FOLDER --target=host
+"""
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from . import adb, device_info, fetch, report
-from .device_target import Care, DeviceTarget
-from .plan import ANY_CORE, DELEGATES, BenchError, Plan, find_models, parse_threads, read_models, split_list
+from . import adb, device_files, device_info, fetch, report
+from .device_settings import DeviceSettings
+from .device_target import DeviceTarget
+from .errors import BenchError
+from .host_target import HostTarget
+from .messages import log
+from .models import find_models, read_models
+from .plan import ANY_CORE, DELEGATES, BenchPlan, parse_threads, split_list
+from .program_name import program_name
 from .results import Results
-from .run_progress import Stop, tell
-from .session import Target, bench
+from .session import Target, measure_all
 from .shell import Shell
-from .ssh import Ssh
-from .terminal_table import closing
+from .ssh import SshShell
+from .stop_signal import StopSignal
+from .terminal_table import final_report
 
 _EPILOG = """\
-All models are timed in rounds, in an order that changes, so that a drift of the device hits all
+All models are timed in rounds, in an order that changes, so that a drift of the device affects all
 alike. Every row is appended to rows.jsonl in the output folder as soon as it is measured; the
 same command continues a plan that was interrupted. At the end report.html, report.md and
-report.csv there show all that the folder holds. docs/phones.md begins at the USB cable.
+report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
 exit status: 0 all models were timed; 1 some were not; 2 nothing could be started;
-130 or 143 stopped by Ctrl-C or SIGTERM (what was measured by then is kept and summed up)"""
+130 or 143 stopped by Ctrl-C or SIGTERM (what was measured by then is stored and summarized)"""
+_PLAN_HELP = {
+    "rounds": "number of rounds",
+    "runs": "minimum number of timed invocations of a model per round",
+    "min_secs": "minimum seconds of timed invocations of a model per round",
+    "warmup": "untimed invocations before them",
+    "repeats": "maximum number of repetitions of a launch that cannot be trusted",
+    "seed": "of the order within the rounds",
+}
+_SETTINGS_HELP = {
+    "cooldown": "seconds of rest before each launch",
+    "max_temp": "degrees Celsius to cool down to before each launch",
+    "timeout": "seconds after which a launch is given up",
+    "patience": "seconds to wait for a device that drops off",
+}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns the exit status."""
-    args = _flags().parse_args(argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program; returns the exit status.
+
+    Args:
+        arguments: Command-line arguments; those of this process unless given.
+    """
+    args = parser().parse_args(arguments)
     try:
-        with Stop() as stop:
+        with StopSignal() as stop:
             failed = _clean(args) if args.clean_only else _run(args, stop)
     except (BenchError, TimeoutError) as error:
-        tell("error", [error])
+        log("error", error)
         return 2
     except KeyboardInterrupt:  # a second Ctrl-C
-        tell("error", ["stopped at once; what was measured is kept"])
+        log("error", "stopped at once; what was measured is stored")
         return 130
     return 128 + stop.signal if stop.signal else int(failed)
 
 
-def _run(args: argparse.Namespace, stop: Stop) -> bool:
-    """Returns whether a model could not be timed."""
-    if not args.models:
-        raise BenchError("--models=FOLDER is missing: which .tflite files to time")
-    models, failures = read_models(find_models(args.models))
-    tell("error", [] if models else failures)
-    plan = Plan(tuple(models), **_options(args))
-    results = Results(args.output_dir)
-    with results.locked(), ExitStack() as cleanup:
-        targets = list(_targets(args, plan, failures, results, cleanup))
-        runs = bench(targets, results, stop, args.baseline, args.fresh)
-    print(closing(runs, results.folder))
-    if any(run["models"] for run in runs):
-        report.write(results.folder)
-    return any(run["failures"] for run in runs)
-
-
-def _clean(args: argparse.Namespace) -> bool:
-    for shell in _shells(args):
-        device_info.clean(shell)
-        print(f"{shell.serial}: removed {shell.folder or 'nothing'}")
-    return False
-
-
-def _options(args: argparse.Namespace) -> dict:
-    core = args.core or (ANY_CORE if args.target == "host" else "big")
-    return {
-        **{name: getattr(args, name) for name in ("rounds", "runs", "min_secs", "warmup", "repeats", "seed")},
-        "threads": parse_threads(args.threads),
-        "delegates": split_list(args.delegates),
-        "cores": split_list(core),
-        "extras": ("profile",) * args.op_profile + ("memory",) * args.memory,
-    }
-
-
-def _targets(
-    args: argparse.Namespace, plan: Plan, failures: list[str], results: Results, cleanup: ExitStack
-) -> Iterator[Target]:
-    """Yields what to measure on; `cleanup` leaves each device as it was, whatever happens."""
-    if args.target == "host" and not (args.benchmark_binary or args.fetch_binary):
-        from .host_target import HostTarget
-
-        yield HostTarget(plan, failures)
-        return
-    if not (args.benchmark_binary or args.fetch_binary):
-        raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")
-    names = ("cooldown", "max_temp", "timeout", "patience", "fixed_performance", "clean")
-    care = Care(**{name: getattr(args, name) for name in names})
-    for shell in _shells(args):
-        target = _target(args, shell, plan, care, failures, results)
-        cleanup.callback(target.close)
-        yield target
-
-
-def _target(
-    args: argparse.Namespace, shell: Shell, plan: Plan, care: Care, failures: list[str], results: Results
-) -> DeviceTarget:
-    facts = device_info.read_facts(shell)
-    if args.benchmark_binary:
-        binary = Path(args.benchmark_binary).expanduser()
-    else:
-        system = "android" if facts["android"] else "linux"
-        folder = results.folder / "binaries"
-        binary = fetch.fetch(args.fetch_binary, system, facts["abis"], folder, refresh=args.refetch)
-    return DeviceTarget(shell, plan, binary, care, failures, facts)
-
-
-def _shells(args: argparse.Namespace) -> Sequence[Shell]:
-    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # one named twice would be measured twice at once
-    if args.target == "adb":
-        return adb.choose(serials, args.adb)
-    if args.target == "host":
-        return [Shell()]
-    if not serials:
-        raise BenchError("--serial=user@host is missing: which board to reach through ssh")
-    return [Ssh(serial, args.ssh) for serial in serials]
-
-
-def _flags() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m android_bench.run",
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    described = argparse.ArgumentParser(
+        prog=program_name("run"),
         description="Times .tflite files, side by side and in rounds.",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = described.add_argument
     add("--models", metavar="PATHS", help="folder of .tflite files; or files and folders: A,B")
     add("--output_dir", default="results", metavar="FOLDER", help="default: %(default)s")
-    where = parser.add_argument_group("where")
-    add = where.add_argument
+    _add_where(described.add_argument_group("where"))
+    _add_what(described.add_argument_group("what"))
+    _add_how(described.add_argument_group("how"))
+    return described
+
+
+def _add_where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--target", choices=("adb", "ssh", "host"), default="adb", help="phones (default), boards, this machine")
     add("--serial", metavar="A,B", help="of `adb devices`, or all; for ssh: user@host")
     add("--benchmark_binary", metavar="PATH", help="the TFLite benchmark tool, built for the device")
@@ -139,42 +97,109 @@ def _flags() -> argparse.ArgumentParser:
     add("--refetch", action="store_true", help="download it again, to have the newest build")
     add("--adb", default="adb", metavar="PATH", help="the adb client (default: the one on the PATH)")
     add("--ssh", default="ssh", metavar="COMMAND", help='the ssh client, such as "ssh -p 2222"')
-    what = parser.add_argument_group("what")
-    add = what.add_argument
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--threads", default="1", metavar="N", help="interpreter threads, such as 1 or 1,2 (default: 1)")
     add("--core", metavar="WHICH", help="big, little, any, or a hex mask; several: big,little (default: big)")
     add("--delegates", default="xnnpack", metavar="A,B", help=f"of {', '.join(DELEGATES)} (default: xnnpack)")
     add("--op_profile", action="store_true", help="one more launch of each model for the time of each op")
     add("--memory", action="store_true", help="one more launch of each model for its peak memory")
     add("--baseline", metavar="NAME", help="model to compare with (default: first FD-MobileNet, or first)")
-    how = parser.add_argument_group("how")
-    numbers = {
-        "rounds": "times to go round all models",
-        "runs": "timed invocations of a model in a round, at least",
-        "min_secs": "seconds of timed invocations of a model in a round, at least",
-        "warmup": "untimed invocations before them",
-        "repeats": "times to repeat a launch that cannot be trusted",
-        "seed": "of the order within the rounds",
-    }
-    for name, text in numbers.items():
-        value = getattr(Plan, name)
-        how.add_argument(f"--{name}", type=type(value), default=value, metavar="N", help=f"{text} (default: {value})")
-    cares = {
-        "cooldown": "seconds of rest before each launch",
-        "max_temp": "degrees Celsius to cool down to before each launch",
-        "timeout": "seconds after which a launch is given up",
-        "patience": "seconds to wait for a device that drops off",
-    }
-    for name, text in cares.items():
-        value = getattr(Care, name)
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    for name, text in _PLAN_HELP.items():
+        value = getattr(BenchPlan, name)
+        add(f"--{name}", type=type(value), default=value, metavar="N", help=f"{text} (default: {value})")
+    for name, text in _SETTINGS_HELP.items():
+        value = getattr(DeviceSettings, name)
         default = "any" if value is None else f"{value:g}"
-        how.add_argument(f"--{name}", type=float, default=value, metavar="N", help=f"{text} (default: {default})")
-    add = how.add_argument
+        add(f"--{name}", type=float, default=value, metavar="N", help=f"{text} (default: {default})")
     add("--fixed_performance", action=argparse.BooleanOptionalAction, default=True, help="hold a phone's clocks")
     add("--fresh", action="store_true", help="start anew instead of continuing an interrupted plan")
     add("--clean", action="store_true", help="remove our files from the device at the end")
     add("--clean_only", action="store_true", help="remove them now, and time nothing")
-    return parser
+
+
+def _run(args: argparse.Namespace, stop: StopSignal) -> bool:
+    """Returns whether a model could not be timed."""
+    if not args.models:
+        raise BenchError("--models=FOLDER is missing: which .tflite files to time")
+    models, failures = read_models(find_models(args.models))
+    if not models:
+        log("error", *failures)
+    plan = BenchPlan(tuple(models), **_plan_options(args))
+    results = Results(args.output_dir)
+    with results.lock(), ExitStack() as cleanup:
+        targets = list(_targets(args, plan, failures, results, cleanup))
+        runs = measure_all(targets, results, stop, args.baseline, args.fresh)
+    print(final_report(runs, results.folder))
+    if any(run["models"] for run in runs):
+        report.write(results.folder)
+    return any(run["failures"] for run in runs)
+
+
+def _clean(args: argparse.Namespace) -> bool:
+    for shell in _shells(args):
+        device_files.clean(shell)
+        print(f"{shell.serial}: removed {shell.folder or 'nothing'}")
+    return False
+
+
+def _plan_options(args: argparse.Namespace) -> dict[str, Any]:
+    core = args.core or (ANY_CORE if args.target == "host" else "big")
+    return {
+        **_select(args, _PLAN_HELP),
+        "threads": parse_threads(args.threads),
+        "delegates": split_list(args.delegates),
+        "cores": split_list(core),
+        "extras": ("profile",) * args.op_profile + ("memory",) * args.memory,
+    }
+
+
+def _select(args: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names}
+
+
+def _targets(
+    args: argparse.Namespace, plan: BenchPlan, failures: list[str], results: Results, cleanup: ExitStack
+) -> Iterator[Target]:
+    """Yields the targets; `cleanup` leaves each device as it was, whatever happens."""
+    if not (args.benchmark_binary or args.fetch_binary):
+        if args.target != "host":
+            raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")
+        yield HostTarget(plan, failures)
+        return
+    settings = DeviceSettings(
+        **_select(args, _SETTINGS_HELP), fixed_performance=args.fixed_performance, clean=args.clean
+    )
+    for shell in _shells(args):
+        facts = device_info.read_facts(shell)
+        target = DeviceTarget(shell, plan, _binary(args, facts, results), settings, failures, facts)
+        cleanup.callback(target.close)
+        yield target
+
+
+def _binary(args: argparse.Namespace, facts: dict[str, Any], results: Results) -> Path:
+    """Returns the benchmark tool for a device."""
+    if args.benchmark_binary:
+        return Path(args.benchmark_binary).expanduser()
+    system, folder = "android" if facts["android"] else "linux", results.folder / "binaries"
+    return fetch.fetch(args.fetch_binary, system, facts["abis"], folder, refresh=args.refetch)
+
+
+def _shells(args: argparse.Namespace) -> Sequence[Shell]:
+    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # one named twice would be measured twice at once
+    if args.target == "adb":
+        return adb.choose_devices(serials, args.adb)
+    if args.target == "host":
+        return [Shell()]
+    if not serials:
+        raise BenchError("--serial=user@host is missing: which board to reach through ssh")
+    return [SshShell(serial, args.ssh) for serial in serials]
 
 
 if __name__ == "__main__":

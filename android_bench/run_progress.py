@@ -1,31 +1,21 @@
-"""How far a run is, and ending it early without losing what it measured."""
+"""The progress line of a run, and the time that is left."""
 
 import shutil
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
-from types import FrameType
 from typing import Self, TextIO
 
 from .rows import Row
 
-_LOG_SECS = 5.0  # a log that is no terminal gets a line this often
+_LOG_SECS = 5.0  # interval between lines where the stream is not a terminal
 
 
-def tell(kind: str, messages: Iterable[object]) -> None:
-    """Writes messages to standard error, one per line, each after its kind."""
-    clear = "\r\033[K" if sys.stderr.isatty() else ""  # the line of progress
-    for message in messages:
-        print(f"{clear}{kind}: {message}", file=sys.stderr, flush=True)
-
-
-class Progress:
-    """Tells on a stream how far a plan is: one line rewritten in a terminal, now and then a line in a log.
+class RunProgress:
+    """Shows the progress of a run: one line rewritten in a terminal, now and then a line in a log.
 
     Args:
-        total: Number of launches that are planned, on all devices.
+        total: Number of planned launches, on all devices.
         stream: Where to write; standard error unless given.
     """
 
@@ -44,11 +34,11 @@ class Progress:
             self._rewrite("")
 
     def skip(self, launches: int) -> None:
-        """Counts launches that were made by an earlier call."""
+        """Counts launches that an earlier call made."""
         self._done += launches
         self._skipped += launches
 
-    def __call__(self, row: Row) -> None:
+    def add(self, row: Row) -> None:
         """Counts a row; a repetition takes time, but brings the end no nearer."""
         with self._lock:
             self._done += row.attempt == 1
@@ -63,8 +53,8 @@ class Progress:
         left = (now - self._start) / max(1, self._done - self._skipped) * (self._total - self._done)
         doubt = f" (doubtful: {row.flags[0]})" if row.flags else ""
         return (
-            f"{self._done} of {self._total}, {_duration(left)} left: {row.device}: "
-            f"{row.label} {row.headline_ns / 1e6:.3f} ms{doubt}"
+            f"{self._done} of {self._total}, {_duration(left)} left: {row.origin.device}: "
+            f"{row.label} {row.latency.headline_ns / 1e6:.3f} ms{doubt}"
         )
 
     def _rewrite(self, line: str) -> None:
@@ -75,36 +65,3 @@ class Progress:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish that a loop can ask for; a second one ends at once.
-
-    An exception out of a signal could fall into the writing of a row. A signal that the process was started
-    to ignore, as a shell does for its background jobs, stays ignored.
-
-    Attributes:
-        signal: The signal that came, None so far.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self._before = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        """Returns whether a signal has come."""
-        return self.signal is not None
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        self.__exit__()

@@ -1,10 +1,11 @@
 """Running commands on a device: what adb, ssh and this machine have in common.
 
-The only module that starts processes. A command ends with a line of our own that carries its exit status, so
-that "the command failed" and "the connection broke" cannot be confused, whatever the client's own status is
-(adb before Android 7 always gives 0, ssh gives 255 for both).
+The only module that starts processes on a device. Each command is followed by a line of our own with its exit status,
+so that "the command failed" and "the connection broke" cannot be confused, whatever the client's own status is (adb
+before Android 7 always returns 0, ssh returns 255 for both).
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .plan import BenchError
+from .errors import BenchError
 
 _MARK = "android_bench exit status "
 _ENDING = re.compile(rf"\n?{_MARK}(\d+)\r?\n?\Z")
@@ -23,26 +24,27 @@ QUICK_SECS = 30.0  # enough for a command that reads a few files, on a slow phon
 PUSH_SECS = 300.0
 
 
-class Done(NamedTuple):
-    """A command that has ended: its exit status, and standard output and error together."""
+class CommandResult(NamedTuple):
+    """Exit status of a command, and its standard output and error together."""
 
     status: int
     output: str
 
 
-class Gone(BenchError):
-    """The connection to a device broke; a `Shell.reconnect` may mend it."""
+class ConnectionLostError(BenchError):
+    """The connection to a device broke; `Shell.reconnect` may restore it."""
 
 
-def call(argv: Sequence[str], timeout: float, stdin: Path | None = None) -> Done:
+def call(argv: Sequence[str], timeout: float, stdin: Path | None = None) -> CommandResult:
     """Runs a program of this machine.
 
-    It gets a process group of its own: a Ctrl-C in the terminal is for us, who end after the launch under way.
+    It gets a process group of its own, so that a Ctrl-C in the terminal reaches only this program, which ends after the
+    current launch.
 
     Args:
         argv: The program and its arguments.
         timeout: Seconds after which it is killed.
-        stdin: File to feed it with; nothing unless given.
+        stdin: File for its standard input; nothing unless given.
 
     Raises:
         FileNotFoundError: If there is no such program.
@@ -60,26 +62,24 @@ def call(argv: Sequence[str], timeout: float, stdin: Path | None = None) -> Done
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise TimeoutError(f"no answer within {timeout:g} s") from error
                 raise
-    return Done(process.returncode, output.decode("utf-8", "replace").replace("\r\n", "\n"))
+    return CommandResult(process.returncode, output.decode("utf-8", "replace").replace("\r\n", "\n"))
 
 
 def _kill(process: subprocess.Popen) -> None:
-    """Kills a program and what it started."""
+    """Kills a program and its children."""
     if not hasattr(os, "killpg"):  # Windows
         process.kill()
         return
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class Shell:
-    """A POSIX shell on this machine; the base of those on devices.
+    """A POSIX shell on this machine; the base class of those on devices.
 
     Attributes:
-        target: Goes into the rows: `host`, `adb` or `ssh`.
-        serial: What tells this device from others.
+        target: See `rows.Origin.target`.
+        serial: Identifies the device.
         folder: Where files for the device go; None where they can stay where they are.
     """
 
@@ -89,38 +89,38 @@ class Shell:
     def __init__(self, serial: str = "") -> None:
         self.serial = serial or platform.node() or "this machine"
 
-    def run(self, command: str, timeout: float = QUICK_SECS) -> Done:
-        """Runs a shell command on the device; a status other than 0 is the caller's to judge.
+    def run(self, command: str, timeout: float = QUICK_SECS) -> CommandResult:
+        """Runs a shell command on the device; the caller judges a status other than 0.
 
         Raises:
-            Gone: If the connection broke before the command ended.
+            ConnectionLostError: If the connection broke before the command ended.
             TimeoutError: If the command did not end in time.
-            BenchError: If the device refuses us.
+            BenchError: If the device refuses the connection.
         """
-        # The outer shell's own words, such as "Killed", would come after the mark.
+        # The outer shell's own messages, such as "Killed", would come after the mark.
         wrapped = f"exec 2>/dev/null; ({command}\n) 2>&1; s=$?; echo; echo {_MARK}$s"
-        done = self._call([*self._argv, wrapped], timeout)
-        ending = _ENDING.search(done.output)
+        result = self._call([*self._argv, wrapped], timeout)
+        ending = _ENDING.search(result.output)
         if ending is None:
-            raise self._lost(done)
-        return Done(int(ending[1]), done.output[: ending.start()])
+            raise self._connection_error(result)
+        return CommandResult(int(ending[1]), result.output[: ending.start()])
 
     def check(self, command: str, timeout: float = QUICK_SECS) -> str:
-        """Like `run`, for a command that must succeed; returns its output.
+        """Runs a shell command that must succeed; returns its output.
 
         Raises:
             BenchError: If its status is not 0.
         """
-        done = self.run(command, timeout)
-        if done.status:
-            raise BenchError(f"{self.serial}: `{command}` failed with status {done.status}: {one_line(done.output)}")
-        return done.output
+        status, output = self.run(command, timeout)
+        if status:
+            raise BenchError(f"{self.serial}: `{command}` failed with status {status}: {one_line(output)}")
+        return output
 
     def push(self, local: Path, remote: str) -> None:
         """Copies a file to the device.
 
         Raises:
-            Gone: If the connection broke.
+            ConnectionLostError: If the connection broke.
             BenchError: If it could not be written there.
         """
         try:
@@ -133,7 +133,7 @@ class Shell:
 
         Args:
             stop: Ends the wait early.
-            patience: Seconds to wait at most.
+            patience: Maximum seconds to wait.
 
         Raises:
             BenchError: If it did not come back.
@@ -141,10 +141,10 @@ class Shell:
 
     @property
     def _argv(self) -> list[str]:
-        """What to put before a command to have the device run it."""
+        """The program, and its arguments before a command, that have the device run it."""
         return ["/bin/sh", "-c"]
 
-    def _call(self, argv: Sequence[str], timeout: float, stdin: Path | None = None) -> Done:
+    def _call(self, argv: Sequence[str], timeout: float, stdin: Path | None = None) -> CommandResult:
         try:
             return call(argv, timeout, stdin)
         except FileNotFoundError as error:
@@ -152,8 +152,9 @@ class Shell:
         except TimeoutError as error:
             raise TimeoutError(f"{self.serial}: {error}") from error
 
-    def _lost(self, done: Done) -> BenchError:
-        return Gone(f"{self.serial}: the connection broke: {one_line(done.output) or 'no answer'}")
+    def _connection_error(self, result: CommandResult) -> BenchError:
+        """Returns the error for a connection that broke with this result."""
+        return ConnectionLostError(f"{self.serial}: the connection broke: {one_line(result.output) or 'no answer'}")
 
 
 def one_line(text: str, most: int = 300) -> str:

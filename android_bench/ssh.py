@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .plan import BenchError
-from .run_progress import tell
-from .shell import PUSH_SECS, Done, Gone, Shell, one_line
+from .errors import BenchError
+from .messages import log
+from .shell import PUSH_SECS, CommandResult, ConnectionLostError, Shell, one_line
 
 FOLDER = "/tmp/android_bench"
 # Never ask, and notice within seconds when the board is gone.
 _OPTIONS = ("-oBatchMode=yes", "-oConnectTimeout=10", "-oServerAliveInterval=5", "-oServerAliveCountMax=3")
-# What no reconnection mends.
+# Errors that no reconnection fixes.
 _REFUSED = ("Permission denied", "Host key verification failed", "Could not resolve hostname")
 
 
-class Ssh(Shell):
-    """A board behind ssh; it must let us in with a key, since a password cannot be asked for.
+class SshShell(Shell):
+    """A shell behind ssh; the board must accept a key, since a password cannot be asked for.
 
     Args:
         serial: `user@host`, or a name of ~/.ssh/config.
@@ -29,37 +29,37 @@ class Ssh(Shell):
 
     def __init__(self, serial: str, program: str = "ssh") -> None:
         if serial.startswith("-"):
-            raise BenchError(f"--serial={serial}: a host is expected, such as pi@raspberrypi")
+            raise BenchError(f"--serial={serial}: not a host; expected something like pi@raspberrypi")
         super().__init__(serial)
         self._program = shlex.split(program)
 
     def push(self, local: Path, remote: str) -> None:
         """See `Shell.push`. Goes through `cat`, so that the board needs no sftp."""
         mark = "written"
-        done = self._call([*self._argv, f"cat > {shlex.quote(remote)} && echo {mark}"], PUSH_SECS, local)
-        if done.output.strip() != mark:
-            lost = self._lost(done)
-            raise lost if done.status == 255 else BenchError(f"{lost}: {local} could not be copied to {remote}")
+        result = self._call([*self._argv, f"cat > {shlex.quote(remote)} && echo {mark}"], PUSH_SECS, local)
+        if result.output.strip() != mark:
+            lost = self._connection_error(result)
+            raise lost if result.status == 255 else BenchError(f"{lost}: {local} could not be copied to {remote}")
 
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
         """See `Shell.reconnect`."""
         deadline = time.monotonic() + patience
-        tell("waiting", [f"{self.serial} does not answer: check its power and network"])
+        log("waiting", f"{self.serial} does not answer: check its power and network")
         while not stop():
             try:
                 self.run("true")
                 return
-            except (Gone, TimeoutError) as error:
+            except (ConnectionLostError, TimeoutError) as error:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"{self.serial}: not back after {patience:.0f} s: {error}") from error
+                    raise BenchError(f"{self.serial}: did not come back within {patience:.0f} s: {error}") from error
             time.sleep(1)
 
     @property
     def _argv(self) -> list[str]:
         return [*self._program, *_OPTIONS, self.serial]
 
-    def _lost(self, done: Done) -> BenchError:
-        words = one_line(done.output) or "no answer"
+    def _connection_error(self, result: CommandResult) -> BenchError:
+        words = one_line(result.output) or "no answer"
         if any(refusal in words for refusal in _REFUSED):
             return BenchError(f"{self.serial}: {words}: `ssh {self.serial} true` must work without a password first")
-        return Gone(f"{self.serial}: the connection broke: {words}")
+        return ConnectionLostError(f"{self.serial}: the connection broke: {words}")

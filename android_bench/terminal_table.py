@@ -1,4 +1,4 @@
-"""The summary as aligned text for a terminal, and as Markdown."""
+"""The summary of a run as aligned text for a terminal, and as Markdown."""
 
 import os
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from typing import Any
 
 WIDTH = 100  # columns of a terminal
 _GAP = "  "
-_WORDS = ("model", "recipe", "core", "delegate")  # these columns stand left, numbers stand right
+_WORDS = ("model", "recipe", "core", "delegate")  # left-aligned columns; numbers are right-aligned
 _RECIPE_WIDTH = 20
-_LEAST_WIDTH = 12  # of the model's name, rather than keep to WIDTH
+_MIN_NAME_WIDTH = 12  # even if the table gets wider than WIDTH
 
 
 def text_table(summary: Sequence[dict[str, Any]]) -> str:
@@ -16,7 +16,7 @@ def text_table(summary: Sequence[dict[str, Any]]) -> str:
     heads, lines = _columns(summary)
     lines = [heads, *([line[0], _shorten(line[1], _RECIPE_WIDTH), *line[2:]] for line in lines)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    widths[0] = min(widths[0], max(_LEAST_WIDTH, WIDTH - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)))
+    widths[0] = min(widths[0], max(_MIN_NAME_WIDTH, WIDTH - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)))
     return "\n".join(_GAP.join(_aligned(heads, line, widths)).rstrip() for line in lines)
 
 
@@ -33,12 +33,17 @@ def summary_markdown(summary: Sequence[dict[str, Any]]) -> str:
     return markdown_table(heads, lines, words=sum(head in _WORDS for head in heads))
 
 
-def closing(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
-    """Returns what a call ends with on a terminal: a table for each device, and where the results are."""
+def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
+    """Returns the last output of a run: a table for each device, and where the results are.
+
+    Args:
+        runs: See `session.measure_all`.
+        folder: The folder of results.
+    """
     parts = []
     for run in runs:
         if not run["models"]:
-            parts.append(f"{run['device']}: {run['state']}: there is nothing to sum up")
+            parts.append(f"{run['device']}: {run['state']}: there is nothing to summarize")
             continue
         state = [] if run["state"] == "complete" else [run["state"]]
         parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
@@ -46,11 +51,11 @@ def closing(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
 
 
 def footnotes(run: dict[str, Any]) -> list[str]:
-    """Returns the lines that a table needs to be understood: what the columns are, and what measured them."""
+    """Returns the lines below a table: what the columns mean, and the device and engine that measured."""
     environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
     cores = f", {environment['cores']} cores" if environment["cores"] else ""
     return [
-        "ms: median over the rounds of each round's median, or min where the tool gives no median;",
+        "ms: median over the rounds of each round's median, or min where the tool prints no median;",
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
         f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}",
@@ -58,7 +63,7 @@ def footnotes(run: dict[str, Any]) -> list[str]:
 
 
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns heads and cells; where all ran alike, or nothing is known, there is no column for that."""
+    """Returns heads and cells, without columns that are the same in all lines or unknown."""
     needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
     needless |= set() if any("peak" in line["memory_mb"] for line in summary) else {"peak MB"}
     cells = [_cells(line) for line in summary]
@@ -93,7 +98,7 @@ def _aligned(heads: Sequence[str], line: Sequence[str], widths: Sequence[int]) -
 
 
 def _shorten(word: str, width: int) -> str:
-    """Leaves out the middle: names of one family differ at their ends."""
+    """Omits the middle: names of one family differ at their ends."""
     if len(word) <= width:
         return word
     tail = (width - 2) // 2

@@ -1,57 +1,47 @@
-"""Two tiny models, one of them with a sidecar, rows made by hand, and devices with a real adbd."""
+"""Tiny models, one of them with a sidecar, rows from given samples, and devices with a real adbd."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 
-from fd_keras.android_bench.rows import Row, describe
+from fd_keras.android_bench import run
+from fd_keras.android_bench.results import Results
+from fd_keras.android_bench.rows import Row
+from fd_keras.android_bench.summary import describe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-FLOAT, INT8 = "fd_mobilenet_0.25_float32", "mobilenet_0.5_int8"
+FIXTURES = HERE.parent / "fixtures/benchmark_model"
+CPU = "/sys/devices/system/cpu"
+FAILSAFE_SECS = 600  # nothing is expected to take this long; it ends a test that would hang
 
 
-def _convert(size, int8=False):
-    """Returns the bytes of a small conv net, made with TensorFlow."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
+def wait_until(condition):
+    """Waits for something that must happen, however long it takes on a busy machine."""
+    deadline = time.monotonic() + FAILSAFE_SECS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
 
-    image = keras.Input((size, size, 3), batch_size=1)
-    # Weights above 0: of random sign, all four sums may be negative, and XNNPACK refuses a range of nothing but zeros.
-    positive = keras.initializers.RandomUniform(0, 1, seed=0)
-    features = keras.layers.Conv2D(4, 3, strides=2, activation="relu", kernel_initializer=positive)(image)
-    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(features))
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if int8:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([np.full((1, size, size, 3), v, "f4")] for v in (0, 255))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+
+@pytest.fixture(scope="session", name="wait_until")
+def _wait_until():
+    return wait_until
 
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
     """A folder of a float32, an int8, one without a static size and one for larger images; do not write into it."""
-    folder = tmp_path_factory.mktemp("converted")
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        (folder / f"{FLOAT}.tflite").write_bytes(_convert(16))
-        (folder / f"{INT8}.tflite").write_bytes(_convert(16, int8=True))
-        (folder / "dynamic.bin").write_bytes(_convert(None))
-        (folder / "large.bin").write_bytes(_convert(160))
+    folder = Path(shutil.copytree(FIXTURES / "models", tmp_path_factory.mktemp("converted") / "models"))
     facts = {"arch": "fd_mobilenet", "alpha": 0.25, "recipe": "float32", "macs": 42, "other": "not in rows"}
-    (folder / f"{FLOAT}.json").write_text(json.dumps(facts))
+    (folder / "fd_mobilenet_0.25_float32.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -61,19 +51,80 @@ def models(converted, tmp_path) -> Path:
     return Path(shutil.copytree(converted, tmp_path / "models", ignore=shutil.ignore_patterns("*.bin")))
 
 
+def row_of(model, samples_ns, round=1, recipe="float32", threads=1, **other):
+    """Returns a row of given samples; other values are named as in a line of rows.jsonl."""
+    values = {
+        **{"run": "r1", "target": "host", "device": "cpu", "engine": "e", "sha256": "0", "size_bytes": 2500},
+        **{"facts": {}, "place": 1, "started": "s"},
+    }
+
+    latency = vars(describe(samples_ns))
+    named = {"model": model, "file": f"{model}.tflite", "recipe": recipe, "threads": threads, "round": round}
+    return Row.from_json({**values, **named, **latency, **other})
+
+
 @pytest.fixture
 def make_row():
-    """A function that returns a row of given samples."""
+    """See `row_of`."""
+    return row_of
 
-    def make(model, samples_ns, round=1, recipe="float32", threads=1, **other):
-        values = {
-            "run": "r1", "target": "host", "device": "cpu", "engine": "e", "file": f"{model}.tflite",
-            "sha256": "0", "size_bytes": 2500, "facts": {}, "place": 1, "started": "s", "load": None,
-            "model": model, "recipe": recipe, "threads": threads, "round": round,
-        }  # fmt: skip
-        return Row(**{**values, **describe(samples_ns), "samples_ns": samples_ns, **other})
 
-    return make
+MS = {
+    ("fd_mobilenet", 1.0): 30.0, ("mobilenet", 0.5): 36.0, ("shufflenet", 1.0): 45.0, ("fd_shufflenet", 1.0): 33.0,
+    ("fd_mobilenet", 0.5): 10.0, ("mobilenet", 0.25): 11.0, ("shufflenet", 0.5): 16.0,
+    ("fd_mobilenet", 0.25): 4.0, ("mobilenet", 0.125): 4.4, ("shufflenet", 0.25): 8.0,
+}  # fmt: skip
+
+
+TOP1 = {
+    ("fd_mobilenet", 1.0): 65.3,
+    ("fd_mobilenet", 0.5): 56.2,
+    ("fd_mobilenet", 0.25): 45.1,
+    ("mobilenet", 0.125): 39.6,
+}
+
+
+OPS = [("CONV_2D", 1.5, "stem"), ("DEPTHWISE_CONV_2D", 0.5, "dw"), ("Transpose (ND, X8)", 0.25, "shuffle<1>")]
+
+
+@pytest.fixture(scope="session")
+def milliseconds():
+    """See `MS`."""
+    return MS
+
+
+@pytest.fixture(scope="session")
+def _written_results(tmp_path_factory):
+    kept = Results(tmp_path_factory.mktemp("written"))
+    for device, kind, scale in (("R58M", "phone", 1), ("here", "host", 1 / 3)):
+        target = "adb" if kind == "phone" else "host"
+        environment = {"device": f"Some {kind} <&>", "kind": kind, "engine": "benchmark_model", "cores": 8}
+        environment["android"] = "14"
+        environment["state"] = {"temperature": 31.0, "governor": {"0": "schedutil"}, "battery": {"percent": 80}}
+        start = {"run": device, "target": target, "device": device, "environment": environment, "state": "interrupted"}
+        kept.append_event(
+            **start, options={"rounds": 3, "runs": 50, "min_secs": 1.0}, baseline="fd_mobilenet_1.0_224_float32"
+        )
+        for number in (1, 2, 3):
+            for (arch, alpha), ms in MS.items():
+                for recipe, share in (("float32", 1), ("int8", 0.5)):
+                    median = ms * scale * share * 1e6 * (1 + 0.01 * number)
+                    facts = {"arch": arch, "alpha": alpha}
+                    facts |= {"paper_top1": TOP1[arch, alpha]} if (arch, alpha) in TOP1 else {}
+                    common = {"run": device, "target": target, "device": device, "facts": facts, "round": number}
+                    common |= {"after": {"temperature": 36.0, "battery": {"percent": 78}}, "core": "big"}
+                    kept.append_row(row_of(f"{arch}_{alpha}_224", [median], recipe=recipe, **common))
+        extra = {"run": device, "target": target, "device": device, "core": "big", "kind": "profile", "ops": OPS}
+        kept.append_row(row_of("fd_mobilenet_1.0_224", [1], round=4, **extra))
+        warnings = ["the <phone> is throttled"] if kind == "phone" else []
+        kept.append_event(run=device, state="complete", warnings=warnings, failures=[])
+    return kept.folder
+
+
+@pytest.fixture
+def results(_written_results, tmp_path) -> Path:
+    """A folder with a run on a phone and one on this machine, for one test to add to."""
+    return Path(shutil.copytree(_written_results, tmp_path / "results"))
 
 
 class Phone:
@@ -87,7 +138,7 @@ class Phone:
 
     def __init__(self, work: Path, port: int, adb: Path, ssh: str) -> None:
         self.port, self.serial, self.adb, self.ssh = port, f"127.0.0.1:{port}", str(adb), ssh
-        self.root, self._down = work / str(port), work / f"{port}.down"
+        self.root, self._down, self._is_off = (work / f"{port}{suffix}" for suffix in ("", ".down", ".off"))
 
     def fake(self, **settings):
         """Sets files in /fake: what the benchmark tool on the device does. None removes one."""
@@ -104,13 +155,48 @@ class Phone:
         path.write_text(text)
         path.chmod(mode)
 
+    def set_cores(self, khz=(1_800_000, 2_400_000)):
+        """Gives it cores of some maximum frequencies; only cores 0 and 1 exist for real."""
+        self.write(f"{CPU}/online", f"0-{len(khz) - 1}\n")
+        for core, value in enumerate(khz):
+            for name in ("cpuinfo_max_freq", "scaling_max_freq", "scaling_cur_freq"):
+                self.write(f"{CPU}/cpu{core}/cpufreq/{name}", f"{value}\n")
+            self.write(f"{CPU}/cpu{core}/cpufreq/scaling_governor", "schedutil\n")
+
+    def write_command(self, name, script):
+        """Puts a command of Android's, such as getprop, on the device."""
+        self.write(f"/usr/local/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+
     def calls(self):
         """The launches of the tool: (cores it may use, arguments)."""
         path = self.root / "fake/calls"
         return [line.split(" ", 1) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def at_launch(self, number, action):
+        """Calls a function while a launch of the tool is under way.
+
+        Args:
+            number: Of the launch, from 1.
+            action: The launch waits until it has returned.
+        """
+        gate = self.root / f"fake/gate.{number}"
+        os.mkfifo(gate)
+
+        def act():
+            with gate.open("w"):  # waits until the tool has opened it
+                action()
+
+        threading.Thread(target=act, daemon=True).start()
+
+    def hang(self, *numbers):
+        """Makes some launches of the tool hang for good."""
+        for number in numbers:
+            os.mkfifo(self.root / f"fake/gate.{number}")
+
     def switch_off(self):
+        """Switches it off, as when the cable is pulled, and returns when it is off."""
         self._down.touch()
+        wait_until(self._is_off.exists)
 
     def switch_on(self):
         self._down.unlink(missing_ok=True)
@@ -123,12 +209,15 @@ class Phone:
         self.switch_on()
         for name in ("fake", "data/local/tmp", "sys", "usr/local/bin", "tmp/android_bench"):
             _empty(self.root / name)
-        deadline = time.monotonic() + 20
-        while self.adb_shell("true").returncode:
-            assert time.monotonic() < deadline, "the test device does not come up"
-            subprocess.run([self.adb, "disconnect", self.serial], capture_output=True)
-            subprocess.run([self.adb, "connect", self.serial], capture_output=True)
-            time.sleep(0.1)
+        (self.root / "fake").mkdir(exist_ok=True)
+        wait_until(self._connected)
+
+    def _connected(self):
+        if self.adb_shell("true").returncode == 0:
+            return True
+        for command in ("disconnect", "connect"):
+            subprocess.run([self.adb, command, self.serial], capture_output=True)
+        return False
 
 
 def _empty(folder):
@@ -154,6 +243,7 @@ def _missing():
 
 @pytest.fixture(scope="session")
 def _phones(tmp_path_factory):
+    """Two devices and the key for ssh. Their ports are in a network namespace of their own, one per test process."""
     reason = _missing()
     if reason:
         pytest.skip(reason)
@@ -170,10 +260,8 @@ def _phones(tmp_path_factory):
     adb.chmod(0o755)
     try:
         seen = Path(f"/proc/{process.pid}/root{work}")
-        deadline = time.monotonic() + 30
-        while not (seen / "ready").exists():
-            assert time.monotonic() < deadline and process.poll() is None, "the test devices did not start"
-            time.sleep(0.05)
+        wait_until(lambda: (seen / "ready").exists() or process.poll() is not None)
+        assert process.poll() is None, "the test devices did not start"
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
         ssh = f"nsenter -t {process.pid} -n ssh -i {key} {options} -p "
         yield [Phone(seen, port, adb, ssh + str(port + 1000)) for port in ports], key
@@ -212,4 +300,30 @@ def board(_phones, phones):
 @pytest.fixture(scope="session")
 def tool():
     """The stand-in for the benchmark tool."""
-    return ROOT / "tests/fixtures/benchmark_model/fake_benchmark_model.sh"
+    return FIXTURES / "fake_benchmark_model.sh"
+
+
+@pytest.fixture
+def fixture_text(tool):
+    """A function that returns real output of the benchmark tool, by file name."""
+    return lambda name: (tool.parent / name).read_text()
+
+
+@pytest.fixture
+def flags_for(models, tool, tmp_path):
+    """A function that returns the flags for one round on a device; see `flags`."""
+    where = [f"--models={models}", f"--output_dir={tmp_path / 'out'}", f"--benchmark_binary={tool}"]
+    how = ["--rounds=1", "--runs=4", "--cooldown=0", "--warmup=1", f"--patience={FAILSAFE_SECS}"]
+    return lambda phone: [*where, *how, f"--adb={phone.adb}"]
+
+
+@pytest.fixture
+def flags(phone, flags_for):
+    """Flags for one round on the device, without pauses; the results go to tmp_path / "out"."""
+    return flags_for(phone)
+
+
+@pytest.fixture
+def bench(flags):
+    """A function that runs the program against the device with further flags; returns its exit status."""
+    return lambda *others: run.main([*flags, *others])

@@ -3,7 +3,7 @@
 Call it as root inside `unshare -n -m -p -f --kill-child`, with a pipe as standard input: nothing of it outlives the
 caller or is seen outside.
 Usage: run_devices.py ROOT WORK PORT... ; WORK/PORT is the root of the device on that adb port, and its sshd listens on
-PORT + 1000. While WORK/PORT.down exists, the device is off.
+PORT + 1000. While WORK/PORT.down exists, the device is off; WORK/PORT.off exists while it is.
 """
 
 import fcntl
@@ -54,12 +54,29 @@ def make(root, device, storage):
 
 def start(device, port):
     environment = {**_PATH, "ADBD_PORT": str(port), "HOME": "/root"}
-    sshd = ["/usr/sbin/sshd", "-D", "-p", str(port + 1000), "-o", "UsePAM=no", "-o", "StrictModes=no"]
+    sshd = [
+        "/usr/sbin/sshd",
+        "-D",
+        "-p",
+        str(port + 1000),
+        "-o",
+        "UsePAM=no",
+        "-o",
+        "UseDNS=no",
+        "-o",
+        "StrictModes=no",
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return [
         subprocess.Popen(["chroot", device, *command], env=environment, **quiet)
         for command in ([_ADBD], sshd)
     ]  # fmt: skip
+
+
+def stop(processes):
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def main():
@@ -78,13 +95,12 @@ def main():
     wait_for(int(os.environ["ANDROID_ADB_SERVER_PORT"]))  # a client that comes too early starts a server of its own
     while True:
         for port, device in devices.items():
-            down = device.with_suffix(".down").exists()
-            if down:
-                for process in running.pop(port, []):
-                    process.kill()
-            elif any(process.poll() is not None for process in running.get(port, [])) or port not in running:
-                for process in running.get(port, []):
-                    process.kill()
+            if device.with_suffix(".down").exists():
+                stop(running.pop(port, []))
+                device.with_suffix(".off").touch()
+            elif port not in running or any(process.poll() is not None for process in running[port]):
+                stop(running.pop(port, []))
+                device.with_suffix(".off").unlink(missing_ok=True)
                 running[port] = start(device, port)
         (Path(work) / "ready").touch()
         if select.select([sys.stdin], [], [], 0.1)[0]:  # its end: who called us is gone

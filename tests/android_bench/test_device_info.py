@@ -1,72 +1,19 @@
-"""What is read of a device, without one: `test_bench_adb.py` has the real thing."""
+"""Facts and state from the output of a shell, and those of a test device."""
+
+import os
+from types import SimpleNamespace
 
 import pytest
 
-from fd_keras.android_bench import device_info
-from fd_keras.android_bench.plan import BenchError
+from fd_keras.android_bench import adb, device_info
+from fd_keras.android_bench.results import read_rows
 
 CPU = "/sys/devices/system/cpu"
 ZONE = "/sys/class/thermal/thermal_zone"
-
-
-def _facts(*cores, taskset=True):
-    cores = [{"number": n, "khz": khz, "capacity": capacity} for n, (khz, capacity) in enumerate(cores)]
-    return {"name": "Phone 7", "cores": cores, "taskset": taskset, "abis": ["arm64-v8a"]}
-
-
-FOUR_AND_FOUR = _facts(*[(1_800_000, 400)] * 4, *[(1_700_000, 1024)] * 4)  # the big ones have the lower clock
-
-
-@pytest.mark.parametrize(
-    ("choice", "threads", "cores"),
-    [("big", 1, [7]), ("big", 2, [6, 7]), ("little", 1, [0]), ("little", 2, [0, 1]), ("c0", 1, [6, 7]), ("any", 1, [])],
-)
-def test_cores_are_chosen_by_capacity_then_clock(choice, threads, cores):
-    assert device_info.choose_cores(FOUR_AND_FOUR, choice, threads) == (cores, [])
-
-
-def test_more_threads_than_cores_of_a_kind_is_told():
-    cores, (warning,) = device_info.choose_cores(FOUR_AND_FOUR, "big", 6)
-    assert cores == [4, 5, 6, 7]
-    assert "6 threads on the 4 big cores" in warning
-
-
-def test_cores_that_cannot_be_told_apart_are_told():
-    cores, (warning,) = device_info.choose_cores(_facts((None, None), (None, None)), "big", 1)
-    assert cores == [1]
-    assert "does not tell how fast its cores are: --core=big takes the last one" in warning
-
-
-def test_a_mask_of_absent_cores_is_refused():
-    with pytest.raises(BenchError, match="--core=100 names core 8, but Phone 7 has cores 0, 1"):
-        device_info.choose_cores(FOUR_AND_FOUR, "100", 1)
-
-
-def test_masks_and_words_for_cores():
-    assert device_info.mask([7]) == "80"
-    assert device_info.mask([0, 1]) == "3"
-    assert device_info.describe_cores(FOUR_AND_FOUR["cores"]) == "4 x 1.70 GHz + 4 x 1.80 GHz"
-
-
-@pytest.mark.parametrize(
-    ("head", "abi"),
-    [
-        (b"\x7fELF\x02\x01" + bytes(10) + b"\x03\0\xb7\0", "arm64-v8a"),
-        (b"\x7fELF\x01\x01" + bytes(10) + b"\x03\0\x28\0", "armeabi-v7a"),
-        (b"\x7fELF\x02\x01" + bytes(10) + b"\x03\0\x3e\0", "x86_64"),
-        (b"#!/bin/sh\n", None),
-    ],
-)
-def test_what_a_binary_is_built_for(tmp_path, head, abi):
-    (tmp_path / "tool").write_bytes(head + bytes(50))
-    assert device_info.elf_abi(tmp_path / "tool") == abi
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\3\4 a zip file of some length", b"\x7fELF\x02\x01"])
-def test_what_is_no_binary_is_named(tmp_path, content):
-    (tmp_path / "tool").write_bytes(content)
-    with pytest.raises(BenchError, match="tool: not a Linux or Android executable"):
-        device_info.elf_abi(tmp_path / "tool")
+CORES = [
+    *({"number": n, "khz": 1_800_000, "capacity": 400} for n in range(4)),
+    *({"number": n, "khz": 1_700_000, "capacity": 1024} for n in range(4, 8)),
+]
 
 
 def test_a_64_bit_kernel_below_a_32_bit_system():
@@ -98,7 +45,7 @@ def test_state_of_a_phone():
     assert state["max_mhz"] == {"0": 1800.0}
     assert state["residency"] == {"0": {"300000": 5, "1800000": 7}}
     assert (state["temperature"], state["thermal_status"], state["load"]) == (41.2, 2, 1.5)
-    found = " ".join(device_info.troubles(state, {"kind": "phone", "cores": []}))
+    found = " ".join(device_info.state_warnings(state, {"kind": "phone", "cores": []}))
     assert "battery is at 15%" in found
     assert "battery saver is on" in found
     assert "thermal status 2" in found
@@ -107,8 +54,8 @@ def test_state_of_a_phone():
 def test_a_device_that_tells_nothing():
     state = device_info.parse_state("low_power=\n")
     assert (state["temperature"], state["thermal_status"], state["low_power"], state["load"]) == (None,) * 4
-    assert "does not tell its clock" in " ".join(device_info.troubles(state, {"kind": "phone", "cores": []}))
-    assert device_info.troubles(state, {"kind": "board", "cores": []}) == []
+    assert "does not report its clock" in " ".join(device_info.state_warnings(state, {"kind": "phone", "cores": []}))
+    assert device_info.state_warnings(state, {"kind": "board", "cores": []}) == []
 
 
 def test_what_no_number_can_be_read_of_is_not_told():
@@ -130,8 +77,8 @@ def test_a_core_that_is_held_back_from_the_start_is_told():
     state = device_info.parse_state(
         f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"
     )
-    (told,) = device_info.troubles(state, {"kind": "phone", "cores": FOUR_AND_FOUR["cores"]})
-    assert told.startswith("core 7 is held at 1000 of its 1700 MHz")
+    (told,) = device_info.state_warnings(state, {"kind": "phone", "cores": CORES})
+    assert told.startswith("core 7 is capped at 1000 of its 1700 MHz")
 
 
 def test_the_thermal_service_tells_the_temperature_where_the_zones_do_not():
@@ -149,3 +96,41 @@ def test_the_mean_clock_between_two_states():
     assert device_info.busy_mhz(before, after, [7]) == 1950
     assert device_info.busy_mhz({}, {}, [7]) is None
     assert device_info.busy_mhz(before, before, [7]) is None
+
+
+def test_facts_of_a_plain_linux_device(phone):
+    facts = device_info.read_facts(adb.AdbShell(phone.serial, phone.adb))
+    assert facts["kind"] == "board"
+    assert facts["abis"] == [os.uname().machine]
+    assert facts["taskset"]
+    assert device_info.read_state(adb.AdbShell(phone.serial, phone.adb))["max_mhz"] == {}
+
+
+def test_state_is_read_before_and_after(bench, phone, tmp_path, capsys):
+    phone.set_cores()
+    zone = "/sys/class/thermal/thermal_zone"
+    for number, (kind, value) in enumerate({"battery": 99000, "cpu-1-0": 41500, "gpu": -274000}.items()):
+        phone.write(f"{zone}{number}/type", f"{kind}\n")
+        phone.write(f"{zone}{number}/temp", f"{value}\n")
+    phone.write_command("dumpsys", '[ $1 = battery ] && printf "  level: 15\\n  status: 3\\n  temperature: 311\\n"')
+    assert bench() == 0
+    (row, *_) = read_rows(tmp_path / "out")
+    assert row.conditions.before["temperature"] == row.conditions.after["temperature"] == 41.5
+    assert row.conditions.before["battery"] == {"percent": 15, "charging": False, "temperature": 31.1}
+    assert "the battery is at 15%" in capsys.readouterr().err
+
+
+def _kind(target="adb", **properties):
+    lines = ["arch=aarch64", "kernel=5.15", "bits=64", "taskset=/bin/taskset"]
+    lines += [f"ro.{name.replace('_', '.')}={value}" for name, value in properties.items()]
+    return device_info.read_facts(SimpleNamespace(target=target, check=lambda _: "\n".join(lines)))["kind"]
+
+
+@pytest.mark.parametrize(
+    "emulated", [{"kernel_qemu": "1"}, {"boot_qemu": "1"}, {"hardware": "ranchu"}, {"hardware": "cutf_cvm"}]
+)
+def test_an_emulator_is_told_from_a_phone(emulated):
+    assert _kind(product_model="Phone 7") == "phone"
+    assert _kind(product_model="Phone 7", **emulated) == "emulator"
+    assert _kind() == "board"
+    assert _kind("host") == "host"

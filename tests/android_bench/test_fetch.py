@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fd_keras.android_bench import fetch
-from fd_keras.android_bench.plan import BenchError
+from fd_keras.android_bench.errors import BenchError
 
 ELF = b"\x7fELF and so on"
 
@@ -67,15 +67,15 @@ def test_a_damaged_file_is_downloaded_again(server, tmp_path, capsys):
     path = fetch.fetch("classic", "linux", ["x86_64"], tmp_path)
     path.write_bytes(b"half")
     assert fetch.fetch("classic", "linux", ["x86_64"], tmp_path).read_bytes() == ELF
-    assert "downloaded again" in capsys.readouterr().err
+    assert "downloading it again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         ((404, b"", None), "cannot be downloaded"),
-        ((200, b"<html>", None), "no whole executable"),
-        ((200, ELF, len(ELF) + 5), "cannot be downloaded|no whole executable"),
+        ((200, b"<html>", None), "not an ELF binary"),
+        ((200, ELF, len(ELF) + 5), "cannot be downloaded|not an ELF binary"),
     ],
 )
 def test_what_is_no_whole_binary_is_refused_and_leaves_nothing(server, tmp_path, answer, message):

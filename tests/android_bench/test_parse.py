@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fd_keras.android_bench.parse import AlienOutput, UnknownFlag, known_flags, parse, strip
-from fd_keras.android_bench.plan import BenchError
+from fd_keras.android_bench.errors import BenchError
+from fd_keras.android_bench.parse import ToolOutputError, UnknownFlagError, known_flags, parse, strip
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/benchmark_model"
 
@@ -127,7 +127,7 @@ def test_a_profile_that_is_cut_short_is_an_error_and_not_a_shorter_profile():
     start = next(n for n, line in enumerate(lines) if "Regular Benchmark Runs" in line)
     end = next(n for n, line in enumerate(lines) if line.startswith("31 nodes observed"))
     for cut in range(start + 1, end):
-        with pytest.raises(AlienOutput, match="profile"):
+        with pytest.raises(ToolOutputError, match="profile"):
             parse("".join(lines[:cut]))
     assert parse("".join(lines[:start])).ops == ()  # the profile of the initialization is not that of the runs
 
@@ -165,32 +165,32 @@ def test_errors_that_did_not_stop_it_are_no_errors():
 
 
 def test_an_ignored_flag_is_an_error():
-    with pytest.raises(UnknownFlag, match="does not know --bogus=1"):
+    with pytest.raises(UnknownFlagError, match="does not know --bogus=1"):
         parse(real("bm_214_unknownflag_count1.txt"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not the whole output"),
-        ("Segmentation fault", "not the whole output"),
+        ("", "not the complete output"),
+        ("Segmentation fault", "not the complete output"),
         (real("bm_214_bad_model.txt"), "failed: The model is not a valid Flatbuffer"),
         (real("bm_214_missing_model.txt"), "Could not open '/data/local/tmp/nope.tflite'"),
         (real("bm_214_dry_run.txt"), r"count=0"),
-        (PLAIN[: PLAIN.index("Inference timings")], "not the whole output"),
+        (PLAIN[: PLAIN.index("Inference timings")], "not the complete output"),
         (PLAIN.replace("Inference (avg): 2.95034e+06", "Inference (avg): 1"), "contradicts itself"),
         (PLAIN.replace("min=2727568", "min=9999999"), "not between min and max"),
         (PLAIN.replace(" std=109798", ""), "std is missing"),
-        (PLAIN.replace("std=109798", "std=nan"), "'nan' where a number is due"),
+        (PLAIN.replace("std=109798", "std=nan"), "'nan' where a number belongs"),
         (PLAIN.replace("count=5 ", "kount=5 "), "printed 1 lines `count=`"),
-        (PLAIN.replace(", Inference (avg): 2.95034e+06", ""), "cut short"),
+        (PLAIN.replace(", Inference (avg): 2.95034e+06", ""), "is incomplete"),
         (BLOCK.replace("(min)", "(mun)"), "lacks some of avg, min"),
         (BLOCK.replace(" (1054 runs)", ""), "lacks some of avg, min"),
         (COUNTS + BLOCK.replace("(avg):      0.95 ms (1054", "(avg):      1.95 ms (1054"), "contradicts itself"),
     ],
 )
 def test_what_does_not_fit_is_an_error(text, message):
-    with pytest.raises(AlienOutput, match=message):
+    with pytest.raises(ToolOutputError, match=message):
         parse(text)
 
 
@@ -198,7 +198,7 @@ def test_every_prefix_of_an_output_is_an_error():
     lines = real("bm_214_x86_f32.txt").splitlines(keepends=True)
     end = next(number for number, line in enumerate(lines) if "Inference timings" in line)
     for cut in range(end):
-        with pytest.raises(AlienOutput):
+        with pytest.raises(ToolOutputError):
             parse("".join(lines[:cut]))
 
 

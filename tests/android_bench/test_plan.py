@@ -1,168 +1,18 @@
-import dataclasses
-import hashlib
 from pathlib import Path
 
 import pytest
 
-from fd_keras.android_bench.plan import (
-    BenchError,
-    Model,
-    Plan,
-    choose_baseline,
-    find_models,
-    parse_threads,
-    read_model,
-    read_models,
-)
-
-GOOD = b"\x1c\0\0\0TFL3 and so on"
-
-
-def _write(folder, *names, content=GOOD):
-    folder.mkdir(exist_ok=True)
-    paths = [folder / name for name in names]
-    for path in paths:
-        path.write_bytes(content)
-    return paths
+from fd_keras.android_bench.errors import BenchError
+from fd_keras.android_bench.models import ModelFile
+from fd_keras.android_bench.plan import BenchPlan, parse_threads, split_list
 
 
 def _models(*names):
-    return tuple(Model(Path(f"{name}_int8.tflite"), name, "int8", 1, "0") for name in names)
-
-
-def test_a_folder_gives_its_tflite_files_by_name(tmp_path):
-    b, a, *_ = _write(tmp_path, "b.tflite", "a.tflite", "a.json", "notes.txt", ".hidden.tflite")
-    assert find_models(tmp_path) == find_models(str(tmp_path)) == [a, b]
-
-
-def test_a_comma_list_gives_files_and_folders_in_order_and_each_once(tmp_path):
-    (c,) = _write(tmp_path / "one", "c.tflite")
-    b, a = _write(tmp_path / "two", "b.tflite", "a.tflite")
-    assert find_models(f"{b}, {tmp_path / 'one'},{tmp_path / 'two'}") == [b, c, a]
-    assert find_models([c, tmp_path / "one" / ".." / "one"]) == [c]
-
-
-def test_a_path_may_hold_a_comma(tmp_path):
-    (model,) = _write(tmp_path / "a,b", "m.tflite")
-    assert find_models(str(tmp_path / "a,b")) == [model]
-
-
-@pytest.mark.parametrize("spec", ["", " , ", []])
-def test_no_model_named(spec):
-    with pytest.raises(BenchError, match="no model is named"):
-        find_models(spec)
-
-
-def test_missing_path_and_empty_folder_are_named(tmp_path):
-    with pytest.raises(BenchError, match=r"nowhere: no such file or folder"):
-        find_models(tmp_path / "nowhere")
-    with pytest.raises(BenchError, match=f"{tmp_path}: no .tflite file in this folder"):
-        find_models(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "the file is empty"),
-        (b"\n<!DOCTYPE html><html>", "web page"),
-        (b"PK\3\4 a zip file", "no TFL3 at bytes 4 to 8"),
-        (b"TFL3", "no TFL3 at bytes 4 to 8"),
-    ],
-)
-def test_a_file_that_is_no_model_is_named(tmp_path, content, message):
-    (path,) = _write(tmp_path, "m.tflite", content=content)
-    with pytest.raises(BenchError, match=message) as caught:
-        read_model(path)
-    assert str(path) in str(caught.value)
-    assert "again" in str(caught.value)
-
-
-def test_a_folder_called_like_a_model_is_named(tmp_path):
-    (tmp_path / "m.tflite").mkdir()
-    with pytest.raises(BenchError, match=r"m\.tflite: cannot be read"):
-        read_model(tmp_path / "m.tflite")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"{",
-        b"[1]",
-        b'"int8"',
-        b"\xff\xfe\x00",
-        b'{"macs": NaN}',
-        b'{"macs": 1e999}',
-        b'{"arch": []}',
-        b'{"alpha": "1"}',
-        b'{"size": 224}',
-    ],
-)
-def test_a_broken_sidecar_is_named_with_the_way_out(tmp_path, text):
-    (path,) = _write(tmp_path, "m.tflite")
-    _write(tmp_path, "m.json", content=text)
-    with pytest.raises(BenchError, match=r"m\.json: .*: mend it, or delete it"):
-        read_model(path)
-
-
-@pytest.mark.parametrize(
-    ("stem", "name", "recipe"),
-    [
-        ("fd_mobilenet_0.25_float32", "fd_mobilenet_0.25", "float32"),
-        ("fd_mobilenet_0.25_int8_raw", "fd_mobilenet_0.25", "int8_raw"),
-        ("mobilenet_1_dynamic", "mobilenet_1", "dynamic"),
-        ("some_net_v2", "some_net_v2", ""),
-        ("an_interesting_net", "an_interesting_net", ""),
-    ],
-)
-def test_name_and_recipe_come_from_the_file_name(tmp_path, stem, name, recipe):
-    (path,) = _write(tmp_path, f"{stem}.tflite")
-    model = read_model(path)
-    assert (model.name, model.recipe, model.label) == (name, recipe, stem)
-    assert model.size_bytes == len(GOOD)
-    assert model.sha256 == hashlib.sha256(GOOD).hexdigest()
-
-
-def test_the_sidecar_tells_recipe_and_facts(tmp_path):
-    (path,) = _write(tmp_path, "net_1_my_own.tflite")
-    _write(tmp_path, "net_1_my_own.json", content=b'{"recipe": "my_own", "alpha": 1.0, "secret": 1}')
-    model = read_model(path)
-    assert (model.name, model.recipe, model.facts) == ("net_1", "my_own", {"alpha": 1.0})
-
-
-def test_broken_models_do_not_stop_the_others(tmp_path):
-    good, other = _write(tmp_path, "good.tflite", "other.tflite")
-    (bad,) = _write(tmp_path, "bad.tflite", content=b"")
-    models, failures = read_models([good, bad, other])
-    assert [model.path for model in models] == [good, other]
-    assert len(failures) == 1
-    assert str(bad) in failures[0]
-
-
-def test_two_models_of_one_name_are_refused(tmp_path):
-    one, two = *_write(tmp_path / "one", "m.tflite"), *_write(tmp_path / "two", "m.tflite")
-    with pytest.raises(BenchError, match="both called m: rename") as caught:
-        read_models([one, two])
-    assert str(one) in str(caught.value)
-    assert str(two) in str(caught.value)
-
-
-def test_baseline():
-    models = _models("a", "fd_mobilenet_0.5", "fd_mobilenet_1", "b")
-    assert choose_baseline(models).name == "fd_mobilenet_0.5"
-    assert choose_baseline(models[::3]).name == "a"
-    floats = [dataclasses.replace(model, recipe="float32") for model in models[1:3]]
-    assert choose_baseline([*models, *floats]) == floats[0]
-    for name in ("b", "b_int8", "b_int8.tflite"):
-        assert choose_baseline(models, name).name == "b"
-    with pytest.raises(BenchError, match="no model called c .*: .* a_int8, fd_mobilenet_0.5_int8"):
-        choose_baseline(models, "c")
-    with pytest.raises(BenchError, match="no model is left"):
-        choose_baseline([])
+    return tuple(ModelFile(Path(f"{name}_int8.tflite"), name, "int8", 1, "0") for name in names)
 
 
 def test_every_round_holds_every_job_once_in_changing_order():
-    plan = Plan(_models("a", "b", "c"), threads=(1, 2, 1), rounds=6)
+    plan = BenchPlan(_models("a", "b", "c"), threads=(1, 2, 1), rounds=6)
     visits = list(plan.schedule())
     assert len(visits) == 6 * 3 * 2
     rounds = [[visit.job for visit in visits if visit.round == n] for n in range(1, 7)]
@@ -173,7 +23,9 @@ def test_every_round_holds_every_job_once_in_changing_order():
 
 
 def test_extra_launches_come_after_the_rounds():
-    plan = Plan(_models("a", "b"), rounds=1, extras=("profile", "memory"), cores=("big", "80"), delegates=("none",))
+    plan = BenchPlan(
+        _models("a", "b"), rounds=1, extras=("profile", "memory"), cores=("big", "80"), delegates=("none",)
+    )
     visits = list(plan.schedule())
     assert [visit.kind for visit in visits] == ["time"] * 4 + ["profile"] * 4 + ["memory"] * 4
     assert len({visit.key for visit in visits}) == 12
@@ -181,12 +33,12 @@ def test_extra_launches_come_after_the_rounds():
 
 
 def test_identity_changes_with_what_is_measured_and_where():
-    plan = Plan(_models("a"))
-    assert plan.identity("phone") == Plan(_models("a")).identity("phone")
+    plan = BenchPlan(_models("a"))
+    assert plan.identity("phone") == BenchPlan(_models("a")).identity("phone")
     others = [
         plan.identity("other"),
-        Plan(_models("b")).identity("phone"),
-        Plan(_models("a"), runs=3).identity("phone"),
+        BenchPlan(_models("b")).identity("phone"),
+        BenchPlan(_models("a"), runs=3).identity("phone"),
     ]
     assert plan.identity("phone") not in others
     assert len(set(others)) == 3
@@ -195,16 +47,16 @@ def test_identity_changes_with_what_is_measured_and_where():
 @pytest.mark.parametrize("core", ["middle", "", "0", "0x", "xyz"])
 def test_an_unknown_core_is_named(core):
     with pytest.raises(BenchError, match="core must be big, little, any or a hexadecimal mask"):
-        Plan(_models("a"), cores=(core,))
+        BenchPlan(_models("a"), cores=(core,))
 
 
 def test_an_unknown_delegate_is_named():
-    with pytest.raises(BenchError, match="there is no delegate 'hexagon': choose from xnnpack"):
-        Plan(_models("a"), delegates=("hexagon",))
+    with pytest.raises(BenchError, match="unknown delegate 'hexagon': choose from xnnpack"):
+        BenchPlan(_models("a"), delegates=("hexagon",))
 
 
 def test_the_seed_changes_the_order():
-    orders = {tuple(Plan(_models(*"abcdef"), rounds=2, seed=seed).schedule()) for seed in range(4)}
+    orders = {tuple(BenchPlan(_models(*"abcdef"), rounds=2, seed=seed).schedule()) for seed in range(4)}
     assert len(orders) > 1
 
 
@@ -225,19 +77,34 @@ def test_the_seed_changes_the_order():
 )
 def test_numbers_out_of_range_are_named(options):
     with pytest.raises(BenchError, match=f"{next(iter(options))} must be"):
-        Plan(_models("a"), **options)
+        BenchPlan(_models("a"), **options)
 
 
 def test_parse_threads():
     assert parse_threads("1") == (1,)
     assert parse_threads("1, 4") == (1, 4)
     for text in ("", "1,", "a", "1.5"):
-        with pytest.raises(BenchError, match="threads must be whole numbers"):
+        with pytest.raises(BenchError, match="threads must be integers"):
             parse_threads(text)
 
 
-def test_an_unreadable_model_is_named(tmp_path):
-    path = tmp_path / "m.tflite"
-    path.mkdir()  # root, who reads every file, cannot read this one either
-    with pytest.raises(BenchError, match="cannot be read"):
-        read_model(path)
+def test_the_order_and_identity_of_a_plan_never_change():
+    """Old folders are continued, so that these are the values of the first release."""
+    plan = BenchPlan(_models("a", "b"), threads=(1, 2), cores=("big", "little"), rounds=1)
+    order = [(launch.job.model.name, launch.job.threads, launch.job.core) for launch in plan.schedule()]
+    assert order == [
+        ("b", 1, "big"),
+        ("a", 1, "little"),
+        ("b", 1, "little"),
+        ("a", 2, "big"),
+        ("a", 1, "big"),
+        ("a", 2, "little"),
+        ("b", 2, "little"),
+        ("b", 2, "big"),
+    ]
+    assert plan.identity("phone") == "40a3beac1e00"
+
+
+def test_split_list():
+    assert split_list("a, b,,c ") == ("a", "b", "c")
+    assert split_list("") == ()

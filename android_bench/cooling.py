@@ -1,0 +1,64 @@
+"""Clocks and heat of a device: holding the clocks, and waiting until it is cool."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import device_info
+from .device_settings import DeviceSettings
+from .messages import log
+from .shell import Shell
+
+_FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
+_POLL_SECS = 2.0
+
+
+def hold_clocks(shell: Shell) -> bool:
+    """Asks a phone to hold its clocks (Android's fixed-performance mode); returns whether it does."""
+    return shell.run(f"{_FIXED_PERFORMANCE} true").status == 0
+
+
+def release_clocks(shell: Shell) -> None:
+    """Ends fixed-performance mode."""
+    shell.run(f"{_FIXED_PERFORMANCE} false")
+
+
+def cool_down(shell: Shell, settings: DeviceSettings, stop: Callable[[], bool]) -> list[str]:
+    """Waits before a launch.
+
+    Args:
+        shell: The device.
+        settings: How long to rest, and how cool it must be.
+        stop: Ends the wait early.
+
+    Returns:
+        A flag for the row if the device stayed too hot.
+    """
+    sleep(settings.cooldown, stop)
+    limit, deadline, logged = settings.max_temp, time.monotonic() + settings.max_wait, False
+    while limit is not None and not stop():
+        temperature = device_info.read_state(shell)["temperature"]
+        if temperature is None or temperature <= limit:
+            return []
+        if time.monotonic() > deadline:
+            return [f"{temperature:.0f} degrees, above --max_temp={limit:g}"]
+        if not logged:
+            log("waiting", f"{shell.serial} is at {temperature:.0f} degrees: cooling down to {limit:g}")
+            logged = True
+        sleep(_POLL_SECS, stop)
+    return []
+
+
+def cooling_warnings(settings: DeviceSettings, state: dict[str, Any]) -> list[str]:
+    """Returns a warning if `max_temp` is set for a device that does not report its temperature."""
+    if settings.max_temp is None or state["temperature"] is not None:
+        return []
+    limit = f"--max_temp={settings.max_temp:g}"
+    return [f"the device does not report its temperature: {limit} has no effect, --cooldown has one"]
+
+
+def sleep(seconds: float, stop: Callable[[], bool]) -> None:
+    """Sleeps, or until `stop()` is true."""
+    deadline = time.monotonic() + seconds
+    while not stop() and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(0.2, left))

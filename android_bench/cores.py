@@ -1,0 +1,78 @@
+"""Which cores of a device to run on."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .errors import BenchError
+from .plan import ANY_CORE
+
+
+def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list[int], list[str]]:
+    """Chooses the cores to run on.
+
+    Args:
+        facts: See `device_info.read_facts`.
+        choice: `big`, `little`, a hexadecimal mask, or `any`.
+        threads: Number of cores needed.
+
+    Returns:
+        Numbers of the cores, none for any, and warnings.
+
+    Raises:
+        BenchError: If a mask names a core that does not exist, or the device cannot pin a process.
+    """
+    if choice == ANY_CORE:
+        return [], []
+    if choice not in ("big", "little"):
+        return _cores_of_mask(facts, choice), []
+    if not facts["taskset"]:
+        return [], [f"no taskset: --core={choice} is not possible, the system chooses the core of each launch"]
+    if not facts["cores"]:
+        return [], [f"the device does not list its cores: --core={choice} is not possible"]
+    cluster, warnings = _cluster(facts["cores"], choice)
+    if len(cluster) < threads:
+        warnings.append(f"{threads} threads on the {len(cluster)} {choice} cores: threads wait for each other")
+    return (cluster[-threads:] if choice == "big" else cluster[:threads]), warnings
+
+
+def taskset_mask(cores: Iterable[int]) -> str:
+    """Returns cores as `taskset` takes them on a phone: a hexadecimal mask without 0x."""
+    return f"{sum(1 << core for core in cores):x}"
+
+
+def describe_cores(cores: Sequence[dict[str, Any]]) -> str:
+    """Returns cores in words, such as `4 x 1.80 GHz + 4 x 2.40 GHz`."""
+    clocks: dict[int | None, int] = {}
+    for core in cores:
+        clocks[core["khz"]] = clocks.get(core["khz"], 0) + 1
+    words = [f"{count} x {khz / 1e6:.2f} GHz" for khz, count in sorted(clocks.items(), key=str) if khz]
+    return " + ".join(words) if words else f"{len(cores)}" if cores else "unknown"
+
+
+def _cores_of_mask(facts: dict[str, Any], choice: str) -> list[int]:
+    mask, online = int(choice, 16), [core["number"] for core in facts["cores"]]
+    cores = [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
+    absent = [core for core in cores if online and core not in online]
+    if absent:
+        known = ", ".join(map(str, online))
+        raise BenchError(f"--core={choice} names core {absent[0]}, but {facts['name']} has cores {known}")
+    if not facts["taskset"]:
+        raise BenchError(f"--core={choice}: {facts['name']} has no taskset: use --core={ANY_CORE}")
+    return cores
+
+
+def _cluster(cores: Sequence[dict[str, Any]], choice: str) -> tuple[list[int], list[str]]:
+    """Returns the numbers of the fastest or slowest cores, and warnings."""
+    speeds = {core["number"]: (core["capacity"] or 0, core["khz"] or 0) for core in cores}
+    warnings = []
+    if not all(map(_has_speed, cores)):
+        one = "the last" if choice == "big" else "the first"
+        warnings.append(f"the device does not report how fast its cores are: --core={choice} takes {one} one")
+        speeds = dict.fromkeys(speeds, (0, 0))
+    best = max(speeds.values()) if choice == "big" else min(speeds.values())
+    return sorted(number for number, speed in speeds.items() if speed == best), warnings
+
+
+def _has_speed(core: dict[str, Any]) -> bool:
+    """Capacity comes before the clock, since a big core may have the lower clock; one of both is needed."""
+    return core["capacity"] is not None or core["khz"] is not None

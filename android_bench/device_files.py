@@ -1,0 +1,126 @@
+"""Files on a device: the benchmark tool and the models, copied and verified; and what an executable is built for."""
+
+import hashlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import BenchError
+from .shell import Shell, one_line
+
+_ELF_MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86", 243: "riscv64"}
+_HASH_SECS = 120.0
+_NO_FILE = 3  # exit status
+
+
+def elf_abi(path: Path) -> str | None:
+    """Returns Android's name of what an executable is built for; None for a script.
+
+    Raises:
+        BenchError: If it is neither.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError as error:
+        raise BenchError(f"--benchmark_binary={path}: cannot be read: {error.strerror}") from error
+    if head[:2] == b"#!":
+        return None
+    abi = _ELF_MACHINES.get(int.from_bytes(head[18:20], _byte_order(head)))
+    if len(head) < 20 or head[:4] != b"\x7fELF" or abi is None:
+        raise BenchError(f"--benchmark_binary={path}: not a Linux or Android executable (no known ELF header)")
+    return abi
+
+
+def _byte_order(head: bytes) -> Literal["little", "big"]:
+    return "big" if head[5:6] == b"\2" else "little"
+
+
+def check_abi(path: Path, facts: dict[str, Any]) -> None:
+    """Checks that a device can run an executable.
+
+    Args:
+        path: The executable.
+        facts: See `device_info.read_facts`.
+
+    Raises:
+        BenchError: If it is built for another processor.
+    """
+    abi = elf_abi(path)
+    if abi is not None and facts["abis"] and abi not in facts["abis"]:
+        raise BenchError(
+            f"--benchmark_binary={path} is built for {abi}, but {facts['name']} runs {', '.join(facts['abis'])}: "
+            "--fetch_binary gets the right one"
+        )
+
+
+def install(shell: Shell, local: Path, executable: bool = False) -> str:
+    """Copies a file to a device unless it is there already, and verifies the copy.
+
+    Files are named by their hash, so that two of the same name never mix.
+
+    Returns:
+        Its path there.
+
+    Raises:
+        ConnectionLostError: If the connection broke.
+        BenchError: If it could not be written, or differs there.
+    """
+    if shell.folder is None:
+        return str(local.resolve())
+    try:
+        digest = hashlib.sha256(local.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BenchError(f"{local}: cannot be read: {error.strerror}") from error
+    remote = f"{shell.folder}/{digest[:12]}_{re.sub(r'[^A-Za-z0-9._-]', '_', local.name)}"
+    if _remote_sha256(shell, remote) != digest:
+        _copy(shell, local, remote, digest)
+    if executable:
+        _make_executable(shell, remote)
+    return remote
+
+
+def clean(shell: Shell) -> None:
+    """Removes everything that `install` copied to a device."""
+    if shell.folder:
+        shell.check(f"rm -rf {shlex.quote(shell.folder)}")
+
+
+def _copy(shell: Shell, local: Path, remote: str, digest: str) -> None:
+    temporary = f"{remote}.part"
+    shell.check(f"mkdir -p {shlex.quote(str(shell.folder))}")
+    try:
+        shell.push(local, temporary)
+    except BenchError as error:
+        _explain_full_disk(shell, error)
+        raise
+    if _remote_sha256(shell, temporary) != digest:
+        shell.run(f"rm -f {shlex.quote(temporary)}")
+        raise BenchError(f"{shell.serial}: the copy of {local} is damaged: is the device's storage full? run again")
+    shell.check(f"mv {shlex.quote(temporary)} {shlex.quote(remote)}")
+
+
+def _make_executable(shell: Shell, remote: str) -> None:
+    path = shlex.quote(remote)
+    if shell.run(f"chmod 755 {path} && [ -x {path} ]").status:
+        raise BenchError(f"{shell.serial}: {remote} cannot be made executable: is {shell.folder} mounted noexec?")
+
+
+def _explain_full_disk(shell: Shell, error: BenchError) -> None:
+    if "No space left" in str(error):
+        shell.run(f"rm -f {shlex.quote(str(shell.folder))}/*.part")
+        raise BenchError(f"{error}: free some space on the device, or remove what is in {shell.folder}") from error
+
+
+def _remote_sha256(shell: Shell, remote: str) -> str | None:
+    """Returns the hash of a file on a device, None if there is no such file."""
+    path = shlex.quote(remote)
+    command = f"[ -f {path} ] || exit {_NO_FILE}; sha256sum {path} || toybox sha256sum {path}"
+    status, output = shell.run(command, _HASH_SECS)
+    if status == _NO_FILE:
+        return None
+    match = re.search(r"\b[0-9a-f]{64}\b", output)
+    if status or match is None:
+        raise BenchError(f"{shell.serial}: cannot hash {remote}: {one_line(output)}")
+    return match[0]

@@ -1,0 +1,36 @@
+"""How to treat a device: rest, heat, patience, clocks."""
+
+from dataclasses import dataclass
+
+from .plan import check_at_least
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """How to treat a device.
+
+    Attributes:
+        cooldown: Seconds of rest before each launch.
+        max_temp: Degrees Celsius that the processor must have cooled down to before a launch; None for any.
+        max_wait: Maximum seconds to wait for that.
+        timeout: Seconds after which a launch is given up.
+        patience: Maximum seconds to wait for a device that dropped off.
+        fixed_performance: Whether to hold the clocks where the device offers that.
+        clean: Whether to remove our files from the device at the end.
+
+    Raises:
+        BenchError: If a value is out of range.
+    """
+
+    cooldown: float = 1.0
+    max_temp: float | None = None
+    max_wait: float = 300.0
+    timeout: float = 300.0
+    patience: float = 600.0
+    fixed_performance: bool = True
+    clean: bool = False
+
+    def __post_init__(self) -> None:
+        limits = {"cooldown": self.cooldown, "max_temp": self.max_temp or 0, "patience": self.patience}
+        check_at_least(0, **limits, max_wait=self.max_wait)
+        check_at_least(1, timeout=self.timeout)

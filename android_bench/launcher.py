@@ -1,0 +1,203 @@
+"""Launching the TFLite benchmark tool on a device: its files, its command line, and what ends it."""
+
+import hashlib
+import shlex
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import device_files, device_info, parse
+from .cooling import sleep
+from .cores import taskset_mask
+from .device_settings import DeviceSettings
+from .errors import BenchError
+from .messages import log
+from .plan import BenchPlan, Job, Launch
+from .shell import ConnectionLostError, Shell, one_line
+
+_SIGKILL = 9
+_CUT = "----- android_bench -----"
+# Flags of the classic tool for each delegate; the LiteRT one runs XNNPACK unless told otherwise.
+_DELEGATE_FLAGS = {
+    "xnnpack": {"use_xnnpack": "true"},
+    "none": {"use_xnnpack": "false"},
+    "gpu": {"use_gpu": "true"},
+    "nnapi": {"use_nnapi": "true"},
+}
+_EXTRA_FLAGS = {"profile": ("enable_op_profiling", "use_profiler"), "memory": ("report_peak_memory_footprint",)}
+
+
+class LaunchOutput(NamedTuple):
+    """What one launch of the benchmark tool left.
+
+    Attributes:
+        command: The command line.
+        status: Exit status.
+        text: Standard output and error.
+        before, after: State of the device; see `device_info.parse_state`.
+    """
+
+    command: str
+    status: int
+    text: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class ToolFlags:
+    """The command-line flags of a build of the benchmark tool.
+
+    Args:
+        known: Names of the flags it has; empty if it does not list them.
+    """
+
+    def __init__(self, known: frozenset[str]) -> None:
+        self._known = known
+
+    def check(self, delegates: Iterable[str], extras: Iterable[str]) -> None:
+        """Raises BenchError for what this build cannot do, before hours are spent on it."""
+        for delegate in delegates:
+            self.of_delegate(delegate)
+        for kind in extras:
+            self.of_kind(kind)
+
+    def of_delegate(self, delegate: str) -> dict[str, str]:
+        """Returns the flags that select a delegate."""
+        wanted = _DELEGATE_FLAGS[delegate]
+        if not self._known or self._known >= wanted.keys():
+            return wanted
+        if delegate == "xnnpack":  # the LiteRT tool has no other kernels for a CPU
+            return {"use_cpu": "true"} if "use_cpu" in self._known else {}
+        lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
+        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary=classic")
+
+    def of_kind(self, kind: str) -> dict[str, str]:
+        """Returns the flags of a kind of launch; see `plan.Launch`."""
+        if kind == "time":
+            return {}
+        for name in _EXTRA_FLAGS[kind]:
+            if not self._known or name in self._known:
+                return {name: "true"}
+        raise BenchError(f"this build of the benchmark tool has no --{_EXTRA_FLAGS[kind][0]}")
+
+
+class Launcher:
+    """Launches the benchmark tool on a device.
+
+    Args:
+        shell: The device.
+        binary: Build of the tool for the device.
+        plan: The models, and the flags of each launch.
+        settings: Timeout and patience.
+
+    Attributes:
+        digest: Hash of the tool, hexadecimal.
+
+    Raises:
+        BenchError: If the files cannot be copied, or the tool lacks what the plan asks for.
+    """
+
+    def __init__(self, shell: Shell, binary: Path, plan: BenchPlan, settings: DeviceSettings) -> None:
+        self._shell, self._binary, self._plan, self._settings = shell, binary, plan, settings
+        self.digest = hashlib.sha256(binary.read_bytes()).hexdigest()
+        self._install()
+        self._flags = ToolFlags(parse.known_flags(shell.run(f"{self._tool} --help").output))
+        self._flags.check(plan.delegates, plan.extras)
+
+    def run(self, launch: Launch, cores: Iterable[int]) -> LaunchOutput:
+        """Makes one launch, and ends it if it takes too long.
+
+        Args:
+            launch: What to run.
+            cores: Numbers of the cores to pin it to; none for any.
+
+        Raises:
+            ConnectionLostError, TimeoutError: If the device does not answer.
+            BenchError: If the launch took too long.
+        """
+        command, state = self.command(launch, cores), device_info.STATE_SCRIPT
+        # In one script: the clock and the heat matter right after the tool has ended.
+        script = f"{state}\necho {_CUT}\n({command})\ns=$?\necho; echo {_CUT}\n{state}\nexit $s"
+        try:
+            status, output = self._shell.run(script, self._settings.timeout)
+        except TimeoutError as error:
+            self._end_strays()
+            raise BenchError(str(error).removeprefix(f"{self._shell.serial}: ")) from error
+        before, text, after = output.split(f"{_CUT}\n")
+        return LaunchOutput(command, status, text, device_info.parse_state(before), device_info.parse_state(after))
+
+    def command(self, launch: Launch, cores: Iterable[int] = ()) -> str:
+        """Returns the command line of a launch."""
+        job, plan, cores = launch.job, self._plan, list(cores)
+        flags = {
+            "graph": self._paths[job.model],
+            "num_threads": job.threads,
+            "num_runs": plan.runs,
+            "min_secs": plan.min_secs,
+            "warmup_runs": max(1, plan.warmup),
+            "max_secs": self._settings.timeout / 2,
+            **self._flags.of_delegate(job.delegate),
+            **self._flags.of_kind(launch.kind),
+        }
+        pin = f"taskset {taskset_mask(cores)} " if cores else ""
+        return f"{pin}{self._tool} {' '.join(f'--{name}={shlex.quote(str(value))}' for name, value in flags.items())}"
+
+    def reconnect(self, stop: Callable[[], bool]) -> None:
+        """Waits for a device that dropped off, and installs the files again: it may have rebooted, or been wiped.
+
+        Raises:
+            BenchError: If it does not come back.
+        """
+        patience = self._settings.patience
+        deadline = time.monotonic() + patience
+        while not stop():
+            self._shell.reconnect(stop, max(0, deadline - time.monotonic()))
+            try:
+                if not stop():
+                    self._install()
+                return
+            except (ConnectionLostError, TimeoutError) as error:
+                log("warning", error)
+                sleep(1, stop)
+                if time.monotonic() > deadline:
+                    late = f"{self._shell.serial}: did not come back within {patience:.0f} s"
+                    raise BenchError(f"{late}: {error}") from error
+
+    def _install(self) -> None:
+        """Copies tool and models to the device, and ends what an earlier run left behind."""
+        self._tool = shlex.quote(device_files.install(self._shell, self._binary, executable=True))
+        self._paths = {model: device_files.install(self._shell, model.path) for model in self._plan.models}
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        """Ends tools that outlived a broken connection or their timeout, and would disturb the others."""
+        if self._shell.folder:
+            # The brackets keep the pattern from matching the shell that runs this.
+            self._shell.run(f"pkill -9 -f '[{self._shell.folder[0]}]{self._shell.folder[1:]}/.*--graph='; true")
+
+
+def check_output(output: LaunchOutput, job: Job, kind: str) -> parse.ToolOutput:
+    """Parses the output of a launch.
+
+    Raises:
+        parse.UnknownFlagError: If the tool ignored a flag.
+        BenchError: If it failed, or did not do what it was asked to.
+    """
+    parse.check_flags([parse.strip(line) for line in output.text.splitlines()])
+    _check_status(output)
+    parsed = parse.parse(output.text)
+    if parsed.refused and job.delegate not in ("xnnpack", "none"):
+        raise BenchError(f"the delegate {job.delegate} takes no part of this model, which would run on the CPU")
+    if kind == "profile" and not parsed.ops:
+        raise BenchError("the benchmark tool printed no profile, though it was asked for one")
+    return parsed
+
+
+def _check_status(output: LaunchOutput) -> None:
+    if output.status > 128:
+        number = output.status - 128
+        killer = " (out of memory, or killed by someone)" if number == _SIGKILL else ""
+        raise BenchError(f"the benchmark tool was killed by signal {number}{killer}")
+    if output.status:
+        raise BenchError(f"the benchmark tool failed with status {output.status}: {one_line(output.text)}")

@@ -1,0 +1,15 @@
+"""Messages on standard error."""
+
+import sys
+
+
+def log(kind: str, *messages: object) -> None:
+    """Writes messages to standard error, one per line, each after its kind.
+
+    Args:
+        kind: `error`, `warning`, `note` or `waiting`.
+        messages: Any number of messages, or none.
+    """
+    clear = "\r\033[K" if sys.stderr.isatty() else ""  # the progress line
+    for message in messages:
+        print(f"{clear}{kind}: {message}", file=sys.stderr, flush=True)

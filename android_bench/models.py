@@ -1,0 +1,187 @@
+"""The .tflite files to time, and their sidecars."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import BenchError
+
+IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer
+BASELINE_FAMILY = "fd_mobilenet"
+# Keys of the sidecar that rows repeat. `size` is [height, width] of the images; `accuracy` is {"top1": percent,
+# "images": number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
+FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+_TYPES = {"arch": (str, "text"), "alpha": (int | float, "a number"), "size": (list, "[height, width]")}
+_NAME_AND_RECIPE = re.compile(r"(?P<name>.+?)_(?P<recipe>(?:float\d|u?int\d|dynamic).*)")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A .tflite file and what its sidecar says about it.
+
+    Attributes:
+        path: The file.
+        name: Name of the network, such as `model_name` returns.
+        recipe: How it was quantized; empty where neither the sidecar nor the file name says so.
+        size_bytes: Size of the file.
+        sha256: Hash of the file, hexadecimal.
+        facts: Entries of the sidecar whose keys are in `FACTS`.
+    """
+
+    path: Path
+    name: str
+    recipe: str
+    size_bytes: int
+    sha256: str
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def label(self) -> str:
+        """Name and recipe in one word, the stem that a converted file has."""
+        return f"{self.name}_{self.recipe}" if self.recipe else self.name
+
+
+def find_models(spec: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Finds .tflite files.
+
+    Args:
+        spec: A folder, a file, several of them separated by commas, or an iterable of folders and files.
+
+    Returns:
+        The files in the order given, those of a folder by name, each once.
+
+    Raises:
+        BenchError: If one of them does not exist, or a folder has no .tflite file.
+    """
+    unique: dict[Path, Path] = {}
+    for part in _parts(spec):
+        for path in _expand(Path(part).expanduser()):
+            unique.setdefault(path.resolve(), path)
+    if not unique:
+        raise BenchError("no models given: name a folder of .tflite files, or the files")
+    return list(unique.values())
+
+
+def read_models(paths: Iterable[Path]) -> tuple[list[ModelFile], list[str]]:
+    """Reads models and skips broken ones.
+
+    Returns:
+        The models that could be read, and one message for each that could not.
+
+    Raises:
+        BenchError: If two files have the same name and recipe, since their rows could not be distinguished.
+    """
+    models: dict[str, ModelFile] = {}
+    failures = []
+    for path in paths:
+        try:
+            model = read_model(path)
+        except BenchError as error:
+            failures.append(str(error))
+            continue
+        if other := models.get(model.label):
+            raise BenchError(f"{other.path} and {path} are both called {model.label}: rename one of them")
+        models[model.label] = model
+    return list(models.values()), failures
+
+
+def read_model(path: Path) -> ModelFile:
+    """Reads a .tflite file and its sidecar, `<same stem>.json`, if there is one.
+
+    Raises:
+        BenchError: If the file cannot be read or is not a TFLite flatbuffer, or the sidecar is invalid.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read: {error.strerror}") from error
+    if content[4:8] != IDENTIFIER:
+        raise BenchError(f"{path}: {_what_instead(content)}; convert or copy it again")
+    sidecar = _read_sidecar(path.with_suffix(".json"))
+    name, recipe = _name_and_recipe(path.stem, sidecar)
+    facts = {key: sidecar[key] for key in FACTS if key in sidecar}
+    return ModelFile(path, name, recipe, len(content), hashlib.sha256(content).hexdigest(), facts)
+
+
+def choose_baseline(models: Sequence[ModelFile], name: str | None = None) -> ModelFile:
+    """Chooses the model that the others are compared with.
+
+    Args:
+        models: The models to choose from.
+        name: A file name, a label or a model's name (then its first recipe). Without it the first FD-MobileNet is
+            chosen, a float32 one if there is one, or else the first model.
+
+    Raises:
+        BenchError: If no model has the name, or there are no models.
+    """
+    if not models:
+        raise BenchError("no model is left to time")
+    if name is None:
+        return min(models, key=lambda model: (not model.name.startswith(BASELINE_FAMILY), model.recipe != "float32"))
+    for model in models:
+        if name.removesuffix(".tflite") in (model.label, model.path.stem, model.name):
+            return model
+    known = ", ".join(model.label for model in models)
+    raise BenchError(f"no model called {name} to compare with: choose the baseline from {known}")
+
+
+def _parts(spec: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
+    if isinstance(spec, os.PathLike):
+        return [spec]
+    if not isinstance(spec, str):
+        return list(spec)
+    if os.path.exists(spec):  # a path may contain a comma of its own
+        return [spec]
+    return [part.strip() for part in spec.split(",") if part.strip()]
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(file for file in path.glob("*.tflite") if not file.name.startswith("."))
+        if not found:
+            raise BenchError(f"{path}: no .tflite file in this folder: convert a model into it first")
+        return found
+    if not path.exists():
+        raise BenchError(f"{path}: no such file or folder: check the path, or convert the model first")
+    return [path]
+
+
+def _what_instead(content: bytes) -> str:
+    if not content:
+        return "the file is empty"
+    if content.lstrip()[:1] == b"<":
+        return "a web page, not a TFLite model"
+    return f"not a TFLite model (no {IDENTIFIER.decode()} at bytes 4 to 8)"
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    way_out = "fix it, or delete it to use the file name instead"
+    try:
+        sidecar = json.loads(path.read_bytes())
+        json.dumps(sidecar, allow_nan=False)  # Python also reads NaN, which is not JSON
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read: {error.strerror}; {way_out}") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path}: not valid JSON ({error}); {way_out}") from error
+    if not isinstance(sidecar, dict):
+        raise BenchError(f"{path}: not a JSON object; {way_out}")
+    for key, (kind, words) in _TYPES.items():
+        if not isinstance(sidecar.get(key), kind | None):
+            raise BenchError(f"{path}: {key} must be {words}, not {sidecar[key]!r}; {way_out}")
+    return sidecar
+
+
+def _name_and_recipe(stem: str, sidecar: dict[str, Any]) -> tuple[str, str]:
+    """Takes the recipe from the sidecar if it names one, or else from the end of the stem."""
+    recipe = sidecar.get("recipe")
+    if isinstance(recipe, str) and recipe:
+        return stem.removesuffix(f"_{recipe}"), recipe
+    match = _NAME_AND_RECIPE.fullmatch(stem)
+    return (match["name"], match["recipe"]) if match else (stem, "")

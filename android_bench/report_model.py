@@ -1,0 +1,265 @@
+"""The content of a report: the latest run of each device, its summary, and Table 4 of the paper beside it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import paper
+from .errors import BenchError
+from .plan import ANY_CORE
+from .results import read_rows, read_runs
+from .rows import Row, last_attempts
+from .summary import paired_ratio, reliability_warnings, summarize
+
+KINDS = {
+    "phone": "phone",
+    "board": "board or other Linux machine: not a phone",
+    "host": "this machine: not a phone",
+    "emulator": "emulated: these times mean nothing for a phone",
+}
+TABLE4_NOTE = (
+    "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
+    "1802.03750, one 800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
+)
+_DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "nnapi": "NNAPI"}
+
+
+@dataclass(frozen=True)
+class Table4Cell:
+    """Latency of one network in one recipe.
+
+    Attributes:
+        ms: Headline; None if not measured.
+        ratio: Ratio to FD-MobileNet; None if not measured.
+        doubtful: Whether it cannot be trusted.
+    """
+
+    ms: float | None = None
+    ratio: float | None = None
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Table4Line:
+    """A network of Table 4.
+
+    Attributes:
+        arch, alpha: The network and its width.
+        paper_ratio: Ratio to FD-MobileNet in the paper; None if it is not there.
+        cells: Results by recipe.
+    """
+
+    arch: str
+    alpha: float
+    paper_ratio: float | None
+    cells: dict[str, Table4Cell]
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return f"{paper.TITLES[self.arch]} {self.alpha:g}x"
+
+
+@dataclass(frozen=True)
+class Table4:
+    """Table 4 of the paper, measured in one configuration.
+
+    Attributes:
+        recipes: Recipes of the files.
+        budgets: Lines by budget in MFLOPs.
+    """
+
+    recipes: tuple[str, ...]
+    budgets: dict[int, list[Table4Line]]
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Results of a device in one configuration.
+
+    Attributes:
+        threads, delegate, core: See `plan.Job`.
+        summary: See `summary.summarize`.
+        table4: Table 4; None if no network of it was measured.
+        profiles: Ops of each model by label, as (type, ms, name).
+    """
+
+    threads: int
+    delegate: str
+    core: str
+    summary: list[dict[str, Any]]
+    table4: Table4 | None
+    profiles: dict[str, Sequence[Sequence[Any]]]
+
+    @property
+    def title(self) -> str:
+        """The configuration in words."""
+        core = "" if self.core == ANY_CORE else f", {self.core} core" + "s" * (self.threads > 1)
+        return f"{self.threads} thread{'s' * (self.threads > 1)}{core}, {_DELEGATE_TITLES[self.delegate]}"
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """The latest run on a device.
+
+    Attributes:
+        name: Name for people.
+        kind: A key of `KINDS`.
+        run: Events of the run; see `results.read_runs`.
+        configs: Results by threads, delegate and core.
+        last_state: State of the device after the last launch.
+        warnings: Reasons not to trust its numbers.
+    """
+
+    name: str
+    kind: str
+    run: dict[str, Any]
+    configs: list[DeviceConfig]
+    last_state: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_report(folder: Path) -> list[DeviceReport]:
+    """Reads the latest run of each device in a folder of results, phones first.
+
+    Raises:
+        BenchError: If the folder has no rows.
+    """
+    runs, latest = read_runs(folder), {}
+    for row in read_rows(folder):
+        latest.setdefault((row.origin.target, row.origin.device), {}).setdefault(row.run, []).append(row)
+    if not latest:
+        raise BenchError(f"{folder}: no rows here: time some models into this folder first")
+    devices = []
+    for by_run in latest.values():
+        name, rows = list(by_run.items())[-1]
+        devices.append(_device_report(runs.get(name, {"run": name}), rows))
+    return sorted(devices, key=lambda device: list(KINDS).index(device.kind))
+
+
+def table4(rows: Sequence[Row]) -> Table4 | None:
+    """Arranges the rows of one configuration as the paper's Table 4; None if they hold none of its networks.
+
+    The table is of images of 224 x 224. Where several files are the same network, the one named after it counts.
+    """
+    groups = _rows_by_network(rows)
+    recipes = tuple(sorted({recipe for _, _, recipe in groups}))
+    budgets = {budget.mflops: _table4_lines(budget, groups, recipes) for budget in paper.TABLE4}
+    budgets = {mflops: lines for mflops, lines in budgets.items() if lines}
+    return Table4(recipes, budgets) if budgets else None
+
+
+def _table4_lines(
+    budget: paper.Table4Budget, groups: dict[tuple, list[Row]], recipes: Sequence[str]
+) -> list[Table4Line]:
+    """Returns the networks of a budget that were measured."""
+    base, lines = (paper.BASE, budget.alphas[paper.BASE]), []
+    for arch, alpha in budget.alphas.items():
+        cells = {r: _table4_cell(groups.get((arch, alpha, r), []), groups.get((*base, r), [])) for r in recipes}
+        ratio = 1.0 if arch == paper.BASE else budget.ratios.get(arch)
+        lines.append(Table4Line(arch, alpha, ratio, cells))
+    return [line for line in lines if any(cell.ms for cell in line.cells.values())]
+
+
+def _rows_by_network(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
+    """Returns the timed rows by arch, alpha and recipe, of one file each."""
+    files: dict[tuple, list[Row]] = {}
+    for row in last_attempts(row for row in rows if row.kind == "time"):
+        model = row.launch.job.model
+        facts = model.facts
+        if facts.get("arch") in paper.TITLES and (facts.get("size") or paper.SIZE) == paper.SIZE:
+            files.setdefault((facts["arch"], facts.get("alpha"), model.recipe, row.label), []).append(row)
+    groups: dict[tuple, list[Row]] = {}
+    for arch, alpha, recipe, label in sorted(files, key=lambda key: (not key[-1].startswith(key[0]), key[-1])):
+        groups.setdefault((arch, alpha, recipe), files[arch, alpha, recipe, label])
+    return groups
+
+
+def _table4_cell(rows: list[Row], base: list[Row]) -> Table4Cell:
+    if not rows:
+        return Table4Cell()
+    (line,) = summarize(rows)
+    return Table4Cell(line["ms"], paired_ratio(rows, base), line["doubtful"])
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns the (ms, accuracy) points that no other beats in both, by rising ms."""
+    front: list[tuple[float, float]] = []
+    for ms, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((ms, accuracy))
+    return front
+
+
+def short_name(line: dict[str, Any]) -> str:
+    """Returns a network's name for people, where it is one of the paper's.
+
+    Args:
+        line: A line of a summary.
+    """
+    if line.get("arch") in paper.TITLES and line.get("alpha"):
+        size = line.get("size") or paper.SIZE
+        at = "" if size == paper.SIZE else f" at {'x'.join(map(str, dict.fromkeys(size)))}"
+        return f"{paper.TITLES[line['arch']]} {line['alpha']:g}x{at}"
+    return line["model"]
+
+
+def top1_accuracy(line: dict[str, Any]) -> tuple[float, bool] | None:
+    """Returns top-1 in percent, and whether it is the paper's, of the float network, and not this file's own.
+
+    Args:
+        line: A line of a summary.
+    """
+    own = line.get("accuracy")
+    if isinstance(own, dict) and isinstance(own.get("top1"), int | float):
+        return own["top1"], False
+    quoted = line.get("paper_top1")
+    return (quoted, True) if isinstance(quoted, int | float) and line["recipe"] == "float32" else None
+
+
+def number(value: float | None, form: str) -> str:
+    """Returns a number, or a dash for None."""
+    return "–" if value is None else format(value, form)
+
+
+def cell_texts(cell: Table4Cell) -> tuple[str, str]:
+    """Returns ms and ratio of a cell of Table 4; a star marks what cannot be trusted."""
+    digits = 1 if (cell.ms or 0) >= 10 else 2 if (cell.ms or 0) >= 1 else 3
+    return number(cell.ms, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
+
+
+def _device_report(run: dict[str, Any], rows: list[Row]) -> DeviceReport:
+    environment, origin = run.get("environment", {}), rows[0].origin
+    configs = _configs(rows, run.get("baseline"))
+    return DeviceReport(
+        name=environment.get("device", origin.device),
+        kind=origin.machine or environment.get("kind", "host" if origin.target == "host" else "board"),
+        run=run,
+        configs=configs,
+        last_state=next((row.conditions.after for row in reversed(rows) if row.conditions.after), {}),
+        warnings=_warnings(run, configs),
+    )
+
+
+def _configs(rows: Iterable[Row], baseline: str | None) -> list[DeviceConfig]:
+    """Returns the results by configuration; without those where all timed launches failed."""
+    groups: dict[tuple[int, str, str], list[Row]] = {}
+    for row in rows:
+        job = row.launch.job
+        groups.setdefault((job.threads, job.delegate, job.core), []).append(row)
+    configs = [_config(*key, groups[key], baseline) for key in sorted(groups)]
+    return [config for config in configs if config.summary]
+
+
+def _config(threads: int, delegate: str, core: str, rows: list[Row], baseline: str | None) -> DeviceConfig:
+    profiles = {row.label: row.details.ops for row in rows if row.details.ops}
+    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), table4(rows), profiles)
+
+
+def _warnings(run: dict[str, Any], configs: Iterable[DeviceConfig]) -> list[str]:
+    warnings = [*run.get("failures", ()), *run.get("warnings", ())]
+    warnings += reliability_warnings(line for config in configs for line in config.summary)
+    if run.get("state") != "complete":
+        warnings.insert(0, f"this run is not complete: {run.get('state', 'it was cut off')}")
+    return list(dict.fromkeys(warnings))

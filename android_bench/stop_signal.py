@@ -1,0 +1,38 @@
+"""Ending a run early without losing what it measured."""
+
+import signal
+from types import FrameType
+from typing import Self
+
+
+class StopSignal:
+    """Notes the first Ctrl-C or SIGTERM for a loop to check; a second one ends the process at once.
+
+    An exception raised by a signal could interrupt the writing of a row. A signal that the process was started to
+    ignore, as a shell does for its background jobs, stays ignored.
+
+    Attributes:
+        signal: The signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        """Returns whether a signal has come."""
+        return self.signal is not None
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        self.__exit__()

@@ -1,0 +1,79 @@
+import pytest
+
+from fd_keras.android_bench.cores import choose_cores, describe_cores, taskset_mask
+from fd_keras.android_bench.errors import BenchError
+from fd_keras.android_bench.results import read_rows, read_runs
+
+
+def _facts(*cores, taskset=True):
+    cores = [{"number": n, "khz": khz, "capacity": capacity} for n, (khz, capacity) in enumerate(cores)]
+    return {"name": "Phone 7", "cores": cores, "taskset": taskset, "abis": ["arm64-v8a"]}
+
+
+FOUR_AND_FOUR = _facts(*[(1_800_000, 400)] * 4, *[(1_700_000, 1024)] * 4)  # the big ones have the lower clock
+
+
+@pytest.mark.parametrize(
+    ("choice", "threads", "cores"),
+    [("big", 1, [7]), ("big", 2, [6, 7]), ("little", 1, [0]), ("little", 2, [0, 1]), ("c0", 1, [6, 7]), ("any", 1, [])],
+)
+def test_cores_are_chosen_by_capacity_then_clock(choice, threads, cores):
+    assert choose_cores(FOUR_AND_FOUR, choice, threads) == (cores, [])
+
+
+def test_more_threads_than_cores_of_a_kind_is_told():
+    cores, (warning,) = choose_cores(FOUR_AND_FOUR, "big", 6)
+    assert cores == [4, 5, 6, 7]
+    assert "6 threads on the 4 big cores" in warning
+
+
+def test_cores_that_cannot_be_told_apart_are_told():
+    cores, (warning,) = choose_cores(_facts((None, None), (None, None)), "big", 1)
+    assert cores == [1]
+    assert "does not report how fast its cores are: --core=big takes the last one" in warning
+
+
+def test_a_mask_of_absent_cores_is_refused():
+    with pytest.raises(BenchError, match="--core=100 names core 8, but Phone 7 has cores 0, 1"):
+        choose_cores(FOUR_AND_FOUR, "100", 1)
+
+
+def test_masks_and_words_for_cores():
+    assert taskset_mask([7]) == "80"
+    assert taskset_mask([0, 1]) == "3"
+    assert describe_cores(FOUR_AND_FOUR["cores"]) == "4 x 1.70 GHz + 4 x 1.80 GHz"
+
+
+def test_big_and_little_cores_are_told_apart_and_pinned(bench, phone, tmp_path):
+    # Only cores 0 and 1 exist for real: let the big ones be these.
+    phone.set_cores()
+    assert bench("--core=big,little") == 0
+    rows = read_rows(tmp_path / "out")
+    assert [cores for cores, _ in phone.calls()] == [{"big": "1", "little": "0"}[row.launch.job.core] for row in rows]
+    assert {row.launch.job.core for row in rows} == {"big", "little"}
+    (known,) = read_runs(tmp_path / "out").values()
+    assert known["environment"]["clocks"] == "1 x 1.80 GHz + 1 x 2.40 GHz"
+    assert rows[0].conditions.before["governor"] == {"0": "schedutil", "1": "schedutil"}
+
+
+def test_a_mask_is_taken_as_it_is(bench, phone):
+    phone.set_cores((1, 1))
+    assert bench("--core=2") == 0
+    assert {cores for cores, _ in phone.calls()} == {"1"}
+    assert bench("--core=80") == 2
+
+
+def test_without_cpufreq_and_taskset_it_runs_unpinned_and_says_so(bench, phone, capsys):
+    phone.write("/usr/local/bin/taskset", "")
+    hidden = phone.root / "usr/bin/taskset"
+    content, mode = hidden.read_bytes(), hidden.stat().st_mode
+    hidden.unlink()
+    (phone.root / "usr/local/bin/taskset").unlink()
+    try:
+        assert bench() == 0
+        assert "no taskset: --core=big is not possible" in capsys.readouterr().err
+        assert bench("--core=1") == 2
+        assert "has no taskset" in capsys.readouterr().err
+    finally:
+        hidden.write_bytes(content)
+        hidden.chmod(mode)

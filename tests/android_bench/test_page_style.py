@@ -1,0 +1,13 @@
+from fd_keras.android_bench.page_style import FAMILIES, STYLE, color_dot, family_index
+
+
+def test_each_family_and_the_others_have_a_color_in_light_and_dark():
+    indices = {family_index({"arch": arch}) for arch in FAMILIES} | {family_index({"arch": "other"}), family_index({})}
+    assert indices == set(range(len(FAMILIES) + 1))
+    for index in indices:
+        assert STYLE.count(f"--f{index}:") == 2
+        assert f"var(--f{index})" in color_dot(index)
+
+
+def test_ops_have_colors_of_their_own():
+    assert "var(--o3)" in color_dot(3, "o")

@@ -1,0 +1,76 @@
+import pytest
+
+from fd_keras.android_bench.errors import BenchError
+from fd_keras.android_bench.report_model import Table4Cell, cell_texts, pareto, read_report, short_name, top1_accuracy
+from fd_keras.android_bench.results import Results
+from fd_keras.android_bench.summary import summarize
+
+
+def test_table4_is_ours_beside_the_papers(results, milliseconds):
+    phone, host = read_report(results)
+    (config,) = phone.configs
+    lines = {(line.arch, line.alpha): line for lines in config.table4.budgets.values() for line in lines}
+    assert {key: round(line.cells["float32"].ms / 1.02, 6) for key, line in lines.items()} == milliseconds
+    for (arch, alpha), ours in {("mobilenet", 0.5): 1.2, ("shufflenet", 0.25): 2.0, ("fd_mobilenet", 0.5): 1.0}.items():
+        assert lines[arch, alpha].cells["int8"].ratio == pytest.approx(ours)
+    assert lines["mobilenet", 0.5].paper_ratio == 1.10
+    assert lines["shufflenet", 0.25].paper_ratio == 1.82
+    assert lines["fd_mobilenet", 0.5].paper_ratio == 1
+    assert lines["fd_shufflenet", 1.0].paper_ratio is None
+
+
+def test_the_latest_run_of_a_device_counts(results, make_row):
+    kept = Results(results)
+    kept.append_row(make_row("other", [1_000_000], run="later", target="adb", device="R58M"))
+    phone = next(device for device in read_report(results) if device.run["run"] == "later")
+    assert [line["model"] for line in phone.configs[0].summary] == ["other"]
+    assert phone.configs[0].table4 is None
+    assert "not complete" in phone.warnings[0]
+
+
+def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
+    kept = Results(results)
+    facts = {"arch": "fd_mobilenet", "alpha": 0.25}
+    common = {"run": "later", "target": "adb", "device": "R58M", "recipe": "float32"}
+    files = {"fd_mobilenet_0.25_128": (128, 1), "a_finetuned": (224, 2), "fd_mobilenet_0.25_224": (224, 4)}
+    for name, (side, ms) in files.items():
+        kept.append_row(make_row(name, [ms * 1e6], facts=facts | {"size": [side, side]}, **common))
+    phone = next(device for device in read_report(results) if device.run["run"] == "later")
+    assert phone.configs[0].table4.budgets[12][0].cells["float32"].ms == 4
+    names = [short_name(line) for line in phone.configs[0].summary]
+    assert names == ["FD-MobileNet 0.25x", "FD-MobileNet 0.25x at 128", "FD-MobileNet 0.25x"]
+
+
+def test_pareto_front():
+    points = [(1, 40), (2, 50), (3, 45), (4, 60), (4, 55), (5, 60)]
+    assert pareto(points) == [(1, 40), (2, 50), (4, 60)]
+    assert pareto([]) == []
+
+
+def test_own_accuracy_goes_before_the_papers(make_row):
+    rows = [make_row("a", [1_000_000], facts={"accuracy": {"top1": 55.5}, "paper_top1": 45.1})]
+    assert top1_accuracy(summarize(rows)[0]) == (55.5, False)
+    quoted = {"paper_top1": 45.1, "recipe": "float32"}
+    assert top1_accuracy(quoted) == (45.1, True)
+    assert top1_accuracy({}) is None
+
+
+def test_a_folder_without_rows_is_named(tmp_path):
+    Results(tmp_path)
+    with pytest.raises(BenchError, match="no rows here"):
+        read_report(tmp_path)
+
+
+def test_cells_of_table4_are_rounded_and_marked():
+    assert cell_texts(Table4Cell(12.34, 1.204, doubtful=True)) == ("12.3*", "1.20")
+    assert cell_texts(Table4Cell(1.234)) == ("1.23", "–")
+    assert cell_texts(Table4Cell(0.1234, 2)) == ("0.123", "2.00")
+    assert cell_texts(Table4Cell()) == ("–", "–")
+
+
+def test_the_papers_networks_have_a_short_name():
+    line = {"arch": "mobilenet", "alpha": 0.5, "model": "mobilenet_0.5_96"}
+    assert short_name(line) == "MobileNet 0.5x"
+    assert short_name(line | {"size": [96, 96]}) == "MobileNet 0.5x at 96"
+    assert short_name(line | {"size": [96, 128]}) == "MobileNet 0.5x at 96x128"
+    assert short_name({"model": "other"}) == "other"

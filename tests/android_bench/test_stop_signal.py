@@ -1,0 +1,21 @@
+import os
+import signal
+
+import pytest
+
+from fd_keras.android_bench.stop_signal import StopSignal
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_stop_restores_the_handlers_and_respects_ignored_signals():
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop()
+            signal.raise_signal(signal.SIGTERM)
+            assert stop()
+            assert signal.getsignal(signal.SIGTERM) is before[0]
+    finally:
+        signal.signal(signal.SIGINT, before[1])
+    assert signal.getsignal(signal.SIGTERM) is before[0]
