@@ -38,7 +38,7 @@ class AdbDevice(NamedTuple):
     Attributes:
         serial: Serial, or address in the network.
         state: `device` when it is ready, or a key of `_REMEDIES`.
-        name: Model of the phone; "" if adb does not say.
+        name: Model of the phone; "" if adb does not report it.
     """
 
     serial: str
@@ -110,7 +110,7 @@ class AdbShell(Shell):
             return "silent"
 
     def _adb(self, *words: str) -> None:
-        """Calls adb for its effect; the state shows whether it had one."""
+        """Calls adb and ignores the result; the state shows whether it worked."""
         with contextlib.suppress(TimeoutError):
             self._call([self._program, *words], QUICK_SECS)
 

@@ -163,8 +163,8 @@ def profile(path: str, threads: int, runs: int) -> dict[str, Any]:
         library.call("StartProfiler", profiler)
         invoke()
         library.call("StopProfiler", profiler)
-        whole, ops = _ops(_events(library, profiler))
-        samples.append(1000 * whole)
+        total, ops = _ops(_events(library, profiler))
+        samples.append(1000 * total)
         rounds.append(ops)
     return {"samples_ns": samples, "ops": _medians(rounds)}
 
@@ -194,11 +194,11 @@ def _ops(events: Sequence[_Event]) -> tuple[int, list[tuple[str, int]]]:
     Raises:
         BenchError: If the ops take more time than the invocation, or either is missing.
     """
-    whole = [event.elapsed for event in events if event.tag.decode() == _INVOKE and event.type == 1]
+    total = [event.elapsed for event in events if event.tag.decode() == _INVOKE and event.type == 1]
     ops = [(event.tag.decode(), event.elapsed) for event in events if event.type in (_OP, _DELEGATED_OP)]
-    if len(whole) != 1 or not ops or sum(us for _, us in ops) > whole[0] + len(ops):  # each is rounded
+    if len(total) != 1 or not ops or sum(us for _, us in ops) > total[0] + len(ops):  # each is rounded
         raise BenchError("the profiler of this LiteRT is not supported: use LiteRT 2.3, or --benchmark_binary")
-    return whole[0], ops
+    return total[0], ops
 
 
 def _medians(rounds: Sequence[Sequence[tuple[str, int]]]) -> list[tuple[str, float, str]]:

@@ -18,7 +18,7 @@ from .shell import ConnectionLostError, Shell, one_line
 
 _SIGKILL = 9
 _CUT = "----- android_bench -----"
-# Flags of the classic tool for each delegate; the LiteRT one runs XNNPACK unless told otherwise.
+# Flags of the classic tool for each delegate; the LiteRT one runs XNNPACK by default.
 _DELEGATE_FLAGS = {
     "xnnpack": {"use_xnnpack": "true"},
     "none": {"use_xnnpack": "false"},
@@ -182,7 +182,7 @@ def check_output(output: LaunchOutput, job: Job, kind: str) -> parse.ToolOutput:
 
     Raises:
         parse.UnknownFlagError: If the tool ignored a flag.
-        BenchError: If it failed, or did not do what it was asked to.
+        BenchError: If it failed, or ran without the delegate or the profile that was requested.
     """
     parse.check_flags([parse.strip(line) for line in output.text.splitlines()])
     _check_status(output)
@@ -190,7 +190,7 @@ def check_output(output: LaunchOutput, job: Job, kind: str) -> parse.ToolOutput:
     if parsed.refused and job.delegate not in ("xnnpack", "none"):
         raise BenchError(f"the delegate {job.delegate} takes no part of this model, which would run on the CPU")
     if kind == "profile" and not parsed.ops:
-        raise BenchError("the benchmark tool printed no profile, though it was asked for one")
+        raise BenchError("the benchmark tool printed no profile, though one was requested")
     return parsed
 
 

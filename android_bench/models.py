@@ -22,7 +22,7 @@ _NAME_AND_RECIPE = re.compile(r"(?P<name>.+?)_(?P<recipe>(?:float\d|u?int\d|dyna
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A .tflite file and what its sidecar says about it.
+    """A .tflite file and the facts in its sidecar.
 
     Attributes:
         path: The file.

@@ -111,7 +111,7 @@ def parse(text: str) -> ToolOutput:
 
 
 def check_flags(lines: list[str]) -> None:
-    """Raises UnknownFlagError if the tool says that it ignored some."""
+    """Raises UnknownFlagError if the tool reports that it ignored some."""
     for line in lines:
         if "Unconsumed cmdline flags" in line:
             flags = line.partition("flags:")[2].strip()

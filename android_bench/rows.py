@@ -27,7 +27,7 @@ class Origin:
         target: `host`, `adb` or `ssh`. A host row never stands for a phone.
         device: Serial of the phone, address of the board, or name of this machine.
         engine: Interpreter or benchmark tool, and its version.
-        machine: `phone`, `emulator`, `board` or `host`; empty in old rows, which do not say.
+        machine: `phone`, `emulator`, `board` or `host`; empty in old rows.
     """
 
     target: str

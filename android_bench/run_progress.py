@@ -39,7 +39,7 @@ class RunProgress:
         self._skipped += launches
 
     def add(self, row: Row) -> None:
-        """Counts a row; a repetition takes time, but brings the end no nearer."""
+        """Counts a row; a repetition takes time, but is not progress."""
         with self._lock:
             self._done += row.attempt == 1
             now = time.monotonic()

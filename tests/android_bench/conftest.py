@@ -263,6 +263,7 @@ def _phones(tmp_path_factory):
         wait_until(lambda: (seen / "ready").exists() or process.poll() is not None)
         assert process.poll() is None, "the test devices did not start"
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        options += " -o KexAlgorithms=curve25519-sha256"  # the default takes as long as everything else
         ssh = f"nsenter -t {process.pid} -n ssh -i {key} {options} -p "
         yield [Phone(seen, port, adb, ssh + str(port + 1000)) for port in ports], key
     finally:

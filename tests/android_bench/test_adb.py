@@ -21,7 +21,7 @@ def test_statuses_and_output_are_the_devices_own(phone):
         shell.run("sleep 60", timeout=0.01)
 
 
-def test_a_shell_that_dies_is_not_taken_for_a_command_that_failed(phone):
+def test_a_shell_that_dies_is_not_a_command_that_failed(phone):
     with pytest.raises(ConnectionLostError):
         adb.AdbShell(phone.serial, phone.adb).run("kill -9 $PPID $$")
 
@@ -83,7 +83,7 @@ def _client(tmp_path, *lines):
     return str(path)
 
 
-def test_all_devices_are_those_that_are_ready_and_the_others_are_told(tmp_path, capsys):
+def test_all_devices_are_those_that_are_ready_and_the_others_are_reported(tmp_path, capsys):
     client = _client(tmp_path, "A device model:Phone_7", "B unauthorized", "C device")
     assert [shell.serial for shell in adb.choose_devices(["all"], client)] == ["A", "C"]
     assert capsys.readouterr().err.startswith("warning: B is unauthorized, and skipped: unlock the phone")
@@ -109,7 +109,7 @@ def test_a_device_in_the_network_that_does_not_answer_is_missing(tmp_path, monke
 @pytest.mark.parametrize(
     ("script", "message"), [("echo broken; exit 1", "failed: broken"), ("sleep 60", "no answer within 0.01 s")]
 )
-def test_an_adb_that_fails_or_hangs_is_told(tmp_path, monkeypatch, script, message):
+def test_an_adb_that_fails_or_hangs_is_reported(tmp_path, monkeypatch, script, message):
     path = tmp_path / "adb"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

@@ -62,7 +62,7 @@ def test_sleeping_ends_at_once_when_it_is_asked_to():
     cooling.sleep(3600, lambda: True)
 
 
-def test_a_limit_of_heat_that_cannot_be_seen_is_told(bench, capsys):
+def test_a_limit_of_heat_that_cannot_be_seen_is_reported(bench, capsys):
     assert bench("--max_temp=40") == 0
     assert "does not report its temperature: --max_temp=40 has no effect" in capsys.readouterr().err
 

@@ -21,13 +21,13 @@ def test_cores_are_chosen_by_capacity_then_clock(choice, threads, cores):
     assert choose_cores(FOUR_AND_FOUR, choice, threads) == (cores, [])
 
 
-def test_more_threads_than_cores_of_a_kind_is_told():
+def test_more_threads_than_cores_of_a_kind_is_reported():
     cores, (warning,) = choose_cores(FOUR_AND_FOUR, "big", 6)
     assert cores == [4, 5, 6, 7]
     assert "6 threads on the 4 big cores" in warning
 
 
-def test_cores_that_cannot_be_told_apart_are_told():
+def test_cores_that_cannot_be_told_apart_are_reported():
     cores, (warning,) = choose_cores(_facts((None, None), (None, None)), "big", 1)
     assert cores == [1]
     assert "does not report how fast its cores are: --core=big takes the last one" in warning
@@ -44,7 +44,7 @@ def test_masks_and_words_for_cores():
     assert describe_cores(FOUR_AND_FOUR["cores"]) == "4 x 1.70 GHz + 4 x 1.80 GHz"
 
 
-def test_big_and_little_cores_are_told_apart_and_pinned(bench, phone, tmp_path):
+def test_big_and_little_cores_are_reported_apart_and_pinned(bench, phone, tmp_path):
     # Only cores 0 and 1 exist for real: let the big ones be these.
     phone.set_cores()
     assert bench("--core=big,little") == 0

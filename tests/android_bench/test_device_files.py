@@ -24,7 +24,7 @@ def test_what_a_binary_is_built_for(tmp_path, head, abi):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 a zip file of some length", b"\x7fELF\x02\x01"])
-def test_what_is_no_binary_is_named(tmp_path, content):
+def test_what_is_not_a_binary_is_named(tmp_path, content):
     (tmp_path / "tool").write_bytes(content)
     with pytest.raises(BenchError, match="tool: not a Linux or Android executable"):
         device_files.elf_abi(tmp_path / "tool")
@@ -63,7 +63,7 @@ def test_a_lost_execute_bit_is_set_again(shell, phone, local):
     assert copy.stat().st_mode & 0o111
 
 
-def test_a_storage_that_executes_nothing_is_told(shell, phone, local):
+def test_a_storage_that_executes_nothing_is_reported(shell, phone, local):
     phone.adb_shell("mount -o remount,noexec /data/local/tmp")
     try:
         with pytest.raises(BenchError, match="executable: is /data/local/tmp/android_bench mounted noexec?"):
@@ -108,7 +108,7 @@ def test_a_binary_for_this_processor_is_run(bench, capsys):
     assert "not the complete output" in capsys.readouterr().err
 
 
-def test_a_full_device_is_told_and_left_clean(shell, phone, local):
+def test_a_full_device_is_reported_and_left_clean(shell, phone, local):
     (phone.root / "data/local/tmp/full").write_bytes(bytes(4_000_000))
     local.write_bytes(os.urandom(1_000_000))
     with pytest.raises(BenchError, match="No space left.*: free some space"):
@@ -127,7 +127,7 @@ def test_what_a_failed_push_left_is_removed(shell, phone, local, monkeypatch):
     assert not list((phone.root / adb.FOLDER.lstrip("/")).iterdir())
 
 
-def test_a_damaged_copy_is_told_and_not_kept(shell, phone, local, tmp_path, monkeypatch):
+def test_a_damaged_copy_is_reported_and_not_kept(shell, phone, local, tmp_path, monkeypatch):
     push, cut = adb.AdbShell.push, tmp_path / "cut"
 
     def push_less(shell, local, remote):

@@ -73,7 +73,7 @@ def test_what_no_number_can_be_read_of_is_not_told():
     assert device_info._cores(told) == []
 
 
-def test_a_core_that_is_held_back_from_the_start_is_told():
+def test_a_core_that_is_held_back_from_the_start_is_reported():
     state = device_info.parse_state(
         f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"
     )
@@ -129,7 +129,7 @@ def _kind(target="adb", **properties):
 @pytest.mark.parametrize(
     "emulated", [{"kernel_qemu": "1"}, {"boot_qemu": "1"}, {"hardware": "ranchu"}, {"hardware": "cutf_cvm"}]
 )
-def test_an_emulator_is_told_from_a_phone(emulated):
+def test_an_emulator_is_reported_from_a_phone(emulated):
     assert _kind(product_model="Phone 7") == "phone"
     assert _kind(product_model="Phone 7", **emulated) == "emulator"
     assert _kind() == "board"

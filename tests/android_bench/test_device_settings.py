@@ -6,7 +6,7 @@ from fd_keras.android_bench.errors import BenchError
 
 
 @pytest.mark.parametrize("flag", ["--timeout=0", "--cooldown=-1", "--patience=nan", "--max_temp=inf"])
-def test_cares_out_of_range_are_named(converted, flag, capsys):
+def test_settings_out_of_range_are_named(converted, flag, capsys):
     assert run.main([f"--models={converted}", "--benchmark_binary=/bin/true", flag]) == 2
     assert f"error: {flag[2:].split('=')[0]} must be a number of at least" in capsys.readouterr().err
 

@@ -53,7 +53,7 @@ def test_the_build_for_the_device_is_downloaded_once(server, tmp_path):
     assert len(server.asked) == 1
 
 
-def test_a_change_of_the_latest_build_is_told(server, tmp_path, capsys):
+def test_a_change_of_the_latest_build_is_reported(server, tmp_path, capsys):
     fetch.fetch("classic", "android", ["armeabi-v7a"], tmp_path)
     fetch.fetch("classic", "android", ["armeabi-v7a"], tmp_path, refresh=True)
     assert not capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_downloaded_again(server, tmp_path, capsys):
         ((200, ELF, len(ELF) + 5), "cannot be downloaded|not an ELF binary"),
     ],
 )
-def test_what_is_no_whole_binary_is_refused_and_leaves_nothing(server, tmp_path, answer, message):
+def test_an_incomplete_binary_is_refused_and_leaves_nothing(server, tmp_path, answer, message):
     server.answer = answer
     with pytest.raises(BenchError, match=message) as caught:
         fetch.fetch("litert", "linux", ["arm64-v8a"], tmp_path)

@@ -45,7 +45,7 @@ def test_rows_are_interleaved_and_keep_every_sample(converted):
     plan = _plan(converted, rounds=5)
     rows = list(HostTarget(plan).measure())
     assert [(row.launch.round, row.launch.place, row.label) for row in rows] == [
-        (visit.round, visit.place, visit.job.model.label) for visit in plan.schedule()
+        (launch.round, launch.place, launch.job.model.label) for launch in plan.schedule()
     ]
     assert all(len(row.latency.samples_ns) == row.latency.runs == 4 and row.latency.median_ns > 0 for row in rows)
     assert len({row.run for row in rows}) == 1
@@ -92,18 +92,18 @@ def test_a_thread_that_waits_for_its_core_is_flagged(converted, monkeypatch, thr
     assert [row.flags for row in rows] == [flags] * 6
 
 
-def test_stop_ends_within_a_visit_which_is_made_again(converted):
+def test_stop_ends_within_a_launch_which_is_made_again(converted):
     asked = []
 
     def stop():
         asked.append(1)
-        return len(asked) > 10  # the second visit is cut short
+        return len(asked) > 10  # the second launch is cut short
 
     target = HostTarget(_plan(converted))
     (first,) = target.measure(stop)
     rest = list(target.measure(done=[first]))
     assert {row.latency.runs for row in [first, *rest]} == {4}
-    assert [row.key for row in [first, *rest]] == [visit.key for visit in target.plan.schedule()]
+    assert [row.key for row in [first, *rest]] == [launch.key for launch in target.plan.schedule()]
 
 
 @pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}])
@@ -124,7 +124,7 @@ def test_profile_and_memory_come_after_the_rounds(converted, tmp_path):
     assert {row.latency.runs for row in (timed, profile, memory)} == {3}
 
 
-def test_an_extra_launch_that_dies_is_told_and_the_others_go_on(models, capsys):
+def test_an_extra_launch_that_dies_is_reported_and_the_others_go_on(models, capsys):
     plan = _plan(models, rounds=1, extras=("profile", "memory"))
     target, (first, _) = HostTarget(plan), find_models(models)
     first.unlink()
@@ -149,7 +149,7 @@ def test_a_model_that_was_cut_short_is_named(models, keep_bytes):
         time_models(models, **QUICK)
 
 
-def test_time_models_refuses_what_is_no_model(models):
+def test_time_models_refuses_what_is_not_a_model(models):
     (models / "page.tflite").write_text("<html>")
     with pytest.raises(BenchError, match=r"page\.tflite: a web page, not a TFLite model"):
         time_models(models, **QUICK)

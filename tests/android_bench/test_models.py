@@ -61,7 +61,7 @@ def test_missing_path_and_empty_folder_are_named(tmp_path):
         (b"TFL3", "no TFL3 at bytes 4 to 8"),
     ],
 )
-def test_a_file_that_is_no_model_is_named(tmp_path, content, message):
+def test_a_file_that_is_not_a_model_is_named(tmp_path, content, message):
     (path,) = _write(tmp_path, "m.tflite", content=content)
     with pytest.raises(BenchError, match=message) as caught:
         read_model(path)

@@ -15,10 +15,10 @@ def test_every_round_holds_every_job_once_in_changing_order():
     plan = BenchPlan(_models("a", "b", "c"), threads=(1, 2, 1), rounds=6)
     visits = list(plan.schedule())
     assert len(visits) == 6 * 3 * 2
-    rounds = [[visit.job for visit in visits if visit.round == n] for n in range(1, 7)]
+    rounds = [[launch.job for launch in visits if launch.round == n] for n in range(1, 7)]
     assert all(len(jobs) == 6 and set(jobs) == set(plan.jobs) for jobs in rounds)
     assert len({tuple(jobs) for jobs in rounds}) > 1
-    assert [visit.place for visit in visits] == list(range(1, 7)) * 6
+    assert [launch.place for launch in visits] == list(range(1, 7)) * 6
     assert visits == list(plan.schedule())
 
 
@@ -27,9 +27,9 @@ def test_extra_launches_come_after_the_rounds():
         _models("a", "b"), rounds=1, extras=("profile", "memory"), cores=("big", "80"), delegates=("none",)
     )
     visits = list(plan.schedule())
-    assert [visit.kind for visit in visits] == ["time"] * 4 + ["profile"] * 4 + ["memory"] * 4
-    assert len({visit.key for visit in visits}) == 12
-    assert {visit.job.core for visit in visits} == {"big", "80"}
+    assert [launch.kind for launch in visits] == ["time"] * 4 + ["profile"] * 4 + ["memory"] * 4
+    assert len({launch.key for launch in visits}) == 12
+    assert {launch.job.core for launch in visits} == {"big", "80"}
 
 
 def test_identity_changes_with_what_is_measured_and_where():

@@ -7,7 +7,7 @@ from fd_keras.android_bench.stop_signal import StopSignal
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_stop_restores_the_handlers_and_respects_ignored_signals():
+def test_restores_the_handlers_and_respects_ignored_signals():
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopSignal() as stop:

@@ -88,14 +88,14 @@ def test_doubts_about_many_models_name_the_worst(make_row):
     assert "to 1 other, marked" in reliability_warnings(summarize(rows[:4]))[-1]
 
 
-def test_flags_that_differ_in_numbers_alone_are_told_as_one(make_row):
+def test_flags_that_differ_in_numbers_alone_are_reported_as_one(make_row):
     flags = ["drifted +12% from its median", "drifted -9.5% from its median", "hot", "capped at 1000 of 2400 MHz"]
     rows = [make_row("a", [100], round=n, flags=[flag]) for n, flag in enumerate(flags)]
     (warning,) = reliability_warnings(summarize(rows))
     assert warning.endswith("capped at 1000 of 2400 MHz; drifted -9.5 to +12% from its median; hot")
 
 
-def test_the_last_attempt_counts_and_flags_are_told(make_row):
+def test_the_last_attempt_counts_and_flags_are_reported(make_row):
     rows = [
         make_row("a", [9_000_000], flags=["drifted"]),
         make_row("a", [1_000_000], attempt=2),
@@ -127,7 +127,7 @@ def test_launches_for_profile_and_memory_are_not_timed(make_row):
     assert summarize(rows)[0]["rounds"] == 1
 
 
-def test_the_memory_of_launches_that_were_not_timed_is_summed_up(make_row):
+def test_the_memory_of_launches_that_were_not_timed_is_summarized(make_row):
     rows = [make_row("a", [1], memory_mb={"overall": 2.0}), make_row("b", [1], memory_mb={"peak": 9.0})]
     rows += [make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": n}) for n in (2.0, 4.0, 3.0)]
     assert [line["memory_mb"] for line in summarize(rows)] == [{"overall": 2.0, "peak": 4.0}, {"peak": 9.0}]

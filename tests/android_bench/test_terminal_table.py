@@ -33,7 +33,7 @@ def test_markdown_table_has_a_cell_per_column(make_row):
     assert lines[2] == "| a | float32 | 1 | 1.500 | 1.500 | 1.500 | - | 1.00 | 2.5 |"
 
 
-def test_closing_tells_state_baseline_machine_and_folder(report, tmp_path):
+def test_the_end_shows_state_baseline_machine_and_folder(report, tmp_path):
     text = final_report([report, report], tmp_path)
     assert text.count("time of a_float32") == 2
     assert "some cpu, 4 cores" in text
