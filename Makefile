@@ -44,9 +44,12 @@ device:
 # As many processes as cores, but no more than memory has room for: each imports TensorFlow.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
+# What depends on Keras's backend runs on JAX too.
+ON_JAX := applications builder classify layers references saved
+
 test: $(VENV)/installed
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) tests/fd_keras
+	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX:%=tests/fd_keras/test_%.py)
 
 # Debian's emulator, and a Python with LiteRT for it, in .arm.
 test-arm: $(VENV)/installed
