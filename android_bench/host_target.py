@@ -130,8 +130,6 @@ class HostTarget:
             if stop():
                 return
             row = self._time(launch, stop) if launch.kind == "time" else self._run_extra(launch)
-            if stop():
-                return
             if row is not None:
                 yield row
 
@@ -158,8 +156,8 @@ class HostTarget:
             self._loaded[job] = interpreter
         return interpreter
 
-    def _time(self, launch: Launch, stop: Callable[[], bool]) -> Row:
-        """Times one round of a model."""
+    def _time(self, launch: Launch, stop: Callable[[], bool]) -> Row | None:
+        """Times one round of a model; returns None if it was stopped meanwhile."""
         started, load = _now(), self.load_average()
         interpreter = self._interpreter(launch.job)
         with _naming(launch.job.model), _no_garbage_collection():
@@ -168,7 +166,7 @@ class HostTarget:
             start = time.thread_time_ns()
             samples = _timed(interpreter.invoke, self.plan, stop)
             flags = _disturbances(launch.job, time.thread_time_ns() - start, sum(samples))
-        return self._row(launch, started, load, samples, flags)
+        return None if stop() else self._row(launch, started, load, samples, flags)
 
     def _run_extra(self, launch: Launch) -> Row | None:
         """Profiles a model, or measures its memory; returns None if that failed."""

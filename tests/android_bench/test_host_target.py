@@ -106,6 +106,13 @@ def test_stop_ends_within_a_launch_which_is_made_again(converted):
     assert [row.key for row in [first, *rest]] == [launch.key for launch in target.plan.schedule()]
 
 
+@pytest.mark.parametrize("calls", range(6))
+def test_a_stop_at_any_time_gives_only_whole_rows(converted, calls):
+    asked = itertools.count()
+    rows = list(HostTarget(_plan(converted)).measure(lambda: next(asked) >= calls))
+    assert rows == []
+
+
 @pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}])
 def test_what_only_the_benchmark_tool_can_do_is_refused(converted, options):
     with pytest.raises(BenchError, match="without --benchmark_binary does not support"):
