@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fd_keras.errors import UntrustedFileError
 from fd_keras.spec import Op
 
 State = dict[str, np.ndarray]
@@ -168,24 +169,17 @@ def _imgclsmob_units(ops: Sequence[Op]) -> dict[str, _Unit]:
 
 def read_keras(path: str) -> State:
     """Reads a `.keras` or `.weights.h5` file as {"layer/0": array, ...}, by the layers' names."""
+    from fd_keras import hdf5
+
+    file: str | io.BytesIO = path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return _read_keras_h5(io.BytesIO(archive.read("model.weights.h5")))
-    return _read_keras_h5(path)
-
-
-def _read_keras_h5(file: str | io.BytesIO) -> State:
-    import h5py
-
+            file = io.BytesIO(hdf5.read_member(archive, "model.weights.h5"))
     state: State = {}
-
-    def visit(name: str, item) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/") and "seed_generator" not in name:
-            layer = item.parent.attrs.get("name", item.parent.parent.name)
-            state[f"{layer}/{name.rsplit('/', 1)[1]}"] = item[()]
-
-    with h5py.File(file, "r") as h5:
-        h5.visititems(visit)
+    for name, dataset, values in hdf5.arrays(file, skip="optimizer/"):
+        if "seed_generator" not in name:
+            layer = dataset.parent.attrs.get("name", dataset.parent.parent.name)
+            state[f"{layer}/{name.rsplit('/', 1)[1]}"] = values
     return state
 
 
@@ -195,19 +189,14 @@ def read_imgclsmob(path: str) -> State:
     The groups repeat names ("features/features/stage1/stage1/unit1"), how often depends on the Keras that wrote them;
     repetitions and everything before the first block's name are dropped, "stage1/unit1/..." remains.
     """
-    import h5py
+    from fd_keras import hdf5
 
     state: State = {}
-
-    def visit(name: str, item) -> None:
-        if isinstance(item, h5py.Dataset):
-            key = _shortened(name)
-            if key in state:
-                raise CheckpointError(f"{path}: two variables are called {key!r}.")
-            state[key] = item[()]
-
-    with h5py.File(path, "r") as h5:
-        h5.visititems(visit)
+    for name, _, values in hdf5.arrays(path):
+        key = _shortened(name)
+        if key in state:
+            raise CheckpointError(f"{path}: two variables are called {key!r}.")
+        state[key] = values
     return state
 
 
@@ -303,14 +292,20 @@ def read_torch(path: str) -> State:
 
 
 def _all_tensors(outline) -> Iterator[_Tensor]:
-    """The tensors anywhere in the outline (a training checkpoint has the optimizer's too)."""
-    if isinstance(outline, _Tensor):
-        yield outline
-        return
-    children = outline.values() if isinstance(outline, dict) else outline
-    if isinstance(outline, dict | list | tuple):
-        for child in children:
-            yield from _all_tensors(child)
+    """The tensors anywhere in the outline (a training checkpoint has the optimizer's too).
+
+    Each object is looked at once: one that contains itself, or the same thing many times over, takes no longer.
+    """
+    waiting, seen = [outline], set()
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, _Tensor):
+            yield item
+        elif isinstance(item, dict | list | tuple):
+            waiting.extend(item.values() if isinstance(item, dict) else item)
 
 
 def _read_storage(file: io.BufferedReader, itemsize: int) -> bytes:
@@ -417,6 +412,8 @@ def _reporting(path: str, title: str) -> Iterator[None]:
         if str(error).startswith(path):
             raise
         raise CheckpointError(f"{path}: {error}.") from error
+    except UntrustedFileError as error:
+        raise CheckpointError(f"{path}: {error}.") from error
     except (FileNotFoundError, PermissionError):
         raise
     except _BROKEN as error:
@@ -451,8 +448,21 @@ def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, F
         raise CheckpointError(f"{path}: {problem} {advice}".rstrip())
     weights: Weights = {}
     for variable, source in file_format.naming(ops):
+        if fault := _fault([state[key] for key in source.keys]):
+            raise CheckpointError(f"{path}: key {source.keys[0]!r} {fault}; train or download the weights again.")
         weights.setdefault(variable.layer, []).append(source.take(state).astype("float32"))
     return weights
+
+
+def _fault(arrays: Sequence[np.ndarray]) -> str:
+    """What keeps arrays from being weights, or ""."""
+    for array in arrays:
+        if array.dtype.kind != "f":
+            return f"holds {array.dtype} instead of floating-point numbers"
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            if not np.isfinite(array.astype("float32")).all():
+                return "holds NaN or infinite values"
+    return ""
 
 
 def mismatch(state: State, file_format: Format, ops: Sequence[Op]) -> str:

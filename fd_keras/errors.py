@@ -15,6 +15,10 @@ class UsageError(ValueError):
     """Flags or arguments that contradict each other; the message names them."""
 
 
+class UntrustedFileError(ValueError):
+    """A file that would make us read other files, or fill the memory; the message does not name it."""
+
+
 class Stopped(Exception):  # noqa: N818  (nothing went wrong)
     """Work that a signal has stopped, after it saved what there was.
 

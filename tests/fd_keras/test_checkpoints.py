@@ -617,3 +617,90 @@ def test_a_missing_file_and_a_folder_stay_what_they_are(tmp_path):
         checkpoints.read(tmp_path, ops_of())
     with pytest.raises(ValueError, match="weights=.* nor the path of a file"):
         fd_keras.FDMobileNet(weights=tmp_path)
+
+
+# --- values and sizes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed(ours, tmp_path):
+    """Copies our .weights.h5, changes the kernel of its first layer, and returns the copy's path.
+
+    `change` takes the group, the kernel's name in it and the old values.
+    """
+
+    def write(change) -> str:
+        path = tmp_path / "changed.weights.h5"
+        path.write_bytes((ours / "ours.weights.h5").read_bytes())
+        with h5py.File(path, "r+") as file:
+            group = next(g["vars"] for g in file["layers"].values() if g["vars"].attrs.get("name") == "conv1")
+            old = group["0"][()]
+            del group["0"]
+            change(group, "0", old)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda old: old * np.nan, "NaN or infinite"),
+        (lambda old: (old + np.inf).astype("float16"), "NaN or infinite"),
+        (lambda old: old.astype("float64") + 1e300, "NaN or infinite"),
+        (lambda old: old.astype("complex64"), "complex64 instead of floating-point"),
+        (lambda old: old.astype("int8"), "int8 instead of floating-point"),
+        (lambda old: np.full(old.shape, b"x"), r"\|S1 instead of floating-point"),
+    ],
+    ids=["nan", "infinite", "too large", "complex", "integers", "text"],
+)
+def test_values_that_are_not_finite_numbers_are_refused(changed, make, message):
+    path = changed(lambda group, name, old: group.create_dataset(name, data=make(old)))
+    with pytest.raises(CheckpointError, match=rf"^{path}: key 'conv1/0' holds {message}"):
+        checkpoints.read(path, ops_of())
+
+
+def test_half_and_double_precision_are_weights(changed):
+    for dtype in ("float16", "float64"):
+        path = changed(lambda group, name, old, dtype=dtype: group.create_dataset(name, data=old.astype(dtype)))
+        assert checkpoints.read(path, ops_of())["conv1"][0].dtype == "float32"
+
+
+def test_weights_outside_the_file_are_refused(changed, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(100_000))
+
+    def external(group, name, old):
+        group.create_dataset(name, old.shape, "float32", external=[(str(tmp_path / "secret"), 0, old.nbytes)])
+
+    def virtual(group, name, old):
+        layout = h5py.VirtualLayout(old.shape, "float32")
+        layout[:] = h5py.VirtualSource(tmp_path / "secret", "data", old.shape)
+        group.create_virtual_dataset(name, layout)
+
+    for change in (external, virtual):
+        path = changed(change)
+        with pytest.raises(CheckpointError, match=f"^{path}: the values of .* are not in the file"):
+            checkpoints.read(path, ops_of())
+
+
+def test_links_to_other_files_are_not_followed(changed, ours):
+    path = changed(
+        lambda group, name, old: group.__setitem__(name, h5py.ExternalLink(ours / "ours.weights.h5", group.name))
+    )
+    with pytest.raises(CheckpointError, match="has no key 'conv1/0'"):
+        checkpoints.read(path, ops_of())
+
+
+def test_sizes_are_checked_before_anything_is_read(changed):
+    path = changed(lambda group, name, old: group.create_dataset(name, (1 << 40,), "float32", chunks=(1 << 20,)))
+    with pytest.raises(CheckpointError, match=f"^{path}: it claims 4194304 MiB of weights"):
+        checkpoints.read(path, ops_of())
+
+
+def test_a_tuple_that_holds_itself_many_times_is_refused_at_once(torch_file):
+    nested = ()
+    for _ in range(60):
+        nested = (nested, nested)
+    path = torch_file({}, outline=pickle.dumps({"state_dict": {}, "more": nested}, 2))
+    with pytest.raises(CheckpointError, match="has no key"):
+        checkpoints.read(path, ops_of())

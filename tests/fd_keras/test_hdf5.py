@@ -1,0 +1,52 @@
+import io
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from fd_keras import hdf5
+from fd_keras.errors import UntrustedFileError
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    """A file with datasets in groups."""
+    path = str(tmp_path / "some.h5")
+    with h5py.File(path, "w") as h5:
+        h5["a/x"], h5["a/y"], h5["optimizer/x"] = np.arange(3.0), np.ones((2, 2)), np.zeros(5)
+    return path
+
+
+def test_all_datasets_are_read_but_those_to_skip(file):
+    found = {name: values for name, _, values in hdf5.arrays(file, skip="optimizer/")}
+    assert found.keys() == {"a/x", "a/y"}
+    assert found["a/x"].tolist() == [0, 1, 2]
+    assert len(list(hdf5.arrays(file))) == 3
+
+
+def test_content_is_read_like_a_file(file):
+    with open(file, "rb") as content:
+        names = [name for name, *_ in hdf5.arrays(io.BytesIO(content.read()))]
+    assert names == ["a/x", "a/y", "optimizer/x"]
+
+
+def test_datasets_are_measured_together(file, monkeypatch):
+    monkeypatch.setattr(hdf5, "MOST_BYTES", 3 * 8 + 4 * 8 + 5 * 8)
+    assert len(list(hdf5.arrays(file))) == 3
+    monkeypatch.setattr(hdf5, "MOST_BYTES", 3 * 8 + 4 * 8 + 5 * 8 - 1)
+    with pytest.raises(UntrustedFileError, match="limit"):
+        next(hdf5.arrays(file))
+    assert len(list(hdf5.arrays(file, skip="optimizer/"))) == 2
+
+
+def test_a_member_of_a_zip_is_measured_before_it_is_unpacked(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "some.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1000))
+    with zipfile.ZipFile(tmp_path / "some.zip") as archive:
+        assert hdf5.read_member(archive, "zeros") == bytes(1000)
+        monkeypatch.setattr(hdf5, "MOST_BYTES", 999)
+        with pytest.raises(UntrustedFileError, match="zeros claims"):
+            hdf5.read_member(archive, "zeros")
+        with pytest.raises(KeyError):
+            hdf5.read_member(archive, "missing")
