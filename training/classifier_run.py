@@ -150,7 +150,12 @@ class ClassifierRun(TrainingRun):
         self._logged = self.timer.total
         self.arrivals.clear()
         callback = EpochCallback(step, self.timer, self.arrivals, self._after_batch, metrics)
-        self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=[callback])
+        try:
+            self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=[callback])
+        except tf.errors.InvalidArgumentError:
+            # The step's operations run side by side, so a batch that could not be made may have been counted.
+            self.trainee.steps.assign(callback.step)
+            raise
 
     def _batches(self, step: int) -> tf.data.Dataset:
         return input_pipeline.training_batches(self.data["train"], self.recipe, self.config.seed, step, self.feed)

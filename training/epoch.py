@@ -75,6 +75,9 @@ class EpochCallback(keras.callbacks.Callback):
         after_step: Called after every step with the number of steps done and the running means; returns whether to
             go on.
         state: Values that variables get back at the start, since `fit` resets the metrics.
+
+    Attributes:
+        step: Number of steps done.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class EpochCallback(keras.callbacks.Callback):
         state: list[tuple[keras.Variable, np.ndarray]],
     ):
         super().__init__()
-        self._step, self._timer, self._arrivals = step, timer, arrivals
+        self.step, self._timer, self._arrivals = step, timer, arrivals
         self._after_step, self._state = after_step, state
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -100,9 +103,9 @@ class EpochCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the step."""
-        self._step += 1
+        self.step += 1
         self._timer.step_done(self._arrivals.waited_since(self._asked))
-        if not self._after_step(self._step, logs or {}):
+        if not self._after_step(self.step, logs or {}):
             self._of_model().stop_training = True
 
     def _of_model(self) -> keras.Model:

@@ -152,14 +152,15 @@ def test_photos_that_cannot_be_decoded_are_counted_and_named(photos, tmp_path, c
     (tmp_path / "photos" / "train" / "blue" / "blue_003.jpg").write_bytes(b"no photo")
     broken = tmp_path / "photos" / "val" / "cyan" / "cyan_001.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
-    run = _run(tmp_path / "photos", tmp_path / "run")
+    once = RECIPE.override(epochs=1)
+    run = _run(tmp_path / "photos", tmp_path / "run", recipe=once)
     with caplog.at_level(logging.WARNING):
         facts = run.train()
     assert [pathlib.Path(name).name for name in facts["bad_images"]] == ["blue_003.jpg", "cyan_001.jpg"]
     assert "blue_003.jpg: cannot be decoded" in caplog.text
-    assert facts["last"]["step"] == 8
+    assert facts["last"]["step"] == 4
     assert np.isfinite(facts["last"]["val_loss"])
-    strict = _run(tmp_path / "photos", tmp_path / "strict", max_bad_images=0)
+    strict = _run(tmp_path / "photos", tmp_path / "strict", recipe=once, max_bad_images=0)
     with pytest.raises(TrainingError, match="--max_bad_images=0.*(blue_003|cyan_001).jpg"):
         strict.train()
 
@@ -173,7 +174,8 @@ def test_transfer_takes_the_trunk_and_freezes_it(finished, photos, tmp_path):
     for split in ("train", "val"):
         shutil.copytree(other / split / "cyan", other / split / "turquoise")
     said = []
-    run = _run(other, tmp_path / "run", said, init_weights=str(source), freeze="backbone")
+    once = RECIPE.override(epochs=1)
+    run = _run(other, tmp_path / "run", said, once, init_weights=str(source), freeze="backbone")
     assert "with a new classifier" in said[0]
     taken = load_model(facts["models"]["last"]).get_layer("conv_pw_5").get_weights()[0]
     np.testing.assert_array_equal(taken, run.trainee.net.get_layer("conv_pw_5").get_weights()[0])

@@ -52,6 +52,9 @@ class DetectorRun(TrainingRun):
         images: Images to train on.
         classes: Class names in label order.
         say: Prints a line.
+
+    Attributes:
+        detector: The detector as it is now.
     """
 
     COLUMNS = detector_reporting.COLUMNS
@@ -87,7 +90,7 @@ class DetectorRun(TrainingRun):
         )
         optimizer = TorchSGD(self._rate, recipe.momentum, weight_decay=recipe.weight_decay)
         self.trainee = TrainableDetector(faster_rcnn.FasterRCNN(self.model, recipe), optimizer, config.seed)
-        self._detector = Detector(self.model, config.fixed() | recipe.settings(), self.classes, config.name)
+        self.detector = Detector(self.model, config.fixed() | recipe.settings(), self.classes, config.name)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -165,7 +168,7 @@ class DetectorRun(TrainingRun):
         pictures = {}
         for annotation in self.images.annotations[:_DRAWN]:
             image = dataset.read_image(annotation.path)
-            found = self._detector(image)
+            found = self.detector(image)
             marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
             pictures[f"detections/{annotation.id}"] = np.asarray(draw.draw(image, marks))
         return pictures

@@ -1,19 +1,17 @@
-"""What the tests of detectors share: made-up data sets in the devkit's layout, programs, and a trained run."""
+"""What the tests of detectors share: made-up data sets in the devkit's layout, and programs."""
 
 import pathlib
 import subprocess
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from fd_keras.applications import build_by_name
 from fd_keras.training.voc import dataset
 from fd_keras.training.voc import evaluation as evaluation_lib
 from fd_keras.training.voc.detections import Detections
 from tests.training.voc.found import CONFIG, EVALUATED, detections_of
-from tests.training.voc.tiny_voc import CLASSES, LEARNED, make_run, write_devkit
+from tests.training.voc.tiny_voc import CLASSES, write_devkit
 
 
 class Devkit:
@@ -92,27 +90,6 @@ def voc_photos(tmp_path_factory) -> pathlib.Path:
 def annotations(voc_photos):
     """Their annotations."""
     return dataset.open_split(str(voc_photos), "trainval", CLASSES)
-
-
-@pytest.fixture(scope="session")
-def start_weights(annotations, tmp_path_factory) -> str:
-    """A classifier with random kernels whose batch normalizations know the photos: frozen ones have to."""
-    keras.utils.set_random_seed(0)
-    net = build_by_name("fd_mobilenet", alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=2)
-    batch = np.stack([dataset.read_image(annotation.path)[:64, :64] for annotation in annotations]).astype("float32")
-    for _ in range(60):
-        net(batch, training=True)
-    path = tmp_path_factory.mktemp("weights") / "classifier.keras"
-    net.save(path)
-    return str(path)
-
-
-@pytest.fixture(scope="session")
-def learned(annotations, start_weights, tmp_path_factory):
-    """A run that saw its photos often enough to know them: its folder, what it said, its closing facts."""
-    run_dir, said = tmp_path_factory.mktemp("learned"), []
-    run = make_run(annotations * 14, run_dir, LEARNED, said, seed=1, init_weights=start_weights)
-    return run_dir, said, run.train()
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from fd_keras.training import run_record
 from fd_keras.training.voc import detector
 from tests.training.voc.small_nets import SMALL, build, net_of
 
@@ -39,14 +41,18 @@ def test_what_is_no_photo_is_refused(image):
         one(image)
 
 
-def test_loading_what_is_no_run(learned, tmp_path):
+def test_a_run_is_loaded_and_what_is_none_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run of fd-keras detect train"):
         detector.load(str(tmp_path))
     with pytest.raises(ValueError, match="kind='first'"):
-        detector.load(str(learned[0]), "first")
-    (tmp_path / "run.json").write_text("{}")
+        detector.load(str(tmp_path), "first")
+    record = tmp_path / run_record.FILE
+    record.write_text("{}")
     with pytest.raises(ValueError, match="run.json: not what fd-keras detect train writes"):
         detector.load(str(tmp_path))
-    (tmp_path / "run.json").write_text((learned[0] / "run.json").read_text())
+    record.write_text(json.dumps({"config": SMALL.settings(), "class_names": ["a", "b", "c"], "name": "net"}))
     with pytest.raises(FileNotFoundError, match="at the end of every epoch"):
         detector.load(str(tmp_path))
+    run_record.save_model(net_of("fd_mobilenet"), run_record.model_path(str(tmp_path), "last", "net"))
+    one = detector.load(str(tmp_path))
+    assert (one.name, one.classes, one.recipe) == ("net", ("a", "b", "c"), SMALL)

@@ -19,8 +19,6 @@ RECIPE = DetectorRecipe(
     test_proposals=50, train_proposals=200,
 )  # fmt: skip
 
-LEARNED = RECIPE.override(epochs=6, drop_every=5, learning_rate=0.01)
-
 
 def write_devkit(folder: pathlib.Path, count: int) -> pathlib.Path:
     """Photos of differing sizes with one or two bright rectangles on grey noise; a third is difficult."""
