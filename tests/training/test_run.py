@@ -1,6 +1,171 @@
-"""What all runs share: one that is interrupted ends at the bits of one that was left alone."""
+"""What all runs share: folder, checkpoints, stops, closing facts; interrupted ones end at the same bits."""
 
+import csv
+import dataclasses
+import os
 import signal
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from fd_keras.program import Stopped
+from fd_keras.training import checkpoint, run
+from fd_keras.training.devices import Devices
+
+STEPS = 4  # of an epoch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountingConfig(run.RunConfig):
+    name = "counter"
+
+
+class CountingRun(run.TrainingRun):
+    """A run that counts its steps, and has a loss of 1 / step."""
+
+    COLUMNS = ("epoch", "loss", "val_loss")
+
+    def _build(self):
+        self.recipe = types.SimpleNamespace(epochs=2, learning_rate=0.1)
+        self.trainee = types.SimpleNamespace(
+            steps=keras.Variable(0, dtype="int32", name="steps"), bad_step=keras.Variable(-1, dtype="int32", name="bad")
+        )
+        self.model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        self.shown = []
+
+    @property
+    def variables(self):
+        return [self.trainee.steps, self.trainee.bad_step]
+
+    def learning_rate_at(self, step):
+        return 0.1
+
+    def _train_epoch(self, epoch):
+        while self.step < (epoch + 1) * STEPS:
+            step = self.step + 1
+            self.trainee.steps.assign(step)
+            self.on_step(step)
+            if not self._after_step(step, lambda loss=1 / step: {"loss": loss}):
+                break
+        self._check_finite()
+        self._stop_if_asked()
+        return {"loss": 1 / self.step}
+
+    def on_step(self, step):
+        """What else happens in a step."""
+
+    def _evaluate(self):
+        return {"val_loss": 2 / self.step}
+
+    def _show(self, step, losses):
+        self.shown.append((step, losses["loss"]))
+
+    def _epoch_line(self, row):
+        return f"epoch {row['epoch']}"
+
+    def _log_epoch(self, row):
+        pass
+
+    def _plot(self, path):
+        open(path, "w").close()
+
+    def _remedies(self, bad_step):
+        return ", or another seed"
+
+    def _facts(self):
+        return {"model": self.model_path("last")}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes or resumes the run of a folder, and gives what it says."""
+
+    def make(leads=True, **config):
+        said = []
+        config = CountingConfig(alpha=1.0, run_dir=str(tmp_path / "run"), **config)
+        devices = Devices() if leads else Devices(2, type(Devices().share)(1, 2))
+        description = {"config": config.fixed(), "data": {}}
+        return CountingRun(config, description, STEPS, devices, said.append), said
+
+    return make
+
+
+def test_a_run_trains_to_its_end_and_leaves_its_history(made, tmp_path):
+    counting, said = made()
+    facts = counting.train()
+    assert said == ["epoch 1", "epoch 2"]
+    assert counting.shown == [(4, 1 / 4), (8, 1 / 8)]
+    assert facts["last"] == {"epoch": 2, "loss": 1 / 8, "val_loss": 2 / 8}
+    assert os.path.getsize(facts["model"]) > 0
+    with open(tmp_path / "run" / "history.csv") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert [path[-7:-4] for path in checkpoint.saved(str(tmp_path / "run" / "checkpoints"))] == ["004", "008"]
+
+
+def test_a_folder_belongs_to_one_process_until_the_run_is_closed(made):
+    counting, _ = made()
+    with pytest.raises(OSError, match="another process is training into it"):
+        made()
+    counting.close()
+    made()[0].close()
+
+
+def test_a_run_that_could_not_start_leaves_the_folder_to_others(made):
+    made()[0].close()
+    with pytest.raises(ValueError, match="--seed was 0, now 1"):
+        made(seed=1)
+    made()[0].close()
+
+
+def test_a_signal_saves_and_the_same_command_resumes(made):
+    counting, said = made(checkpoint_every=100)
+    counting.on_step = lambda step: step == 6 and os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Stopped, match="saved step 6 of 8 to .*step_000000006.npz; the same command resumes") as stopped:
+        counting.train()
+    assert stopped.value.signal == signal.SIGTERM
+    assert said[-1] == "SIGTERM: saving and stopping; once more to stop at once"
+    counting.close()
+    again, said = made(checkpoint_every=100)
+    assert said[0].startswith("resumed at step 6 of 8")
+    assert again.train()["last"]["epoch"] == 2
+    assert [row["epoch"] for row in again.history] == [1, 2]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(made, tmp_path):
+    counting, _ = made(checkpoint_every=2)
+    counting.on_step = lambda step: step == 7 and counting.trainee.bad_step.assign(6)
+    message = r"loss became NaN or infinite at step 6 \(epoch 2\).*step_000000006.npz.* than 0.1, or another seed"
+    with pytest.raises(run.TrainingError, match=message):
+        counting.train()
+    assert checkpoint.saved(str(tmp_path / "run" / "checkpoints"))[-1].endswith("000006.npz")
+
+
+def test_without_matplotlib_the_run_ends_without_curves(made, monkeypatch):
+    def check_figure(path):
+        raise ValueError(f"{path}: drawing needs matplotlib; pip install matplotlib.")
+
+    monkeypatch.setattr(run, "check_figure", check_figure)
+    counting, said = made()
+    assert counting.train()["plot"] is None
+    assert said[-1].startswith("no curves: ")
+    assert said[-1].endswith("pip install matplotlib.")
+
+
+def test_a_process_that_does_not_lead_writes_nothing(made, tmp_path):
+    counting, said = made(leads=False)
+    assert counting.train()["last"]["epoch"] == 2
+    assert said == []
+    assert os.listdir(tmp_path / "run") == ["checkpoints"]
+
+
+def test_values_are_kept_apart_from_their_variables():
+    variable = keras.Variable(np.ones(2, "float32"))
+    ((kept, value),) = run.state_of([variable])
+    variable.assign([5.0, 5.0])
+    assert kept is variable
+    assert value.tolist() == [1, 1]
 
 
 def test_resumed_run_ends_at_the_same_bits(photos, program_of, tmp_path):

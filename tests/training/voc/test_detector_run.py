@@ -49,10 +49,12 @@ def average_precision(one: detector.Detector, annotations) -> float:
 
 
 def test_a_handful_of_photos_is_learned(learned, annotations, start_weights, tmp_path):
-    """PLACEHOLDER"""
+    # Which detections are right at the border depends on the order of sums, and so on the processor: 23 runs, with
+    # seeds 1 to 5, 1 and 4 threads, without oneDNN and with its kernels for SSE4.1 and AVX2, ended at 0.91 to 1.
+    # Untrained, they have 0.01 or less. With half as many steps some ended at 0.4.
     untrained = make_run(annotations, tmp_path, LEARNED, seed=1, init_weights=start_weights)
     assert average_precision(untrained.detector, annotations) < 0.1
-    assert average_precision(detector.load(str(learned[0])), annotations) > 0.7
+    assert average_precision(detector.load(str(learned[0])), annotations) > 0.6
 
 
 def test_what_a_run_leaves(learned):

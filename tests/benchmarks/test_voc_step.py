@@ -1,0 +1,19 @@
+import tensorflow as tf
+
+from benchmarks import voc_step
+from fd_keras.training.voc import backbone, detection_pipeline, faster_rcnn
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
+
+SMALL = DetectorRecipe(short_side=64, long_side=96, roi_size=4, anchor_size=16, rpn_channels=8, test_proposals=20)
+
+
+def test_every_part_runs():
+    net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), voc_step.CLASSES, SMALL)
+    example = detection_pipeline.Example(
+        tf.zeros((64, 80, 3)), tf.constant(1.0), tf.constant([[8.0, 8, 40, 50]]), tf.constant([2], tf.int64)
+    )
+    blocks = voc_step.parts(faster_rcnn.FasterRCNN(net, SMALL), example)
+    assert list(blocks) == ["training", "test"]
+    results = {part: call() for calls in blocks.values() for part, call in calls.items()}
+    assert results["gradients and update"].shape == (5,)
+    assert len(results["RoIs and suppression"]) == 4
