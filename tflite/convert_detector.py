@@ -36,16 +36,6 @@ _SAME = 0.95  # overlap of boxes that count as one
 _FEW = 20  # photos that get a line each
 
 
-def fixed_size(text: str | None, short_side: int) -> tuple[int, int]:
-    """(height, width) of --size; raises UsageError for anything else."""
-    if text is None:
-        return short_side, round(short_side * 4 / 3)
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= 64 for part in parts):
-        raise UsageError(f"--size={text}: must be HEIGHTxWIDTH, both at least 64, such as 600x800")
-    return int(parts[0]), int(parts[1])
-
-
 def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
     """Prints how near a file's detections are to Keras's on photos, given by name and path."""
     from fd_keras.tflite.detector import SURE, compare
@@ -64,7 +54,7 @@ def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[st
 
 def main(argv: list[str]) -> None:
     """Writes the files, and prints how near each is to Keras."""
-    from fd_keras.tflite.detector import TFLiteDetector, write
+    from fd_keras.tflite.detector import TFLiteDetector, image_size, write
     from fd_keras.training.voc import batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 
@@ -78,7 +68,7 @@ def main(argv: list[str]) -> None:
     detector = detectors.load(_RUN.value)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
     images |= {annotation.id: annotation.path for annotation in annotations}
-    size = fixed_size(_SIZE.value, detector.recipe.short_side)
+    size = image_size(_SIZE.value, detector.recipe.short_side)
     for recipe in _RECIPES.value:
         path = write(detector, size, recipe, _RUN.value, _OUTPUT.value)
         print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, an image of {size[0]}x{size[1]}", flush=True)

@@ -26,6 +26,16 @@ SURE = 0.5  # score of the detections that are compared
 _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
 
 
+def image_size(text: str | None, short_side: int) -> tuple[int, int]:
+    """(height, width) of --size, or of a photo of 4:3; raises ValueError for anything but HEIGHTxWIDTH."""
+    if text is None:
+        return short_side, round(short_side * 4 / 3)
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= 64 for part in parts):
+        raise ValueError(f"--size={text}: must be HEIGHTxWIDTH, both at least 64, such as 600x800.")
+    return int(parts[0]), int(parts[1])
+
+
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
     """The flatbuffer of a detector.
 

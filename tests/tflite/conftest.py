@@ -4,22 +4,30 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
 from fd_keras.applications import build_by_name
 from fd_keras.litert import Runner
 from fd_keras.tflite import export
+from fd_keras.tflite.detector import fit
 from fd_keras.tflite.format.sidecar import sidecar_path
 from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe
+from fd_keras.training.voc import backbone, faster_rcnn
+from fd_keras.training.voc.detector import Detector
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
 
+ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
 CLASSES = 10
 SOURCE = {"arch": None, "keras_model": "some.keras", "weights_sha256": "0" * 64}
@@ -148,7 +156,7 @@ _TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinst
 
 
 @dataclasses.dataclass(frozen=True)
-class Tensor:
+class ParsedTensor:
     """A tensor of a file: its type as the schema spells it, and how many scales it has."""
 
     name: str
@@ -159,35 +167,35 @@ class Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class FileOp:
+class ParsedOp:
     """An operation of a file."""
 
     name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[ParsedTensor, ...]
+    outputs: tuple[ParsedTensor, ...]
 
     @property
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[ParsedTensor, ...]:
         return self.inputs + self.outputs
 
 
-def read_ops(data: bytes) -> list[FileOp]:
+def read_ops(data: bytes) -> list[ParsedOp]:
     """The operations of a .tflite file, parsed without an interpreter, which would show its delegates."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     (graph,) = model.subgraphs
 
-    def tensor(index: int) -> Tensor:
+    def tensor(index: int) -> ParsedTensor:
         t = graph.tensors[index]
         shape = tuple(int(side) for side in ([] if t.shape is None else t.shape))
         scales = t.quantization.scale if t.quantization else None
         constant = model.buffers[t.buffer].data is not None
-        return Tensor(t.name.decode(), _TYPES[t.type], shape, 0 if scales is None else len(scales), constant)
+        return ParsedTensor(t.name.decode(), _TYPES[t.type], shape, 0 if scales is None else len(scales), constant)
 
-    def tensors(indices) -> tuple[Tensor, ...]:
+    def tensors(indices) -> tuple[ParsedTensor, ...]:
         return tuple(tensor(index) for index in indices if index >= 0)
 
     codes = [_OPS[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
-    return [FileOp(codes[op.opcodeIndex], tensors(op.inputs), tensors(op.outputs)) for op in graph.operators]
+    return [ParsedOp(codes[op.opcodeIndex], tensors(op.inputs), tensors(op.outputs)) for op in graph.operators]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +217,7 @@ class Converted:
         return self.runner(self.images)
 
     @functools.cached_property
-    def ops(self) -> list[FileOp]:
+    def ops(self) -> list[ParsedOp]:
         return read_ops(Path(self.path).read_bytes())
 
     @property
@@ -275,21 +283,123 @@ def op_names():
     return lambda path: {op.name for op in read_ops(Path(path).read_bytes())}
 
 
+# --- detectors ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def detector_photo() -> np.ndarray:
+    """Soft blots, 4:3 as VOC's photos are."""
+    blots = np.random.default_rng(0).uniform(0, 255, (15, 20, 3))
+    return tf.image.resize(blots, (375, 500), "bicubic").numpy().clip(0, 255).astype("uint8")
+
+
+@pytest.fixture(scope="session")
+def detector(detector_photo) -> Detector:
+    """Random weights, scaled so that on the photo the logits of classes and anchors have a deviation of 2."""
+    recipe = DetectorRecipe(
+        short_side=96, long_side=160, roi_size=7, anchor_size=32, rpn_channels=16, test_proposals=60
+    )
+    keras.utils.set_random_seed(4)
+    net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), 3, recipe)
+    config = recipe.settings() | {"backbone": "fd_mobilenet", "alpha": 0.25}
+    found = Detector(net, config, ("ant", "bee", "cat"), "faster_rcnn_fd_mobilenet_0.25_96")
+    fitted, _ = fit(detector_photo, (96, 128))
+    for name in ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes"):
+        first = found.model.propose(tf.constant(fitted), 0.25, training=False)
+        logits, deltas = found.model.classify(first, first.boxes, training=False)
+        outputs = {
+            "rpn_objectness": first.logits,
+            "rpn_boxes": first.deltas,
+            "roi_classes": logits,
+            "roi_boxes": deltas,
+        }
+        kernel, bias = net.get_layer(name).get_weights()
+        deviation = 2 if name in ("rpn_objectness", "roi_classes") else 0.3
+        net.get_layer(name).set_weights([kernel * deviation / outputs[name].numpy().std(), bias])
+    return found
+
+
 # --- programs ----------------------------------------------------------------------------------------------
+
+
+class ProgramRun(subprocess.CompletedProcess):
+    """A program that has ended, and what tests check about that."""
+
+    def assert_done(self) -> None:
+        assert self.returncode == 0, self.stderr
+
+    def assert_refused(self, *words: str) -> None:
+        """The program failed before it printed anything, and one line says why."""
+        assert self.returncode in (1, 2)
+        assert "Traceback" not in self.stderr
+        assert self.stdout == ""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.stderr
+        for word in words:
+            assert word in lines[0]
+
+
+@pytest.fixture(scope="session")
+def run_in_shell():
+    """Runs a program as a process of its own, in a folder and from the clone; returns a `ProgramRun`."""
+
+    def run(folder: Path, module: str, *flags: str) -> ProgramRun:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", module, *flags]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        return ProgramRun(command, done.returncode, done.stdout, done.stderr)
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def forked_programs(start_programs):
-    return start_programs(
-        "fd_keras.tflite.verification.compare", "fd_keras.tflite.export", "fd_keras.training.voc.detector"
-    )
+    modules = ("fd_keras.tflite.verification.ablation", "fd_keras.tflite.detector", "matplotlib.backends.backend_svg")
+    return start_programs(*modules)
 
 
 @pytest.fixture
 def run_program(forked_programs, tmp_path):
-    """Runs `python -m MODULE FLAGS...` in `tmp_path`; returns a CompletedProcess."""
+    """Runs `python -m MODULE FLAGS...` in `tmp_path`; returns a `ProgramRun`."""
 
-    def run(module: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
-        return forked_programs.run(module, flags, tmp_path, environment)
+    def run(module: str, *flags: str, **environment: str) -> ProgramRun:
+        done = forked_programs.run(module, flags, tmp_path, environment)
+        return ProgramRun(done.args, done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory, images) -> Path:
+    """Forty images as files, none of which calibration has seen."""
+    folder = tmp_path_factory.mktemp("photos")
+    for index, image in enumerate(images[:40].astype("uint8")):
+        Image.fromarray(image).save(folder / f"{index:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved_flowers(tmp_path_factory, build) -> Path:
+    """A model of five classes, saved by its owner."""
+    path = tmp_path_factory.mktemp("saved") / "my.flowers.keras"
+    build("fd_mobilenet", classes=5).save(path)
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Flowers:
+    """A run of `convert` on that model, and the folder in which it ran; the files are in `out` there."""
+
+    run: ProgramRun
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory, saved_flowers, photos, run_in_shell) -> Flowers:
+    folder = tmp_path_factory.mktemp("flowers")
+    flags = ["--recipes=float32,int8", f"--calibration_dir={photos}", "--calibration_count=16", "--output_dir=out"]
+    return Flowers(run_in_shell(folder, "tflite.convert", f"--keras_model={saved_flowers}", *flags), folder)

@@ -8,7 +8,6 @@ of many widths and resolutions without making them: which fit, and which of thos
 """
 
 import json
-import re
 from collections.abc import Sequence
 
 from absl import flags
@@ -16,6 +15,7 @@ from absl import flags
 from fd_keras import zoo
 from fd_keras.io import check_figure
 from fd_keras.program import Program, UsageError, flag_group
+from fd_keras.tflite.memory.byte_sizes import parse_bytes
 
 with flag_group("Device"):
     _RAM = flags.DEFINE_string("ram", "256KiB", "RAM to spare for TFLM's arena.")
@@ -30,16 +30,6 @@ with flag_group("Grid of networks"):
 with flag_group("Output"):
     _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
     _PLOT = flags.DEFINE_string("plot", None, "Draw the arena of the file into a .png, .svg or .pdf.")
-
-_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "kb": 10**3, "mb": 10**6}
-
-
-def parse_bytes(flag: str, text: str) -> int:
-    """Bytes of a size like 256KiB, 1.5MiB, 300kB or 262144; raises ValueError that names the flag."""
-    found = re.fullmatch(r"(\d+\.?\d*)\s*([a-z]*)", text.strip().lower())
-    if not found or found[2] not in _UNITS:
-        raise ValueError(f"--{flag}={text}: not a size; write one like 256KiB, 1.5MiB or 262144.")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def parse_numbers(flag: str, texts: Sequence[str], kind: type) -> list:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan, in_place_bytes, plan, tflm_bytes
+from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.estimate import GridCell
 
 if TYPE_CHECKING:
@@ -45,11 +46,6 @@ def _place(whole: ArenaPlan, buffer: ArenaBuffer) -> dict:
     tensor = whole.network.tensors[buffer.tensor]
     facts = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
     return facts | {key: getattr(buffer, key) for key in ("bytes", "first", "last", "offset")}
-
-
-def kib(number: int) -> str:
-    """Bytes as KiB."""
-    return f"{number / 1024:.1f} KiB"
 
 
 def tables(facts: dict, ram: int, flash: int) -> str:

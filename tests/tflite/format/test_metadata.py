@@ -106,10 +106,10 @@ def test_metadata_describe_the_image_and_point_to_the_names(plain, include_prepr
 
 
 def test_network_is_the_same(plain, convert_tiny, images, tmp_path):
-    path = tmp_path / "labelled.tflite"
+    path = tmp_path / "labeled.tflite"
     path.write_bytes(metadata.embed(plain, NAMES, True))
     before, after = read(convert_tiny("int8")), read(str(path))
-    assert (after.graph, after.weights, after.scales) == (before.graph, before.weights, before.scales)
+    assert (after.network, after.weights, after.scales) == (before.network, before.weights, before.scales)
     np.testing.assert_array_equal(Runner(path)(images[:5]), Runner(convert_tiny("int8"))(images[:5]))
 
 
@@ -146,7 +146,7 @@ def test_mediapipe_names_the_classes_and_agrees_on_scores(converted, images, tmp
     from mediapipe.tasks.python import BaseOptions, vision
 
     file = converted("fd_mobilenet", "int8")
-    path = tmp_path / "labelled.tflite"
+    path = tmp_path / "labeled.tflite"
     path.write_bytes(metadata.embed(Path(file.path).read_bytes(), FIXED, True))
     options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=str(path)))
     with vision.ImageClassifier.create_from_options(options) as classifier:
@@ -180,7 +180,7 @@ def test_empty_line_is_named(tmp_path):
 
 def test_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "names.bin").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"names\.bin: not a text"):
+    with pytest.raises(ValueError, match=r"names\.bin: not valid UTF-8"):
         metadata.load_labels(str(tmp_path / "names.bin"))
 
 

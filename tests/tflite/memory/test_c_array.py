@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fd_keras.tflite.format.flatbuffer import read
+from fd_keras.tflite.format.network import FileNetwork, FileOp
 from fd_keras.tflite.memory import c_array
-from fd_keras.tflite.memory.arena import Graph, Op, plan, tflm_bytes
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.recipes import RECIPES, get_recipes
 
 # A resolver with the methods that FD-MobileNet's ops have in TFLM's micro_mutable_op_resolver.h, which notes calls.
@@ -78,16 +79,16 @@ def test_array_is_the_file_and_is_aligned(program, model):
 
 def test_ops_are_registered_once_each_and_sizes_are_the_plan_s(program, model):
     *names, sizes = subprocess.run([program], capture_output=True, check=True).stderr.decode().splitlines()
-    graph = read(str(model)).graph
+    network = read(str(model)).network
     assert names == sorted(METHODS)
-    assert len(names) == len({op.kind for op in graph.ops})
+    assert len(names) == len({op.kind for op in network.ops})
     size, activations, arena = map(int, sizes.split())
-    assert (size, activations) == (model.stat().st_size, plan(graph).arena)
-    assert 0 <= arena - activations - tflm_bytes(graph) < 16
+    assert (size, activations) == (model.stat().st_size, plan(network).arena)
+    assert 0 <= arena - activations - tflm_bytes(network) < 16
     assert arena % 16 == 0
 
 
-def test_a_resolver_that_is_too_small_is_told_of(program):
+def test_a_resolver_that_is_too_small_is_noticed(program):
     subprocess.run([program, "small"], check=True)
 
 
@@ -113,13 +114,13 @@ def test_names_become_identifiers(name, identifier):
 @pytest.mark.parametrize("name", ["mobilenet", "shufflenet", "fd_shufflenet"])
 def test_methods_of_other_networks_by_hand(converted, name):
     extra = {"AddAdd", "AddMaxPool2D", "AddReshape", "AddTranspose"} if "shuffle" in name else set()
-    methods = c_array.resolver_methods(read(converted(name, "int8").path).graph)
+    methods = c_array.resolver_methods(read(converted(name, "int8").path).network)
     assert set(methods) == {f"Add{method}" for method in METHODS} | extra
 
 
 def test_op_that_is_not_known_is_named():
     with pytest.raises(ValueError, match="RANDOM_UNIFORM"):
-        c_array.resolver_methods(Graph((), (Op("RANDOM_UNIFORM", (), ()),), (), ()))
+        c_array.resolver_methods(FileNetwork((), (FileOp("RANDOM_UNIFORM", (), ()),), (), ()))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

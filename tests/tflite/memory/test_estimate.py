@@ -15,26 +15,26 @@ MOBILE = ("fd_mobilenet", "mobilenet")
 
 
 def of_table(file, name: str):
-    """The graph that the grid plans for a converted network."""
+    """The network that the grid plans for a converted network."""
     arch, (height, width) = zoo.get_arch(name), file.model.input_shape[1:3]
     ops = lower(arch, 0.25, (height, width), classes=file.model.output_shape[1])
     return estimate.converted(arch, ops, (height, width))
 
 
-def described(graph) -> list:
-    return sorted((tensor.dtype, tensor.shape, tensor.constant) for tensor in graph.tensors)
+def described(network) -> list:
+    return sorted((tensor.dtype, tensor.shape, tensor.constant) for tensor in network.tensors)
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
 def test_tensors_of_the_table_are_those_of_the_file(converted, name):
     file = converted(name, "int8")
-    assert described(of_table(file, name)) == described(read(file.path).graph)
+    assert described(of_table(file, name)) == described(read(file.path).network)
 
 
 @pytest.mark.parametrize("name", MOBILE)
 def test_ops_and_arena_of_the_table_are_those_of_the_file(converted, name):
     file = converted(name, "int8")
-    ours, theirs = of_table(file, name), read(file.path).graph
+    ours, theirs = of_table(file, name), read(file.path).network
     assert [op.kind for op in ours.ops] == [op.kind for op in theirs.ops]
     assert plan(ours).arena == plan(theirs).arena
 
@@ -43,7 +43,7 @@ def test_ops_and_arena_of_the_table_are_those_of_the_file(converted, name):
 def test_arena_of_a_shufflenet_is_close_to_the_file_s(converted, name):
     """The converter may run the branches of a unit in another order."""
     file = converted(name, "int8")
-    assert plan(of_table(file, name)).arena == pytest.approx(plan(read(file.path).graph).arena, rel=0.05)
+    assert plan(of_table(file, name)).arena == pytest.approx(plan(read(file.path).network).arena, rel=0.05)
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
@@ -56,9 +56,9 @@ def test_weights_are_those_that_stm32_publishes():
     """STM32's model zoo gives 128.32 KiB for its FD-MobileNet .25 of 5 classes, at 224 and at 128 pixels."""
     for size in (128, 224):
         arch = zoo.get_arch("fd_mobilenet")
-        graph = estimate.converted(arch, lower(arch, 0.25, (size, size), classes=5), (size, size))
-        of_layers = [index for op in graph.ops for index in op.inputs[1:] if "CONV" in op.kind or "FULLY" in op.kind]
-        weights = sum(graph.tensors[index].bytes for index in of_layers)
+        network = estimate.converted(arch, lower(arch, 0.25, (size, size), classes=5), (size, size))
+        of_layers = [index for op in network.ops for index in op.inputs[1:] if "CONV" in op.kind or "FULLY" in op.kind]
+        weights = sum(network.tensors[index].bytes for index in of_layers)
         assert round(weights / 1024, 2) == 128.32
 
 

@@ -8,7 +8,10 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from fd_keras.litert import Runner
 from fd_keras.tflite.format import sidecar
-from fd_keras.tflite.verification.compare import Comparison, compare, keras_classifier, read_labels, tflite_classifier
+from fd_keras.tflite.verification.compare import Comparison, compare, keras_classifier, tflite_classifier
+
+CLASSES = 12
+
 
 CLASSES = 12
 
@@ -36,9 +39,6 @@ def compared(scores, reference, labels=None, batch: int = 300) -> Comparison:
         chunk = slice(start, start + batch)
         result.update(scores[chunk], reference[chunk], None if labels is None else labels[chunk])
     return result
-
-
-# --- Comparison --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [300, 32, 7, 1])
@@ -135,9 +135,6 @@ def test_record_is_strict_json(scores, reference, labels):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
-# --- compare -----------------------------------------------------------------------------------------------
-
-
 def test_compare_feeds_every_batch_once_and_puts_the_reference_first(scores, labels):
     seen = []
 
@@ -157,9 +154,6 @@ def test_compare_without_labels(scores):
     (own, other) = compare(lambda x: x, [lambda x: x], iter([(scores, None)]))
     assert own.top1 is None
     assert other.agreeing == 300
-
-
-# --- classifiers -------------------------------------------------------------------------------------------
 
 
 def normalized(images: np.ndarray) -> np.ndarray:
@@ -200,35 +194,3 @@ def test_tflite_classifier_names_a_damaged_sidecar(convert_tiny, tmp_path):
     with pytest.raises(ValueError, match=r"a\.json"):
         tflite_classifier(str(path), 1)
     assert sidecar.sidecar_path(str(path)) == str(tmp_path / "a.json")
-
-
-# --- read_labels -------------------------------------------------------------------------------------------
-
-
-def test_labels_are_read(tmp_path):
-    (tmp_path / "labels.txt").write_text("a.jpg 3\n\nwith space.JPEG 0\n  c.png   999  \r\n")
-    assert read_labels(str(tmp_path / "labels.txt")) == {"a.jpg": 3, "with space.JPEG": 0, "c.png": 999}
-
-
-def test_names_in_other_scripts_are_read(tmp_path):
-    (tmp_path / "labels.txt").write_bytes("é中.jpg 3\n".encode())
-    assert read_labels(str(tmp_path / "labels.txt")) == {"é中.jpg": 3}
-
-
-@pytest.mark.parametrize("line", ["a.jpg", "a.jpg cat", "7", "a.jpg -1", "a.jpg 1.5", "a.jpg 3 x", "a.jpg,3"])
-def test_line_of_another_form_is_named(tmp_path, line):
-    (tmp_path / "labels.txt").write_text(f"a.jpg 3\n\nb.jpg 4\n{line}\nc.jpg 1\n")
-    with pytest.raises(ValueError, match=r"labels\.txt, line 4: expected") as error:
-        read_labels(str(tmp_path / "labels.txt"))
-    assert repr(line) in str(error.value)
-
-
-def test_file_that_is_no_text_is_named(tmp_path):
-    (tmp_path / "labels.txt").write_bytes(b"\x89PNG\r\n\xff\xfe\x00 3\n")
-    with pytest.raises(ValueError, match=r"labels\.txt"):
-        read_labels(str(tmp_path / "labels.txt"))
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(OSError, match="gone.txt"):
-        read_labels(str(tmp_path / "gone.txt"))

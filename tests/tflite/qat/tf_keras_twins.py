@@ -1,7 +1,7 @@
-"""Builds twins of graphs where TensorFlow's Keras is tf_keras; run by test_qat.py as a process of its own.
+"""Builds twins of graphs where TensorFlow's Keras is tf_keras; run by conftest.py as a process of its own.
 
-python qat_twins.py ASKED ANSWER: both are files of `tflite.qat.training_job`. Asked are, by name, a graph, the ranges of its
-outputs and a batch of images; answered is what both twins make of the images, and what was done to the kernels.
+python tf_keras_twins.py ASKED ANSWER: both are files of `tflite.qat.training_job`. Asked are, by name, a graph, the
+ranges of its outputs and a batch of images; answered are the outputs of both twins for the images, and their kernels.
 """
 
 import sys
@@ -9,18 +9,17 @@ import sys
 import tensorflow as tf
 import tf_keras
 
-from fd_keras.tflite.int8.graph import WEIGHTED
+from fd_keras.tflite.int8.graph import DepthwiseConv
 from fd_keras.tflite.qat import fake_quantization, keras_twin, training_job
 
 
 def answer(graph, ranges, images) -> dict:
     plain, rounded = keras_twin.build(graph, tf_keras), fake_quantization.quantized(graph, ranges)
-    weighted = [node for node in graph if node.kind in WEIGHTED]
-    layers = {node.name: rounded.get_layer(keras_twin.layer_name(node)).layer for node in weighted}
+    layers = {node.name: rounded.get_layer(keras_twin.layer_name(node)).layer for node in graph.weighted}
     outputs = {"plain": plain(images).numpy(), "rounded": rounded(images).numpy()}
     kernels = {  # what the wrapper put in the variables' place when the model ran
-        node.name: getattr(layers[node.name], "depthwise_kernel" if node.kind == "depthwise" else "kernel").numpy()
-        for node in weighted
+        node.name: getattr(layer, "depthwise_kernel" if isinstance(node, DepthwiseConv) else "kernel").numpy()
+        for node, layer in zip(graph.weighted, layers.values(), strict=True)
     }
     return {
         **outputs,
@@ -34,8 +33,7 @@ def answer(graph, ranges, images) -> dict:
 if __name__ == "__main__":
     asked_path, answer_path = sys.argv[1:]
     answers = {name: answer(*arguments) for name, arguments in training_job.load(asked_path).items()}
-    imported = [
-        name for name in ("fd_keras", "fd_keras.tflite.int8.fold") if name in sys.modules
-    ]  # they work with Keras 3
+    with_keras_3 = ("fd_keras.layers", "fd_keras.tflite.int8.fold")
+    imported = [name for name in with_keras_3 if name in sys.modules]
     keras = tf.keras.Model.__module__.split(".")[0]
     training_job.save(answer_path, {"networks": answers, "keras": keras, "imported": imported})

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from fd_keras import zoo
+from fd_keras.litert import LiteRTError
+from fd_keras.tflite.format.flatbuffer import pack, parse, read
+
+every_file = pytest.mark.parametrize(("name", "recipe"), [(n, r) for n in zoo.ARCHS for r in ("float32", "int8")])
+
+
+@pytest.fixture(scope="module")
+def tiny_int8(convert_tiny) -> str:
+    return convert_tiny("int8")
+
+
+@every_file
+def test_ops_and_tensors_are_those_of_the_file(converted, name, recipe):
+    network, ops = read(converted(name, recipe).path).network, converted(name, recipe).ops
+    assert [op.kind for op in network.ops] == [op.name for op in ops]
+    for op, expected in zip(network.ops, ops, strict=True):
+        for indices, tensors in ((op.inputs, expected.inputs), (op.outputs, expected.outputs)):
+            found = [network.tensors[index] for index in indices]
+            assert [(t.name, t.dtype, t.shape, t.constant) for t in found] == [
+                (t.name, t.dtype, t.shape, t.constant) for t in tensors
+            ]
+
+
+def test_parts_of_the_flash_by_hand(tiny_int8):
+    """A stem of 3x3x3x8 and a dense layer of 8x4, in int8; for each channel a bias, a scale and a zero point."""
+    file = read(tiny_int8)
+    layers, channels = 216 + 32 + 4 * 12, 2 * 12
+    others = [t.bytes for t in file.network.tensors if t.constant and t.shape not in {(8, 3, 3, 3), (4, 8), (8,), (4,)}]
+    assert file.weights == layers + sum(others)
+    activations = sum(not tensor.constant for tensor in file.network.tensors)
+    assert 12 * (channels + activations) <= file.scales <= 12 * (channels + activations + len(others))
+
+
+def test_a_file_that_is_packed_again_is_the_same_network(tiny_int8, tmp_path):
+    (tmp_path / "again.tflite").write_bytes(pack(parse(Path(tiny_int8).read_bytes())))
+    assert read(str(tmp_path / "again.tflite")).network == read(tiny_int8).network
+
+
+# --- files that are no use -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"\0\0\0\0TFL"])
+def test_what_is_no_tflite_file_is_named(tmp_path, content):
+    (tmp_path / "a.tflite").write_bytes(content)
+    with pytest.raises(LiteRTError, match=r"a\.tflite: not a \.tflite file"):
+        read(str(tmp_path / "a.tflite"))
+
+
+@pytest.mark.parametrize("part", [0.01, 0.1, 0.5, 0.9, 0.9999])
+def test_truncated_file_is_named(tiny_int8, tmp_path, part):
+    whole = Path(tiny_int8).read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(LiteRTError, match=r"cut\.tflite: "):
+        read(str(tmp_path / "cut.tflite"))

@@ -1,0 +1,185 @@
+"""`fd-keras convert` as a user runs it. Most runs are forks of a process that has imported TensorFlow already."""
+
+import json
+import os
+import re
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from fd_keras.io import sha256_of
+from fd_keras.litert import Runner
+from fd_keras.tflite.recipes import RECIPES
+
+CONVERT = "fd_keras.tflite.convert"
+ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
+
+
+def test_a_model_of_one_s_own_is_converted_under_its_name(flowers):
+    flowers.run.assert_done()
+    assert sorted(path.name for path in flowers.out.iterdir()) == [
+        "my.flowers_float32.json",
+        "my.flowers_float32.tflite",
+        "my.flowers_int8.json",
+        "my.flowers_int8.tflite",
+    ]
+
+
+def test_convert_prints_a_line_for_each_file_and_nothing_else(flowers):
+    lines = flowers.run.stdout.splitlines()
+    assert len(lines) == 2
+    for line, recipe in zip(lines, ("float32", "int8"), strict=True):
+        path, size = re.fullmatch(r"(\S+)  ([\d,]+) kB", line).groups()
+        assert path == f"out/my.flowers_{recipe}.tflite"
+        assert abs(int(size.replace(",", "")) - os.path.getsize(flowers.folder / path) / 1e3) <= 0.5
+
+
+def test_sidecar_of_a_model_of_one_s_own(flowers, saved_flowers):
+    facts = json.loads((flowers.out / "my.flowers_int8.json").read_text())
+    assert (facts["name"], facts["classes"], facts["arch"]) == ("my.flowers", 5, None)
+    assert (facts["keras_model"], facts["weights_sha256"]) == (str(saved_flowers), sha256_of(str(saved_flowers)))
+    assert facts["calibration"]["ids"] == [f"{int(i * 2.5):03}.png" for i in range(16)]
+
+
+def test_files_of_a_model_of_one_s_own_give_its_scores(flowers, saved_flowers, images):
+    expected = keras.saving.load_model(saved_flowers).predict_on_batch(images)
+    runner = Runner(flowers.out / "my.flowers_float32.tflite")
+    np.testing.assert_allclose(runner(images), expected, rtol=0, atol=1e-5)
+    assert Runner(flowers.out / "my.flowers_int8.tflite").input["dtype"] is np.uint8
+
+
+def test_class_names_and_an_array_are_written_on_request(run_program, saved_flowers, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join("abcde"))
+    flags = (
+        f"--keras_model={saved_flowers}",
+        "--recipes=float32",
+        "--output_dir=out",
+        "--embed_labels=names.txt",
+        "--c_array",
+    )
+    run = run_program(CONVERT, *flags)
+    run.assert_done()
+    names = [f"out/my.flowers_float32.{suffix}" for suffix in ("tflite", "h", "cc")]
+    assert [line.split()[0] for line in run.stdout.splitlines()] == names
+    with zipfile.ZipFile(tmp_path / names[0]) as archive:
+        assert archive.read("labels.txt").decode().split("\n") == list("abcde")
+    data = (tmp_path / names[0]).read_bytes()
+    written = (tmp_path / names[2]).read_text().split("{\n")[-1].split("};")[0]
+    assert bytes(map(int, written.replace(",", " ").split())) == data
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--c_array", "--recipes=dynamic"], "--recipes=dynamic"), (["--embed_labels=gone.txt"], "gone.txt"),
+        (["--embed_labels=two.txt"], "2 names"),
+    ],
+)  # fmt: skip
+def test_names_and_arrays_that_cannot_be_are_refused_before_anything_is_converted(run_program, tmp_path, flags, word):
+    (tmp_path / "two.txt").write_text("a\nb")
+    run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out", *flags).assert_refused(word)
+    assert not (tmp_path / "out").exists()
+
+
+def test_random_weights_are_converted_on_request(run_program, tmp_path):
+    run = run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out")
+    run.assert_done()
+    path = run.stdout.split()[0]
+    assert path == "out/fd_mobilenet_0.25_32_float32.tflite"
+    facts = json.loads((tmp_path / path).with_suffix(".json").read_text())
+    expected = {"arch": "fd_mobilenet", "alpha": 0.25, "size": [32, 32], "weights": None, "weights_sha256": None}
+    assert expected.items() <= facts.items()
+    assert facts["classes"] == 1000
+
+
+def test_steps_of_the_recipe_can_be_changed_and_are_reported(run_program, tiny, photos, tmp_path):
+    """Without any step but the first, the report has a row for each and ends where the whole recipe does."""
+    tiny.save(tmp_path / "tiny.keras")
+    flags = ["--keras_model=tiny.keras", f"--calibration_dir={photos}", "--calibration_count=8", "--output_dir=out"]
+    run = run_program(
+        CONVERT, *flags, "--recipes=int8", "--noint8_bias", "--int8_fit=0", f"--report={photos}", "--report_plot=s.svg"
+    )
+    run.assert_done()
+    settings = json.loads((tmp_path / "out/tiny_int8.json").read_text())["recipe_steps"]["settings"]
+    assert (settings["bias"], settings["fit"], settings["clip"]) == (False, 0, True)
+    for step in ("converter alone", "channels equalized", "logits clipped"):
+        assert step in run.stdout
+        assert step in (tmp_path / "s.svg").read_text()
+    assert "of 40 images" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("--no_such_flag=1", "no_such_flag"),
+        ("--int8_bais", "--int8_bias"),
+        ("--int8_power=2", "int8_power"),
+        ("stray", "'stray'"),
+        ("--report_plot=a.tiff2", "a.tiff2"),
+    ],
+)
+def test_flags_that_cannot_be_are_named(run_program, flag, word):
+    run_program(CONVERT, "--output_dir=out", flag).assert_refused(word)
+
+
+def test_output_folder_is_asked_for(run_program):
+    run_program(CONVERT).assert_refused("--output_dir")
+
+
+def test_unknown_recipe_is_named_with_those_that_exist(run_program):
+    run = run_program(CONVERT, "--weights=none", "--recipes=float32,int4", "--output_dir=out")
+    run.assert_refused("'int4'", *RECIPES)
+
+
+@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.calibrated])
+def test_calibrated_recipe_asks_for_images(run_program, tmp_path, recipe):
+    run = run_program(CONVERT, *ZOO, "--weights=none", f"--recipes={recipe}", "--output_dir=out")
+    run.assert_refused(recipe, "--calibration_dir")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--calibration_dir=no_such_folder"], ["no_such_folder"]),
+        (["--calibration_dir=.", "--calibration_count=8"], ["no image"]),
+        (["--calibration_dir=.", "--calibration_ids=no_such_list"], ["no_such_list"]),
+    ],
+)
+def test_calibration_that_is_not_there_is_named(run_program, flags, words):
+    run = run_program(CONVERT, *ZOO[:3], "--weights=none", "--recipes=int8", "--output_dir=out", *flags)
+    run.assert_refused(*words)
+
+
+@pytest.mark.parametrize("path", ["a_file", "a_file/below"])
+def test_folder_that_cannot_be_written_is_named(run_program, tmp_path, path):
+    """Below a regular file nobody can make a folder, not even root."""
+    (tmp_path / "a_file").write_text("here first")
+    run_program(CONVERT, *ZOO, "--weights=none", f"--output_dir={path}").assert_refused(path)
+    assert (tmp_path / "a_file").read_text() == "here first"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\3\4 cut", b"\x89HDF\r\n\x1a\n"])
+def test_keras_model_that_cannot_be_loaded_is_named(run_program, tmp_path, content):
+    if content is not None:
+        (tmp_path / "mine.keras").write_bytes(content)
+    run = run_program(CONVERT, "--keras_model=mine.keras", "--recipes=float32", "--output_dir=out")
+    run.assert_refused("mine.keras")
+
+
+def test_keras_model_damaged_in_the_middle_is_named(run_program, tmp_path, saved_flowers):
+    content = bytearray(saved_flowers.read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "mine.keras").write_bytes(content)
+    run = run_program(CONVERT, "--keras_model=mine.keras", "--recipes=float32", "--output_dir=out")
+    run.assert_refused("mine.keras")
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [("--alpha=-1", "alpha"), ("--size=20", "32"), ("--groups=3", "groups"), ("--weights=no_such", "no_such")],
+)
+def test_impossible_network_is_explained(run_program, flag, word):
+    run_program(CONVERT, *ZOO, "--weights=none", flag, "--output_dir=out").assert_refused(word)

@@ -1,0 +1,293 @@
+"""`fd-keras verify` as a user runs it. Most runs are forks of a process that has imported TensorFlow already."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+from fd_keras.applications import FDMobileNet
+from fd_keras.io import sha256_of
+from fd_keras.litert import Runner
+from fd_keras.tflite.export import write
+from fd_keras.tflite.format.sidecar import saved_source
+from fd_keras.tflite.recipes import RECIPES, Int8Settings, load_calibration
+
+CONVERT, VERIFY = "fd_keras.tflite.convert", "fd_keras.tflite.verify"
+ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
+
+
+@pytest.fixture
+def out(flowers, tmp_path) -> Path:
+    """A copy of the converted flowers, for one test to spoil."""
+    return Path(shutil.copytree(flowers.out, tmp_path / "out"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """Weights of the zoo's FD-MobileNet .25x, with its 1000 classes."""
+    keras.utils.set_random_seed(3)
+    path = tmp_path_factory.mktemp("home") / "mine.weights.h5"
+    FDMobileNet((32, 32, 3), 0.25, weights=None).save_weights(path)
+    return path
+
+
+def edit(path: Path, **changes) -> None:
+    """Changes entries of a sidecar."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def verified(run_program, out: Path, photos: Path, *flags: str, recipes=("float32", "int8")) -> list[dict]:
+    paths = ",".join(str(out / f"my.flowers_{recipe}.tflite") for recipe in recipes)
+    run = run_program(VERIFY, f"--tflite={paths}", f"--images={photos}", "--noresize", "--json", *flags)
+    run.assert_done()
+    return json.loads(run.stdout)
+
+
+def test_verify_measures_what_scikit_learn_does(run_program, flowers, saved_flowers, photos, images, tmp_path):
+    images = images[:40].astype("uint8").astype("float32")
+    expected = keras.saving.load_model(saved_flowers).predict_on_batch(images)
+    labels = np.where(np.arange(40) % 2, expected.argmax(axis=1), 0)
+    (tmp_path / "labels.txt").write_text("".join(f"{i:03}.png {label}\n" for i, label in enumerate(labels)))
+    records = verified(run_program, flowers.out, photos, "--labels=labels.txt")
+    assert [record["file"] for record in records] == ["Keras", "my.flowers_float32.tflite", "my.flowers_int8.tflite"]
+    runners = [Runner(flowers.out / record["file"]) for record in records[1:]]
+    for record, scores in zip(records, [expected, *(runner(images) for runner in runners)], strict=True):
+        assert record["images"] == 40
+        assert record["top1"] == pytest.approx(100 * accuracy_score(labels, scores.argmax(axis=1)))
+        top5 = 100 * top_k_accuracy_score(labels, scores[:, :5], k=4, labels=range(5))
+        assert top5 <= record["top5"] == 100  # of five classes
+        assert record["agreement"] == pytest.approx(100 * np.mean(scores.argmax(axis=1) == expected.argmax(axis=1)))
+        assert record["largest_error"] == pytest.approx(np.abs(scores - expected).max(), abs=1e-5)
+    assert [record["size_bytes"] for record in records[1:]] == [os.path.getsize(runner.path) for runner in runners]
+    assert records[0]["size_bytes"] is None
+    assert records[1]["agreement"] == 100
+    assert records[1]["largest_error"] < 1e-5 < records[2]["largest_error"]
+
+
+def test_verify_prints_a_table(run_program, flowers, photos):
+    path = flowers.out / "my.flowers_int8.tflite"
+    run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize")
+    run.assert_done()
+    head, keras_row, row, foot = run.stdout.splitlines()
+    assert "top-1" in head
+    assert "agreement" in head
+    assert "40 images" in foot
+    assert keras_row.split()[:3] == ["Keras", "-", "-"]
+    assert "100.00" in keras_row
+    assert row.startswith("my.flowers_int8.tflite")
+    assert row.endswith(f"{os.path.getsize(path) / 1e3:.0f}")
+    assert len({len(line) for line in (head, keras_row, row)}) == 1
+
+
+def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path):
+    (tmp_path / "labels.txt").write_text("".join(f"{i:03}.png {i % 5}\n" for i in range(40)))
+    before = json.loads((out / "my.flowers_int8.json").read_text())
+    records = verified(run_program, out, photos, "--labels=labels.txt", "--record")
+    after = json.loads((out / "my.flowers_int8.json").read_text())
+    accuracy = after.pop("accuracy")
+    assert after == before
+    assert accuracy["images"] == 40
+    assert {key: accuracy[key] for key in ("top1", "top5", "agreement")} == {
+        key: records[2][key] for key in ("top1", "top5", "agreement")
+    }
+    assert accuracy["labels_sha256"] == sha256_of(str(tmp_path / "labels.txt"))
+    path = out / "my.flowers_int8.tflite"
+    run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--record").assert_refused("--record", "--labels")
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--min_agreement=0", 0), ("--min_agreement=100.5", 1)])
+def test_check_exits_with_a_status(run_program, flowers, photos, flag, code):
+    path = flowers.out / "my.flowers_int8.tflite"
+    run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize", "--check", flag)
+    assert run.returncode == code
+    assert ("error: my.flowers_int8.tflite: agrees on" in run.stderr) == bool(code)
+    assert "agreement" in run.stdout
+
+
+def test_check_names_a_file_that_lost_accuracy(run_program, convert_tiny, photos, images, tmp_path):
+    """A file made for normalized images, against one for raw images that answers all as the labels say."""
+    reference, path = convert_tiny("float32"), convert_tiny("float32", include_preprocessing=False)
+    labels = Runner(reference)(images[:40].astype("uint8").astype("float32")).argmax(axis=1)
+    (tmp_path / "labels.txt").write_text("".join(f"{i:03}.png {label}\n" for i, label in enumerate(labels)))
+    flags = [f"--tflite={path}", f"--reference={reference}", f"--images={photos}", "--noresize", "--labels=labels.txt"]
+    run = run_program(VERIFY, *flags, "--check", "--min_agreement=0", "--per_class=1")
+    assert run.returncode == 1
+    assert "error: tiny_float32.tflite: top-1 dropped" in run.stderr
+    assert "(limit 1.0)" in run.stderr
+    assert len(re.findall(r"^  class +\d+ .* 100\.0 ->", run.stdout, re.M)) == 1
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory) -> Path:
+    """A saved model that takes normalized images."""
+    keras.utils.set_random_seed(5)
+    path = tmp_path_factory.mktemp("normalized") / "plain.keras"
+    FDMobileNet((64, 96, 3), 0.25, weights=None, classes=6, include_preprocessing=False).save(path)
+    return path
+
+
+def test_the_reference_may_be_a_keras_file(run_program, flowers, saved_flowers, photos):
+    records = verified(run_program, flowers.out, photos, f"--reference={saved_flowers}", recipes=["float32"])
+    assert records[0]["file"] == str(saved_flowers)
+    assert records[1]["agreement"] == 100
+    assert records[1]["largest_error"] < 1e-5
+
+
+def test_the_reference_may_be_another_tflite_file(run_program, flowers, photos):
+    reference = flowers.out / "my.flowers_float32.tflite"
+    records = verified(run_program, flowers.out, photos, f"--reference={reference}", recipes=["float32"])
+    assert records[1]["agreement"] == 100
+    assert records[1]["largest_error"] == 0
+
+
+@pytest.mark.parametrize("passed", [False, True], ids=["from the sidecar", "passed"])
+def test_a_reference_without_preprocessing_gets_normalized_images(run_program, normalized, photos, passed):
+    run = run_program(
+        CONVERT, f"--keras_model={normalized}", "--noinclude_preprocessing", "--recipes=float32", "--output_dir=out"
+    )
+    run.assert_done()
+    reference = [f"--reference={normalized}"] if passed else []
+    run = run_program(VERIFY, "--tflite=out/plain_float32.tflite", f"--images={photos}", "--json", *reference)
+    run.assert_done()
+    record = json.loads(run.stdout)[1]
+    assert record["largest_error"] < 1e-5
+    assert record["agreement"] == 100
+
+
+def test_zoo_network_is_built_again_from_the_sidecar(run_program, checkpoint, photos):
+    run_program(CONVERT, *ZOO, f"--weights={checkpoint}", "--output_dir=out").assert_done()
+    run = run_program(VERIFY, "--tflite=out/fd_mobilenet_0.25_32_float32.tflite", f"--images={photos}", "--json")
+    run.assert_done()
+    record = json.loads(run.stdout)[1]
+    assert record["largest_error"] < 1e-5
+    assert record["agreement"] == 100
+
+
+def test_weights_in_the_home_folder_are_found_again(run_program, checkpoint, photos):
+    home = {"HOME": str(checkpoint.parent)}
+    run_program(CONVERT, *ZOO, "--weights=~/mine.weights.h5", "--output_dir=out", **home).assert_done()
+    path = "out/fd_mobilenet_0.25_32_float32.tflite"
+    run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--json", **home).assert_done()
+
+
+def test_random_weights_cannot_be_verified_without_a_reference(run_program, photos):
+    run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out").assert_done()
+    flags = ["--tflite=out/fd_mobilenet_0.25_32_float32.tflite", f"--images={photos}", "--json"]
+    run_program(VERIFY, *flags).assert_refused("random weights", "--reference")
+    own = run_program(VERIFY, *flags, "--reference=out/fd_mobilenet_0.25_32_float32.tflite")
+    own.assert_done()
+    assert [record["agreement"] for record in json.loads(own.stdout)] == [100, 100]
+
+
+def test_changed_weights_are_noticed(run_program, out, saved_flowers, photos, tmp_path):
+    copy = Path(shutil.copy(saved_flowers, tmp_path / "copy.keras"))
+    edit(out / "my.flowers_float32.json", keras_model=str(copy))
+    verified(run_program, out, photos, recipes=["float32"])
+    with open(copy, "ab") as file:
+        file.write(b"\0")
+    flags = [f"--tflite={out}/my.flowers_float32.tflite", f"--images={photos}"]
+    run_program(VERIFY, *flags).assert_refused("copy.keras", "no longer the weights", "--reference")
+    copy.unlink()
+    run_program(VERIFY, *flags).assert_refused("copy.keras", "not there", "--reference")
+
+
+def test_file_without_sidecar_asks_for_the_reference(run_program, out, photos):
+    (out / "my.flowers_float32.json").unlink()
+    run = run_program(VERIFY, f"--tflite={out}/my.flowers_float32.tflite", f"--images={photos}")
+    run.assert_refused("my.flowers_float32.json", "--reference")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"arch": "fd_mobilenet", "weights_sha256": "00"}', "[", "[]"])
+def test_sidecar_without_an_origin_is_named(run_program, out, photos, content):
+    (out / "my.flowers_float32.json").write_text(content)
+    run = run_program(VERIFY, f"--tflite={out}/my.flowers_float32.tflite", f"--images={photos}")
+    run.assert_refused("my.flowers_float32.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ({"tflite": "gone.tflite"}, "gone.tflite"),
+        ({"images": "gone"}, "gone"),
+        ({"images": "."}, "no image"),
+        ({"labels": "gone.txt"}, "gone.txt"),
+        ({"labels": "few.txt"}, "001.png"),
+        ({"labels": "bad.txt"}, "bad.txt, line 2"),
+        ({"reference": "gone.keras"}, "gone.keras"),
+        ({"reference": "gone.tflite"}, "gone.tflite"),
+    ],
+)
+def test_what_verify_cannot_use_is_named(run_program, flowers, photos, tmp_path, flags, word):
+    (tmp_path / "few.txt").write_text("000.png 1\n")
+    (tmp_path / "bad.txt").write_text("000.png 1\n001.png one\n")
+    given = {"tflite": flowers.out / "my.flowers_float32.tflite", "images": photos, **flags}
+    run_program(VERIFY, *(f"--{name}={value}" for name, value in given.items())).assert_refused(word)
+
+
+def test_image_that_cannot_be_read_is_named(run_program, flowers, tmp_path, save_images, images):
+    folder = save_images(tmp_path / "photos", images[:3])
+    (folder / "001.png").write_bytes(b"no image")
+    run = run_program(VERIFY, f"--tflite={flowers.out}/my.flowers_float32.tflite", f"--images={folder}")
+    run.assert_refused("001.png")
+
+
+def test_file_of_other_classes_than_the_reference_is_refused(run_program, flowers, photos, convert_tiny):
+    flags = [f"--tflite={flowers.out}/my.flowers_float32.tflite", f"--reference={convert_tiny('float32')}"]
+    run_program(VERIFY, *flags, f"--images={photos}").assert_refused("5", "4")
+
+
+# --- sensitivity -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(converted, run_program, network, tmp_path, save_images, images, calibration):
+    """`verify --sensitivity` on a file whose sidecar names a saved model and calibration images."""
+    save_images(tmp_path / "training", calibration.images[:8])
+    save_images(tmp_path / "photos", images[:8])
+    network("fd_mobilenet").save(tmp_path / "mine.keras")
+    loaded = load_calibration(str(tmp_path / "training"), images.shape[1:3], 8)
+    source = saved_source(str(tmp_path / "mine.keras"))
+    # One step is enough to tell whether the sidecar's settings are taken.
+    recipe = dataclasses.replace(RECIPES["int8"], settings=Int8Settings(fit=0.0, compensate=False))
+    list(write(network("fd_mobilenet"), "mine", source, [recipe], str(tmp_path), calibration=loaded))
+
+    def run(*flags: str):
+        return run_program(VERIFY, "--tflite=mine_int8.tflite", "--images=photos", "--noresize", *flags)
+
+    return run
+
+
+def test_verify_ranks_layers_and_refuses_other_images(program, tmp_path):
+    done = program("--sensitivity=alone", "--calibration_dir=training", "--json", "--plot=layers.png")
+    done.assert_done()
+    records = json.loads(done.stdout)
+    assert [row["layer"] for row in records[:2]] == ["float", "int8"]
+    assert records[0]["agreement"] == 100
+    assert {"conv", "conv_dw_1"} & {row["layer"] for row in records[2:]}
+    assert (tmp_path / "layers.png").stat().st_size > 1000
+    program("--sensitivity=alone").assert_refused("--calibration_dir")
+    program("--sensitivity=alone", "--calibration_dir=photos").assert_refused("not those")
+
+
+# --- flags -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [("--no_such_flag=1", "no_such_flag"), ("stray", "'stray'"), ("--record", "--labels"), ("--threads=0", "threads")],
+)
+def test_flags_that_cannot_be_are_named(run_program, flag, word):
+    run_program(VERIFY, "--tflite=a", "--images=b", flag).assert_refused(word)
+
+
+@pytest.mark.parametrize("flag", ["tflite", "images"])
+def test_required_flag_is_asked_for(run_program, flag):
+    (other,) = {"tflite", "images"} - {flag}
+    run_program(VERIFY, f"--{other}=a").assert_refused(f"--{flag}")

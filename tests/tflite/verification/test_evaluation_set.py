@@ -1,0 +1,46 @@
+import re
+
+import numpy as np
+import pytest
+
+from fd_keras.tflite.verification.evaluation_set import EvaluationSet
+
+
+@pytest.mark.parametrize("count", [1, 32, 33])
+def test_evaluation_yields_every_image_once_with_its_label(tmp_path, save_images, images, count):
+    folder = save_images(tmp_path / "photos", np.resize(images, (count, *images.shape[1:])))
+    lines = [f"{i:03}.png {i * 7 % 10}\n" for i in range(count)]
+    (tmp_path / "labels.txt").write_text("".join(lines[::-1]) + "other.png 3\n")
+    photos = EvaluationSet.load(str(folder), str(tmp_path / "labels.txt"), images.shape[1:3], 10, resize=False)
+    arrays, labels = zip(*photos.batches(), strict=True)
+    expected = np.resize(images, (count, *images.shape[1:])).astype("uint8")
+    np.testing.assert_array_equal(np.concatenate(arrays), expected)
+    assert np.concatenate(labels).tolist() == [i * 7 % 10 for i in range(count)]
+    assert arrays[0].dtype == np.float32
+
+
+def test_without_labels_there_are_none(tmp_path, save_images, images):
+    photos = EvaluationSet.load(str(save_images(tmp_path, images[:3])), None, (32, 32), 10)
+    assert [labels for _, labels in photos.batches()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"000.png 1\n", r"labels\.txt.*001\.png"),
+        (b"000.png 1\n001.png one\n", r"labels\.txt, line 2"),
+        (b"000.png 1\n001.png 10\n", r"labels\.txt, line 2.*0 to 9"),
+        (b"\xff\xfe\x00", r"labels\.txt: not valid UTF-8"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(tmp_path, save_images, images, content, message):
+    folder = save_images(tmp_path / "photos", images[:2])
+    (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        EvaluationSet.load(str(folder), str(tmp_path / "labels.txt"), (32, 32), 10)
+
+
+def test_missing_labels_are_named(tmp_path, save_images, images):
+    folder = save_images(tmp_path / "photos", images[:2])
+    with pytest.raises(OSError, match=re.escape("gone.txt")):
+        EvaluationSet.load(str(folder), str(tmp_path / "gone.txt"), (32, 32), 10)
