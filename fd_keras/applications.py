@@ -1,5 +1,6 @@
 """The networks as Keras applications."""
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import cast
@@ -251,29 +252,34 @@ def _image(input_shape, input_tensor, include_top: bool) -> keras.KerasTensor:
         shape = tuple(input_tensor.shape[1:])
         if not _is_image_shape(shape):
             raise ValueError(f"input_tensor must be (batch, height, width, channels), but its images are {shape}.")
-        if input_shape is not None and tuple(input_shape) != shape:
+        if input_shape is not None and _plain_shape(input_shape) != shape:
             raise ValueError(
-                f"input_shape={tuple(input_shape)} contradicts input_tensor, whose images are {shape}; leave "
+                f"input_shape={_plain_shape(input_shape)} contradicts input_tensor, whose images are {shape}; leave "
                 "input_shape out."
             )
         return input_tensor
     if input_shape is None:
         side = imagenet.SIZE if include_top else None
         input_shape = (side, side, 3)
-    if not _is_image_shape(input_shape):
+    shape = _plain_shape(input_shape)
+    if not _is_image_shape(shape):
         raise ValueError(f"input_shape must be (height, width, channels), e.g. (224, 224, 3), got {input_shape!r}.")
-    if include_top and None in tuple(input_shape):
-        raise ValueError(
-            f"input_shape={tuple(input_shape)}: the height and width may be None only with include_top=False."
-        )
-    return cast(keras.KerasTensor, layers.Input(tuple(input_shape), name=IMAGE))
+    if include_top and None in shape:
+        raise ValueError(f"input_shape={shape}: the height and width may be None only with include_top=False.")
+    return cast(keras.KerasTensor, layers.Input(shape, name=IMAGE))
 
 
-def _is_image_shape(shape) -> bool:
+def _plain_shape(shape) -> tuple[int | None, ...]:
+    """A shape of whatever makes one (a TensorShape, NumPy's integers) as numbers; () for anything else."""
+    try:
+        return tuple(None if side is None else operator.index(side) for side in shape)
+    except TypeError:
+        return ()
+
+
+def _is_image_shape(shape: tuple[int | None, ...]) -> bool:
     """Whether it is (height, width, channels), the first two perhaps None."""
-    if not isinstance(shape, Sequence) or len(shape) != 3:
-        return False
-    return all(side is None or isinstance(side, int) for side in shape) and (shape[2] or 0) > 0
+    return len(shape) == 3 and (shape[2] or 0) > 0
 
 
 def _source(tensor):

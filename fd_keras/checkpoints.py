@@ -183,6 +183,20 @@ def read_keras(path: str) -> State:
     return state
 
 
+def read_whole_keras_h5(path: str) -> State:
+    """Reads the .h5 file of an older Keras's `model.save` as `read_keras` reads the newer ones."""
+    from fd_keras import hdf5
+
+    state: State = {}
+    counts = collections.Counter()
+    values = {name: array for name, _, array in hdf5.arrays(path, skip="optimizer_weights/")}
+    for layer, names in hdf5.weight_names(path, "model_weights"):
+        for name in names:
+            state[f"{layer}/{counts[layer]}"] = values[f"model_weights/{layer}/{name}"]
+            counts[layer] += 1
+    return state
+
+
 def read_imgclsmob(path: str) -> State:
     """Reads an imgclsmob `.tf2.h5` (legacy Keras layout), with its keys shortened to what distinguishes them.
 
@@ -330,6 +344,7 @@ class Format:
 
 
 KERAS = Format("Keras weights", read_keras, keras_naming)
+WHOLE_KERAS = Format("Keras model", read_whole_keras_h5, keras_naming)
 IMGCLSMOB = Format("imgclsmob checkpoint", read_imgclsmob, imgclsmob_naming)
 TORCH = Format("torch checkpoint of the FD-MobileNet authors", read_torch, authors_naming)
 
@@ -344,7 +359,7 @@ def detect(path: str) -> Format:
     with open(path, "rb") as file:
         head = file.read(512)
     if head.startswith(b"\x89HDF"):
-        return IMGCLSMOB if _has_legacy_layers(path) else KERAS
+        return _detect_hdf5(path)
     if head.startswith(b"PK"):
         return _detect_zip(path)
     if head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"):
@@ -362,11 +377,13 @@ def detect(path: str) -> Format:
 _ACCEPTED = "Accepted are .keras, .weights.h5, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy torch format)."
 
 
-def _has_legacy_layers(path: str) -> bool:
+def _detect_hdf5(path: str) -> Format:
     import h5py
 
     with _reporting(path, "HDF5 file"), h5py.File(path, "r") as h5:
-        return "layer_names" in h5.attrs
+        if "layer_names" in h5.attrs:
+            return IMGCLSMOB
+        return WHOLE_KERAS if "model_weights" in h5 else KERAS
 
 
 def _detect_zip(path: str) -> Format:

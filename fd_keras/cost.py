@@ -91,7 +91,8 @@ def layer_reaching(ops: Sequence[Op], reduction: int) -> int:
 def profile(model) -> Profile:
     """Cost of a live Keras model, from the shapes of its kernels and outputs.
 
-    Counts Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. Parameters of other
+    Counts Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. What is shared counts
+    as often as it runs, its parameters once. Parameters of other
     layers are counted; whether such a layer has a kernel of unknown cost is said in `Profile.uncounted`.
 
     Args:
@@ -104,20 +105,23 @@ def profile(model) -> Profile:
     if None in image:
         raise ValueError(f"The model takes images of shape {image}; the cost needs a fixed height and width.")
     rows, uncounted = [], []
-    for layer in _leaves(model):
+    for layer, calls in _leaves(model):
         macs = _layer_macs(layer)
         if macs is None:
             uncounted.append(layer.name)
-        rows.append(_layer_row(layer, macs or 0, image[0]))
+        rows.append(_layer_row(layer, calls * (macs or 0), image[0]))
     return Profile(tuple(rows), tuple(uncounted))
 
 
-def _leaves(model):
+def _leaves(model, calls: int = 1):
+    """Every layer that is not a model itself, and how often it runs."""
+    nodes = [node for depth in getattr(model, "_nodes_by_depth", {}).values() for node in depth]
     for layer in model.layers:
+        own = calls * max(1, sum(node.operation is layer for node in nodes))
         if hasattr(layer, "layers"):
-            yield from _leaves(_sized(layer))
+            yield from _leaves(_sized(layer), own)
         elif layer.__class__.__name__ != "InputLayer":
-            yield layer
+            yield layer, own
 
 
 def _sized(model):

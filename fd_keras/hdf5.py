@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Iterator
+from typing import cast
 
 import h5py
 import numpy as np
@@ -39,6 +40,17 @@ def arrays(file: str | io.BytesIO, skip: str = "") -> Iterator[tuple[str, h5py.D
             raise UntrustedFileError(f"it claims {total >> 20} MiB of weights; {MOST_BYTES >> 20} MiB are the limit")
         for name, dataset in datasets:
             yield name, dataset, dataset[()]
+
+
+def weight_names(path: str, group: str) -> list[tuple[str, list[str]]]:
+    """The layers of a group in the older Keras layout, each with the names of its weights, in order."""
+    with h5py.File(path, "r") as h5:
+        layers = cast(h5py.Group, h5[group])
+        return [(name, _texts(layers[name].attrs["weight_names"])) for name in _texts(layers.attrs["layer_names"])]
+
+
+def _texts(names) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -333,3 +333,13 @@ def test_weights_are_read_before_anything_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(applications.builder, "build", build)
     with pytest.raises(ValueError, match="broken.keras"):
         fd_keras.FDMobileNet(alpha=0.25, weights=tmp_path / "broken.keras")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [[64, 96, 3], np.array([64, 96, 3]), keras.ops.zeros((1, 64, 96, 3)).shape[1:], (np.int64(64), np.int32(96), 3)],
+    ids=["list", "array", "tensor", "numpy integers"],
+)
+def test_an_input_shape_may_be_any_sequence_of_integers(shape):
+    model = fd_keras.FDMobileNet(shape, alpha=0.25, weights=None, include_top=False)
+    assert model.input_shape == (None, 64, 96, 3)

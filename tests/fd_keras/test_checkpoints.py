@@ -543,6 +543,16 @@ def test_a_variable_that_is_missing_in_our_file_is_named(ours, tmp_path):
         checkpoints.read(copy, ops_of())
 
 
+@pytest.mark.parametrize("name", ["fd_mobilenet", "fd_shufflenet"])
+def test_the_h5_file_of_a_whole_model_is_read(build, tmp_path, name):
+    model = build(name, alpha=ALPHA, classes=CLASSES)
+    model.save(tmp_path / "whole.h5")
+    found = checkpoints.read(tmp_path / "whole.h5", ops_of(name))
+    for layer, arrays in found.items():
+        for array, expected in zip(arrays, model.get_layer(layer).get_weights(), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
 @pytest.mark.parametrize("percent", range(5, 100, 5))
 def test_our_truncated_files_are_refused(ours, tmp_path, name, percent):

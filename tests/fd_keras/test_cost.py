@@ -225,3 +225,14 @@ def test_a_row_of_a_live_model_says_where_it_is(small):
         assert (rows[name].size, rows[name].macs) == (op.size, op.macs)
     assert rows["conv_dw_2"].reduction == 8
     assert rows["predictions"].reduction == cost.CLASSIFIER
+
+
+def test_what_is_shared_counts_as_often_as_it_runs():
+    trunk = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+    one = profile(trunk)
+    left, right = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    twice = profile(keras.Model([left, right], keras.layers.Dot(1)([trunk(left), trunk(right)])))
+    assert (twice.macs, twice.parameters) == (2 * one.macs, one.parameters)
+    layer = keras.layers.Conv2D(3, 3, padding="same")
+    loop = profile(keras.Model(left, layer(layer(layer(left)))))
+    assert loop.macs == 3 * 8 * 8 * 3 * 3 * 3 * 3

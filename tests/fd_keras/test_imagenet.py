@@ -236,6 +236,21 @@ def test_broken_exif_is_no_reason_to_crash(save, exif):
     assert "photo.jpg" in message
 
 
+@pytest.mark.parametrize("shape", [(1, 50_000), (50_000, 1), (2, 60_001)])
+def test_a_long_thin_image_takes_no_more_memory_than_others(save, shape, monkeypatch):
+    sizes = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, size, *more: sizes.append(size) or resize(self, size, *more)
+    )
+    pixels = np.zeros((*shape, 3), "uint8")
+    middle = tuple(slice(side // 2 - 40, side // 2 + 40) if side > 80 else slice(None) for side in shape)
+    pixels[middle] = (10, 200, 30)
+    image = load_image(save(Image.fromarray(pixels), "long.png"))
+    assert (image == (10, 200, 30)).all()
+    assert max(sizes[0]) <= 64 * 256
+
+
 # --- folders -----------------------------------------------------------------------------------------------
 
 
