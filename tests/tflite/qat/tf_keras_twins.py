@@ -33,7 +33,7 @@ def answer(graph, ranges, images) -> dict:
 if __name__ == "__main__":
     asked_path, answer_path = sys.argv[1:]
     answers = {name: answer(*arguments) for name, arguments in training_job.load(asked_path).items()}
-    with_keras_3 = ("fd_keras.layers", "fd_keras.tflite.int8.fold")
+    with_keras_3 = ("fd_keras.applications", "fd_keras.tflite.int8.fold")
     imported = [name for name in with_keras_3 if name in sys.modules]
     keras = tf.keras.Model.__module__.split(".")[0]
     training_job.save(answer_path, {"networks": answers, "keras": keras, "imported": imported})
