@@ -137,9 +137,10 @@ def measured() -> list[dict]:
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
     from fd_keras.tflite.verification.reference import reference_classifier
 
+    images = images_for(_TFLITE.value[0])
     candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
     reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
-    results = compare(reference, candidates, images_for(_TFLITE.value[0]).batches())
+    results = compare(reference, candidates, images.batches())
     sizes = [None, *map(os.path.getsize, _TFLITE.value)]
     return report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
 

@@ -63,15 +63,12 @@ def test_without_a_folder_there_is_no_calibration_but_of_the_other_folder(photos
     assert found == [None, 40]
 
 
-def test_a_network_of_the_zoo_is_named_after_its_flags():
+def test_models_are_named_after_their_flags_or_their_file(saved_flowers):
+    load = f"setattr(flags.FLAGS, 'keras_model', {str(saved_flowers)!r}) or model_flags.model()[1:]"
     flags = ("--model=shufflenet", "--alpha=0.25", "--groups=2", "--size=64", "--weights=none")
-    (name, source), _ = evaluate("model_flags.model()[1:]", *flags)
-    assert name.startswith("shufflenet")
-    assert name.endswith("_0.25_64")
-    assert source.items() >= {"alpha": 0.25, "groups": 2, "size": [64, 64], "weights": None}.items()
-
-
-def test_a_saved_model_is_named_after_its_file(saved_flowers):
-    (name, source), _ = evaluate("model_flags.model()[1:]", f"--keras_model={saved_flowers}")
-    assert name == "my.flowers"
-    assert source["keras_model"] == str(saved_flowers)
+    (zoo, saved), _ = evaluate(f"[model_flags.model()[1:], {load}]", *flags)
+    assert zoo[0].startswith("shufflenet")
+    assert zoo[0].endswith("_0.25_64")
+    assert zoo[1].items() >= {"alpha": 0.25, "groups": 2, "size": [64, 64], "weights": None}.items()
+    assert saved[0] == "my.flowers"
+    assert saved[1]["keras_model"] == str(saved_flowers)
