@@ -68,7 +68,7 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
     Photos that cannot be decoded are left out, and counted by `feed.bad`.
 
     Raises:
-        ValueError: if there are more of those than `feed.bad.limit`.
+        ValueError: If there are more of those than `feed.bad.limit`.
     """
     from fd_keras.training import input_pipeline  # which needs OpenCV; the classifiers above do not
 

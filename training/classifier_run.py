@@ -49,7 +49,7 @@ class ClassifierRun(TrainingRun):
 
     Args:
         config: Configuration of the run.
-        data: "train" and "val", from `sources.open_data`.
+        data: Training and validation set, {"train", "val"}, from `sources.open_data`.
         devices: What it runs on.
         say: Prints a line.
     """

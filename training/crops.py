@@ -21,9 +21,9 @@ def draw_boxes(count: int, seed, crop_scale: float) -> tf.Tensor:
     distributions.) Done for many photos at once, it costs next to nothing.
 
     Args:
-        count: of photos.
-        seed: int64 of shape (2,); the draws are a pure function of it.
-        crop_scale: least share of the area.
+        count: Number of photos.
+        seed: Seed, int64 of shape (2,); the draws are a pure function of it.
+        crop_scale: Least share of a photo's area in its crop.
 
     Returns:
         float32 (count, 4, TRIES), what `random_box` takes of each photo: height and width, as parts of the square root
@@ -42,8 +42,8 @@ def random_box(shape, draw) -> tf.Tensor:
     Few operations, since tf.data spends time on each of them for every photo.
 
     Args:
-        shape: int32 (height, width) of the photo.
-        draw: (4, TRIES), of `draw_boxes`.
+        shape: Size of the photo, int32 (height, width).
+        draw: What `draw_boxes` drew for the photo, (4, TRIES).
 
     Returns:
         int32 (top, left, height, width).
@@ -83,11 +83,11 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
     Of a JPEG only the crop is decoded, with the fast inverse transform.
 
     Args:
-        data: bytes of a JPEG, PNG, GIF or BMP, for each photo.
-        draws: see `random_box`; a crop is a pure function of its draw.
-        size: side of the results.
-        antialias: see `TrainingRecipe.antialias`.
-        jpegs: whether all are known to be JPEGs, which spares asking.
+        data: Bytes of a JPEG, PNG, GIF or BMP, for each photo.
+        draws: Draw of each photo, see `random_box`; the crop is a pure function of it.
+        size: Side of the crops.
+        antialias: Whether to shrink with PIL's filter, see `TrainingRecipe.antialias`.
+        jpegs: Whether all are known to be JPEGs, which saves a check.
 
     Returns:
         uint8 of shape (photos, size, size, 3).
@@ -123,11 +123,11 @@ def _plain_resize(size: int, *images: np.ndarray) -> np.ndarray:
 
 
 def eval_crop(data, size: int) -> tf.Tensor:
-    """Decodes a photo and crops it for evaluation: Resize(256) and CenterCrop(224) on PIL, within one grey level.
+    """Decodes a photo and crops it for evaluation: Resize(256) and CenterCrop(224) on PIL, within one gray level.
 
     Args:
-        data: bytes of a JPEG, PNG, GIF or BMP.
-        size: side of the result; the resize is in proportion (256 for 224).
+        data: Bytes of a JPEG, PNG, GIF or BMP.
+        size: Side of the crop; the resize is in proportion (256 for 224).
 
     Returns:
         uint8 of shape (size, size, 3).

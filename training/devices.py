@@ -1,4 +1,4 @@
-"""What a run runs on: one device, several of one host, or several processes."""
+"""Devices of a run: one, several of one host, or those of several processes."""
 
 import contextlib
 import dataclasses
@@ -12,12 +12,12 @@ from fd_keras.training.sources import Share
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """How the work is spread.
+    """How a run is spread over devices.
 
     Attributes:
-        count: devices over all processes.
-        share: this process's part of every batch.
-        strategy: TensorFlow's, if any.
+        count: Number of devices of all processes.
+        share: Part of every batch that this process feeds.
+        strategy: Strategy of TensorFlow, if any.
     """
 
     count: int = 1
@@ -26,11 +26,11 @@ class Devices:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.share.index == 0
 
     def scope(self):
-        """Where the variables have to be made."""
+        """Context in which the variables have to be made."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
     def synchronize(self, net: keras.Model) -> None:
@@ -54,12 +54,12 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     """Joins the processes of a run on JAX. It has to come before anything else touches a device.
 
     Args:
-        coordinator: host:port of process 0, or "auto" where the platform knows (TPU, Slurm).
-        processes: how many.
-        process: which one this is.
+        coordinator: HOST:PORT of process 0, or "auto" where the platform knows (TPU, Slurm).
+        processes: Number of processes.
+        process: Index of this process.
 
     Raises:
-        ValueError: on another backend, or for numbers that do not fit.
+        ValueError: On another backend, or for numbers that do not fit.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -78,14 +78,14 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
 
 
 def make(strategy: str, batch_size: int) -> Devices:
-    """Sets the backend up.
+    """Sets up the backend and its devices.
 
     Args:
         strategy: "none", "mirrored" (TensorFlow, one host) or "data_parallel" (JAX, all devices of all processes).
-        batch_size: global; has to be a multiple of the devices.
+        batch_size: Size of the global batch, a multiple of the number of devices.
 
     Raises:
-        ValueError: if the backend lacks it, or the batch cannot be dealt out.
+        ValueError: If the backend lacks the strategy, or the batch cannot be divided.
     """
     backend = keras.backend.backend()
     needs = {"mirrored": "tensorflow", "data_parallel": "jax"}.get(strategy, backend)
@@ -105,7 +105,7 @@ def make(strategy: str, batch_size: int) -> Devices:
     else:
         devices = Devices()
     if batch_size % devices.count:
-        raise ValueError(f"--batch_size={batch_size} cannot be dealt out evenly to {devices.count} devices.")
+        raise ValueError(f"--batch_size={batch_size} is not a multiple of the {devices.count} devices.")
     return devices
 
 

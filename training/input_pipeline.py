@@ -24,7 +24,7 @@ class BadImages:
     """Counts the photos that cannot be decoded, and names each once in the log.
 
     Args:
-        limit: how many to put up with.
+        limit: Maximum number of them to skip.
     """
 
     def __init__(self, limit: int = 0):
@@ -32,7 +32,7 @@ class BadImages:
         self._lock = threading.Lock()
 
     def report(self, key: bytes) -> None:
-        """Notes one down."""
+        """Counts a photo by its key."""
         name = key.decode(errors="replace")
         with self._lock:
             if name not in self.names:
@@ -76,11 +76,11 @@ class Feed:
     """How batches are made on this machine; nothing here changes what is in them.
 
     Attributes:
-        share: the part of the global batch that this process feeds.
-        threads: that decode; None lets TensorFlow choose.
-        bad: where photos that cannot be decoded are counted.
-        careful: whether to expect such photos. It costs .4 ms a photo, so a run turns it on when it meets one.
-        arrivals: where the batches' times are noted down.
+        share: Part of the global batch that this process feeds.
+        threads: Number of threads that decode; None lets TensorFlow choose.
+        bad: Counter of the photos that cannot be decoded.
+        careful: Whether to expect such photos. It costs 0.4 ms per photo, so a run turns it on when it meets one.
+        arrivals: Record of when each batch left the pipeline.
     """
 
     share: Share = Share()
@@ -103,11 +103,11 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
     """The batches of the rest of an epoch, from a step on.
 
     Args:
-        source: the training set.
-        recipe: gives the crops and all else.
-        seed: of the run.
-        step: global; batches [step, end of its epoch) follow.
-        feed: see there.
+        source: Training set.
+        recipe: Recipe, which decides crops and augmentation.
+        seed: Seed of the run.
+        step: Number of steps done in the run; batches [step, end of its epoch) follow.
+        feed: How batches are made on this machine.
 
     Returns:
         A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, uint8 (batch,),

@@ -46,7 +46,7 @@ def _blend(base, image, factor):
     return _to_uint8(base + factor * (image - base))
 
 
-def _grey(image):
+def _gray(image):
     return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
 
 
@@ -102,7 +102,7 @@ def _contrast(image, strength, sign):
 
 
 def _color(image, strength, sign):
-    return _blend(_grey(image), image, 1 + sign * strength * 0.9)
+    return _blend(_gray(image), image, 1 + sign * strength * 0.9)
 
 
 def _sharpness(image, strength, sign):
@@ -130,7 +130,7 @@ def _autocontrast(image, strength, sign):
 
 
 def _equalize(image, strength, sign):
-    """PIL's equalize: every channel's grey levels become about equally frequent."""
+    """PIL's equalize: every channel's gray levels become about equally frequent."""
 
     def channel(values):
         histogram = tf.math.bincount(tf.cast(tf.reshape(values, [-1]), tf.int32), minlength=256, maxlength=256)

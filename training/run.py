@@ -204,7 +204,7 @@ class TrainingRun(abc.ABC):
                 self._save_models()
                 self.save()
                 self._report_epoch(row)
-        return self._close()
+        return self._finish()
 
     @property
     def step(self) -> int:
@@ -313,7 +313,7 @@ class TrainingRun(abc.ABC):
     def _write_history(self) -> None:
         reporting.write_history(self._path("history.csv"), self.history, self.COLUMNS)
 
-    def _close(self) -> dict:
+    def _finish(self) -> dict:
         """Gathers the closing facts and writes them into run.json."""
         facts = {"last": self.history[-1], **self._facts(), "plot": None}
         if self.devices.leads:

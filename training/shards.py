@@ -1,4 +1,4 @@
-"""Making TFRecord shards out of raw photos: listing them, checking each, writing in parallel."""
+"""TFRecord shards from raw photos: lists them, checks each, writes in parallel."""
 
 import collections
 import dataclasses
@@ -27,14 +27,14 @@ TRAIN_PHOTOS, VAL_PHOTOS = 1_281_167, 50_000  # of ImageNet (ILSVRC 2012)
 
 @dataclasses.dataclass(frozen=True)
 class Raw:
-    """A photo where it lies.
+    """A photo in a folder or a tar.
 
     Attributes:
-        key: its name in logs and records.
-        path: the file, or the tar that it is in.
-        label: its class.
-        offset: in the tar.
-        size: bytes in the tar; None for a file of its own.
+        key: Name in logs and records.
+        path: Path of the file, or of the tar that holds it.
+        label: Label of its class.
+        offset: Position in the tar, in bytes.
+        size: Number of bytes in the tar; None for a file of its own.
     """
 
     key: str
@@ -54,10 +54,11 @@ def list_train(path: str) -> tuple[list[Raw], list[str]]:
     """Photos and class names of a training set.
 
     Args:
-        path: a folder of class folders, or a tar of tars or of class folders, as ImageNet's is.
+        path: Folder of class folders, or a tar of tars or of class folders, such as ImageNet's.
 
     Raises:
-        ValueError: if it is neither; OSError if it cannot be read.
+        ValueError: If it is neither.
+        OSError: If it cannot be read.
     """
     found = _list_tar(path) if tarfile_at(path) else _list_folders(path)
     if not found:
@@ -70,12 +71,12 @@ def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]
     """Photos of a validation set.
 
     Args:
-        path: a folder of class folders; or a flat folder or tar, with `labels`.
-        labels: a file of lines `photo-name label`; the label is a number from 0 or a class name.
-        classes: names in label order.
+        path: Folder of class folders; or a flat folder or tar, with `labels`.
+        labels: File of lines `photo-name label`; the label is a number from 0 or a class name.
+        classes: Class names in label order.
 
     Raises:
-        ValueError: if a photo has no label, or one that is out of range; names it.
+        ValueError: If a photo has no label, or one that is out of range; names the photo.
     """
     if labels is None:
         if tarfile_at(path) or not any(os.path.isdir(os.path.join(path, name)) for name in os.listdir(path)):
@@ -95,7 +96,7 @@ def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]
 
 
 def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
-    """Labels by photo name. Raises ValueError for a line that is none; names file and line."""
+    """Labels by photo name. Raises ValueError for a malformed line; names file and line."""
     number = {name: label for label, name in enumerate(classes)}
     labels = {}
     with open(path, encoding="utf-8") as file:
@@ -153,7 +154,7 @@ def _list_tar(path: str) -> list[tuple[str, Raw]]:
 
 
 def check_counts(split: str, raws: Sequence[Raw], classes: Sequence[str]) -> str | None:
-    """What is wrong with the number of photos, if the classes are ImageNet's."""
+    """The line about a wrong number of photos, if the classes are ImageNet's; else None."""
     expected = {"train": TRAIN_PHOTOS, "val": VAL_PHOTOS}[split]
     if set(classes) != set(imagenet.wordnet_ids()) or len(raws) == expected:
         return None
@@ -164,14 +165,14 @@ def checked(data: bytes, shrink: int | None) -> tuple[bytes, str | None]:
     """A photo as a JPEG that every decoder takes.
 
     Args:
-        data: of the file.
-        shrink: short side to shrink larger photos to; None leaves them.
+        data: Bytes of the file.
+        shrink: Short side to shrink larger photos to; None to leave them.
 
     Returns:
         The bytes, and what was wrong ("CMYK", "PNG", ...) if that had to be repaired.
 
     Raises:
-        ValueError: if it cannot be decoded.
+        ValueError: If it cannot be decoded.
     """
     from PIL import Image
 
@@ -199,9 +200,9 @@ class Task:
     """One shard to write.
 
     Attributes:
-        path: of the shard.
-        raws: what goes in.
-        shrink: see `checked`.
+        path: Path of the shard.
+        raws: Photos that go in.
+        shrink: Short side to shrink photos to, see `checked`.
     """
 
     path: str
@@ -210,13 +211,13 @@ class Task:
 
     @property
     def plan(self) -> str:
-        """Changes when the shard would be another."""
+        """Hash of what goes in, which changes when the shard has to be written again."""
         listing = json.dumps([[raw.key, raw.label, raw.size] for raw in self.raws] + [self.shrink])
         return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
 def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink: int | None, seed: int) -> list[Task]:
-    """Deals shuffled photos out to shards whose sizes differ by one at most."""
+    """Distributes shuffled photos over shards whose sizes differ by one at most."""
     count = count or max(1, round(len(raws) / PER_SHARD))
     if count > len(raws):
         raise ValueError(f"--shards={count}: there are only {len(raws)} {split} photos.")
@@ -232,7 +233,7 @@ def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink
 
 
 def write(tasks: Sequence[Task], workers: int) -> list[dict]:
-    """Writes the shards in parallel; those that are there already, from an earlier run, are left.
+    """Writes the shards in parallel, except those that an earlier call has written.
 
     Returns:
         For each: file, count, bytes, max_label, plan, repaired {photo: what} and bad {photo: why}.
@@ -276,7 +277,7 @@ def _finished(task: Task) -> dict | None:
 
 
 def write_shard(task: Task) -> dict:
-    """Writes one shard, then a .json that says it is whole."""
+    """Writes one shard, then a .json that marks it as complete."""
     import tensorflow as tf
 
     facts = {"file": os.path.basename(task.path), "plan": task.plan, "repaired": {}, "bad": {}}
@@ -311,7 +312,7 @@ def _example(data: bytes, raw: Raw) -> bytes:
 
 
 def report(split: str, shards: Sequence[dict]) -> list[str]:
-    """What to say of a written split."""
+    """The lines about a split that was written."""
     photos, size = sum(shard["count"] for shard in shards), sum(shard["bytes"] for shard in shards)
     lines = [f"{split}: {photos:,} photos in {len(shards)} shards, {size / 1e6:,.1f} MB"]
     repaired = {key: kind for shard in shards for key, kind in shard["repaired"].items()}

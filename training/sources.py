@@ -30,11 +30,11 @@ class Photo(NamedTuple):
     """An encoded photo, as scalars of a `tf.data` element; or several, as vectors.
 
     Attributes:
-        data: bytes of the file.
-        label: int64.
-        key: what to call it in a log.
-        position: int64, where it is in its epoch.
-        draw: of `crops.draw_boxes`, for training.
+        data: Bytes of the file.
+        label: Label, int64.
+        key: Name in logs.
+        position: Position in its epoch, int64.
+        draw: What `crops.draw_boxes` drew for it, in training.
     """
 
     data: tf.Tensor
@@ -60,9 +60,9 @@ class Photos:
     follows.
 
     Attributes:
-        rows: what is read.
-        photo: makes a `Photo` of a row, in a graph.
-        jpegs: whether all are known to be JPEGs.
+        rows: Dataset of what is read.
+        photo: Function that makes a `Photo` of a row, in a graph.
+        jpegs: Whether all are known to be JPEGs.
     """
 
     rows: tf.data.Dataset
@@ -95,10 +95,10 @@ class Source(Protocol):
     """A split of a data set.
 
     Attributes:
-        name: as the user gave it.
-        classes: their names in label order.
-        count: how many photos an epoch has.
-        fingerprint: changes when the data does.
+        name: Name as the user gave it.
+        classes: Class names in label order.
+        count: Number of photos in an epoch.
+        fingerprint: Hash that changes when the data does.
     """
 
     name: str
@@ -124,10 +124,10 @@ class Folder:
     """A folder with one folder of photos for each class.
 
     Args:
-        name: for messages.
-        paths: of the photos.
-        labels: their classes.
-        classes: names in label order.
+        name: Name for messages.
+        paths: Paths of the photos.
+        labels: Label of each photo.
+        classes: Class names in label order.
     """
 
     def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]):
@@ -165,10 +165,10 @@ class Shards:
     Whole windows are skipped without being read, which makes resuming cheap.
 
     Args:
-        name: for messages.
-        files: paths of the shards.
-        counts: how many photos each has.
-        classes: names in label order.
+        name: Name for messages.
+        files: Paths of the shards.
+        counts: Number of photos in each.
+        classes: Class names in label order.
     """
 
     def __init__(self, name: str, files: Sequence[str], counts: Sequence[int], classes: Sequence[str]):
@@ -242,8 +242,8 @@ class Tfds:
     """A split of a TensorFlow Datasets classification set, its photos still encoded.
 
     Args:
-        builder: a `tfds.core.DatasetBuilder` with features "image" and "label".
-        split: its name there.
+        builder: `tfds.core.DatasetBuilder` with features "image" and "label".
+        split: Name of the split there.
     """
 
     def __init__(self, builder, split: str):
@@ -337,16 +337,16 @@ def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | N
     """Opens the training and the validation set that `--data` names.
 
     Args:
-        data: a folder of prepared shards, "folder:DIR" or "tfds:NAME".
-        val_fraction: of a folder without a validation set: hold out this share of every class.
-        tfds_dir: where TFDS keeps its data.
+        data: Folder of prepared shards, "folder:DIR" or "tfds:NAME".
+        val_fraction: Share of every class to hold out of a folder without a validation set.
+        tfds_dir: Folder where TFDS keeps its data.
 
     Returns:
         {"train": ..., "val": ...}.
 
     Raises:
-        ValueError: if that is no data set to train on; names what is wrong and the way out.
-        OSError: if it cannot be read.
+        ValueError: If it is not a data set to train on; the message has the reason and what to do.
+        OSError: If it cannot be read.
     """
     kind, _, rest = data.partition(":")
     if kind == "folder" and rest:
@@ -359,7 +359,7 @@ def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | N
         raise ValueError(f"--val_fraction is for --data=folder:DIR; {data} has a validation set of its own.")
     classes = sources["train"].classes
     if len(classes) < 2:
-        raise ValueError(f"--data={data}: one class ({', '.join(classes)}) leaves nothing to tell apart; at least 2.")
+        raise ValueError(f"--data={data}: need at least 2 classes, found {', '.join(classes) or 'none'}.")
     return sources
 
 
@@ -438,7 +438,7 @@ def read_index(folder: str) -> dict:
     path = join(folder, INDEX)
     if not tf.io.gfile.exists(path):
         raise ValueError(
-            f"--data={folder}: no {INDEX} there. Make shards with fd-keras prepare, or say what it is: "
+            f"--data={folder}: no {INDEX} there. Make shards with fd-keras prepare, or name another source: "
             "folder:DIR for class folders, tfds:NAME for TensorFlow Datasets."
         )
     try:

@@ -16,16 +16,16 @@ from fd_keras.training import checkpoint, shards, sources
 ROOT = pathlib.Path(__file__).parents[2]
 
 CLASSES = ("amber", "blue", "cyan")
-COLOURS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
+COLORS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
 
 
 def write_photos(folder: pathlib.Path, count: int, seed: int) -> None:
-    """Writes `count` photos of every class: noise around the class's colour, JPEG, of differing sizes."""
+    """Writes `count` photos of every class: noise around the class's color, JPEG, of differing sizes."""
     random = np.random.default_rng(seed)
-    for name, colour in zip(CLASSES, COLOURS, strict=True):
+    for name, color in zip(CLASSES, COLORS, strict=True):
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            pixels = random.normal(colour, 60, (9, int(random.integers(8, 13)), 3)).clip(0, 255).astype("uint8")
+            pixels = random.normal(color, 60, (9, int(random.integers(8, 13)), 3)).clip(0, 255).astype("uint8")
             image = Image.fromarray(pixels).resize((8 * pixels.shape[1], 72), Image.Resampling.BICUBIC)
             image.save(folder / name / f"{name}_{index:03}.jpg", quality=85)
 

@@ -13,7 +13,7 @@ def base_anchors(size: int) -> np.ndarray:
     """The anchors of the first cell, (9, 4) edges, ratio by ratio: py-faster-rcnn's, with its rounding.
 
     Args:
-        size: side of the smallest square one, in pixels.
+        size: Side of the smallest square anchor, in pixels.
     """
     center = STRIDE / 2
     anchors = []
@@ -30,9 +30,9 @@ def grid(height, width, size: int) -> tf.Tensor:
     """The anchors of a feature map, (height * width * 9, 4): row by row, cell by cell, in the order of the base.
 
     Args:
-        height: of the feature map.
-        width: of the feature map.
-        size: see `base_anchors`.
+        height: Height of the feature map.
+        width: Width of the feature map.
+        size: Side of the smallest square anchor, in pixels.
     """
     x, y = tf.meshgrid(tf.range(width), tf.range(height))
     shifts = tf.cast(STRIDE * tf.stack([x, y, x, y], axis=-1), tf.float32)

@@ -16,9 +16,9 @@ class Backbone:
     """A network as a detector is built on it.
 
     Attributes:
-        arch: its table, with the conventions of the weights that it starts from.
-        alpha: its width.
-        rescaling: scale and offset from RGB 0..255 to its input; None for the zoo's own.
+        arch: Table of the network, with the conventions of the weights that it starts from.
+        alpha: Width multiplier.
+        rescaling: Scale and offset from RGB 0..255 to its input; None for the zoo's own.
     """
 
     arch: Arch
@@ -34,18 +34,18 @@ class Backbone:
 def choose(
     name: str, alpha: float, groups: int | None = None, stem_multiplier: float | None = None, weights: str | None = None
 ) -> Backbone:
-    """The network that the flags mean.
+    """The network that the flags name.
 
     Args:
-        name: a key of `zoo.ARCHS`.
-        alpha: its width.
-        groups: of a ShuffleNet.
-        stem_multiplier: of a ShuffleNet.
-        weights: what it will start from, see `load_weights`. Those of Google need TensorFlow's padding, ReLU6, and an
-            input between -1 and 1; the rest of the table is the same.
+        name: Key of `zoo.ARCHS`.
+        alpha: Width multiplier.
+        groups: Groups of a ShuffleNet.
+        stem_multiplier: Stem width of a ShuffleNet.
+        weights: Weights that it will start from, see `load_weights`. Those of Google need TensorFlow's padding, ReLU6,
+            and an input between -1 and 1; the rest of the table is the same.
 
     Raises:
-        ValueError: for a network that is not there, or a .tflite of another than MobileNet.
+        ValueError: For an unknown network, or a .tflite of another than MobileNet.
     """
     arch = zoo.get_arch(name, groups, stem_multiplier)
     if not _is_google(weights):
@@ -63,13 +63,14 @@ def load_weights(net: keras.Model, weights: str, backbone: Backbone) -> None:
     """Gives the layers of the backbone the weights that `--init_weights` names.
 
     Args:
-        net: with the layers of the zoo's network, whatever else it has.
+        net: Model with the layers of the zoo's network, whatever else it has.
         weights: "imagenet", "imagenet_authors", the path of a .keras, .weights.h5, imgclsmob's or the authors' file, or
             of Google's float MobileNet v1 as .tflite.
-        backbone: from `choose`, with the same weights.
+        backbone: Network from `choose`, with the same weights.
 
     Raises:
-        ValueError: if they do not fit; OSError if they cannot be had.
+        ValueError: If they do not fit.
+        OSError: If they cannot be read or downloaded.
     """
     if _is_google(weights):
         values = google_mobilenet.read(weights, backbone.ops)

@@ -43,12 +43,12 @@ def iou(boxes, others) -> tf.Tensor:
 
 
 def encode(boxes, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
-    """What turns anchors into boxes: shifts of the centre in anchor sides, logarithms of the scale, over `variance`.
+    """What turns anchors into boxes: shifts of the center in anchor sides, logarithms of the scale, over `variance`.
 
     Args:
-        boxes: (n, 4).
-        anchors: (n, 4), with an area.
-        variance: what the four numbers are divided by.
+        boxes: Boxes, (n, 4).
+        anchors: Anchors, each with an area, (n, 4).
+        variance: Divisors of the four numbers.
 
     Returns:
         (n, 4): arXiv 1506.01497, equation 2.
@@ -76,8 +76,8 @@ def clip(boxes, size) -> tf.Tensor:
     """Boxes cut to an image.
 
     Args:
-        boxes: (..., 4).
-        size: (height, width) of the image.
+        boxes: Boxes, (..., 4).
+        size: Size of the image, (height, width).
     """
     return tf.minimum(tf.maximum(boxes, 0.0), corner(size))
 
@@ -99,14 +99,14 @@ def roi_align(features, boxes, size: int, stride: int, origin=(0, 0)) -> tf.Tens
 
     It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel origin +
     i * stride; torch's padding makes that i * stride of a stack of strided windows. It is made of gathers:
-    `crop_and_resize` adds its gradients up in an order that differs from run to run, and is no builtin of TFLite.
+    `crop_and_resize` adds its gradients up in an order that differs from run to run, and is not a builtin of TFLite.
 
     Args:
-        features: (1, height, width, channels).
-        boxes: (n, 4) in pixels of the image.
-        size: side of the crops.
-        stride: of the features.
-        origin: the pixel (y, x) that the first cell looks at.
+        features: Features, (1, height, width, channels).
+        boxes: Boxes in pixels of the image, (n, 4).
+        size: Side of the crops.
+        stride: Stride of the features.
+        origin: Pixel (y, x) that the first cell looks at.
 
     Returns:
         (n, size, size, channels).
@@ -117,7 +117,7 @@ def roi_align(features, boxes, size: int, stride: int, origin=(0, 0)) -> tf.Tens
         _samples(boxes[:, axis] - shift, boxes[:, axis + 2] - shift, size, stride)
         for axis, shift in enumerate(tf.cast(side, tf.float32) for side in reversed(origin))
     )
-    (left, right, to_right), (above, below, to_below) = _neighbours(at_x, width), _neighbours(at_y, height)
+    (left, right, to_right), (above, below, to_below) = _neighbors(at_x, width), _neighbors(at_y, height)
     crops = 0.0
     for row, down in ((above, 1 - to_below), (below, to_below)):
         for column, along in ((left, 1 - to_right), (right, to_right)):
@@ -132,7 +132,7 @@ def _samples(low, high, size: int, stride: int) -> tf.Tensor:
     return (low[:, None] + (high - low)[:, None] * bins - 0.5) / stride
 
 
-def _neighbours(at, count) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _neighbors(at, count) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The cells before and after a position, and how far it is to the second; positions outside move to the edge."""
     at = tf.minimum(tf.maximum(at, 0.0), tf.cast(count - 1, tf.float32))
     before = tf.floor(at)

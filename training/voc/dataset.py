@@ -27,16 +27,16 @@ CHECK = "fd-keras detect check"  # what finds everything that is wrong at once
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Annotation:
-    """What is in one image.
+    """The objects of one image.
 
     Attributes:
-        id: the image's name in the split's list.
-        path: of the image.
-        height: in pixels, of the image file itself.
-        width: in pixels.
-        boxes: float32 (n, 4), [x1, y1, x2, y2] in 0-based pixels, both ends included, all inside the image.
-        labels: int64 (n,), positions in the list of classes.
-        difficult: bool (n,): neither trained on nor counted, as the devkit's rules have it.
+        id: Name of the image in the split's list.
+        path: Path of the image.
+        height: Height of the image file, in pixels.
+        width: Width of the image file, in pixels.
+        boxes: Boxes inside the image, float32 (n, 4): [x1, y1, x2, y2] in 0-based pixels, both ends included.
+        labels: Positions in the list of classes, int64 (n,).
+        difficult: Whether each is neither trained on nor counted, by the devkit's rules, bool (n,).
     """
 
     id: str
@@ -56,14 +56,14 @@ class Repairs:
     """The boxes that were clipped or dropped, by what was wrong with them.
 
     Attributes:
-        files: for each kind of repair, the annotation files, one entry a box.
+        files: Annotation files by kind of repair, an entry per box.
     """
 
     def __init__(self):
         self.files: dict[str, list[str]] = collections.defaultdict(list)
 
     def note(self, kind: str, path: str) -> None:
-        """Notes one box down."""
+        """Counts a box of an annotation file."""
         self.files[kind].append(path)
 
     def lines(self) -> list[str]:
@@ -90,13 +90,13 @@ def open_split(voc_dirs: str | Sequence[str], split: str, classes: Sequence[str]
     area, inverted or wholly outside are dropped; both are counted in a warning. Everything else that is wrong raises.
 
     Args:
-        voc_dirs: folders such as VOCdevkit/VOC2007, which hold Annotations, ImageSets and JPEGImages; a string may
+        voc_dirs: Folders such as VOCdevkit/VOC2007, which hold Annotations, ImageSets and JPEGImages; a string may
             name several, separated by commas. Their images follow each other.
-        split: for example "trainval".
-        classes: names in label order.
+        split: Name of the split, for example "trainval".
+        classes: Class names in label order.
 
     Raises:
-        DataError: if a list, an annotation or an image is missing or unusable.
+        DataError: If a list, an annotation or an image is missing or unusable.
     """
     repairs, found, where = Repairs(), [], {}
     for folder, name in progress(_names(voc_dirs, split), unit="annotations"):
@@ -138,7 +138,7 @@ def read_list(folder: str, split: str) -> list[str]:
     """The names of a split's images.
 
     Raises:
-        DataError: if there is no such list, or it is empty or names an image twice.
+        DataError: If the list is missing or empty, or names an image twice.
     """
     path = os.path.join(folder, LISTS, f"{split}.txt")
     try:
@@ -147,7 +147,7 @@ def read_list(folder: str, split: str) -> list[str]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such list; there are {', '.join(splits(folder)) or 'none'}.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text: {error}.") from None
+        raise DataError(f"{path}: is not valid UTF-8: {error}.") from None
     return _distinct(names, path, "image", DataError)
 
 
@@ -166,7 +166,7 @@ def read_annotation(folder: str, name: str, classes: Sequence[str], repairs: Rep
     """Reads one image's annotation, and the image's size.
 
     Raises:
-        DataError: if one of the two is missing or unusable.
+        DataError: If one of the two is missing or unusable.
     """
     xml = os.path.join(folder, ANNOTATIONS, f"{name}.xml")
     root = _parse(xml, name)
@@ -202,7 +202,7 @@ def _parse(path: str, name: str) -> ET.Element:
         hint = " The split is a list of one class; take a whole one." if name[-2:].strip() in ("0", "1", "-1") else ""
         raise DataError(f"{path}: no such annotation.{hint if ' ' in name else ''}") from None
     except ET.ParseError as error:
-        raise DataError(f"{path}: is no well-formed XML: {error}.") from None
+        raise DataError(f"{path}: is not well-formed XML: {error}.") from None
     except DataError as error:
         raise DataError(f"{path}: {error}.") from None
     if root.tag != "annotation":
@@ -220,10 +220,10 @@ def find_image(folder: str, name: str) -> str:
 
 
 def image_size(path: str) -> tuple[int, int]:
-    """(height, width) in pixels, as stored: what EXIF says of turning is not followed, nor is it by the devkit.
+    """(height, width) in pixels, as stored: EXIF's orientation is ignored, as in the devkit.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: If it cannot be read.
     """
     with _opened(path) as image:
         return image.height, image.width
@@ -233,14 +233,14 @@ def read_image(path: str, upright: bool = False) -> np.ndarray:
     """The pixels of an image file.
 
     Args:
-        path: any file that PIL reads.
-        upright: whether to turn a photo as its EXIF orientation says; annotations are of the photo as stored.
+        path: File that PIL reads.
+        upright: Whether to turn a photo as its EXIF orientation says; annotations are of the photo as stored.
 
     Returns:
         uint8 RGB (height, width, 3).
 
     Raises:
-        DataError: if it cannot be decoded.
+        DataError: If it cannot be decoded.
     """
     with _opened(path) as image:
         return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
@@ -259,12 +259,12 @@ def _check_size(xml: str, root: ET.Element, path: str, height: int, width: int) 
     """Boxes are pixels of the image they were drawn on; an image of another size is another image."""
     if root.find("size") is None:
         return
-    told = tuple(_number(root, f"size/{side}", xml) for side in ("height", "width"))
-    if told == (0, 0) or told == (height, width):  # some programs write 0 for "unknown"
+    given = tuple(_number(root, f"size/{side}", xml) for side in ("height", "width"))
+    if given in ((0, 0), (height, width)):  # some programs write 0 for "unknown"
         return
     raise DataError(
-        f"{xml}: says {told[1]:g}x{told[0]:g}, but {path} has {width}x{height} pixels: resized or turned after its "
-        "boxes were drawn? Correct <size> if they fit."
+        f"{xml}: <size> is {given[1]:g}x{given[0]:g}, but {path} has {width}x{height} pixels: resized or turned after "
+        "its boxes were drawn? Correct <size> if they fit."
     )
 
 
@@ -272,7 +272,7 @@ def _object(node: ET.Element, where: str, classes: Sequence[str]) -> tuple[int, 
     """(label, box as the devkit writes it minus 1, difficult) of an <object>; its <part>s are not looked at."""
     name = (node.findtext("name") or "").strip()
     if name not in classes:
-        raise DataError(f"{where} is a {name!r}, which is none of the {len(classes)} classes; --classes names others.")
+        raise DataError(f"{where} is {name!r}, not one of the {len(classes)} classes; name others with --classes.")
     box = [_number(node, f"bndbox/{side}", where) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
@@ -287,7 +287,7 @@ def _number(node: ET.Element, tag: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{where}: <{tag}> is {'missing' if text is None else repr(text) + ', no number'}.")
+        raise DataError(f"{where}: <{tag}> is {'missing' if text is None else repr(text) + ', not a number'}.")
     return value
 
 
@@ -310,7 +310,7 @@ def read_classes(text: str) -> tuple[str, ...]:
     """Class names in label order, from a file with one a line or a list with commas.
 
     Raises:
-        ValueError: if there is no such file, no name, or one twice.
+        ValueError: If there is no such file, or no name, or one twice.
     """
     if os.path.isfile(text):
         with open(text, encoding="utf-8-sig") as file:

@@ -34,7 +34,7 @@ def outputs(paths: Sequence[str], folder: str) -> list[str]:
     """Where the drawn photos go: PNG for PNG, JPEG for all else.
 
     Raises:
-        ValueError: if two photos would go to one place.
+        ValueError: If two photos would go to one place.
     """
     places: dict[str, str] = {}
     for path in paths:

@@ -19,10 +19,10 @@ class Example(NamedTuple):
     """One image as the network sees it.
 
     Attributes:
-        image: float32 (height, width, 3), RGB 0..255.
-        scale: of its size to the original's.
-        truth: float32 (n, 4), the objects' edges in this image.
-        labels: int64 (n,).
+        image: Image, float32 (height, width, 3), RGB 0..255.
+        scale: Ratio of its size to the original's.
+        truth: Edges of the objects in this image, float32 (n, 4).
+        labels: Labels of the objects, int64 (n,).
     """
 
     image: tf.Tensor
@@ -44,16 +44,16 @@ class Images:
     """The images of a split that can be trained on: those with an object that is not difficult.
 
     Args:
-        name: of the split, for people.
-        annotations: of the split.
+        name: Name of the split, for people.
+        annotations: Annotations of the split.
 
     Attributes:
-        count: how many there are.
-        left_out: how many had to go.
-        fingerprint: changes when the annotations do.
+        count: Number of images.
+        left_out: Number of images that were left out.
+        fingerprint: Hash that changes when the annotations do.
 
     Raises:
-        ValueError: if none is left.
+        ValueError: If none is left.
     """
 
     def __init__(self, name: str, annotations: Sequence[Annotation]):
@@ -67,7 +67,7 @@ class Images:
         self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """In which order an epoch goes through the images."""
+        """The order in which an epoch goes through the images."""
         return random_state(seed, epoch).permutation(self.count)
 
     def at(self, seed: int, step: int) -> Annotation:
@@ -81,11 +81,11 @@ def examples(
     """The `Example`s of the rest of an epoch, from a step on.
 
     Args:
-        images: of the split.
-        recipe: gives the sides and the flip.
-        seed: of the run.
-        step: global; those of [step, end of its epoch) follow.
-        threads: that decode.
+        images: Images of the split.
+        recipe: Recipe, which decides the sides and the flip.
+        seed: Seed of the run.
+        step: Number of steps done in the run; the images of [step, end of its epoch) follow.
+        threads: Number of threads that decode.
     """
     epoch, start = divmod(step, images.count)
     order = images.order(seed, epoch)[start:]

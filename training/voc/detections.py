@@ -1,4 +1,4 @@
-"""What a detector finds, and the devkit's result files, comp4_det_test_cat.txt and the like.
+"""Detections, and the devkit's result files, comp4_det_test_cat.txt and the like.
 
 A line of such a file is an image's name, a score and a box in pixels that start at 1: "000004 0.702732 89 112 516 466".
 """
@@ -16,15 +16,15 @@ from fd_keras.io import join, remove_unfinished, write_atomically
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one image.
+    """The detections in one image.
 
     Attributes:
-        boxes: float32 (k, 4), [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included; float64 as
-            read from a file, whose every digit counts.
-        scores: float32 (k,), or float64 likewise.
-        labels: int64 (k,), positions in the list of classes.
-        order: int64 (k,), places among the detections of the whole split, by which equal scores are ranked; None where
-            they are to be ranked as they come. Result files give their line numbers here.
+        boxes: Boxes, float32 (k, 4): [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included;
+            float64 as read from a file, whose every digit counts.
+        scores: Scores, float32 (k,), or float64 likewise.
+        labels: Positions in the list of classes, int64 (k,).
+        order: Places among the detections of the whole split, by which equal scores are ranked, int64 (k,); None to
+            rank them as they come. Result files give their line numbers here.
     """
 
     boxes: np.ndarray
@@ -52,13 +52,13 @@ def write(folder: str, split: str, classes: Sequence[str], found: Iterable[tuple
     Nine digits keep a float32 as it is. Each file is written whole or not at all.
 
     Args:
-        folder: made if it is missing.
-        split: becomes part of the files' names.
-        classes: names in label order.
-        found: image names, and what was found there.
+        folder: Folder of the files, made if missing.
+        split: Name of the split, part of the files' names.
+        classes: Class names in label order.
+        found: Pairs of image name and detections.
 
     Returns:
-        the paths.
+        The paths.
     """
     lines: list[list[str]] = [[] for _ in classes]
     for name, image in found:
@@ -77,17 +77,17 @@ def read(folder: str, split: str, classes: Sequence[str], names: Iterable[str]) 
     """Reads a folder of result files.
 
     Args:
-        folder: with a file comp4_det_SPLIT_CLASS.txt (or comp3_...) for each class; a file may be empty.
-        split: part of the files' names.
-        classes: names in label order.
-        names: of the split's images.
+        folder: Folder with a file comp4_det_SPLIT_CLASS.txt (or comp3_...) for each class; a file may be empty.
+        split: Name of the split, part of the files' names.
+        classes: Class names in label order.
+        names: Names of the split's images.
 
     Returns:
-        what was found in every image of the split, in the split's order.
+        Detections by image, in the split's order.
 
     Raises:
-        FileNotFoundError: if a class has no file.
-        ValueError: for a line that is not as it should be, or an image that is not in the split.
+        FileNotFoundError: If a class has no file.
+        ValueError: For a malformed line, or an image that is not in the split.
     """
     rows: dict[str, list[tuple]] = {name: [] for name in names}
     for label, name in enumerate(classes):
@@ -121,7 +121,7 @@ def _lines(path: str) -> list[str]:
         with open(path, encoding="utf-8-sig") as file:
             return file.readlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no UTF-8 text: {error}.") from None
+        raise ValueError(f"{path}: is not valid UTF-8: {error}.") from None
 
 
 def _parse(line: str, where: str) -> tuple[str, list[float]]:

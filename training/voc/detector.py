@@ -22,13 +22,13 @@ class Detector:
     """Finds the objects in photos of any size.
 
     Args:
-        net: from `faster_rcnn.build_net`, or saved by a run.
-        config: the run's: backbone, alpha, and the fields of its recipe.
-        classes: names in label order.
-        name: joins its files.
+        net: Network from `faster_rcnn.build_net`, or saved by a run.
+        config: Configuration of the run: backbone, alpha, and the fields of its recipe.
+        classes: Class names in label order.
+        name: Name that its files share.
 
     Attributes:
-        model: its two stages, see `faster_rcnn.FasterRCNN`.
+        model: Its two stages, see `faster_rcnn.FasterRCNN`.
     """
 
     def __init__(self, net: keras.Model, config: dict, classes: tuple[str, ...], name: str):
@@ -47,10 +47,10 @@ class Detector:
         """The objects in a photo, best first.
 
         Args:
-            image: uint8 RGB (height, width, 3).
+            image: Photo, uint8 RGB (height, width, 3).
 
         Raises:
-            ValueError: if it is not such an array.
+            ValueError: If it is not such an array.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"A photo is uint8 RGB (height, width, 3), got {image.dtype} {image.shape}.")
@@ -62,12 +62,12 @@ def load(run_dir: str, kind: str = "last") -> Detector:
     """The detector that a run of `fd-keras detect train` left.
 
     Args:
-        run_dir: of the run.
-        kind: "last".
+        run_dir: Folder of the run.
+        kind: Which of its models; "last" is all there is.
 
     Raises:
-        FileNotFoundError: if the folder is no run, or its first epoch is not over.
-        ValueError: if what is there is damaged; names the file.
+        FileNotFoundError: If the folder is not a run, or its first epoch is not over.
+        ValueError: If a file is damaged; names it.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")

@@ -17,15 +17,15 @@ class Mark:
     """A box to draw.
 
     Attributes:
-        box: (x1, y1, x2, y2) in 0-based pixels, both ends included.
-        text: above it, or inside where there is no room above; may be empty.
-        colour: of the line and behind the text, #rrggbb.
-        dashed: whether the line is.
+        box: Box (x1, y1, x2, y2) in 0-based pixels, both ends included.
+        text: Text above it, or inside where there is no room above; may be empty.
+        color: Color of the line and behind the text, #rrggbb.
+        dashed: Whether the line is dashed.
     """
 
     box: tuple[float, float, float, float]
     text: str
-    colour: str
+    color: str
     dashed: bool = False
 
 
@@ -53,15 +53,15 @@ def save(image: Image.Image, path: str) -> None:
 def _rectangle(canvas: ImageDraw.ImageDraw, mark: Mark, line: int) -> None:
     x1, y1, x2, y2 = mark.box
     if not mark.dashed:
-        canvas.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=mark.colour, width=line)
+        canvas.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=mark.color, width=line)
         return
     dash = 4 * line
     for side in (y1, y2):
         for start in np.arange(x1, x2, 2 * dash):
-            canvas.line((start, side, min(start + dash, x2), side), mark.colour, line)
+            canvas.line((start, side, min(start + dash, x2), side), mark.color, line)
     for side in (x1, x2):
         for start in np.arange(y1, y2, 2 * dash):
-            canvas.line((side, start, side, min(start + dash, y2)), mark.colour, line)
+            canvas.line((side, start, side, min(start + dash, y2)), mark.color, line)
 
 
 def _label(canvas: ImageDraw.ImageDraw, mark: Mark, font, width: int) -> None:
@@ -69,26 +69,26 @@ def _label(canvas: ImageDraw.ImageDraw, mark: Mark, font, width: int) -> None:
     wide, high = right + 6, bottom - top + 5
     x = max(0, min(mark.box[0], width - wide))
     y = mark.box[1] - high if mark.box[1] >= high else mark.box[1]
-    canvas.rectangle((x, y, x + wide, y + high), fill=mark.colour)
-    canvas.text((x + 3, y + 2 - top), mark.text, fill=_ink(mark.colour), font=font)
+    canvas.rectangle((x, y, x + wide, y + high), fill=mark.color)
+    canvas.text((x + 3, y + 2 - top), mark.text, fill=_ink(mark.color), font=font)
 
 
-def _ink(colour: str) -> str:
-    """Black or white, whichever can be read on a colour."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+def _ink(color: str) -> str:
+    """Black or white, whichever can be read on a color."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
-def class_colour(label: int) -> str:
-    """A colour for each class; neighbours differ by a golden section of the hues."""
+def class_color(label: int) -> str:
+    """A color for each class; neighbors differ by a golden section of the hues."""
     rgb = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.75 + 0.25 * (label % 2), 0.95 - 0.2 * (label % 3 == 2))
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
 def detection_marks(found: Detections, classes: Sequence[str]) -> list[Mark]:
-    """A mark for each detection, in its class's colour, the best ones last."""
+    """A mark for each detection, in its class's color, the best ones last."""
     order = np.argsort(found.scores, kind="stable")
     rows = zip(found.boxes[order], found.scores[order], found.labels[order], strict=True)
     return [
-        Mark(tuple(box.tolist()), f"{classes[label]} {score:.2f}", class_colour(label)) for box, score, label in rows
+        Mark(tuple(box.tolist()), f"{classes[label]} {score:.2f}", class_color(label)) for box, score, label in rows
     ]

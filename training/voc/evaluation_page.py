@@ -114,9 +114,7 @@ def html(evaluation: Evaluation) -> str:
     seen = ranked([look(image, evaluation.found[image.id], score) for image in evaluation.annotations])
     count = min(SHOWN, len(seen) // 2)
     pictures = [_picture(image, evaluation.classes) for image in progress(seen[:count] + seen[::-1][:count])]
-    legend = "".join(
-        f'<li><span class="mark" style="background:{colour}"></span>{name}</li>' for colour, name in _LEGEND
-    )
+    legend = "".join(f'<li><span class="mark" style="background:{color}"></span>{name}</li>' for color, name in _LEGEND)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -199,10 +197,10 @@ def _marks(seen: Seen, classes: Sequence[str]) -> list[draw.Mark]:
         draw.Mark(tuple(box.tolist()), f"{classes[label]}?", MISSED, dashed=True)
         for box, label in zip(truth.boxes[seen.missed], truth.labels[seen.missed], strict=True)
     ]
-    colours = {metric.HIT: HIT, metric.FALSE: FALSE, metric.IGNORED: IGNORED}
+    colors = {metric.HIT: HIT, metric.FALSE: FALSE, metric.IGNORED: IGNORED}
     for index in np.argsort(found.scores, kind="stable").tolist():
         text = f"{classes[int(found.labels[index])]} {found.scores[index]:.2f}"
-        marks.append(draw.Mark(tuple(found.boxes[index].tolist()), text, colours[int(seen.outcomes[index])]))
+        marks.append(draw.Mark(tuple(found.boxes[index].tolist()), text, colors[int(seen.outcomes[index])]))
     return marks
 
 

@@ -48,9 +48,9 @@ def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras
     """The weights of a detector: both stages, as one Keras model of two inputs that do not meet.
 
     Args:
-        backbone: the network under it.
-        classes: without the background.
-        recipe: gives the sizes, and what stays as it is.
+        backbone: Network under the detector.
+        classes: Number of classes without the background.
+        recipe: Recipe, which decides the sizes and what is frozen.
 
     Returns:
         A model of [image (1, height, width, 3) raw RGB 0..255, crops (n, size, size, channels)] that gives [features,
@@ -101,11 +101,11 @@ class FasterRCNN:
     """The two stages as functions of tensors, over the weights of `build_net`.
 
     Args:
-        net: from `build_net`, or loaded from what a run saved.
-        recipe: what it was built with.
+        net: Network from `build_net`, or loaded from what a run saved.
+        recipe: Recipe that it was built with.
 
     Attributes:
-        classes: how many, without the background.
+        classes: Number of classes without the background.
     """
 
     def __init__(self, net: keras.Model, recipe: DetectorRecipe):
@@ -122,9 +122,9 @@ class FasterRCNN:
         """The first stage on one image.
 
         Args:
-            image: (height, width, 3) RGB 0..255 at the network's size.
-            scale: of that size to the original's.
-            training: as many proposals as in training or as in tests.
+            image: Image at the network's size, (height, width, 3) RGB 0..255.
+            scale: Ratio of that size to the original's.
+            training: Whether to give as many proposals as in training, or as in tests.
         """
         recipe = self.recipe
         features, logits, deltas = self._first(image[None], training=training)
@@ -155,8 +155,8 @@ class FasterRCNN:
         """The detections in one image, as a graph that TFLite's own operations can run.
 
         Args:
-            image: (height, width, 3) RGB 0..255 at the network's size.
-            scale: of that size to the original's.
+            image: Image at the network's size, (height, width, 3) RGB 0..255.
+            scale: Ratio of that size to the original's.
 
         Returns:
             Boxes (100, 4), edges in pixels of `image`; scores (100,), best first; labels int32 (100,) from 0; and how
@@ -197,8 +197,8 @@ def first_pixel(side, halvings: int):
     pads only the far end of an even side, so that they begin one pixel later: 15 at stride 16, if all sides are even.
 
     Args:
-        side: of the image.
-        halvings: how many windows of TensorFlow's padding follow each other.
+        side: Side of the image.
+        halvings: Number of strided windows with TensorFlow's padding.
     """
     pixel = 0
     for level in range(halvings):
@@ -215,11 +215,11 @@ def suppress(candidates, scores, most: int, overlap: float, least: float) -> tup
     """Non-maximum suppression: of boxes that overlap by more than `overlap`, only the best stays.
 
     Args:
-        candidates: (n, 4).
-        scores: (n,).
-        most: how many may stay.
-        overlap: see above.
-        least: boxes whose score is not above stay out.
+        candidates: Boxes, (n, 4).
+        scores: Scores, (n,).
+        most: Maximum number of boxes that stay.
+        overlap: Maximum overlap (IoU) of boxes that stay.
+        least: Score that a box has to exceed.
 
     Returns:
         int32 (most,) indices, best first, filled up with zeros; and how many are real.
@@ -237,8 +237,8 @@ def fit(image, recipe: DetectorRecipe) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes an image to what the network sees: a short side of `short_side`, unless the long one gets too long.
 
     Args:
-        image: (height, width, 3), of any type.
-        recipe: gives the sides.
+        image: Image of any type, (height, width, 3).
+        recipe: Recipe, which decides the sides.
 
     Returns:
         The image, float32, and what multiplies its boxes (4,): the sides are whole pixels, so x and y differ a little.

@@ -34,9 +34,9 @@ def roi_boxes(deltas, targets, labels) -> tf.Tensor:
     """Smooth L1 of the RoIs with an object, over the number of sampled RoIs.
 
     Args:
-        deltas: (n, classes, 4), a box for each class without the background.
-        targets: (n, 4).
-        labels: (n,), of which `label - 1` chooses the box.
+        deltas: A box for each class without the background, (n, classes, 4).
+        targets: Targets, (n, 4).
+        labels: Labels, (n,); `label - 1` chooses the box.
     """
     chosen = tf.gather(deltas, tf.maximum(labels - 1, 0), axis=1, batch_dims=1)
     losses = smooth_l1(chosen - targets, ROI_SIGMA) * tf.cast(labels > 0, tf.float32)

@@ -33,14 +33,14 @@ class ClassResult:
     """How well a class is found.
 
     Attributes:
-        name: of the class.
-        objects: how many there are to find.
-        scores: float64 (k,), of the detections that count (all but the ignored), falling.
-        hits: bool (k,), whether each hits.
-        recall: float64 (k,), the share of the objects that those down to here hit; nan if there are no objects.
-        precision: float64 (k,), the share of those down to here that hit.
-        ap11: average precision over 11 recalls (VOC2007's); nan if there are no objects.
-        ap_area: average precision as the area under the curve (VOC2010's and later).
+        name: Name of the class.
+        objects: Number of objects to find.
+        scores: Scores of the detections that count (all but the ignored), falling, float64 (k,).
+        hits: Whether each of these hits, bool (k,).
+        recall: Share of the objects that the first so many detections hit, float64 (k,); nan without objects.
+        precision: Share of the first so many detections that hit, float64 (k,).
+        ap11: Average precision over 11 recalls (VOC2007's); nan without objects.
+        ap_area: Average precision as the area under the curve (VOC2010's and later).
     """
 
     name: str
@@ -58,8 +58,8 @@ class Result:
     """Average precision of all classes.
 
     Attributes:
-        images: how many were processed.
-        classes: in label order.
+        images: Number of images.
+        classes: Results of the classes in label order.
     """
 
     images: int
@@ -99,7 +99,7 @@ class VocMetric:
     """Gathers detections image by image, and computes their average precision.
 
     Args:
-        classes: names in label order.
+        classes: Class names in label order.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -114,13 +114,13 @@ class VocMetric:
         self._count = 0
 
     def process(self, annotation: Annotation, found: Detections) -> np.ndarray:
-        """Takes one image in.
+        """Scores one image and adds it.
 
         Returns:
             `match`'s outcomes.
 
         Raises:
-            ValueError: if the image has been taken in before, or the detections are malformed.
+            ValueError: If the image was processed before, or the detections are malformed.
         """
         if annotation.id in self._names:
             raise ValueError(f"image {annotation.id} is processed twice.")
@@ -137,7 +137,7 @@ class VocMetric:
         """The average precision over all images so far.
 
         Raises:
-            ValueError: if there were none.
+            ValueError: If there were none.
         """
         if not self._rows:
             raise ValueError("No image has been processed.")
@@ -172,7 +172,7 @@ def _check(found: Detections, classes: int, name: str) -> None:
 
 
 def match(annotation: Annotation, found: Detections) -> np.ndarray:
-    """Says of each detection in an image whether it hits.
+    """Decides of each detection in an image whether it hits.
 
     Returns:
         int64 (k,) of `FALSE`, `HIT` and `IGNORED`.

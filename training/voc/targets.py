@@ -1,4 +1,4 @@
-"""What the two stages are trained to say: which anchors and RoIs are drawn, their labels and boxes.
+"""Training targets of the two stages: which anchors and RoIs are drawn, their labels and boxes.
 
 The numbers are py-faster-rcnn's. All that is random is a pure function of a seed.
 """
@@ -19,11 +19,11 @@ _TIE = 1e-5  # overlaps closer than this are equal
 
 
 class AnchorTargets(NamedTuple):
-    """Of every anchor.
+    """Targets of all anchors.
 
     Attributes:
-        labels: int32 (n,): 1 object, 0 none, -1 not drawn.
-        deltas: (n, 4) that turn it into the object it overlaps most.
+        labels: 1 object, 0 none, -1 not drawn, int32 (n,).
+        deltas: What turns each into the object that it overlaps most, (n, 4).
     """
 
     labels: tf.Tensor
@@ -31,12 +31,12 @@ class AnchorTargets(NamedTuple):
 
 
 class RoiTargets(NamedTuple):
-    """Of the drawn RoIs.
+    """Targets of the drawn RoIs.
 
     Attributes:
-        rois: (n, 4), those with an object first.
-        labels: int32 (n,); 0 is the background, class c is c + 1.
-        deltas: (n, 4) in units of `boxes.VARIANCE`.
+        rois: Boxes, those with an object first, (n, 4).
+        labels: 0 for the background, c + 1 for class c, int32 (n,).
+        deltas: What turns each into its object, in units of `boxes.VARIANCE`, (n, 4).
     """
 
     rois: tf.Tensor
@@ -58,10 +58,10 @@ def anchor_targets(anchors, truth, size, seed) -> AnchorTargets:
     Anchors that stick out of the image are left out.
 
     Args:
-        anchors: (n, 4).
-        truth: (m, 4) the objects, m > 0.
-        size: (height, width) of the image.
-        seed: int32 (2,).
+        anchors: Anchors, (n, 4).
+        truth: Objects, (m, 4), m > 0.
+        size: Size of the image, (height, width).
+        seed: Seed, int32 (2,).
     """
     inside = tf.reduce_all((anchors >= 0) & (anchors <= boxes.corner(size)), axis=-1)
     overlaps = tf.where(inside[:, None], boxes.iou(anchors, truth), -1.0)
@@ -84,10 +84,10 @@ def roi_targets(proposals, truth, labels, seed) -> RoiTargets:
     The objects themselves are among the candidates, so there is always one to draw.
 
     Args:
-        proposals: (n, 4).
-        truth: (m, 4) the objects, m > 0.
-        labels: int (m,), their classes from 0.
-        seed: int32 (2,).
+        proposals: Proposals, (n, 4).
+        truth: Objects, (m, 4), m > 0.
+        labels: Labels of the objects from 0, int (m,).
+        seed: Seed, int32 (2,).
     """
     candidates = tf.concat([proposals, truth], axis=0)
     overlaps = boxes.iou(candidates, truth)

@@ -16,14 +16,14 @@ class TrainableDetector:
     """A detector under training; saving `variables` saves the run.
 
     Args:
-        detector: what is trained.
-        optimizer: built here.
-        seed: of the anchors and RoIs that are drawn.
+        detector: Detector to train.
+        optimizer: Optimizer, which is built here.
+        seed: Seed of the anchors and RoIs that are drawn.
 
     Attributes:
-        steps: how many have been done.
-        bad_step: the first one whose loss was not finite, else -1.
-        sums: of the losses named in `LOSSES`, since the epoch began.
+        steps: Number of steps done.
+        bad_step: First step whose loss was not finite, else -1.
+        sums: Sums of the losses named in `LOSSES` since the epoch began.
     """
 
     def __init__(self, detector: FasterRCNN, optimizer: TorchSGD, seed: int):
@@ -31,9 +31,8 @@ class TrainableDetector:
         optimizer.build(detector.net.trainable_variables)
         self.steps, self.bad_step = _state("steps", 0, "int32"), _state("bad_step", -1, "int32")
         self.sums = _state("sums", np.zeros(len(LOSSES)), "float32")
-        self.step = tf.function(
-            self._step, input_signature=[detection_pipeline.SPEC]
-        )  # one graph for images of every size
+        # One graph for images of every size.
+        self.step = tf.function(self._step, input_signature=[detection_pipeline.SPEC])
 
     @property
     def variables(self) -> list[keras.Variable]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training.voc import dataset, detection_pipeline
-from tests.training.voc.tiny_voc import COLOURS, RECIPE
+from tests.training.voc.tiny_voc import COLORS, RECIPE
 
 
 def test_examples_are_a_pure_function_of_seed_and_step(annotations):
@@ -19,14 +19,14 @@ def test_examples_are_a_pure_function_of_seed_and_step(annotations):
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_boxes_stay_on_their_objects(annotations, flip):
-    """The pixels inside are the object's colour, those a little further are not."""
+    """The pixels inside are the object's color, those a little further are not."""
     images = detection_pipeline.Images("photos", annotations)
     for example in detection_pipeline.examples(images, RECIPE.override(flip=flip), 0, 0):
         image = example.image.numpy()
         assert min(image.shape[:2]) == 64
         assert len(example.truth) == len(example.labels) > 0
         for (x1, y1, x2, y2), label in zip(example.truth.numpy(), example.labels.numpy(), strict=True):
-            distance = np.abs(image - COLOURS[label]).mean(axis=-1)
+            distance = np.abs(image - COLORS[label]).mean(axis=-1)
             inside = distance[round(y1) + 2 : round(y2) - 2, round(x1) + 2 : round(x2) - 2]
             rim = distance[max(round(y1) - 3, 0), round(x1) : round(x2)]
             assert inside.mean() < 12

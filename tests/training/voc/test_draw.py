@@ -31,10 +31,10 @@ def test_labels_stay_on_the_image(box, dashed):
     assert {tuple(pixel) for pixel in image[label]} >= {(0, 255, 0), (0, 0, 0)}
 
 
-def test_detections_are_named_and_neighbours_differ_in_colour():
+def test_detections_are_named_and_neighbors_differ_in_color():
     marks = draw.detection_marks(detections_of([[0, 0, 9, 9], [0, 0, 5, 5]], [0.2, 0.1], [1, 0]), EVALUATED)
     assert [mark.text for mark in marks] == ["cat 0.10", "dog 0.20"]  # the best on top
-    assert len({draw.class_colour(label) for label in range(20)}) == 20
+    assert len({draw.class_color(label) for label in range(20)}) == 20
 
 
 def test_drawings_are_saved_in_their_format(tmp_path):

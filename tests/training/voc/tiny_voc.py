@@ -11,7 +11,7 @@ from fd_keras.training.voc.detector_recipe import DetectorRecipe
 CLASSES = ("amber", "blue")
 
 
-COLOURS = ((220, 150, 40), (40, 60, 200))
+COLORS = ((220, 150, 40), (40, 60, 200))
 
 
 RECIPE = DetectorRecipe(
@@ -21,7 +21,7 @@ RECIPE = DetectorRecipe(
 
 
 def write_devkit(folder: pathlib.Path, count: int) -> pathlib.Path:
-    """Photos of differing sizes with one or two bright rectangles on grey noise; a third is difficult."""
+    """Photos of differing sizes with one or two bright rectangles on gray noise; a third is difficult."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def write_devkit(folder: pathlib.Path, count: int) -> pathlib.Path:
             label = (number + place) % 2
             x, y = 3 + 32 * place + rng.integers(0, 4), rng.integers(3, 30)
             x2, y2 = x + rng.integers(20, 27), y + rng.integers(20, 30)
-            pixels[y:y2, x:x2] = COLOURS[label]
+            pixels[y:y2, x:x2] = COLORS[label]
             sides = zip(("xmin", "ymin", "xmax", "ymax"), (x + 1, y + 1, x2, y2), strict=True)
             box = "".join(f"<{tag}>{side}</{tag}>" for tag, side in sides)
             difficult = int(place == 1 and number % 3 == 0)
