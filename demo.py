@@ -2,7 +2,7 @@
 
 Trains FD-MobileNet 0.25x on scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged), converts it
 to float32 and int8 .tflite, compares both with the Keras model on the digits it has not seen, times them on this
-machine, and classifies two photos if ImageNet weights can be had.
+machine, and classifies two photos if ImageNet weights are available.
 """
 
 # ruff: noqa: E402  (TensorFlow's notes are hidden before anything imports it)
@@ -84,7 +84,7 @@ def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
 
 
 def photos() -> None:
-    """Classifies two of scikit-image's photos with ImageNet weights, or says why it cannot."""
+    """Classifies two of scikit-image's photos with ImageNet weights, or prints why it cannot."""
     try:
         model = fd_keras.FDMobileNet(alpha=ALPHA, weights="imagenet")
     except (OSError, ValueError) as error:

@@ -253,7 +253,7 @@ def _ncnn_layer(node: Node, graph: Graph) -> tuple[str, list[str]]:
 
 
 def _ncnn_weights(node: Node) -> bytes:
-    """A node's part of the weights file; four zero bytes say that the kernel is of floats."""
+    """A node's part of the weights file; four zero bytes mark a kernel of floats."""
     if not isinstance(node, WeightedNode):
         return b""
     kernel = _kernel(node)[0] if isinstance(node, Conv | DepthwiseConv) else node.kernel.T

@@ -70,7 +70,7 @@ def write(
 
 
 def _description(file_name: str, data: bytes, *how: Any) -> dict:
-    """What `sidecar.describe` says of a file that is not at its place yet; refuses it before it replaces another."""
+    """The description of a file before it replaces an older one; raises ValueError if it is not a classifier."""
     with tempfile.TemporaryDirectory() as folder:
         draft = os.path.join(folder, file_name)
         with open(draft, "wb") as file:

@@ -54,7 +54,7 @@ def model() -> "tuple[keras.Model, str, dict]":
     """The model that the flags name, the name for its files, and what identifies it.
 
     Raises:
-        ValueError: If it cannot be built or loaded; says why.
+        ValueError: If it cannot be built or loaded; the message has the reason.
         OSError: If a file is not there.
     """
     return _load(_KERAS_MODEL.value) if _KERAS_MODEL.value else _build()

@@ -9,7 +9,7 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.training.settings import setting
 
-MIN_CALIBRATION = 8  # fewer images than that say little about an activation's range
+MIN_CALIBRATION = 8  # the range of an activation over fewer images is little more than chance
 
 
 @dataclasses.dataclass(frozen=True)

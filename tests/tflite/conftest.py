@@ -268,10 +268,15 @@ def convert_tiny(tiny, tiny_normalized, calibration, tmp_path_factory):
     @functools.cache
     def convert(recipe_name: str, include_preprocessing: bool = True, io: str = "uint8") -> str:
         (path,) = export.write(
-            tiny if include_preprocessing else tiny_normalized, "tiny", SOURCE, [RECIPES[recipe_name]],
-            str(tmp_path_factory.mktemp("tiny")), calibration=calibration,
-            include_preprocessing=include_preprocessing, io=io,
-        )  # fmt: skip
+            tiny if include_preprocessing else tiny_normalized,
+            "tiny",
+            SOURCE,
+            [RECIPES[recipe_name]],
+            str(tmp_path_factory.mktemp("tiny")),
+            calibration=calibration,
+            include_preprocessing=include_preprocessing,
+            io=io,
+        )
         return path
 
     return convert

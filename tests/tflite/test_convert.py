@@ -73,10 +73,11 @@ def test_class_names_and_an_array_are_written_on_request(run_program, saved_flow
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (["--c_array", "--recipes=dynamic"], "--recipes=dynamic"), (["--embed_labels=gone.txt"], "gone.txt"),
+        (["--c_array", "--recipes=dynamic"], "--recipes=dynamic"),
+        (["--embed_labels=gone.txt"], "gone.txt"),
         (["--embed_labels=two.txt"], "2 names"),
     ],
-)  # fmt: skip
+)
 def test_names_and_arrays_that_cannot_be_are_refused_before_anything_is_converted(run_program, tmp_path, flags, word):
     (tmp_path / "two.txt").write_text("a\nb")
     run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out", *flags).assert_refused(word)

@@ -125,9 +125,16 @@ def test_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"TFL3", b"\0\0\0\0TFL", b"hello, this is text", b"<!DOCTYPE html><html></html>", b"PK\3\4" + bytes(100),
-     b"version https://git-lfs.github.com/spec/v1\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"TFL3",
+        b"\0\0\0\0TFL",
+        b"hello, this is text",
+        b"<!DOCTYPE html><html></html>",
+        b"PK\3\4" + bytes(100),
+        b"version https://git-lfs.github.com/spec/v1\n",
+    ],
+)
 def test_what_is_no_tflite_file_is_named(tmp_path, content):
     (tmp_path / "a.tflite").write_bytes(content)
     with pytest.raises(LiteRTError, match=r"a\.tflite: not a \.tflite file"):

@@ -177,9 +177,15 @@ def test_truncated_image_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "colour", "name"),
-    [("L", 200, "x.jpg"), ("CMYK", (0, 0, 0, 55), "x.jpg"), ("P", 200, "x.gif"), ("LA", (200, 0), "x.png"),
-     ("RGBA", (200, 200, 200, 0), "x.png"), ("I;16", 51_400, "x.png")],
-)  # fmt: skip
+    [
+        ("L", 200, "x.jpg"),
+        ("CMYK", (0, 0, 0, 55), "x.jpg"),
+        ("P", 200, "x.gif"),
+        ("LA", (200, 0), "x.png"),
+        ("RGBA", (200, 200, 200, 0), "x.png"),
+        ("I;16", 51_400, "x.png"),
+    ],
+)
 def test_images_of_other_colour_modes_become_rgb(tmp_path, mode, colour, name):
     """All of these are a light grey, of level 200."""
     image = Image.new(mode, (8, 8), colour)

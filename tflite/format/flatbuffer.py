@@ -53,7 +53,7 @@ def read(path: str) -> TFLiteFile:
 
 
 def parse(data: bytes) -> Any:
-    """The `schema.ModelT` of a file, whose generated types say None of every field."""
+    """The `schema.ModelT` of a file; Any, since the generated types allow None for every field."""
     return schema.ModelT.InitFromPackedBuf(data, 0)
 
 

@@ -83,7 +83,7 @@ def with_archive(data: bytes, labels: str) -> bytes:
 
 
 def metadata(include_preprocessing: bool) -> bytes:
-    """The flatbuffer that says: an RGB image in, normalized so; a score for each line of the labels out."""
+    """The metadata flatbuffer: an RGB image in, normalized so; a score for each line of the labels out."""
     write = _Writer()
     rescaling = imagenet.rescaling()  # x * scale + offset; the schema's form is (x - mean) / std
     std = [1.0] if include_preprocessing else [1 / scale for scale in rescaling["scale"]]

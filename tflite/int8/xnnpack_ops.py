@@ -1,7 +1,7 @@
 """The same network in the ops that LiteRT runs fastest.
 
-Nothing here adds arithmetic, so that what is gained on one processor is not lost on another. What each form brings is
-measured by `benchmarks.forms`.
+Nothing here adds arithmetic, so that what is gained on one processor is not lost on another. `benchmarks.forms` times
+each form.
 """
 
 import dataclasses

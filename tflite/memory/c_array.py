@@ -14,10 +14,28 @@ from fd_keras.tflite.recipes import ConversionRecipe
 _METHODS = {"PADV2": "PadV2"}
 # The ops that files of this package consist of and that TensorFlow Lite Micro runs.
 _SUPPORTED = {
-    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED",
-    "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RESHAPE", "SOFTMAX",
-    "SPLIT", "SUB", "TRANSPOSE",
-}  # fmt: skip
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "DEQUANTIZE",
+    "FULLY_CONNECTED",
+    "LOGISTIC",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MUL",
+    "PAD",
+    "PADV2",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RESHAPE",
+    "SOFTMAX",
+    "SPLIT",
+    "SUB",
+    "TRANSPOSE",
+}
 
 _HEADER = """\
 // {file}, {size:,} bytes, as an array for TensorFlow Lite Micro (TFLM).

@@ -2,7 +2,7 @@
 
     fd-keras qat --keras_model=mine.keras --train_dir=PHOTOS --output_dir=OUT
 
-It starts where the int8 recipe ends, and needs no labels. docs/qat.md says when that is worth the time.
+It starts where the int8 recipe ends, and needs no labels. docs/qat.md explains when that is worth the time.
 """
 
 import dataclasses

@@ -20,7 +20,7 @@ def keras_classifier(model: keras.Model, include_preprocessing: bool = True) -> 
 
 
 def tflite_classifier(path: str, threads: int) -> Classifier:
-    """A .tflite file as a function of raw images; its .json, if there is one, says whether it normalizes them.
+    """A .tflite file as a function of raw images; its .json, if there is one, records whether it normalizes them.
 
     Raises:
         ValueError: If the file or its .json is damaged; names it.
@@ -31,7 +31,7 @@ def tflite_classifier(path: str, threads: int) -> Classifier:
 
 @dataclasses.dataclass
 class Comparison:
-    """Collects what is asked of one classifier against a reference.
+    """Compares one classifier with a reference, batch by batch.
 
     Attributes:
         images: Number of images seen.

@@ -23,7 +23,7 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Cl
         threads: Number of threads of the interpreter.
 
     Raises:
-        ValueError: If the model cannot be built or loaded; says how to go on.
+        ValueError: If the model cannot be built or loaded; the message has the way out.
         OSError: If a file is not there.
     """
     if path is not None and path.endswith(".tflite"):
@@ -36,7 +36,7 @@ def reference_of(tflite_path: str) -> keras.Model:
     """Builds again the Keras model that a .tflite file was made from, by its .json.
 
     Raises:
-        ValueError: If the .json is missing or the weights are not what they were; says how to go on.
+        ValueError: If the .json is missing or the weights are not what they were; the message has the way out.
     """
     facts, instead = read_sidecar(tflite_path) or {}, "pass the model it was made from as --reference"
     if not _names_origin(facts):

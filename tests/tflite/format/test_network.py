@@ -39,9 +39,13 @@ def test_macs_of_a_file_are_the_model_s(converted):
 def test_ops_that_only_copy_are_fused():
     network = network_of(
         [10, 10, 20, 8, 40, 4, 4],
-        ("QUANTIZE", (0,), (1,)), ("PAD", (1, 3), (2,)), ("CONV_2D", (2,), (4,)), ("CONV_2D", (4,), (5,)),
-        ("QUANTIZE", (5,), (6,)), constants=(3,),
-    )  # fmt: skip
+        ("QUANTIZE", (0,), (1,)),
+        ("PAD", (1, 3), (2,)),
+        ("CONV_2D", (2,), (4,)),
+        ("CONV_2D", (4,), (5,)),
+        ("QUANTIZE", (5,), (6,)),
+        constants=(3,),
+    )
     fused = network.fused()
     assert fused.ops == (FileOp("CONV_2D", (0,), (4,)), FileOp("CONV_2D", (4,), (5,)))
     assert fused.outputs == (5,)

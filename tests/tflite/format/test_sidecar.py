@@ -18,9 +18,23 @@ from fd_keras.tflite.format import sidecar
 from fd_keras.tflite.recipes import RECIPES, Int8Settings
 
 KEYS = {
-    "name", "arch", "keras_model", "weights_sha256", "recipe", "recipe_steps", "include_preprocessing", "input",
-    "output", "classes", "macs", "parameters", "calibration", "sha256", "size_bytes", "versions",
-}  # fmt: skip
+    "name",
+    "arch",
+    "keras_model",
+    "weights_sha256",
+    "recipe",
+    "recipe_steps",
+    "include_preprocessing",
+    "input",
+    "output",
+    "classes",
+    "macs",
+    "parameters",
+    "calibration",
+    "sha256",
+    "size_bytes",
+    "versions",
+}
 
 
 every_file = pytest.mark.parametrize(("name", "recipe"), [(name, recipe) for name in zoo.ARCHS for recipe in RECIPES])

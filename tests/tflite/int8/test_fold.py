@@ -149,9 +149,13 @@ def test_flattened_maps_keep_their_order():
 
 @pytest.mark.parametrize(
     ("layer", "name"),
-    [(layers.LeakyReLU(name="mine"), "mine"), (layers.UnitNormalization(name="mine"), "mine"),
-     (layers.Activation("sigmoid"), "sigmoid"), (layers.Conv2D(4, 1, activation="gelu"), "gelu")],
-)  # fmt: skip
+    [
+        (layers.LeakyReLU(name="mine"), "mine"),
+        (layers.UnitNormalization(name="mine"), "mine"),
+        (layers.Activation("sigmoid"), "sigmoid"),
+        (layers.Conv2D(4, 1, activation="gelu"), "gelu"),
+    ],
+)
 def test_unknown_layer_is_named_with_the_way_out(layer, name):
     with pytest.raises(UnsupportedModelError, match=f"{name}.*int8_plain"):
         fold(odd_model(layer))

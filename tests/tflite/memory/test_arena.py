@@ -99,9 +99,13 @@ def test_lifetimes_by_hand():
     """0 -> 1 -> 3 with 2 a constant, and 1 again at the end; 4 is the output of the first op but one."""
     network = network_of(
         [16, 16, 99, 16, 16, 16],
-        ("CONV_2D", (0, 2), (1,)), ("CONV_2D", (1, 2), (4,)), ("CONV_2D", (1,), (3,)), ("ADD", (1, 3), (5,)),
-        constants=(2,), outputs=(4, 5),
-    )  # fmt: skip
+        ("CONV_2D", (0, 2), (1,)),
+        ("CONV_2D", (1, 2), (4,)),
+        ("CONV_2D", (1,), (3,)),
+        ("ADD", (1, 3), (5,)),
+        constants=(2,),
+        outputs=(4, 5),
+    )
     assert spans(network) == {0: (0, 0), 1: (0, 3), 3: (2, 3), 4: (1, 3), 5: (3, 3)}
 
 

@@ -87,9 +87,16 @@ def test_trained_weights_of_a_real_network_answer_better_than_the_converter_alon
     """The authors' network at 128x128 pixels: the converter alone agrees on two photos of three."""
     weights, photos = data / "weights/0.25x-FDMobileNet-224.pth.tar", data / "imagenette128"
     done = run_program(
-        QAT, "--alpha=0.25", "--size=128", f"--weights={weights}", f"--train_dir={photos}/train", "--train_count=128",
-        "--calibration_count=64", "--epochs=1", "--output_dir=out",
-    )  # fmt: skip
+        QAT,
+        "--alpha=0.25",
+        "--size=128",
+        f"--weights={weights}",
+        f"--train_dir={photos}/train",
+        "--train_count=128",
+        "--calibration_count=64",
+        "--epochs=1",
+        "--output_dir=out",
+    )
     done.assert_done()
     model = FDMobileNet((128, 128, 3), 0.25, weights=str(weights))
     calibration = load_calibration(str(photos / "train"), (128, 128), 64)

@@ -81,10 +81,12 @@ def test_a_layer_with_one_giant_channel_is_ranked_first(network, calibration, ev
         after = graph.consumers(bad)[0]
         kernel = after.kernel.copy()
         kernel[:, :, 0] /= 1e4
-        return graph.updated({
-            bad: node.replace(kernel=node.kernel * factors[:, None], bias=node.bias * factors, cap=None),
-            after.name: after.replace(kernel=kernel),
-        }), images  # fmt: skip
+        return graph.updated(
+            {
+                bad: node.replace(kernel=node.kernel * factors[:, None], bias=node.bias * factors, cap=None),
+                after.name: after.replace(kernel=kernel),
+            }
+        ), images
 
     monkeypatch.setattr(sensitivity, "equalized", spoilt)
     nothing = Int8Settings(equalize=False, clip=False, fit=0.0, compensate=False, bias=False, clip_logits=False)
