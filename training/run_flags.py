@@ -27,5 +27,5 @@ with flag_group("Run"):
 
 
 def given() -> dict:
-    """The flags that were given or have a default, as fields of `run_lifecycle.RunConfig`."""
+    """The flags that were given or have a default, as fields of `run.RunConfig`."""
     return {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}

@@ -107,7 +107,14 @@ def config_of(path: str) -> dict | None:
     record = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path))), FILE)
     if not is_local(path) or not os.path.exists(record):
         return None
-    return json.loads(read_bytes(record))["config"]
+    return _read(record)["config"]
+
+
+def _read(path: str) -> dict:
+    try:
+        return dict(json.loads(read_bytes(path)))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a record of a run ({error}).") from error
 
 
 def runs_below(folders: list[str]) -> list[dict]:
@@ -115,6 +122,7 @@ def runs_below(folders: list[str]) -> list[dict]:
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If a record is damaged; names it.
     """
     found = []
     for folder in folders:
@@ -122,7 +130,7 @@ def runs_below(folders: list[str]) -> list[dict]:
             raise FileNotFoundError(f"{folder}: no such folder.")
         for root, _, names in sorted(os.walk(folder)):
             if FILE in names:
-                run = json.loads(read_bytes(os.path.join(root, FILE)))
+                run = _read(os.path.join(root, FILE))
                 if "result" in run:
                     found.append(run | {"folder": root})
     return found

@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     """Prints the table, and draws the curves."""
     if _CURVES.value:
         check_place(_CURVES.value)
-    runs = run_record.runs_below(_RUNS.value)
+    runs = [run for run in run_record.runs_below(_RUNS.value) if "val" in run["data"]]  # detectors have none
     print(table(runs))
     if _CURVES.value:
         curves = {_title(group): [history_of(run) for run in group] for group in grouped(runs)}

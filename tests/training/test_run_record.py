@@ -53,6 +53,9 @@ def test_runs_that_ended_are_found(tmp_path):
         _write(tmp_path / "below" / name, content)
     (found,) = run_record.runs_below([str(tmp_path)])
     assert found["folder"] == str(tmp_path / "below" / "a")
+    _write(tmp_path, "{")
+    with pytest.raises(ValueError, match="run.json: not a record of a run"):
+        run_record.runs_below([str(tmp_path)])
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         run_record.runs_below(["nowhere"])
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from absl import flags
 
@@ -52,3 +54,10 @@ def test_curves_are_checked_before_the_runs_are_read():
     flags.FLAGS(["table2", "--runs=nowhere", "--curves="])
     with pytest.raises(FileNotFoundError, match="nowhere"):
         table2.main([])
+
+
+def test_runs_of_detectors_are_passed_over(tmp_path, capsys):
+    (tmp_path / "run.json").write_text(json.dumps({"data": {"train": {}}, "config": {}, "result": {}}))
+    flags.FLAGS(["table2", f"--runs={tmp_path}", "--curves="])
+    table2.main([])
+    assert "on other data" not in capsys.readouterr().out
