@@ -74,17 +74,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     while True:
         word, *arguments = arguments or ["--help"]
         if word in ("-h", "--help", "help"):
-            print(overview(name, table))
-            sys.exit()
+            _print(overview(name, table))
         if word == "--version":
-            print(f"{NAME} {__version__}")
-            sys.exit()
+            _print(f"{NAME} {__version__}")
         if word not in table:
             fail(f"{name} has no command {word!r}{nearest(word, table)} (see {name} --help)", 2)
         chosen, name = table[word], f"{name} {word}"
         if isinstance(chosen, Command):
             _run(chosen, name, arguments)
         table = chosen
+
+
+def _print(text: str) -> NoReturn:
+    run_and_exit(lambda: print(text, flush=True), NAME)
 
 
 def overview(name: str, table: Mapping[str, Command | Mapping[str, Command]]) -> str:

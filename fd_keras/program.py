@@ -56,8 +56,7 @@ class Program:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         name = name or cli.program_name(sys.modules["__main__"].__spec__)
         if any(argument in _HELP for argument in arguments):
-            print(self.help(name, arguments))
-            sys.exit()
+            run_and_exit(lambda: print(self.help(name, arguments), flush=True), name)
         startup.hide_tensorflow_notes()
         logging.use_absl_handler()
         run_and_exit(lambda: self._work(arguments), name)

@@ -5,6 +5,7 @@ arguments, environment variables to set, folder to run in. The answer is one on 
 the program wrote to standard output and to standard error.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -36,6 +37,8 @@ def become(module: str, arguments: list[str], environment: dict[str, str], folde
 def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork's collector writes to, and so copies, every page of what was imported
     for line in sys.stdin:
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         child = os.fork()
