@@ -41,8 +41,9 @@ device:
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends adb chromium debootstrap openssh-client util-linux
 	tests/android_bench/make_device.sh
 
-# As many processes as cores, but no more than memory has room for: each imports TensorFlow.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+# As many processes as cores, but no more than memory has room for: each imports TensorFlow. The tests of a file share
+# what they make, so they stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # What depends on Keras's backend runs on JAX too.
 ON_JAX := applications builder classify layers references saved
