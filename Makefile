@@ -42,8 +42,8 @@ device:
 	tests/android_bench/make_device.sh
 
 # As many processes as cores, but no more than memory has room for: each imports TensorFlow. The tests of a file share
-# what they make, so they stay together.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# what they make, so they stay together; and in their order, since sorted by their number the slowest would come last.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What depends on Keras's backend runs on JAX too.
 ON_JAX := applications builder classify layers references saved
