@@ -13,6 +13,9 @@ import pytest
 if os.environ.get("KERAS_BACKEND") == "jax":  # the tests compile much and compute little; this compiles 4x faster
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared by processes already
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 
 

@@ -16,7 +16,10 @@ from fd_keras.tflite import export as module
 from fd_keras.tflite.export import export, write
 from fd_keras.tflite.recipes import IO_TYPES, RECIPES, load_calibration
 
-every_file = pytest.mark.parametrize(("name", "recipe"), [(name, recipe) for name in zoo.ARCHS for recipe in RECIPES])
+# Every recipe of two networks that have all kinds of layers between them, and the others as most people want them.
+_ALL = [(name, recipe) for name in ("fd_mobilenet", "fd_shufflenet") for recipe in RECIPES]
+_USUAL = [(name, recipe) for name in zoo.ARCHS for recipe in ("float32", "int8")]
+every_file = pytest.mark.parametrize(("name", "recipe"), list(dict.fromkeys(_ALL + _USUAL)))
 
 
 FLOAT = [name for name, recipe in RECIPES.items() if recipe.weights == recipe.activations == "float32"]
