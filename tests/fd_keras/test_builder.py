@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from fd_keras import builder, layers, zoo
+from fd_keras import applications, builder, layers, zoo
 from fd_keras.spec import Arch, Stage, lower, output_layer
 
 STRIDED = Arch(
@@ -119,6 +119,21 @@ def test_weights_start_as_the_authors_start_them(build):
     assert pointwise.std() == pytest.approx((2 / 256) ** 0.5, rel=4 / (2 * pointwise.size) ** 0.5)
     assert depthwise.std() == pytest.approx((2 / 9) ** 0.5, rel=4 / (2 * depthwise.size) ** 0.5)
     assert not model.get_layer("predictions").get_weights()[1].any()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+@pytest.mark.parametrize("name", zoo.ARCHS)
+def test_the_loss_of_a_fresh_network_is_that_of_guessing(name, classes):
+    """With He's initialization it was up to 0.9 above ln(3) for 3 classes."""
+    keras.utils.set_random_seed(1)
+    model = applications.build_by_name(name, alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=classes)
+    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("float32")
+    for training in (False, True):
+        losses = -np.log(keras.ops.convert_to_numpy(model(images, training=training))).mean(-1)
+        few_percent = (
+            0.15 if training and classes == 1000 else 0.03
+        )  # the authors' start, of which a ShuffleNet makes 12%
+        assert losses.mean() == pytest.approx(np.log(classes), rel=few_percent)
 
 
 def test_layers_come_from_the_namespace_that_is_handed_in():

@@ -43,6 +43,17 @@ def test_every_network_is_a_backbone(name):
 
 
 @every_network
+def test_the_losses_of_a_fresh_detector_are_those_of_guessing(name):
+    net = net_of(name)
+    channels = net.get_layer("crops").output.shape[-1]
+    rng = np.random.default_rng(0)
+    image, crops = rng.uniform(0, 255, (1, 70, 101, 3)), rng.uniform(0, 2, (5, 4, 4, channels))
+    _, objectness, _, logits, _ = (array.numpy() for array in net([image.astype("float32"), crops.astype("float32")]))
+    assert np.log1p(np.exp(-objectness)).mean() == pytest.approx(np.log(2), rel=0.05)
+    assert (np.log(np.exp(logits).sum(-1)) - logits.mean(-1)).mean() == pytest.approx(np.log(4), rel=0.05)
+
+
+@every_network
 def test_trunk_and_head_are_the_whole_network(name):
     """Run one after the other on all of the features, they give what the zoo's network gives."""
     whole = build_by_name(name, alpha=0.25, input_shape=(96, 96, 3), include_top=False, weights=None)
