@@ -76,7 +76,8 @@ def _classifier_initializer(op: Op) -> dict:
     """Makes the loss of a fresh network that of guessing, ln(classes), whatever the number of classes.
 
     For ImageNet's 1000 that is the authors' He initialization, of deviation 0.045. With fan-out it would grow as the
-    classes get fewer, to 0.82 for 3: the first losses are far above chance then, and their gradients wreck the features.
+    classes get fewer, to 0.82 for 3: the first losses are then far above chance, and their gradients wreck the
+    features.
     """
     if op.cout >= imagenet.CLASSES:
         return _he()
