@@ -19,6 +19,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared by processes alr
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--reliability_seconds",
+        type=float,
+        default=3.0,
+        help="Seconds for which each test with random damage or random kills goes on (default 3; hours are welcome).",
+    )
+
+
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "tensorflow_only(reason): skipped on Keras's other backends, for the reason that it gives"
@@ -29,6 +38,12 @@ def pytest_runtest_setup(item):
     marker = item.get_closest_marker("tensorflow_only")
     if marker and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         pytest.skip(f"TensorFlow only: {marker.kwargs['reason']}")
+
+
+@pytest.fixture(scope="session")
+def reliability_seconds(request) -> float:
+    """How long a test with random damage or random kills goes on."""
+    return request.config.getoption("--reliability_seconds")
 
 
 @pytest.fixture(scope="session")
