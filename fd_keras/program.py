@@ -6,6 +6,7 @@ load TensorFlow or Keras, so that `--help` answers at once; `main` imports the r
 
 import contextlib
 import dataclasses
+import math
 import shutil
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from absl import flags, logging
 from fd_keras import cli, startup
 from fd_keras.errors import ProgramError, Stopped, UsageError, run_and_exit
 
-__all__ = ["Program", "ProgramError", "Stopped", "UsageError", "flag_group"]
+__all__ = ["Program", "ProgramError", "Stopped", "UsageError", "define_positive", "flag_group"]
 
 _HELP = ("-h", "-help", "--help", "--helpshort")
 _INDENT, _COLUMN = 2, 30  # where the flags and their explanations begin
@@ -78,6 +79,8 @@ class Program:
             raise UsageError(_explained(str(error))) from error
         if rest and not self.positional:
             raise UsageError(f"unexpected argument {rest[0]!r}; everything is set by flags")
+        for flag in self._own().values():
+            _check_value(flag)
         return rest
 
     def _own(self) -> dict[str, flags.Flag]:
@@ -102,6 +105,29 @@ class Program:
             groups.setdefault(_GROUPS.get(flag.name, "Flags"), []).append(_described(flag, values))
         parts = [summary, usage, body.strip("\n"), *(f"{title}:\n" + "\n".join(groups[title]) for title in groups)]
         return "\n\n".join(filter(None, parts))
+
+
+def define_positive(name: str, default: float | None, text: str, high: float = math.inf) -> flags.FlagHolder:
+    """Defines a flag for a number above 0 and below `high`."""
+    limits = "above 0" if high == math.inf else f"between 0 and {high:g}"
+    flag = flags.DEFINE_float(name, default, text)
+    flags.register_validator(name, lambda value: value is None or 0 < value < high, f"must be {limits}")
+    return flag
+
+
+def _check_value(flag: flags.Flag) -> None:
+    """Raises UsageError for what no flag can mean: an empty value, a number that is not finite or beyond 32 bits."""
+    values = flag.value if isinstance(flag.value, list) else [flag.value]
+    if flag.present and (not values or "" in values):
+        raise UsageError(f"--{flag.name} is empty; give it a value or leave it out (is a shell variable unset?)")
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{flag.name}={value}: must be a finite number")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise UsageError(f"--{flag.name}={value}: must be at most {_LARGEST}")
+
+
+_LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
 def _described(flag: flags.Flag, values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from absl import flags
 from fd_keras import weights as weights_lib
 from fd_keras import zoo
 from fd_keras.io import sha256_of
-from fd_keras.program import flag_group
+from fd_keras.program import define_positive, flag_group
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import saved_source
 from fd_keras.tflite.recipes import IO_TYPES, Calibration, Int8Settings, load_calibration, read_ids
@@ -32,10 +32,10 @@ def _define_step(field: dataclasses.Field) -> flags.FlagHolder:
 
 with flag_group("Model"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to convert.")
-    _ALPHA = flags.DEFINE_float("alpha", 1.0, "Width multiplier of the network.")
+    _ALPHA = define_positive("alpha", 1.0, "Width multiplier of the network.", 100)
     _SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.")
-    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
-    _STEM = flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).")
+    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
+    _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
     _WEIGHTS = flags.DEFINE_string("weights", "imagenet", 'imagenet, imagenet_authors, a path, or "none" (random).')
     _KERAS_MODEL = flags.DEFINE_string("keras_model", None, "Saved .keras model to convert instead of --model.")
     INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras import zoo
-from fd_keras.program import Program, flag_group
+from fd_keras.program import Program, define_positive, flag_group
 from fd_keras.training import recipes, run_record
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 with flag_group("Network"):
     _MODEL = flags.DEFINE_string("model", None, f"A .keras or .tflite file, or {', '.join(zoo.ARCHS)}.", required=True)
-    _ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a network by name (default 1).")
-    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet by name (default 3).")
-    _STEM = flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet by name.")
+    _ALPHA = define_positive("alpha", None, "Width multiplier of a network by name (default 1).", 100)
+    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet by name (default 3).", 1)
+    _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet by name.", 100)
     _WEIGHTS = flags.DEFINE_string("weights", "imagenet", "Of a network by name: imagenet, imagenet_authors, a path.")
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
-    _VAL = flags.DEFINE_float("val_fraction", None, "Share of every class to hold out, as in training.")
+    _VAL = define_positive("val_fraction", None, "Share of every class to hold out, as in training.", 1)
     _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
     _BAD = flags.DEFINE_integer("max_bad_images", 0, "Maximum number of undecodable photos to skip.", lower_bound=0)
 with flag_group("Target"):
     _CHECK = flags.DEFINE_bool("check", False, "Fail unless the recipe's accuracy is reached.")
     _RECIPE = flags.DEFINE_enum("recipe", None, list(recipes.RECIPES), "Whose target (default: the run's, else paper).")
-    _TARGET = flags.DEFINE_float("target", None, "Top-1 in percent to check instead of the recipe's.")
+    _TARGET = flags.DEFINE_float("target", None, "Top-1 in percent to check instead of the recipe's.", 0, 100)
 with flag_group("Run"):
     _BATCH = flags.DEFINE_integer("batch_size", 64, "Photos at a time.", lower_bound=1)
     _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Number of threads.", lower_bound=1)

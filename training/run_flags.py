@@ -2,13 +2,14 @@
 
 from absl import flags
 
-from fd_keras.program import flag_group
+from fd_keras import zoo
+from fd_keras.program import define_positive, flag_group
 
 with flag_group("What to train"):
     _NETWORK = (
-        flags.DEFINE_float("alpha", 1.0, "Width multiplier of the network."),
-        flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3)."),
-        flags.DEFINE_float("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5)."),
+        define_positive("alpha", 1.0, "Width multiplier of the network.", 100),
+        flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1),
+        define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100),
         flags.DEFINE_string(
             "init_weights",
             None,
@@ -26,6 +27,12 @@ with flag_group("Run"):
     )
 
 
-def given() -> dict:
-    """The flags that were given or have a default, as fields of `run.RunConfig`."""
-    return {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}
+def given(model: str) -> dict:
+    """The flags that were given or have a default, as fields of `run.RunConfig`.
+
+    Raises:
+        ValueError: If the network has no such variant.
+    """
+    values = {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}
+    zoo.get_arch(model, values.get("groups"), values.get("stem_multiplier"))
+    return values

@@ -45,10 +45,7 @@ class Settings:
     @classmethod
     def define_flags(cls) -> dict[str, flags.FlagHolder]:
         """Defines a flag for each of those fields, None unless it is given; pass their values to `override`."""
-        return {
-            field.name: _DEFINE[type(field.default)](field.name, None, field.metadata["text"])
-            for field in cls.adjustable()
-        }
+        return {field.name: _define_flag(field) for field in cls.adjustable()}
 
     def override(self, **values) -> Self:
         """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
@@ -57,6 +54,22 @@ class Settings:
     def settings(self) -> dict[str, bool | int | float | str]:
         """The fields that decide what is trained, for the record of a run."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.UNRECORDED}
+
+
+def _define_flag(field: dataclasses.Field) -> flags.FlagHolder:
+    """A flag that refuses what the field cannot be."""
+    flag = _DEFINE[type(field.default)](field.name, None, field.metadata["text"])
+
+    def valid(value: Any) -> bool:
+        if value is not None:
+            try:
+                _check(field, value)
+            except ValueError as error:
+                raise flags.ValidationError(str(error).partition(": ")[2].rstrip(".")) from error
+        return True
+
+    flags.register_validator(field.name, valid)
+    return flag
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

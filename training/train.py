@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras import zoo
-from fd_keras.program import Program, flag_group
+from fd_keras.program import Program, define_positive, flag_group
 from fd_keras.training import recipes, run_flags, settings
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 with flag_group("What to train"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
     _FREEZE = flags.DEFINE_string("freeze", "none", "Layers that stay as they are: none, backbone, or a number.")
+    flags.register_validator(
+        "freeze", lambda value: value in ("none", "backbone") or value.isdecimal(), "must be none, backbone or a number"
+    )
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
-    _VAL = flags.DEFINE_float("val_fraction", None, "Share of every class to hold out where folder:DIR has no val/.")
+    _VAL = define_positive("val_fraction", None, "Share of every class to hold out where folder:DIR has no val/.", 1)
     _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
     _BAD = flags.DEFINE_integer("max_bad_images", 100, "Maximum number of undecodable photos to skip.", lower_bound=0)
 with flag_group("Recipe"):
@@ -40,20 +43,21 @@ with flag_group("Machine"):
 
 def config() -> "ClassifierRunConfig":
     """The run that the flags describe."""
+    recipe = recipes.RECIPES[_RECIPE.value].override(**{name: flag.value for name, flag in _OVERRIDES.items()})
+    given = run_flags.given(_MODEL.value)  # checked before TensorFlow is loaded
     from fd_keras.training.classifier_run import ClassifierRunConfig
 
-    recipe = recipes.RECIPES[_RECIPE.value].override(**{name: flag.value for name, flag in _OVERRIDES.items()})
-    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, **run_flags.given())
+    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, **given)
 
 
 def main(argv: list[str]) -> None:
     """Trains, from where the run was."""
+    asked = config()
     import keras
 
     from fd_keras.training import devices, reporting, sources
     from fd_keras.training.classifier_run import ClassifierRun
 
-    asked = config()
     devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     devices.reproducible(asked.threads)
     if _PRECISION.value != "none":

@@ -12,13 +12,16 @@ PROGRAM = '''\
 """
 import sys
 from absl import flags
-from fd_keras.program import Program, Stopped, UsageError, flag_group
+from fd_keras.program import Program, Stopped, UsageError, define_positive, flag_group
 
 with flag_group("Who"):
     _NAME = flags.DEFINE_string("name", None, "Whom to greet.", required=True)
 _STYLE = flags.DEFINE_enum("style", "short", ["short", "long"], "How to greet.")
 with flag_group("How often"):
     _TIMES = flags.DEFINE_integer("times", None, "Number of greetings.", lower_bound=1)
+    _PITCH = flags.DEFINE_float("pitch", 1.0, "Of the voice.", lower_bound=0)
+    _SHARE = define_positive("share", None, "Of the people.", 1)
+    _OTHERS = flags.DEFINE_list("others", [], "Whom else.")
     _LOUD = flags.DEFINE_bool("loud", False, "Whether to shout.")
 
 
@@ -69,6 +72,14 @@ def test_positional_arguments_reach_main_where_it_takes_some(run):
         ([], 2, "error: --name is required: Whom to greet. (see "),
         (["--name=x", "--times=0"], 2, "error: flag --times=0: "),
         (["--name=x", "--style=none"], 2, "error: flag --style=none: "),
+        (["--name="], 2, "error: --name is empty; "),
+        (["--name=x", "--others="], 2, "error: --others is empty; "),
+        (["--name=x", "--others=a,,b"], 2, "error: --others is empty; "),
+        (["--name=x", "--pitch=nan"], 2, "error: --pitch=nan: must be a finite number"),
+        (["--name=x", "--pitch=inf"], 2, "error: --pitch=inf: must be a finite number"),
+        (["--name=x", "--times=3000000000"], 2, "error: --times=3000000000: must be at most 2147483647"),
+        (["--name=x", "--share=0"], 2, "error: flag --share=0.0: must be between 0 and 1"),
+        (["--name=x", "--share=1"], 2, "error: flag --share=1.0: must be between 0 and 1"),
         (["--name=x", "stray"], 2, "error: unexpected argument 'stray'; everything is set by flags (see "),
         (["--name=usage"], 2, "error: --name contradicts --style (see "),
         (["--name=stopped"], 143, "saved"),

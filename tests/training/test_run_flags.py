@@ -2,13 +2,28 @@ import subprocess
 import sys
 
 SCRIPT = """
+import sys
 from absl import flags
 from fd_keras.training import run_flags
-flags.FLAGS(["program", "--run_dir=run", "--alpha=0.5", "--keep=2"])
-print(sorted(run_flags.given().items()))
+flags.FLAGS(["program", "--run_dir=run", *sys.argv[2:]])
+try:
+    print(sorted(run_flags.given(sys.argv[1]).items()))
+except ValueError as error:
+    print(error)
+print("tensorflow" in sys.modules)
 """
 
 
+def given(*arguments: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def test_what_is_not_given_and_has_no_default_is_left_to_the_configuration():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
-    assert done.stdout.strip() == "[('alpha', 0.5), ('keep', 2), ('run_dir', 'run'), ('seed', 0)]", done.stderr
+    expected = "[('alpha', 0.5), ('keep', 2), ('run_dir', 'run'), ('seed', 0)]"
+    assert given("fd_mobilenet", "--alpha=0.5", "--keep=2") == [expected, "False"]
+
+
+def test_a_variant_that_the_network_lacks_is_refused_before_tensorflow_is_loaded():
+    message = "fd_shufflenet has a table for groups 3, not for 5."
+    assert given("fd_shufflenet", "--groups=5") == [message, "False"]

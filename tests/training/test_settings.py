@@ -48,3 +48,23 @@ def test_flags_have_the_type_and_the_meaning_of_their_field():
     finally:
         for name in holders:
             delattr(flags.FLAGS, name)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--loaves=10", "must be between 1 and 9"),
+        ("--heat=nan", "must be a number of at least 0"),
+        ("--kind=oat", "must be one of rye, wheat"),
+    ],
+)
+def test_flags_refuse_what_the_field_cannot_be(argument, reason):
+    holders = Bread.define_flags()
+    name, value = argument[2:].split("=")
+    flag = flags.FLAGS[name]
+    try:
+        with pytest.raises(flags.IllegalFlagValueError, match=reason):
+            setattr(flags.FLAGS, name, flag.parser.parse(value))
+    finally:
+        for defined in holders:
+            delattr(flags.FLAGS, defined)

@@ -6,9 +6,9 @@ import pytest
     [
         (["--recipe=best"], 2, "--recipe"),
         (["--batchsize=8"], 2, "unknown flag --batchsize; did you mean --batch_size?"),
-        (["--crop_scale=2"], 1, "--crop_scale=2.0: must be between"),
+        (["--crop_scale=2"], 2, "--crop_scale=2.0: must be between"),
         (["--strategy=data_parallel"], 1, "KERAS_BACKEND=jax"),
-        (["--freeze=all"], 1, "--freeze=all"),
+        (["--freeze=all"], 2, "--freeze=all"),
     ],
 )
 def test_wrong_flags_are_refused_in_a_line(programs, photos, tmp_path, flags, status, message):

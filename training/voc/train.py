@@ -31,19 +31,20 @@ with flag_group("Recipe"):
 
 def config() -> "DetectorRunConfig":
     """The run that the flags describe."""
+    recipe = PAPER.override(**{name: flag.value for name, flag in _OVERRIDES.items()})
+    given = run_flags.given(_BACKBONE.value)  # checked before TensorFlow is loaded
     from fd_keras.training.voc.detector_run import DetectorRunConfig
 
-    recipe = PAPER.override(**{name: flag.value for name, flag in _OVERRIDES.items()})
-    return DetectorRunConfig(recipe, _BACKBONE.value, **run_flags.given())
+    return DetectorRunConfig(recipe, _BACKBONE.value, **given)
 
 
 def main(argv: list[str]) -> None:
     """Trains, from where the run was."""
+    asked = config()
     from fd_keras.training import devices
     from fd_keras.training.voc import dataset, detection_pipeline, detector_reporting
     from fd_keras.training.voc.detector_run import DetectorRun
 
-    asked = config()
     devices.reproducible(asked.threads)
     classes = dataset.read_classes(_CLASSES.value) if _CLASSES.value else dataset.CLASSES
     found = dataset.open_split(_VOC.value, _SPLIT.value, classes)
