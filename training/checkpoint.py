@@ -8,7 +8,6 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 
 import keras
@@ -59,27 +58,63 @@ def saved(folder: str) -> list[str]:
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays by key, and the meta data. Raises CheckpointError if the file is damaged."""
+    """Arrays by key, and the meta data.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds what no checkpoint does.
+    """
     try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        return arrays, json.loads(arrays.pop(_META).tobytes())
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
+            arrays = {member.filename.removesuffix(".npy"): _array(archive, member) for member in archive.infolist()}
+        meta = json.loads(arrays.pop(_META).tobytes())
+    except Exception as error:  # a flipped bit makes zipfile and NumPy raise almost anything
         raise CheckpointError(f"{path}: damaged ({error}).") from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{path}: damaged ({_META} is not an object).")
+    return arrays, meta
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array of a checkpoint, whose size is what the file has room for. Raises ValueError for anything else."""
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+        raise ValueError(f"{member.filename} is compressed")  # ours are not, and a small file may hide a huge array
+    content = io.BytesIO(archive.read(member))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"{member.filename} is not an array of version 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects")
+    return np.frombuffer(content.read(), dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def assign(path: str, arrays: dict[str, np.ndarray], variables: Sequence[keras.Variable]) -> None:
-    """Gives the variables the checkpoint's values. Raises CheckpointError unless name, shape and type of all agree."""
+    """Gives the variables the checkpoint's values, all or none.
+
+    Raises:
+        CheckpointError: Unless name, shape and type of all agree; the message names the first that does not.
+    """
     expected = keyed(variables)
-    differing = sorted(set(arrays) ^ set(expected))
-    differing += [key for key in expected if key in arrays and tuple(expected[key].shape) != arrays[key].shape]
+    differing = sorted(set(arrays) ^ set(expected)) or [
+        key for key, variable in expected.items() if _kind(variable) != (arrays[key].shape, arrays[key].dtype.name)
+    ]
     if differing:
         raise CheckpointError(
-            f"{path}: {differing[0].split('/', 1)[1]!r} does not fit this network; it was written by "
+            f"{path}: {differing[0].partition('/')[2] or differing[0]!r} does not fit this network; it was written by "
             "another version or for another network. Use a new --run_dir."
         )
     for key, variable in expected.items():
         variable.assign(arrays[key])
+
+
+def _kind(variable: keras.Variable) -> tuple[tuple[int, ...], str]:
+    return tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype)
+
+
+def _check_finite(path: str, arrays: dict[str, np.ndarray]) -> None:
+    """Raises CheckpointError for values that no run saves, since it stops when its loss is not finite."""
+    for key, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: damaged ({key.partition('/')[2]!r} holds NaN or infinite values).")
 
 
 def restore(folder: str, variables: Sequence[keras.Variable], warn: Callable[[str], None]) -> dict | None:
@@ -96,6 +131,7 @@ def restore(folder: str, variables: Sequence[keras.Variable], warn: Callable[[st
     for path in reversed(saved(folder)):
         try:
             arrays, meta = read(path)
+            _check_finite(path, arrays)
         except CheckpointError as error:
             warn(f"{error} Going back to the previous one.")
             continue

@@ -1,3 +1,6 @@
+import json
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -39,6 +42,68 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
     assert float(restored[0][0, 0]) == 1.0
     assert len(warnings) == 1
     assert path in warnings[0]
+
+
+def rewritten(path: str, change) -> None:
+    """Writes a checkpoint again, its arrays changed."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+def meta_of(content) -> np.ndarray:
+    return np.frombuffer(json.dumps(content).encode(), "uint8")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.update({"0000/kernel": np.full((2, 3), np.nan, "float32")}),
+        lambda arrays: arrays.update({"meta.json": meta_of([])}),
+        lambda arrays: arrays.update({"meta.json": np.zeros(3, "uint8")}),
+        lambda arrays: arrays.pop("meta.json"),
+    ],
+    ids=["not finite", "meta is a list", "meta is no JSON", "no meta"],
+)
+def test_a_checkpoint_that_no_run_wrote_gives_way_to_the_one_before(tmp_path, change):
+    checkpoint.save(str(tmp_path), 1, _variables(1.0), {"good": 1}, keep=3)
+    rewritten(checkpoint.save(str(tmp_path), 2, _variables(2.0), {}, keep=3), change)
+    warnings, restored = [], _variables()
+    assert checkpoint.restore(str(tmp_path), restored, warnings.append) == {"good": 1}
+    assert float(restored[0][0, 0]) == 1.0
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("offset", [4, 6, 8, 10, 12, 20, 24, 28, 42])  # version, flags, method, times, sizes, position
+def test_a_flipped_zip_header_gives_way_to_the_one_before(tmp_path, offset):
+    checkpoint.save(str(tmp_path), 1, _variables(1.0), {}, keep=3)
+    path = pathlib.Path(checkpoint.save(str(tmp_path), 2, _variables(2.0), {}, keep=3))
+    whole = path.read_bytes()
+    for bit in range(8):
+        data = bytearray(whole)
+        data[data.find(b"PK\x01\x02") + offset] ^= 1 << bit
+        path.write_bytes(data)
+        restored = _variables()
+        assert checkpoint.restore(str(tmp_path), restored, lambda line: None) == {}
+        assert float(restored[0][0, 0]) in (1.0, 2.0)  # a flipped time, say, harms nothing
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "step_000000001.npz"
+    np.savez_compressed(path, **{"0000/kernel": np.zeros(10_000_000, "uint8"), "meta.json": meta_of({})})
+    with pytest.raises(checkpoint.CheckpointError, match=r"damaged \(0000/kernel.npy is compressed\)"):
+        checkpoint.read(str(path))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex64", "int8", "U4"])
+def test_an_array_of_another_type_is_refused_and_nothing_is_assigned(tmp_path, dtype):
+    path = checkpoint.save(str(tmp_path), 1, _variables(5.0), {}, keep=1)
+    rewritten(path, lambda arrays: arrays.update({"0001/n": np.asarray(7).astype(dtype)}))
+    restored = _variables()
+    with pytest.raises(checkpoint.CheckpointError, match="'n' does not fit"):
+        checkpoint.restore(str(tmp_path), restored, print)
+    assert float(restored[0][0, 0]) == 0.0
 
 
 def test_pickled_objects_are_refused(tmp_path):
