@@ -22,6 +22,7 @@ import tensorflow as tf
 from PIL import Image
 
 from fd_keras import imagenet
+from fd_keras.photos import list_images
 from fd_keras.progress import progress
 from fd_keras.training import crops, devices, input_pipeline, recipes, shards, sources
 
@@ -37,7 +38,7 @@ def list_jpegs(folder: str) -> list[str]:
     Raises ValueError if they do not fill a batch.
     """
     paths = []
-    for path in imagenet.list_images(folder):
+    for path in list_images(folder):
         with Image.open(path) as image:
             if image.format == "JPEG" and image.mode == "RGB":
                 paths.append(path)

@@ -17,6 +17,7 @@ import numpy as np
 from fd_keras import imagenet, zoo
 from fd_keras.cli import program_name, run_module, summary
 from fd_keras.errors import UsageError
+from fd_keras.photos import list_images
 from fd_keras.progress import progress
 
 BATCH = 32
@@ -91,7 +92,7 @@ def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
     paths, errors = [], []
     for image in images:
         try:
-            paths += imagenet.list_images(image)
+            paths += list_images(image)
         except (OSError, ValueError) as error:
             errors.append({"image": image, "error": str(error)})
     return paths, errors

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fd_keras import photos
+
 # Of RGB in 0..1, as torchvision's models and all the known FD-MobileNet checkpoints have them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -87,32 +89,6 @@ def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]
     return [[(*_classes()[i], float(row[i])) for i in best] for best, row in rows]
 
 
-IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-
-
-def list_images(path: str | os.PathLike) -> list[str]:
-    """The image files that a path means: itself, or all below a folder (told by suffix), sorted.
-
-    Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ValueError: If it is a folder without an image.
-    """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file or folder.")
-    if not os.path.isdir(path):
-        return [path]
-    found = [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(path)
-        for name in names
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-    ]
-    if not found:
-        raise ValueError(f"{path}: no image below this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).")
-    return sorted(found)
-
-
 def resized_size(height: int, width: int, target: Sequence[int]) -> tuple[int, int]:
     """Size after shrinking or growing an image until it just covers `target` (height, width).
 
@@ -159,12 +135,10 @@ def load_image(
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as file:
-            image = _rgb(ImageOps.exif_transpose(file) if upright else file)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # a broken file makes PIL raise almost anything
-        raise ValueError(f"{os.fspath(path)}: not a readable image ({error}).") from error
+        with photos.opened(path) as file:
+            image = photos.rgb(ImageOps.exif_transpose(file) if upright else file)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}.") from error
     if resize:
         image = _without_far_ends(image)
         height, width = resized_size(image.height, image.width, resize_target(size))
@@ -191,12 +165,3 @@ def _without_far_ends(image):
         return image
     top, left = crop_offset(image.height, image.width, (height, width))
     return image.crop((left, top, left + width, top + height))
-
-
-def _rgb(image):
-    """A PIL image as RGB; of 16 bits the upper 8 remain, where PIL would clip."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.getextrema()[1] > 255):
-        image = Image.fromarray((np.asarray(image).astype("int64") >> 8).clip(0, 255).astype("uint8"))
-    return image.convert("RGB")

@@ -75,6 +75,31 @@ def list_folder(folder: str) -> list[str]:
     return os.listdir(folder) if is_local(folder) else list(_gfile().listdir(folder))
 
 
+def list_entries(folder: str) -> tuple[list[str], list[str], list[str]]:
+    """Names of the folders, of the files and of what is neither (such as a link that leads nowhere) in a folder.
+
+    Links count as what they lead to. In a bucket, where asking takes long, what has a suffix counts as a file.
+    """
+    if not is_local(folder):
+        names = _gfile().listdir(folder)
+        below = {name for name in names if name.endswith("/") or _is_remote_folder(folder, name)}
+        return sorted(name.rstrip("/") for name in below), sorted(set(names) - below), []
+    folders, files, others = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            (folders if entry.is_dir() else files if entry.is_file() else others).append(entry.name)
+    return sorted(folders), sorted(files), sorted(others)
+
+
+def _is_remote_folder(folder: str, name: str) -> bool:
+    return not os.path.splitext(name)[1] and _gfile().isdir(join(folder, name))
+
+
+def printable(name: str) -> str:
+    """A name from outside, to be shown: control characters and bytes that are not text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 def read_bytes(path: str) -> bytes:
     """Content of a file, of a local disk or a bucket."""
     if is_local(path):

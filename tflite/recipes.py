@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.photos import list_images
 from fd_keras.training.settings import setting
 
 MIN_CALIBRATION = 8  # the range of an activation over fewer images is little more than chance
@@ -101,7 +102,7 @@ def load_calibration(folder: str, size: tuple[int, int], count: int, ids: Sequen
         ValueError: If there are fewer than `MIN_CALIBRATION` images, or one cannot be read.
         OSError: If the folder or an image is not there.
     """
-    paths = evenly(imagenet.list_images(folder), count) if ids is None else [os.path.join(folder, id) for id in ids]
+    paths = evenly(list_images(folder), count) if ids is None else [os.path.join(folder, id) for id in ids]
     if len(paths) < MIN_CALIBRATION:
         raise ValueError(
             f"{folder}: {len(paths)} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from fd_keras import imagenet
+from fd_keras import imagenet, photos
 from fd_keras.io import TEMPORARY, join, read_bytes, write_json
 from fd_keras.progress import progress
 
@@ -121,7 +121,7 @@ def tarfile_at(path: str) -> bool:
 
 def _list_folders(path: str) -> list[tuple[str, Raw]]:
     found = []
-    for photo in imagenet.list_images(path):
+    for photo in photos.list_images(path):
         name = os.path.relpath(photo, path).split(os.sep)
         if len(name) > 1:
             found.append((name[0], Raw(os.path.join(*name), photo, -1)))
@@ -129,7 +129,7 @@ def _list_folders(path: str) -> list[tuple[str, Raw]]:
 
 
 def _list_flat(path: str) -> list[Raw]:
-    return [Raw(os.path.relpath(photo, path), photo, -1) for photo in imagenet.list_images(path)]
+    return [Raw(os.path.relpath(photo, path), photo, -1) for photo in photos.list_images(path)]
 
 
 def _list_tar(path: str) -> list[tuple[str, Raw]]:
@@ -147,7 +147,7 @@ def _list_tar(path: str) -> list[tuple[str, Raw]]:
             else:
                 members = [(os.path.basename(os.path.dirname(member.name)), member, 0)]
             for name, photo, base in members:
-                if photo.isfile() and os.path.splitext(photo.name)[1].lower() in imagenet.IMAGE_SUFFIXES:
+                if photo.isfile() and not photos.why_not(os.path.normpath(photo.name)):
                     key = photo.name if base == 0 else f"{name}/{photo.name}"
                     found.append((name, Raw(key, path, -1, base + photo.offset_data, photo.size)))
     return found

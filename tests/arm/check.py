@@ -14,6 +14,7 @@ import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.applications import FDMobileNet
+from fd_keras.photos import list_images
 from fd_keras.tflite.export import write
 from fd_keras.tflite.recipes import RECIPES, evenly, load_calibration
 
@@ -40,7 +41,7 @@ def files(data: Path, folder: Path) -> list[Path]:
 
 def photos(data: Path) -> np.ndarray:
     """Validation photos of all sorts, cropped."""
-    paths = evenly(imagenet.list_images(data / "imagenet" / "val"), PHOTOS)
+    paths = evenly(list_images(data / "imagenet" / "val"), PHOTOS)
     return np.stack([imagenet.load_image(path, resize=False) for path in paths]).astype("float32")
 
 

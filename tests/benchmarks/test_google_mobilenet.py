@@ -8,9 +8,10 @@ def test_the_model_answers_as_the_file(data):
     from benchmarks.google_mobilenet import build
     from fd_keras import imagenet
     from fd_keras.litert import Runner
+    from fd_keras.photos import list_images
 
     path = str(data / "weights" / "mobilenet_v1_0.25_224_1_default_1.tflite")
-    photos = imagenet.list_images(data / "imagenet" / "val")[::160]
+    photos = list_images(data / "imagenet" / "val")[::160]
     images = np.stack([imagenet.load_image(photo, resize=False) for photo in photos]).astype("float32")
     scores = Runner(path)(images / 127.5 - 1)[:, 1:]
     expected = scores / scores.sum(axis=1, keepdims=True)

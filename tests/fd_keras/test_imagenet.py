@@ -1,5 +1,4 @@
 import inspect
-import os
 import struct
 from pathlib import Path
 
@@ -249,30 +248,6 @@ def test_a_long_thin_image_takes_no_more_memory_than_others(save, shape, monkeyp
     image = load_image(save(Image.fromarray(pixels), "long.png"))
     assert (image == (10, 200, 30)).all()
     assert max(sizes[0]) <= 64 * 256
-
-
-# --- folders -----------------------------------------------------------------------------------------------
-
-
-def test_images_below_a_folder_are_found_in_order(tmp_path):
-    for name in ("b.jpg", "a.PNG", "deep/er/c.jpeg", "notes.txt", "deep/labels.csv"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = [os.path.relpath(path, tmp_path) for path in imagenet.list_images(tmp_path)]
-    assert found == ["a.PNG", "b.jpg", os.path.join("deep", "er", "c.jpeg")]
-
-
-def test_a_file_is_taken_whatever_its_name(tmp_path):
-    (tmp_path / "photo").touch()
-    assert imagenet.list_images(tmp_path / "photo") == [str(tmp_path / "photo")]
-
-
-def test_nothing_to_list_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing: no such file or folder"):
-        imagenet.list_images(tmp_path / "missing")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match="no image below this folder .*.jpeg"):
-        imagenet.list_images(tmp_path)
 
 
 # --- normalization -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fd_keras.io import check_figure, sha256_of, write_atomically, write_figure, write_json
+from fd_keras.io import check_figure, list_entries, printable, sha256_of, write_atomically, write_figure, write_json
 
 
 @pytest.fixture
@@ -131,3 +131,24 @@ def test_a_figure_is_written_in_the_format_of_its_name(tmp_path, name):
 def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
     with pytest.raises(ValueError, match=rf"^{name}: .*\.png"):
         check_figure(name)
+
+
+def test_entries_are_told_apart_and_links_followed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for name, target in (("to_folder", "folder"), ("to_file", "file"), ("to_nothing", "nowhere")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    assert list_entries(str(tmp_path)) == (["folder", "to_folder"], ["file", "to_file"], ["to_nothing"])
+
+
+def test_entries_of_a_bucket():
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs("ram://bucket/folder")
+    with tf.io.gfile.GFile("ram://bucket/a.jpg", "w") as file:
+        file.write("photo")
+    assert list_entries("ram://bucket") == (["folder"], ["a.jpg"], [])
+
+
+def test_names_are_shown_without_control_characters():
+    assert printable("a\n\x1b[31mé中\udcff.jpg") == "a\\n\\x1b[31mé中\\udcff.jpg"

@@ -12,6 +12,7 @@ from fd_keras import imagenet, zoo
 from fd_keras.applications import FDMobileNet
 from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
+from fd_keras.photos import list_images
 from fd_keras.tflite import export as module
 from fd_keras.tflite.export import export, write
 from fd_keras.tflite.recipes import IO_TYPES, RECIPES, load_calibration
@@ -337,7 +338,7 @@ def agreement(data, tmp_path_factory) -> dict[str, float]:
     model = FDMobileNet(alpha=0.25, weights=str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar"))
     calibration = load_calibration(str(data / "imagenet" / "sample"), (imagenet.SIZE, imagenet.SIZE), 64)
     # Every sixth of the 650, so that classes from all over are there; stored at 227x227 for a plain central crop.
-    paths = imagenet.list_images(data / "imagenet" / "val")[::6][:100]
+    paths = list_images(data / "imagenet" / "val")[::6][:100]
     photos = np.stack([imagenet.load_image(path, resize=False) for path in paths]).astype("float32")
     expected = model.predict(photos, batch_size=50, verbose=0).argmax(axis=1)
     folder, names = tmp_path_factory.mktemp("real"), ["float32", *CALIBRATED]

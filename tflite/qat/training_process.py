@@ -13,6 +13,7 @@ import numpy as np
 
 import fd_keras
 from fd_keras import imagenet
+from fd_keras.photos import list_images
 from fd_keras.progress import progress
 from fd_keras.tflite.int8.fold import fold
 from fd_keras.tflite.int8.graph import Graph, run
@@ -43,7 +44,7 @@ def image_paths(folder: str, count: int) -> list[str]:
         ValueError: If there are too few to train on.
         OSError: If the folder is not there.
     """
-    paths = evenly(imagenet.list_images(folder), count)
+    paths = evenly(list_images(folder), count)
     if len(paths) < MIN_IMAGES:
         raise ValueError(f"{folder}: {len(paths)} images to train on, but at least {MIN_IMAGES} are needed.")
     return paths

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.photos import list_images
 from fd_keras.progress import progress
 from fd_keras.training.shards import read_labels
 
@@ -46,7 +47,7 @@ class EvaluationSet:
             ValueError: If there is no image, or one without a label, or the labels cannot be read.
             OSError: If the folder or the file is not there.
         """
-        paths = imagenet.list_images(folder)
+        paths = list_images(folder)
         if labels is None:
             return cls(tuple(paths), None, size, resize)
         known = _read_labels(labels, classes)

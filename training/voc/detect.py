@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fd_keras import imagenet
+from fd_keras.photos import list_images
 from fd_keras.program import Program, UsageError
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset, draw
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
     """Draws and prints photo by photo; returns 1 if one could not be read."""
     if not argv:
         raise UsageError("name photos, or folders of them")
-    paths = [path for argument in argv for path in imagenet.list_images(argument)]
+    paths = [path for argument in argv for path in list_images(argument)]
     places = outputs(paths, _OUTPUT.value)
     from fd_keras.training.voc import detector as detectors
 
