@@ -9,6 +9,7 @@ from typing import Any
 from . import cooling, device_files, device_info, parse
 from .anomalies import AnomalyDetector
 from .cores import choose_cores, describe_cores
+from .delegation import Delegation
 from .device_settings import DeviceSettings
 from .errors import BenchError
 from .launcher import Launcher, LaunchOutput, check_output
@@ -183,7 +184,7 @@ class DeviceTarget:
         started, cores = _now(), self._cores[launch.job.core, launch.job.threads]
         output = self._launcher.run(launch, cores)
         log_file = self._write_log(launch, attempt, output)
-        parsed = check_output(output, launch.job, launch.kind)
+        parsed, delegation = check_output(output, launch.job, launch.kind)
         row = Row(
             run=self.run,
             origin=Origin(self.target, self.device, f"{self._engine} ({parsed.generation})", self._facts["kind"]),
@@ -192,7 +193,7 @@ class DeviceTarget:
             latency=_latency(parsed),
             attempt=attempt,
             flags=[],
-            details=_details(parsed, log_file),
+            details=_details(parsed, delegation, log_file),
             conditions=_conditions(output, cores),
         )
         if launch.kind == "time":
@@ -231,9 +232,9 @@ def _latency(output: parse.ToolOutput) -> Latency:
     )
 
 
-def _details(output: parse.ToolOutput, log_file: str | None) -> Details:
+def _details(output: parse.ToolOutput, delegation: Delegation | None, log_file: str | None) -> Details:
     ops = [(op.type, op.ms, op.name) for op in output.ops]
-    return Details(output.memory_mb, output.delegated, ops, log_file)
+    return Details(output.memory_mb, output.delegated, ops, log_file, delegation.to_json() if delegation else {})
 
 
 def _conditions(output: LaunchOutput, cores: list[int]) -> Conditions:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from . import device_files, device_info, parse
 from .cooling import sleep
 from .cores import taskset_mask
+from .delegation import Delegation, check_delegation
 from .device_settings import DeviceSettings
 from .errors import BenchError
 from .messages import log
@@ -177,21 +178,24 @@ class Launcher:
             self._shell.run(f"pkill -9 -f '[{self._shell.folder[0]}]{self._shell.folder[1:]}/.*--graph='; true")
 
 
-def check_output(output: LaunchOutput, job: Job, kind: str) -> parse.ToolOutput:
+def check_output(output: LaunchOutput, job: Job, kind: str) -> tuple[parse.ToolOutput, Delegation | None]:
     """Parses the output of a launch.
+
+    Returns:
+        What was measured, and what the delegate took of the model, None where that is not printed.
 
     Raises:
         parse.UnknownFlagError: If the tool ignored a flag.
         BenchError: If it failed, or ran without the delegate or the profile that was requested.
     """
-    parse.check_flags([parse.strip(line) for line in output.text.splitlines()])
+    lines = [parse.strip(line) for line in output.text.splitlines()]
+    parse.check_flags(lines)
     _check_status(output)
     parsed = parse.parse(output.text)
-    if parsed.refused and job.delegate not in ("xnnpack", "none"):
-        raise BenchError(f"the delegate {job.delegate} takes no part of this model, which would run on the CPU")
+    delegation = check_delegation(lines, job.delegate)
     if kind == "profile" and not parsed.ops:
         raise BenchError("the benchmark tool printed no profile, though one was requested")
-    return parsed
+    return parsed, delegation
 
 
 def _check_status(output: LaunchOutput) -> None:

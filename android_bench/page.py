@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from . import delegation
 from .page_style import FAMILIES, STYLE, color_dot, family_index
 from .report_model import KINDS, TABLE4_NOTE, DeviceConfig, DeviceReport, Table4, cell_texts, number, short_name
 from .scatter_plot import scatter_plot
@@ -180,6 +181,7 @@ def _slowest(label: str, ops: Sequence[Sequence[Any]], count: int = 8) -> str:
 
 def _details(summary: Sequence[dict[str, Any]]) -> str:
     heads = ("model", "ms", "of", "min", "p95", "mean", "std", "spread", "rounds", "runs", "init ms", "peak MB", "kB")
+    heads += ("ops taken",) if any(line["ops_taken"] for line in summary) else ()
     rows = []
     for line in summary:
         peak = line["memory_mb"].get("peak")
@@ -188,6 +190,7 @@ def _details(summary: Sequence[dict[str, Any]]) -> str:
         cells = [number(line["ms"], ".3f") + "*" * line["doubtful"], line["statistic"], *times, spread]
         cells += [str(line["rounds"]), str(line["runs"]), number(line["init_ms"], ".1f"), number(peak, ".1f")]
         cells.append(f"{line['size_bytes'] / 1000:.0f}")
+        cells += [delegation.describe(line["delegation"]) or "-"] if "ops taken" in heads else []
         rows.append(f"<tr><td>{escape(line['label'])}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     head = "".join(f"<th>{name}</th>" for name in heads)
     return (

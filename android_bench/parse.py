@@ -32,8 +32,7 @@ _MEMORY = {
     "overall": (r"emory footprint.*\(MB\): .*overall=(\S+)", r"Overall footprint: +(\S+) MB"),
     "peak": (r"Overall peak memory footprint \(MB\) via periodic monitoring: (\S+)", r"Peak memory: +(\S+) MB"),
 }
-_DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) part")
-_REFUSED = "will not be executed by the delegate"
+_DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((.*?)\) node, yielding (\d+) part")
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
 _PROFILE = re.compile(r"(?:Operator-wise )?Profiling Info for (.+)")
 _OBSERVED = re.compile(r"(\d+) nodes observed")  # ends what the profiler prints of a graph
@@ -61,7 +60,6 @@ class ToolOutput:
         first_us: Latency of the very first invocation.
         memory_mb: `init` and `overall` growth, and `peak`, in MB, as far as printed.
         delegated: For each delegate, the nodes it took, the nodes of the model, and the partitions.
-        refused: Whether a requested delegate took no node.
         ops: The profile, in the order of execution; empty unless requested.
     """
 
@@ -77,7 +75,6 @@ class ToolOutput:
     first_us: float | None
     memory_mb: dict[str, float] = field(default_factory=dict)
     delegated: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    refused: bool = False
     ops: tuple[ProfiledOp, ...] = ()
 
 
@@ -105,7 +102,6 @@ def parse(text: str) -> ToolOutput:
         **statistics,
         memory_mb=_memory(lines),
         delegated=_delegated(lines),
-        refused=any(_REFUSED in line for line in lines),
         ops=_ops(lines),
     )
 

@@ -10,7 +10,7 @@ from .errors import BenchError
 from .plan import ANY_CORE
 from .results import read_rows, read_runs
 from .rows import Row, last_attempts
-from .summary import paired_ratio, reliability_warnings, summarize
+from .summary import is_partial, paired_ratio, reliability_warnings, summarize
 
 KINDS = {
     "phone": "phone",
@@ -96,7 +96,15 @@ class DeviceConfig:
     def title(self) -> str:
         """The configuration in words."""
         core = "" if self.core == ANY_CORE else f", {self.core} core" + "s" * (self.threads > 1)
-        return f"{self.threads} thread{'s' * (self.threads > 1)}{core}, {_DELEGATE_TITLES[self.delegate]}"
+        delegate = _DELEGATE_TITLES.get(self.delegate, self.delegate)
+        return f"{self.threads} thread{'s' * (self.threads > 1)}{core}, {delegate}{self._partial}"
+
+    @property
+    def _partial(self) -> str:
+        partial, models = sum(map(is_partial, self.summary)), len(self.summary)
+        if not partial:
+            return ""
+        return " for a part of the ops" if partial == models else f" ({partial} of {models} models only in part)"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ KEYS = (
     *("runs", "statistic", "median_ns", "min_ns", "p95_ns", "max_ns", "mean_ns", "std_ns"),
     *("delegate", "core", "kind", "attempt", "flags", "load"),
     *("samples_ns", "init_ns", "first_ns", "memory_mb", "delegated", "ops", "before", "after", "log", "machine"),
+    "delegation",
 )
 
 
@@ -76,12 +77,14 @@ class Details:
         delegated: See `parse.ToolOutput`.
         ops: Profile: type, ms and name of each op.
         log: File with the output of the benchmark tool, relative to the folder of results.
+        delegation: What the delegate took of the model; see `delegation.Delegation.to_json`. Empty where unknown.
     """
 
     memory_mb: Mapping[str, float] = field(default_factory=dict)
     delegated: Mapping[str, Sequence[int]] = field(default_factory=dict)
     ops: Sequence[Sequence[Any]] = ()
     log: str | None = None
+    delegation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Row:
         return (self.origin.target, self.origin.device, *self.launch.job[1:])
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a flat dict with the keys `KEYS`."""
+        """Returns a flat dict with the keys `KEYS`, without `delegation` where it is unknown, as in old rows."""
         launch, job = self.launch, self.launch.job
         flat = {
             **vars(self),
@@ -159,7 +162,7 @@ class Row:
             "model": job.model.name,
             "file": str(job.model.path),
         }
-        return {key: flat[key] for key in KEYS}
+        return {key: flat[key] for key in KEYS if flat[key] or key != "delegation"}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:

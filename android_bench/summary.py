@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from . import delegation
 from .plan import ANY_CORE
 from .rows import Latency, Row, last_attempts
 
@@ -74,7 +75,8 @@ def summarize(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
         in each; `median_ms` (None if unknown), `min_ms`, `p95_ms`, `max_ms`, `mean_ms`, `std_ms`; `spread_pct` of the
         rounds' headlines; `ratio` to the baseline (see `paired_ratio`) and `ratio_spread_pct`; `flagged`, the number of
         rounds whose time cannot be trusted, and their `flags`; `doubtful`: whether there are any, or the rounds differ
-        much; `init_ms` and `first_ms`; `memory_mb`, the largest seen.
+        much; `init_ms` and `first_ms`; `memory_mb`, the largest seen; `ops_taken` and `delegation`: what the delegate
+        took of the model, the least of all rounds (see `delegation.Delegation.to_json`).
     """
     rows = list(rows)
     groups, memory = _grouped(rows), _peak_memory(rows)
@@ -106,10 +108,42 @@ def paired_ratio(rows: Iterable[Row], base: Iterable[Row]) -> float | None:
 def reliability_warnings(summary: Iterable[dict[str, Any]]) -> list[str]:
     """Returns warnings that name the models whose times cannot be trusted, if there are any."""
     summary = list(summary)
-    found = [*_spread_warnings(summary), *_flag_warnings(summary)]
+    found = [*_delegation_warnings(summary), *_spread_warnings(summary), *_flag_warnings(summary)]
     if len({line["statistic"] for line in summary}) > 1:
         found.append("some times are medians, some are minima: compare only those of one kind")
     return found
+
+
+def is_partial(line: dict[str, Any]) -> bool:
+    """Returns whether a delegate is known to leave ops of a model to the CPU's own kernels.
+
+    Args:
+        line: A line of a summary.
+    """
+    return line["delegation"].get("whole") is False
+
+
+def _delegation_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns warnings about times that are not, or may not be, those of the delegate that heads them."""
+    found = [
+        f"{_description(line)}: {line['delegate']} takes {delegation.describe(line['delegation'])}; "
+        "the rest runs on the CPU"
+        for line in summary
+        if is_partial(line) and line["delegate"] != "xnnpack"
+    ]
+    silent = [line for line in summary if not line["delegation"] and _must_show(line)]
+    for delegate in dict.fromkeys(line["delegate"] for line in silent):
+        found.append(
+            f"nothing that the benchmark tool printed shows that {delegate} took a model: it may have run without"
+        )
+    return found
+
+
+def _must_show(line: dict[str, Any]) -> bool:
+    """Whether there is a word on the delegate to expect: LiteRT has no CPU kernels besides XNNPACK's."""
+    return line["delegate"] not in ("none", "xnnpack") or (
+        line["delegate"] == "xnnpack" and line["engine"].endswith("(classic)")
+    )
 
 
 def _spread_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
@@ -186,6 +220,7 @@ def _summary_line(group: list[Row], base: list[Row], memory_mb: dict[str, float]
     latencies = [row.latency for row in group]
     statistic, headlines = _headlines(latencies)
     times = {"ms": statistics.median(headlines), **_times(latencies)}
+    taken = _least_taken(group)
     spread, paired, flagged = spread_pct(headlines), ratios(group, base), [row for row in group if row.flags]
     return {
         **{name: first[name] for name in _NAMES},
@@ -201,7 +236,14 @@ def _summary_line(group: list[Row], base: list[Row], memory_mb: dict[str, float]
         "doubtful": bool(flagged) or _is_wide(spread),
         "flags": sorted({flag for row in flagged for flag in row.flags}),
         "memory_mb": memory_mb,
+        "ops_taken": delegation.ops_taken(taken),
+        "delegation": taken,
     }
+
+
+def _least_taken(group: Iterable[Row]) -> dict[str, Any]:
+    known = [dict(row.details.delegation) for row in group if row.details.delegation]
+    return min(known, key=lambda one: (bool(one.get("whole")), one.get("ops") or 0), default={})
 
 
 def _headlines(latencies: Sequence[Latency]) -> tuple[str, list[float]]:

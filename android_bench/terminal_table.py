@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .summary import is_partial
+
 WIDTH = 100  # columns of a terminal
 _GAP = "  "
 _WORDS = ("model", "recipe", "core", "delegate")  # left-aligned columns; numbers are right-aligned
@@ -53,10 +55,12 @@ def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> st
 def footnotes(run: dict[str, Any]) -> list[str]:
     """Returns the lines below a table: what the columns mean, and the device and engine that measured."""
     environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
+    taken = any(line["ops_taken"] for line in run["models"])
     cores = f", {environment['cores']} cores" if environment["cores"] else ""
     return [
         "ms: median over the rounds of each round's median, or min where the tool prints no median;",
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
+        *(["ops: taken by the delegate, of all; parts: of the graph, by partial delegation"] if taken else []),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
         f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}",
     ]
@@ -65,6 +69,8 @@ def footnotes(run: dict[str, Any]) -> list[str]:
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Returns heads and cells, without columns that are the same in all lines or unknown."""
     needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
+    needless |= set() if any(line["ops_taken"] for line in summary) else {"ops"}
+    needless |= set() if any(_parts(line) for line in summary) else {"parts"}
     needless |= set() if any("peak" in line["memory_mb"] for line in summary) else {"peak MB"}
     cells = [_cells(line) for line in summary]
     heads = [head for head in cells[0] if head not in needless]
@@ -78,6 +84,8 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "core": line["core"],
         "delegate": line["delegate"],
         "threads": str(line["threads"]),
+        "ops": line["ops_taken"] or "-",
+        "parts": _parts(line) or "-",
         "ms": f"{line['ms']:.3f}" + ("*" if line["doubtful"] else ""),
         "min": f"{line['min_ms']:.3f}",
         "p95": _or_dash(line["p95_ms"], ".3f"),
@@ -86,6 +94,12 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "peak MB": _or_dash(line["memory_mb"].get("peak"), ".1f"),
         "size kB": f"{line['size_bytes'] / 1000:.1f}",
     }
+
+
+def _parts(line: dict[str, Any]) -> str:
+    """Returns into how many parts a delegate that takes only some of the ops cuts the graph."""
+    taken = line["delegation"]
+    return str(taken.get("partitions") or taken.get("kernels") or "") if is_partial(line) else ""
 
 
 def _or_dash(value: float | None, form: str, unit: str = "") -> str:

@@ -1,0 +1,237 @@
+"""What a delegate took of a model, by the words of the benchmark tool.
+
+The tool goes on with the CPU where a delegate is missing, fails or takes nothing, and returns status 0. So a delegate
+counts only where the output proves that it took ops.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import BenchError
+
+# How the runtime calls each delegate; LITERT_CL, LITERT_WEBGPU and others are the GPU of LiteRT.
+_NAMES = {
+    "xnnpack": re.compile(r"xnnpack", re.IGNORECASE),
+    "gpu": re.compile(r"gpu|metal|vulkan|opencl|opengl|litert_(cl|gl)", re.IGNORECASE),
+    "nnapi": re.compile(r"nnapi", re.IGNORECASE),
+}
+_ANY = re.compile("")
+_REPLACING = re.compile(
+    r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \((.*?)\) node, yielding (\d+) partitions?(.*)"
+)
+_APPLIED = re.compile(
+    r"applied (\S+) delegate, and the model graph will be (completely|partially) executed (?:by|w/|with) the delegate"
+    r"(?: w/ (\d+) delegate kernels)?",
+    re.IGNORECASE,
+)
+_BARELY_APPLIED = re.compile(r"\bapplied (\S+) delegate\.", re.IGNORECASE)  # TF 1.14 to 2.1: it may have taken nothing
+_GPU_OPS = re.compile(
+    r"(\d+) operations will run on the GPU, and the remaining (\d+)(?: operations will run)? on the CPU"
+)
+_GPU_KERNELS = re.compile(r"Created (\d+) GPU delegate kernels")
+_RESTORED = "Restored original execution plan"  # the last delegate failed and is gone
+_REFUSALS = (
+    re.compile(
+        r"Though (\S+) delegate is (?:explicitly )?applied, the model graph will not be executed", re.IGNORECASE
+    ),
+    re.compile(r"(\S+) acceleration is unsupported", re.IGNORECASE),
+    re.compile(r"fail(?:ed)? to apply (?:the )?(\S+) delegate", re.IGNORECASE),
+    re.compile(r"(NNAPI) accelerators available: \[nnapi-reference\]"),  # which is the CPU
+)
+_REASON = re.compile(
+    r"unsupported|not supported|could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
+    re.IGNORECASE,
+)
+_WAY_OUT = "use --delegates=xnnpack for the CPU, or a benchmark tool, device and model that support it"
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """What a delegate took of a model; None where the benchmark tool does not print it.
+
+    Attributes:
+        ops: Number of ops that it took.
+        of: Number of ops of the model.
+        partitions: Number of parts into which the graph was cut, those that stayed on the CPU among them.
+        kernels: Number of parts that the delegate runs.
+        whole: Whether it took all ops.
+    """
+
+    ops: int | None = None
+    of: int | None = None
+    partitions: int | None = None
+    kernels: int | None = None
+    whole: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what is known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def describe(delegation: Mapping[str, Any]) -> str:
+    """Returns a delegation in words, such as `20 of 31 ops, 7 partitions`; "" if nothing is known.
+
+    Args:
+        delegation: See `Delegation.to_json`.
+    """
+    if not delegation:
+        return ""
+    parts = [f"{ops_taken(delegation)} ops"]
+    if not delegation.get("whole"):
+        parts += [
+            f"{delegation[name]} {name if delegation[name] != 1 else name[:-1]}"
+            for name in ("partitions", "kernels")
+            if delegation.get(name)
+        ][:1]
+    return ", ".join(parts)
+
+
+def ops_taken(delegation: Mapping[str, Any]) -> str:
+    """Returns `20 of 31`, or what is known of it; "" if nothing is.
+
+    Args:
+        delegation: See `Delegation.to_json`.
+    """
+    if not delegation:
+        return ""
+    if delegation.get("ops") is None:
+        return {True: "all", False: "part of the"}.get(delegation.get("whole"), "?")
+    return f"{delegation['ops']} of {delegation.get('of') or '?'}"
+
+
+def read_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
+    """Returns what a delegate took; None where the output does not show that it took anything.
+
+    Args:
+        lines: Output of the benchmark tool, without what loggers put before it.
+        delegate: One of `plan.DELEGATES` but `none`.
+
+    Raises:
+        BenchError: If the output shows that it took nothing.
+    """
+    name = _NAMES.get(delegate, _ANY)
+    kept = _without_failures(lines)
+    _check_not_refused(lines, delegate, name)
+    return _counted(kept, name) or _applied(kept, name) or _kernels(kept, delegate) or _barely_applied(kept, name)
+
+
+def check_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
+    """Returns what the requested delegate took; None for an XNNPACK that works in silence, and for `none`.
+
+    Args:
+        lines: Output of the benchmark tool, without what loggers put before it.
+        delegate: One of `plan.DELEGATES`.
+
+    Raises:
+        BenchError: If it took nothing, or nothing proves that it took anything; or for `none`, if one took something.
+    """
+    if delegate == "none":
+        _check_no_delegate(lines)
+        return None
+    found = read_delegation(lines, delegate)
+    if found is None and delegate != "xnnpack":  # some builds apply XNNPACK by default, and do not print that
+        raise BenchError(_nothing_taken(lines, delegate, "nothing in the tool's output shows that it took any op"))
+    return found
+
+
+def _check_no_delegate(lines: Sequence[str]) -> None:
+    for line in _without_failures(lines):
+        match = _REPLACING.search(line)
+        if match and int(match[1]):
+            raise BenchError(
+                f"--delegates=none, but {match[3]} took {match[1]} ops: use a benchmark tool that can do without it, "
+                "such as --fetch_binary=classic"
+            )
+
+
+def _check_not_refused(lines: Sequence[str], delegate: str, name: re.Pattern[str]) -> None:
+    for line in lines:
+        for refusal in _REFUSALS:
+            match = refusal.search(line)
+            if match and name.search(match[1]):
+                raise BenchError(_nothing_taken(lines, delegate, line.strip().rstrip(".")))
+        replacing, on_gpu = _REPLACING.search(line), _GPU_OPS.search(line)
+        if replacing and name.search(replacing[3]) and not int(replacing[1]):
+            raise BenchError(_nothing_taken(lines, delegate, line.strip().rstrip(".")))
+        if on_gpu and delegate == "gpu" and not int(on_gpu[1]):
+            raise BenchError(_nothing_taken(lines, delegate, line.strip().rstrip(".")))
+
+
+def _nothing_taken(lines: Iterable[str], delegate: str, otherwise: str) -> str:
+    """Returns the message, with the tool's own reason if it prints one."""
+    name = _NAMES.get(delegate, _ANY)
+    words = [line.strip().rstrip(".") for line in lines if _REASON.search(line) and _mentions(line, name)]
+    reason = otherwise if otherwise in words or not words else f"{otherwise} ({words[-1]})"
+    return f"the delegate {delegate} takes no part of this model, which would run on the CPU: {reason}; {_WAY_OUT}"
+
+
+def _mentions(line: str, name: re.Pattern[str]) -> bool:
+    return bool(name.search(line) or "delegate" in line.lower())
+
+
+def _without_failures(lines: Iterable[str]) -> list[str]:
+    """Returns the lines without those about delegates whose application failed and was undone."""
+    kept: list[str] = []
+    for line in lines:
+        if _RESTORED in line:
+            last = max((number for number, other in enumerate(kept) if _REPLACING.search(other)), default=len(kept))
+            kept = [other for other in kept[:last] if not _GPU_KERNELS.search(other)]
+        else:
+            kept.append(line)
+    return kept
+
+
+def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
+    """Reads the lines of the runtime, one for each subgraph; the last one of a subgraph counts."""
+    subgraphs = {}
+    for match in filter(None, map(_REPLACING.search, lines)):
+        if name.search(match[3]):
+            subgraphs[match[5]] = match
+    if not subgraphs:
+        return None
+    ops, partitions = (sum(int(match[group]) for match in subgraphs.values()) for group in (1, 4))
+    if any(match[2] is None for match in subgraphs.values()):  # TF 1.14 to 2.4 print only the ops that it took
+        whole = partitions == len(subgraphs)
+        return Delegation(ops, ops if whole else None, partitions, None, whole)
+    of = sum(int(match[2]) for match in subgraphs.values())
+    return Delegation(ops, of, partitions, None, ops == of)
+
+
+def _applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
+    """Reads the line of the classic tool."""
+    for match in filter(None, map(_APPLIED.search, lines)):
+        if name.search(match[1]):
+            whole, kernels = match[2].lower() == "completely", int(match[3]) if match[3] else None
+            if kernels == 0:
+                return None
+            ops, of = _gpu_ops(lines) if name is _NAMES["gpu"] and not whole else (None, None)
+            return Delegation(ops, of, None, kernels or (1 if whole else None), whole)
+    return None
+
+
+def _kernels(lines: Sequence[str], delegate: str) -> Delegation | None:
+    """Reads the line that the GPU's delegate prints when a part of the graph is ready to run."""
+    created = [int(match[1]) for match in map(_GPU_KERNELS.search, lines) if match] if delegate == "gpu" else []
+    if not sum(created):
+        return None
+    ops, of = _gpu_ops(lines)
+    return Delegation(ops, of, None, sum(created), None if of is None else ops == of)
+
+
+def _barely_applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
+    applied = any(match and name.search(match[1]) for match in map(_BARELY_APPLIED.search, lines))
+    ops, of = _gpu_ops(lines)
+    if not (applied and name is _NAMES["gpu"] and ops):
+        return None
+    return Delegation(ops, of, None, None, ops == of)
+
+
+def _gpu_ops(lines: Iterable[str]) -> tuple[int | None, int | None]:
+    """Returns how many ops the GPU takes, and of how many, where it does not take all."""
+    matches = [match for match in map(_GPU_OPS.search, lines) if match]
+    if not matches:
+        return None, None
+    ops, rest = int(matches[-1][1]), int(matches[-1][2])
+    return ops, ops + rest

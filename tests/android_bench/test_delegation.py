@@ -1,0 +1,112 @@
+"""The proof that a delegate took a model, in the words of TensorFlow 1.14 to LiteRT 2."""
+
+import pytest
+
+from fd_keras.android_bench.delegation import check_delegation, describe, ops_taken
+from fd_keras.android_bench.errors import BenchError
+
+XNNPACK = "Replacing 31 out of 31 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions."
+WHOLE = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate."
+PART = "{} delegate, and the model graph will be partially executed by the delegate w/ 7 delegate kernels."
+SOME = "20 operations will run on the GPU, and the remaining 11 operations will run on the CPU."
+REPLACING = "Replacing {} node(s) with delegate ({}) node, yielding {} partitions"
+
+
+@pytest.mark.parametrize(
+    ("delegate", "lines", "words"),
+    [
+        ("gpu", [WHOLE], "all ops"),
+        ("gpu", ["Applied GPU delegate, and the model graph will be completely executed w/ the delegate."], "all ops"),
+        ("gpu", [REPLACING.format("31 out of 31", "TfLiteGpuDelegateV2", 1) + " for the whole graph."], "31 of 31 ops"),
+        ("gpu", [REPLACING.format("20 out of 31", "LITERT_CL", 7) + " for subgraph 0 ()."],
+         "20 of 31 ops, 7 partitions"),
+        ("gpu", [REPLACING.format("31", "TfLiteGpuDelegateV2", 1) + "."], "31 of 31 ops"),
+        ("gpu", [REPLACING.format("20", "TfLiteGpuDelegateV2", 7) + "."], "20 of ? ops, 7 partitions"),
+        ("gpu", [SOME, PART.format("Explicitly applied GPU")], "20 of 31 ops, 7 kernels"),
+        ("gpu", [PART.format("Explicitly applied GPU")], "part of the ops, 7 kernels"),
+        ("gpu", ["Created 1 GPU delegate kernels."], "? ops, 1 kernel"),
+        ("gpu", ["First 20 operations will run on the GPU, and the remaining 11 on the CPU.", "Applied GPU delegate."],
+         "20 of 31 ops"),
+        ("gpu", [REPLACING.format("20 out of 31", "TfLiteGpuDelegateV2", 3), XNNPACK], "20 of 31 ops, 3 partitions"),
+        ("gpu", [REPLACING.format("5 out of 5", "LITERT_GL", 1) + " for subgraph 0.",
+                 REPLACING.format("3 out of 4", "LITERT_GL", 2) + " for subgraph 1."], "8 of 9 ops, 3 partitions"),
+        ("gpu", [REPLACING.format("31 out of 31", "TfLiteGpuDelegateV2", 1), XNNPACK,
+                 "Restored original execution plan after delegate application failure."], "31 of 31 ops"),
+        ("nnapi", ["NNAPI accelerators available: [npu,nnapi-reference]", PART.format("Explicitly applied NNAPI")],
+         "part of the ops, 7 kernels"),
+        ("xnnpack", [XNNPACK], "31 of 31 ops"),
+        ("xnnpack", [PART.format("Explicitly applied XNNPACK")], "part of the ops, 7 kernels"),
+    ],
+)  # fmt: skip
+def test_proof_is_read(delegate, lines, words):
+    assert describe(check_delegation(lines, delegate).to_json()) == words
+
+
+@pytest.mark.parametrize(
+    ("delegate", "lines", "reason"),
+    [
+        ("gpu", [], "nothing in the tool's output shows"),
+        ("gpu", ["GPU acceleration is unsupported on this platform."], "unsupported on this platform; use --delegates"),
+        ("gpu", ["GPU acceleration is unsupported on this platform.", "XNNPACK delegate created.", XNNPACK], "unsupp"),
+        ("gpu", ["GPU acceleration is unsupported on this platform.", WHOLE], "unsupported"),
+        ("gpu", ["ERROR: could not create delegate"], "could not create delegate"),
+        ("gpu", ["Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate."],
+         "will not be executed"),
+        ("gpu", ["Created TensorFlow Lite delegate for GPU.", "GPU delegate created."], "nothing in the tool's output"),
+        ("gpu", [XNNPACK], "nothing in the tool's output"),
+        ("gpu", [PART.format("Explicitly applied XNNPACK")], "nothing in the tool's output"),
+        ("gpu", [SOME, "Failed to compile model"], "nothing in the tool's output"),
+        ("gpu", ["First 0 operations will run on the GPU, and the remaining 81 on the CPU.", "Applied GPU delegate."],
+         "First 0 operations"),
+        ("gpu", [REPLACING.format("0 out of 31", "TfLiteGpuDelegateV2", 1)], "Replacing 0 out of 31"),
+        ("gpu", ["Applied GPU delegate."], "nothing in the tool's output"),
+        ("gpu", [REPLACING.format("31 out of 31", "TfLiteGpuDelegateV2", 1), "Created 1 GPU delegate kernels.",
+                 "Restored original execution plan after delegate application failure."],
+         "nothing in the tool's output"),
+        ("nnapi", ["NNAPI accelerators available: [nnapi-reference]",
+                   REPLACING.format("9 out of 9", "TfLiteNnapiDelegate", 1)],
+         "nnapi-reference"),
+        ("nnapi", ["NNAPI acceleration is unsupported on this platform."], "unsupported"),
+        ("xnnpack", ["Failed to apply XNNPACK delegate."], "Failed to apply"),
+        ("xnnpack", ["Though XNNPACK delegate is applied, the model graph will not be executed by the delegate."],
+         "will not be executed"),
+    ],
+)  # fmt: skip
+def test_without_proof_it_is_an_error_that_names_the_way_out(delegate, lines, reason):
+    with pytest.raises(BenchError, match=reason) as raised:
+        check_delegation(lines, delegate)
+    assert "would run on the CPU" in str(raised.value)
+    assert "use --delegates=xnnpack" in str(raised.value)
+
+
+def test_xnnpack_may_work_in_silence_and_no_delegate_must_take_nothing():
+    assert check_delegation([], "xnnpack") is None
+    assert check_delegation([], "none") is None
+    with pytest.raises(BenchError, match="--delegates=none, but TfLiteXNNPackDelegate took 31 ops"):
+        check_delegation([XNNPACK], "none")
+
+
+def test_nothing_known_has_no_words():
+    assert (describe({}), ops_taken({})) == ("", "")
+
+
+def test_a_delegate_that_takes_a_part_is_shown_everywhere(bench, phone, tmp_path, capsys):
+    phone.fake(proof=f"{SOME}\n{REPLACING.format('20 out of 31', 'TfLiteGpuDelegateV2', 7)}.\n")
+    assert bench("--delegates=gpu", "--repeats=0") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split()[:5] == ["model", "recipe", "threads", "ops", "parts"]
+    assert "20 of 31" in out
+    assert "gpu takes 20 of 31 ops, 7 partitions; the rest runs on the CPU" in err
+    page, markdown, csv = ((tmp_path / f"out/report.{suffix}").read_text() for suffix in ("html", "md", "csv"))
+    for text in (page, markdown):
+        assert "GPU for a part of the ops" in text
+        assert "20 of 31" in text
+    assert "20 of 31" in csv
+    assert "delegation_partitions" in csv
+
+
+def test_cpu_times_never_stand_below_gpu(bench, phone, tmp_path, capsys):
+    phone.fake(proof="GPU acceleration is unsupported on this platform.\n")
+    assert bench("--delegates=gpu", "--repeats=0") == 1
+    assert "GPU acceleration is unsupported on this platform; use --delegates=xnnpack" in capsys.readouterr().err
+    assert not (tmp_path / "out/rows.jsonl").read_text()
