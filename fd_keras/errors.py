@@ -1,5 +1,6 @@
 """How programs end: the errors that a user can act on, and one line for each."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,7 +35,8 @@ class Stopped(Exception):  # noqa: N818  (nothing went wrong)
 def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
     """Does the work and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
 
-    Other exceptions are faults of ours and keep their traceback.
+    Other exceptions are faults of ours and keep their traceback, except those in which damaged files and TensorFlow's
+    operations end.
 
     Args:
         work: Returns the exit status; None is 0.
@@ -53,6 +55,30 @@ def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
         sys.exit(128 + signal.SIGPIPE)
     except (ProgramError, ValueError, OSError, ImportError) as error:
         fail(str(error), 1)
+    except Exception as error:
+        if not (reason := _expected(error)):
+            raise
+        fail(reason, 1)
+
+
+# Where they come from; a module that nobody has imported has raised nothing.
+_EXPECTED = {
+    "struct": "error",
+    "tarfile": "TarError",
+    "tensorflow.python.framework.errors_impl": "OpError",
+    "zipfile": "BadZipFile",
+    "zlib": "error",
+}
+
+
+def _expected(error: Exception) -> str:
+    """What to show of an exception that is no fault of ours, or ""."""
+    for module, name in _EXPECTED.items():
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind and isinstance(error, kind):
+            text = str(getattr(error, "message", error)).strip() or name
+            return text.splitlines()[0] if name == "OpError" else f"a file is damaged or truncated ({text})"
+    return ""
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -61,5 +87,6 @@ def fail(message: str, status: int) -> NoReturn:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(message, file=sys.stderr, flush=True)
     sys.exit(status)

@@ -170,8 +170,9 @@ class ClassifierRun(TrainingRun):
             raise TrainingError(str(self.feed.bad))
 
     def _asked_to_stop(self) -> bool:
+        """Whether to end an evaluation; several processes finish it, as none may leave the others alone."""
         self._check_photos()
-        return self.stop_signal is not None
+        return self.devices.alone and self.stop_signal is not None
 
     def _tolerating(self, work: Callable):
         """Runs something that reads photos; if one cannot be decoded, sees that it is skipped next time.
@@ -193,12 +194,15 @@ class ClassifierRun(TrainingRun):
 
     def _evaluate(self) -> dict[str, float]:
         """Loss, top-1 and top-5 of the weights that would be saved, on the validation set."""
-        self.model.set_weights(self.trainee.best_weights())
+        self._update_model()
         scores = None
         while scores is None:  # twice where a photo cannot be decoded
             scores = self._tolerating(self._score)
             self._stop_if_asked()
         return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
+
+    def _update_model(self) -> None:
+        self.model.set_weights(self.trainee.best_weights())
 
     def _score(self) -> dict[str, float]:
         batches = input_pipeline.evaluation_batches(

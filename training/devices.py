@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fd_keras.training.sources import Share
@@ -28,6 +29,19 @@ class Devices:
     def leads(self) -> bool:
         """Whether this is the process that writes files and prints."""
         return self.share.index == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process takes part."""
+        return self.share.count == 1
+
+    def largest(self, value: int) -> int:
+        """The largest of a number of every process; all have to call it at the same step."""
+        if self.alone:
+            return value
+        from jax.experimental import multihost_utils
+
+        return int(np.max(multihost_utils.process_allgather(np.int32(value))))
 
     def scope(self):
         """Context in which the variables have to be made."""

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fd_keras.io import join, write_atomically, write_figure
+from fd_keras.io import join, list_folder, read_bytes, write_atomically, write_figure
 from fd_keras.progress import bar, duration
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS)
         {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
     )
     write_atomically(path, text.getvalue().encode())
+
+
+def count_rows(path: str) -> int:
+    """Number of epochs in a history.csv; 0 if there is none."""
+    folder, _, name = path.rpartition("/")
+    if name not in list_folder(folder):
+        return 0
+    return max(0, read_bytes(path).count(b"\n") - 1)
 
 
 class Interval:

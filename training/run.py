@@ -6,11 +6,12 @@ import dataclasses
 import logging
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from fd_keras.io import check_figure, join, write_json
 from fd_keras.program import ProgramError, Stopped
@@ -24,6 +25,10 @@ LOOK_EVERY = 10  # steps between two looks at the losses; each makes an accelera
 
 class TrainingError(ProgramError):
     """A run that cannot go on; the message says why and what to do."""
+
+
+class LostProcessError(TrainingError):
+    """A run of several processes that has lost one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,15 +201,16 @@ class TrainingRun(abc.ABC):
             TrainingError: If the run cannot go on.
         """
         self.board = reporting.TensorBoard(self._path("tensorboard"), write=self.devices.leads)
-        with run_lifecycle.Signals(self._ask_to_stop):
+        with run_lifecycle.Signals(self._ask_to_stop), self._peers_needed():
+            if len(self.history) > self._reported:  # killed after the checkpoint, before the models
+                self._leave_epoch(self.history[-1])
             while (epoch := len(self.history)) < self.recipe.epochs:
                 self.timer = EpochTimer()
                 row = {"epoch": epoch + 1, **self._train_epoch(epoch), **self._evaluate()}
                 self.history.append(row)
-                self._save_models()
-                self.save()
-                self._report_epoch(row)
-        return self._finish()
+                self.save()  # first: a full disk may cost the models, but not the epoch
+                self._leave_epoch(row)
+            return self._finish()
 
     @property
     def step(self) -> int:
@@ -222,6 +228,7 @@ class TrainingRun(abc.ABC):
         if meta is not None:
             self.history = meta["history"]
             self.say(f"resumed at step {self.step} of {self.total_steps} ({self.config.run_dir})")
+        self._reported = reporting.count_rows(self._path("history.csv"))
         if self.devices.leads:
             write_json(self._path(run_record.FILE), self._description)
 
@@ -229,18 +236,20 @@ class TrainingRun(abc.ABC):
         """Writes a checkpoint of this moment; returns its path, or None on a process that does not lead."""
         if not self.devices.leads:
             return None
-        try:
-            meta = {"history": self.history}
+        meta = {"history": self.history}
+        with self._room_needed():
             return checkpoint.save(self._checkpoints, self.step, self.variables, meta, self.config.keep)
-        except OSError as error:
-            raise TrainingError(
-                f"step {self.step}: the checkpoint could not be written ({error}). Make room in {self.config.run_dir} "
-                "and start the same command again; it resumes from the previous checkpoint."
-            ) from error
 
-    def _save_models(self) -> None:
-        for kind in self._kinds():  # by all processes: Keras on JAX has them agree on every array that it reads
-            run_record.save_model(self.model, self.model_path(kind), write=self.devices.leads)
+    def _update_model(self) -> None:  # noqa: B027  (most models need nothing)
+        """Gives `model` the weights to evaluate and to save, where those are not its own already."""
+
+    def _leave_epoch(self, row: dict) -> None:
+        """Writes the models of the epoch that is over, then its row, which marks that they are there."""
+        self._update_model()
+        with self._room_needed():
+            for kind in self._kinds():  # by all processes: Keras on JAX has them agree on every array that it reads
+                run_record.save_model(self.model, self.model_path(kind), write=self.devices.leads)
+            self._report_epoch(row)
 
     def model_path(self, kind: str) -> str:
         """Path of a saved model: of the "last" epoch, or of the "best" one."""
@@ -261,7 +270,7 @@ class TrainingRun(abc.ABC):
         at_end = step % self.steps_per_epoch == 0
         if step % LOOK_EVERY == 0 or at_end:
             self._look(step, losses())
-        if self.stop_signal is not None:
+        if (step % LOOK_EVERY == 0 or at_end or self.devices.alone) and self._stop_agreed():
             return False
         if step % self.config.checkpoint_every == 0 and not at_end:  # the end of an epoch saves anyway
             self._check_finite()
@@ -288,17 +297,45 @@ class TrainingRun(abc.ABC):
 
     def _ask_to_stop(self, number: int) -> None:
         self.stop_signal = number
-        self.line.clear()
-        self.say(f"{signal.Signals(number).name}: saving and stopping; once more to stop at once")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self.line.clear()
+            self.say(f"{signal.Signals(number).name}: saving and stopping; once more to stop at once")
+
+    def _stop_agreed(self) -> bool:
+        """Whether this process or any other of the run was asked to stop; all of them have to ask at the same step."""
+        self.stop_signal = self.devices.largest(self.stop_signal or 0) or None
+        return self.stop_signal is not None
 
     def _stop_if_asked(self) -> None:
         """Saves the run and raises Stopped, if a signal asked for it."""
-        if self.stop_signal is not None:
+        if self._stop_agreed():
             path = self.save()
-            raise Stopped(
-                f"saved step {self.step} of {self.total_steps} to {path}; the same command resumes from there.",
-                self.stop_signal,
-            )
+            saved = f"saved step {self.step} of {self.total_steps} to {path}; the same command resumes from there."
+            raise Stopped(saved if path else f"stopped at step {self.step}, which process 0 saves.", self.stop_signal)
+
+    @contextlib.contextmanager
+    def _room_needed(self) -> Iterator[None]:
+        """Says where there is no room, or no right, to write."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise TrainingError(
+                f"step {self.step}: {self.config.run_dir} could not be written ({error}). Make room there and start "
+                "the same command again; it goes on from the last checkpoint."
+            ) from error
+
+    @contextlib.contextmanager
+    def _peers_needed(self) -> Iterator[None]:
+        """Says that another process of the run was lost, which JAX notices in whatever it does next."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.devices.alone or "jax" not in type(error).__module__:
+                raise
+            raise LostProcessError(
+                f"step {self.step}: another process of this run was lost ({str(error).splitlines()[0][:200]}). Start "
+                "the same commands again; the run goes on from the last checkpoint."
+            ) from error
 
     # After an epoch, and at the end.
 
@@ -317,7 +354,6 @@ class TrainingRun(abc.ABC):
         """Gathers the closing facts and writes them into run.json."""
         facts = {"last": self.history[-1], **self._facts(), "plot": None}
         if self.devices.leads:
-            self._write_history()  # again, in case the run was killed before it could
             facts["plot"] = self._curves()
             write_json(self._path(run_record.FILE), self._description | {"result": facts})
         return facts

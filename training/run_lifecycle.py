@@ -68,8 +68,11 @@ def check_disk(run_dir: str, variables: Sequence[keras.Variable], keep: int) -> 
         raise OSError(f"--run_dir={run_dir}: {free >> 20} MB free, the run needs {need >> 20} MB.")
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Signals:
-    """Calls a function on the first SIGTERM or Ctrl-C; the second one acts as usual.
+    """Calls a function on the first Ctrl-C, SIGTERM or SIGHUP; the second one acts as usual.
 
     Args:
         call: Called with the signal's number.
@@ -79,7 +82,8 @@ class Signals:
         self._call = call
 
     def __enter__(self) -> "Signals":
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        wanted = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+        self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 
     def _handle(self, number: int, frame) -> None:

@@ -1,7 +1,10 @@
 import os
 import signal
+import struct
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import pytest
 
@@ -33,6 +36,9 @@ def test_the_status_is_the_works_own(status):
         (OSError("disk full"), 1, "error: disk full"),
         (ImportError("needs x"), 1, "error: needs x"),
         (ProgramError("loss became NaN"), 1, "error: loss became NaN"),
+        (zipfile.BadZipFile("bad magic"), 1, "error: a file is damaged or truncated (bad magic)"),
+        (tarfile.ReadError("unexpected end"), 1, "error: a file is damaged or truncated (unexpected end)"),
+        (struct.error("too short"), 1, "error: a file is damaged or truncated (too short)"),
         (UsageError("--a contradicts --b"), 2, "error: --a contradicts --b (see fd-keras train --help)"),
         (Stopped("saved step 3", signal.SIGTERM), 143, "saved step 3"),
         (KeyboardInterrupt(), 130, "stopped"),
@@ -41,6 +47,14 @@ def test_the_status_is_the_works_own(status):
 def test_an_error_is_one_line(capsys, error, status, line):
     assert status_of(raising(error)) == status
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_an_operation_of_tensorflow_that_failed_is_one_line(capsys):
+    tf = pytest.importorskip("tensorflow")
+    assert status_of(lambda: tf.io.read_file("no/such/file")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "no/such/file" in line
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

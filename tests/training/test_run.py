@@ -133,6 +133,75 @@ def test_a_signal_saves_and_the_same_command_resumes(made):
     assert [row["epoch"] for row in again.history] == [1, 2]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_every_stopping_signal_saves_even_if_the_terminal_is_gone(made, number):
+    def gone(line):
+        raise OSError("Input/output error")
+
+    counting, _ = made(checkpoint_every=100)
+    counting.say = gone
+    counting.on_step = lambda step: step == 3 and os.kill(os.getpid(), number)
+    with pytest.raises(Stopped, match="saved step 3") as stopped:
+        counting.train()
+    assert stopped.value.signal == number
+    counting.close()
+
+
+def test_an_epoch_whose_models_a_kill_prevented_gets_them_and_its_row(made, monkeypatch, tmp_path):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    counting, _ = made()
+    with monkeypatch.context() as patched:
+        patched.setattr(run.run_record, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            counting.train()
+    counting.close()
+    assert not (tmp_path / "run" / "history.csv").exists()
+    again, said = made()
+    again.on_step = lambda step: pytest.fail("trained on") if step <= STEPS else None
+    os.makedirs(tmp_path / "run" / "last", exist_ok=True)
+    again.train()
+    assert said[1:] == ["epoch 1", "epoch 2"]
+    assert (tmp_path / "run" / "history.csv").read_text().count("\n") == 3
+    again.close()
+    finished, said = made()
+    finished.train()
+    assert said == [f"resumed at step 8 of 8 ({tmp_path / 'run'})"]
+
+
+def test_a_full_disk_costs_the_models_but_not_the_epoch(made, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    counting, _ = made()
+    monkeypatch.setattr(run.run_record, "save_model", full)
+    with pytest.raises(run.TrainingError, match=rf"step 4: {tmp_path / 'run'} could not be written .*No space left"):
+        counting.train()
+    assert checkpoint.saved(str(tmp_path / "run" / "checkpoints"))[-1].endswith("000004.npz")
+
+
+def test_a_stop_waits_for_the_step_at_which_all_processes_ask(made, monkeypatch):
+    counting, _ = made(leads=False, checkpoint_every=100)
+    monkeypatch.setattr(Devices, "largest", lambda self, value: signal.SIGTERM if counting.step >= 4 else value)
+    with pytest.raises(Stopped, match="stopped at step 4, which process 0 saves") as stopped:
+        counting.train()
+    assert stopped.value.signal == signal.SIGTERM
+
+
+def test_a_lost_process_is_reported_as_that(made):
+    class LostError(RuntimeError):
+        __module__ = "jaxlib"
+
+    def lose(step):
+        raise LostError("Gloo: connection closed by peer [127.0.0.1]\nand more")
+
+    counting, _ = made(leads=False)
+    counting.on_step = lose
+    with pytest.raises(run.LostProcessError, match="another process of this run was lost .Gloo: connection closed"):
+        counting.train()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(made, tmp_path):
     counting, _ = made(checkpoint_every=2)
     counting.on_step = lambda step: step == 7 and counting.trainee.bad_step.assign(6)
