@@ -8,6 +8,7 @@ from . import device_info
 from .device_settings import DeviceSettings
 from .messages import log
 from .shell import Shell
+from .thermal_sensors import Thermometer
 
 _FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 _POLL_SECS = 2.0
@@ -23,27 +24,31 @@ def release_clocks(shell: Shell) -> None:
     shell.run(f"{_FIXED_PERFORMANCE} false")
 
 
-def cool_down(shell: Shell, settings: DeviceSettings, stop: Callable[[], bool]) -> list[str]:
+def cool_down(
+    shell: Shell, settings: DeviceSettings, stop: Callable[[], bool], thermometer: Thermometer | None = None
+) -> list[str]:
     """Waits before a launch.
 
     Args:
         shell: The device.
         settings: How long to rest, and how cool it must be.
         stop: Ends the wait early.
+        thermometer: The readings of this run so far.
 
     Returns:
         A flag for the row if the device stayed too hot.
     """
     sleep(settings.cooldown, stop)
+    thermometer = thermometer or Thermometer()
     limit, deadline, logged = settings.max_temp, time.monotonic() + settings.max_wait, False
     while limit is not None and not stop():
-        temperature = device_info.read_state(shell)["temperature"]
+        temperature, sensor = thermometer.read(device_info.read_state(shell)["sensors"])
         if temperature is None or temperature <= limit:
             return []
         if time.monotonic() > deadline:
             return [f"{temperature:.0f} degrees, above --max_temp={limit:g}"]
         if not logged:
-            log("waiting", f"{shell.serial} is at {temperature:.0f} degrees: cooling down to {limit:g}")
+            log("waiting", f"{shell.serial} is at {temperature:.0f} degrees ({sensor}): cooling down to {limit:g}")
             logged = True
         sleep(_POLL_SECS, stop)
     return []

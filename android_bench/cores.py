@@ -13,7 +13,7 @@ def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list
     Args:
         facts: See `device_info.read_facts`.
         choice: `big`, `little`, a hexadecimal mask, or `any`.
-        threads: Number of cores needed.
+        threads: Number of threads; cores of the next kind are added where one kind has too few.
 
     Returns:
         Numbers of the cores, none for any, and warnings.
@@ -24,15 +24,19 @@ def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list
     if choice == ANY_CORE:
         return [], []
     if choice not in ("big", "little"):
-        return _cores_of_mask(facts, choice), []
+        cores = _cores_of_mask(facts, choice)
+        return cores, _few_cores(cores, threads, f"--core={choice}")
     if not facts["taskset"]:
         return [], [f"no taskset: --core={choice} is not possible, the system chooses the core of each launch"]
     if not facts["cores"]:
         return [], [f"the device does not list its cores: --core={choice} is not possible"]
-    cluster, warnings = _cluster(facts["cores"], choice)
-    if len(cluster) < threads:
-        warnings.append(f"{threads} threads on the {len(cluster)} {choice} cores: threads wait for each other")
-    return (cluster[-threads:] if choice == "big" else cluster[:threads]), warnings
+    ordered, cluster, warnings = _order(facts["cores"], choice)
+    chosen = sorted(ordered[:threads])
+    if len(chosen) > cluster:
+        most, names = "fastest" if choice == "big" else "slowest", ", ".join(map(str, chosen))
+        few = f"the {cluster} {choice} core{'s' * (cluster > 1)}"
+        warnings.append(f"{threads} threads do not fit on {few}: pinned to the {len(chosen)} {most} cores, {names}")
+    return chosen, warnings + _few_cores(chosen, threads, f"--core={choice}")
 
 
 def taskset_mask(cores: Iterable[int]) -> str:
@@ -61,16 +65,22 @@ def _cores_of_mask(facts: dict[str, Any], choice: str) -> list[int]:
     return cores
 
 
-def _cluster(cores: Sequence[dict[str, Any]], choice: str) -> tuple[list[int], list[str]]:
-    """Returns the numbers of the fastest or slowest cores, and warnings."""
+def _few_cores(cores: Sequence[int], threads: int, choice: str) -> list[str]:
+    if len(cores) >= threads:
+        return []
+    return [f"{threads} threads on {len(cores)} core{'s' * (len(cores) > 1)} ({choice}): threads wait for each other"]
+
+
+def _order(cores: Sequence[dict[str, Any]], choice: str) -> tuple[list[int], int, list[str]]:
+    """Returns the cores, the fastest or slowest first, how many are as fast as the first, and warnings."""
     speeds = {core["number"]: (core["capacity"] or 0, core["khz"] or 0) for core in cores}
     warnings = []
     if not all(map(_has_speed, cores)):
         one = "the last" if choice == "big" else "the first"
         warnings.append(f"the device does not report how fast its cores are: --core={choice} takes {one} one")
         speeds = dict.fromkeys(speeds, (0, 0))
-    best = max(speeds.values()) if choice == "big" else min(speeds.values())
-    return sorted(number for number, speed in speeds.items() if speed == best), warnings
+    ordered = sorted(speeds, key=lambda number: (speeds[number], number), reverse=choice == "big")
+    return ordered, sum(speed == speeds[ordered[0]] for speed in speeds.values()), warnings
 
 
 def _has_speed(core: dict[str, Any]) -> bool:

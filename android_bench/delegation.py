@@ -97,7 +97,8 @@ def ops_taken(delegation: Mapping[str, Any]) -> str:
     if not delegation:
         return ""
     if delegation.get("ops") is None:
-        return {True: "all", False: "part of the"}.get(delegation.get("whole"), "?")
+        whole = delegation.get("whole")
+        return "?" if whole is None else "all" if whole else "part of the"
     return f"{delegation['ops']} of {delegation.get('of') or '?'}"
 
 

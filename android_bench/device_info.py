@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import thermal_sensors
 from .shell import Shell
 
 _CPU = "/sys/devices/system/cpu"
@@ -53,7 +54,6 @@ STATE_SCRIPT = "\n".join(
         'echo "low_power=$(settings get global low_power 2>/dev/null)"',
     ]
 )
-_CPU_ZONE = re.compile(r"cpu|tsens|soc|cluster|little|mid|big|apc", re.IGNORECASE)
 _LOW_BATTERY = 20  # percent
 CLOCK_SLACK = 0.98  # a clock that is held below this share of its greatest is capped
 _MACHINES = {"aarch64": "arm64-v8a", "x86_64": "x86_64", "i686": "x86", "riscv64": "riscv64"}
@@ -93,19 +93,23 @@ def parse_state(text: str) -> dict[str, Any]:
 
     Returns:
         `governor`, `mhz` and `max_mhz` by core (current clock, and the clock that heat or a setting allows);
-        `residency`, for each core the time in 10 ms that it has spent at each frequency in kHz; `temperature`, in
-        degrees Celsius, of the hottest zone or sensor of the processor, or of any zone if none is named so; `battery`:
+        `residency`, for each core the time in 10 ms that it has spent at each frequency in kHz; `sensors`, in degrees
+        Celsius, see `thermal_sensors.processor_sensors`; `temperature` and `sensor`, of the hottest of them; `battery`:
         percent, charging, temperature; `thermal_status` (0: not throttled); `low_power`; `load`. None or empty where
         the device does not report it.
     """
     values = _parse_lines(text)
+    sensors = _sensors(values)
+    temperature, sensor = thermal_sensors.hottest(sensors)
     status, load = _first(values, "thermal_status"), _first(values, "/proc/loadavg").partition(" ")[0]
     return {
         "governor": _by_core(values, "scaling_governor"),
         "mhz": _mhz_by_core(values, "scaling_cur_freq"),
         "max_mhz": _mhz_by_core(values, "scaling_max_freq"),
         "residency": _residency(values),
-        "temperature": _temperature(values),
+        "sensors": sensors,
+        "temperature": temperature,
+        "sensor": sensor,
         "battery": _battery({name: _first(values, f"battery.{name}") for name in ("level", "status", "temperature")}),
         "thermal_status": int(status) if status.isdigit() else None,
         "low_power": {"1": True, "0": False}.get(_first(values, "low_power")),
@@ -242,24 +246,19 @@ def _residency(values: dict[str, list[str]]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _temperature(values: dict[str, list[str]]) -> float | None:
-    zones = "/sys/class/thermal/thermal_zone"
-    types = {key.removesuffix("/type"): kinds[0] for key, kinds in values.items() if key.startswith(zones)}
-    degrees = {zone: _degrees(_first(values, f"{zone}/temp")) for zone in types}
-    known = {zone: value for zone, value in degrees.items() if value is not None}
-    chosen = [value for zone, value in known.items() if _CPU_ZONE.search(types[zone])]
-    service = [value for text in values.get("processor_temp", ()) if (value := _degrees(text)) is not None]
-    return max(chosen or service or known.values(), default=None)
-
-
-def _degrees(text: str) -> float | None:
-    """Parses a temperature in degrees or thousandths of a degree; None for what cannot be one."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    value = value / 1000 if abs(value) >= 1000 else value
-    return value if 0 < value < 150 else None  # switched-off sensors say 0 or -274
+def _sensors(values: dict[str, list[str]]) -> dict[str, float]:
+    prefix = "/sys/class/thermal/thermal_zone"
+    types = {key: kinds[0] for key, kinds in values.items() if key.startswith(prefix) and key.endswith("/type")}
+    zones = {key.removesuffix("/type"): kind for key, kind in types.items()}
+    kinds = list(zones.values())
+    named = {
+        kind if kinds.count(kind) == 1 else f"{kind} {zone.removeprefix(prefix)}": (
+            kind,
+            _first(values, f"{zone}/temp"),
+        )
+        for zone, kind in zones.items()
+    }
+    return thermal_sensors.processor_sensors(named, values.get("processor_temp", ()))
 
 
 def _battery(values: dict[str, str]) -> dict[str, Any]:

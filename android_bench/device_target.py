@@ -18,6 +18,7 @@ from .plan import BenchPlan, Job, Launch
 from .results import LogWriter, ResultsWriteError, discard_log
 from .rows import Conditions, Details, Latency, Origin, Row, completed_keys
 from .shell import ConnectionLostError, Shell
+from .thermal_sensors import Thermometer
 
 _MAX_LOSSES = 3  # of the connection, during one launch
 
@@ -64,6 +65,7 @@ class DeviceTarget:
         ]
         self._launcher = Launcher(shell, binary, plan, settings)
         self._given_up: set[Job] = set()
+        self._thermometer, self._stuck = Thermometer(), []
         self._clocks_held = self._hold_clocks()
         try:  # the limits while the clocks are held, which may itself lower them
             self._anomalies = AnomalyDetector(device_info.read_state(shell)["max_mhz"], plan.repeats)
@@ -128,7 +130,7 @@ class DeviceTarget:
             "pinned": {f"{core}, {_threads(n)}": cores for (core, n), cores in self._cores.items() if cores},
             "engine": self._engine,
             "fixed_performance": self._clocks_held,
-            "state": {name: value for name, value in state.items() if name != "residency"},
+            "state": {name: value for name, value in state.items() if name not in ("residency", "sensors")},
             "date": _now(),
         }
 
@@ -180,7 +182,7 @@ class DeviceTarget:
         log("error", self.failures[-1])
 
     def _launch(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row:
-        hot = cooling.cool_down(self._shell, self._settings, stop)
+        hot = cooling.cool_down(self._shell, self._settings, stop, self._thermometer)
         started, cores = _now(), self._cores[launch.job.core, launch.job.threads]
         output = self._launcher.run(launch, cores)
         log_file = self._write_log(launch, attempt, output)
@@ -194,12 +196,27 @@ class DeviceTarget:
             attempt=attempt,
             flags=[],
             details=_details(parsed, delegation, log_file),
-            conditions=_conditions(output, cores),
+            conditions=self._conditions(output, cores),
         )
         if launch.kind == "time":
             row = replace(row, flags=[*hot, *self._anomalies.flags(row, cores)])
         self._anomalies.add(row)
         return row
+
+    def _conditions(self, output: LaunchOutput, cores: list[int]) -> Conditions:
+        """Returns the states, with the mean clock in place of the long table it is computed from."""
+        before, after = dict(output.before), dict(output.after)
+        for state in (before, after):
+            state["temperature"], state["sensor"] = self._thermometer.read(state.pop("sensors"))
+        self._warn_of_stuck_sensors()
+        after["busy_mhz"] = device_info.busy_mhz(before.pop("residency"), after.pop("residency"), cores)
+        return Conditions(before["load"], before, after)
+
+    def _warn_of_stuck_sensors(self) -> None:
+        found = [name for name in self._thermometer.stuck if name not in self._stuck]
+        self._stuck += found
+        for name in found:
+            log("warning", f"{self.device}: the sensor {name} always shows the same: it is not read any more")
 
     def _write_log(self, launch: Launch, attempt: int, output: LaunchOutput) -> str | None:
         """Stores the output before it is parsed, so that it is there if that fails."""
@@ -235,13 +252,6 @@ def _latency(output: parse.ToolOutput) -> Latency:
 def _details(output: parse.ToolOutput, delegation: Delegation | None, log_file: str | None) -> Details:
     ops = [(op.type, op.ms, op.name) for op in output.ops]
     return Details(output.memory_mb, output.delegated, ops, log_file, delegation.to_json() if delegation else {})
-
-
-def _conditions(output: LaunchOutput, cores: list[int]) -> Conditions:
-    """Returns the states, with the mean clock in place of the long table it is computed from."""
-    before, after = dict(output.before), dict(output.after)
-    after["busy_mhz"] = device_info.busy_mhz(before.pop("residency"), after.pop("residency"), cores)
-    return Conditions(before["load"], before, after)
 
 
 def _ns(us: float | None) -> float | None:

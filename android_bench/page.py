@@ -76,7 +76,7 @@ def _card(device: DeviceReport) -> str:
         "governor": ", ".join(sorted(set((before.get("governor") or {}).values()))) or environment.get("governor"),
         "clock while it ran": after.get("busy_mhz") and f"{after['busy_mhz']:.0f} MHz on average",
         "clocks held": _clocks_held(environment.get("fixed_performance")),
-        "temperature": _change(before.get("temperature"), after.get("temperature"), "{:.0f} °C"),
+        "temperature": _temperature(before, after),
         "battery": _change(_battery_percent(before), _battery_percent(after), "{:.0f}%"),
         "load": _change(run.get("load_before"), run.get("load_after"), "{:.1f}"),
         "plan": options and f"{options['rounds']} rounds, {options['runs']} runs or {options['min_secs']:g} s in each",
@@ -84,6 +84,13 @@ def _card(device: DeviceReport) -> str:
     }
     cells = [f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in entries.items() if v not in (None, "", {})]
     return f"<dl>{''.join(cells)}</dl>"
+
+
+def _temperature(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Returns the temperatures, and the sensors that they come from, which old rows do not name."""
+    change = _change(before.get("temperature"), after.get("temperature"), "{:.0f} °C")
+    sensors = dict.fromkeys(state["sensor"] for state in (before, after) if state.get("sensor"))
+    return f"{change} ({', '.join(sensors)})" if change and sensors else change
 
 
 def _battery_percent(state: Mapping[str, Any]) -> float | None:

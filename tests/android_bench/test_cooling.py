@@ -30,7 +30,7 @@ def test_a_hot_device_cools_down_first(bench, hot, phone, monkeypatch):
     monkeypatch.setattr(cooling, "log", cool)
     monkeypatch.setattr(cooling, "_POLL_SECS", 0)
     assert bench("--max_temp=40") == 0
-    assert messages == [("waiting", f"{phone.serial} is at 60 degrees: cooling down to 40", 0)]
+    assert messages == [("waiting", f"{phone.serial} is at 60 degrees (cpu): cooling down to 40", 0)]
 
 
 def test_a_device_that_stays_hot_is_measured_and_flagged(bench, hot, tmp_path, monkeypatch):

@@ -21,10 +21,36 @@ def test_cores_are_chosen_by_capacity_then_clock(choice, threads, cores):
     assert choose_cores(FOUR_AND_FOUR, choice, threads) == (cores, [])
 
 
-def test_more_threads_than_cores_of_a_kind_is_reported():
-    cores, (warning,) = choose_cores(FOUR_AND_FOUR, "big", 6)
-    assert cores == [4, 5, 6, 7]
-    assert "6 threads on the 4 big cores" in warning
+FOUR_THREE_ONE = _facts(*[(1_785_600, 261)] * 4, *[(2_419_200, 871)] * 3, (2_841_600, 1024))
+
+
+@pytest.mark.parametrize(
+    ("facts", "choice", "threads", "cores", "words"),
+    [
+        (
+            FOUR_THREE_ONE,
+            "big",
+            4,
+            [4, 5, 6, 7],
+            "do not fit on the 1 big core: pinned to the 4 fastest cores, 4, 5, 6, 7",
+        ),
+        (FOUR_THREE_ONE, "big", 2, [6, 7], "pinned to the 2 fastest cores, 6, 7"),
+        (FOUR_THREE_ONE, "big", 5, [3, 4, 5, 6, 7], "pinned to the 5 fastest"),
+        (FOUR_AND_FOUR, "big", 6, [2, 3, 4, 5, 6, 7], "do not fit on the 4 big cores"),
+        (FOUR_AND_FOUR, "little", 5, [0, 1, 2, 3, 4], "pinned to the 5 slowest cores"),
+        (FOUR_AND_FOUR, "c0", 4, [6, 7], "4 threads on 2 cores (--core=c0): threads wait for each other"),
+    ],
+)
+def test_threads_that_do_not_fit_on_the_cores_of_a_kind_get_more(facts, choice, threads, cores, words):
+    found, (warning,) = choose_cores(facts, choice, threads)
+    assert found == cores
+    assert words in warning
+
+
+def test_more_threads_than_cores_are_reported():
+    cores, warnings = choose_cores(FOUR_AND_FOUR, "big", 9)
+    assert cores == list(range(8))
+    assert "9 threads on 8 cores (--core=big): threads wait for each other" in warnings[1]
 
 
 def test_cores_that_cannot_be_told_apart_are_reported():
