@@ -140,7 +140,7 @@ def load_image(
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}.") from error
     if resize:
-        image = _without_far_ends(image)
+        image = without_far_ends(image)
         height, width = resized_size(image.height, image.width, resize_target(size))
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     if image.height < size[0] or image.width < size[1]:
@@ -152,15 +152,15 @@ def load_image(
     return np.asarray(image.crop((left, top, left + size[1], top + size[0])))
 
 
-_LONGEST = 64  # long side of an image by its short side
+LONGEST = 64  # long side of an image by its short side
 
 
-def _without_far_ends(image):
+def without_far_ends(image):
     """The middle of an image that is extremely long and thin, of which a central crop shows nothing else.
 
     The reference would resize all of it: 60000 x 1 pixels to 12 GB.
     """
-    width, height = (min(side, _LONGEST * min(image.size)) for side in image.size)
+    width, height = (min(side, LONGEST * min(image.size)) for side in image.size)
     if (width, height) == image.size:
         return image
     top, left = crop_offset(image.height, image.width, (height, width))

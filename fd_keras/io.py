@@ -3,11 +3,13 @@
 Paths with a scheme, such as gs://bucket/name, go through `tf.io.gfile`; TensorFlow is imported only for those.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,6 +70,30 @@ def remove_unfinished(folder: str) -> None:
     for name in list_folder(folder):
         if name.startswith(TEMPORARY):
             os.remove(join(folder, name)) if is_local(folder) else _gfile().remove(join(folder, name))
+
+
+@contextlib.contextmanager
+def locked(folder: str, work: str) -> Iterator[None]:
+    """Keeps other processes out of a local folder while the block runs; a killed process leaves no lock.
+
+    Args:
+        folder: Local folder, or one in a bucket, which cannot be locked.
+        work: What this process and those others do, for the message: "training into".
+
+    Raises:
+        OSError: If another process has locked the folder.
+    """
+    import fcntl  # which Windows lacks
+
+    if not is_local(folder):
+        yield
+        return
+    with open(os.path.join(folder, ".lock"), "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(f"another process is {work} it") from error
+        yield
 
 
 def list_folder(folder: str) -> list[str]:

@@ -111,6 +111,35 @@ def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> I
             yield from _walk(root, path, left_out, (*above, real))
 
 
+def list_classes(folder: str) -> dict[str, list[str]]:
+    """Photos of every class: of each folder in a folder, and of its subfolders; logs what is left out.
+
+    Returns:
+        Paths relative to the folder, sorted, by class; the classes are sorted too.
+
+    Raises:
+        ValueError: If a class has no photo, or there is no class.
+        OSError: If a folder cannot be read.
+    """
+    left_out, listing = LeftOut(), {}
+    folders, files, others = list_entries(folder)
+    for name in (*files, *others):
+        left_out.note(why_not(name) or (OUTSIDE if name in files else NOT_FILES), name)
+    for name in folders:
+        if is_hidden(name):
+            left_out.note(HIDDEN, f"{name}/")
+            continue
+        listing[name] = find(folder, left_out, name)
+        if not listing[name]:
+            raise ValueError(
+                f"{join(folder, name)}: no photo in this class folder (looked for {', '.join(sorted(SUFFIXES))})."
+            )
+    if not listing:
+        raise ValueError(f"{folder}: no class folders in it; it wants CLASS/*.jpg, one folder for each class.")
+    left_out.log(folder)
+    return listing
+
+
 def list_images(path: str | os.PathLike) -> list[str]:
     """The image files that a path means: itself, or all photos below a folder, sorted; logs what it leaves out.
 
@@ -167,8 +196,17 @@ def _bound(image: "Image.Image") -> None:
         return
     if image.format in ("JPEG", "MPO") and not image.info.get("progressive"):
         image.draft(image.mode, (width // 2, height // 2))
+        image.info[_HALVED] = True
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels, more than {MAX_PIXELS:,}")
+
+
+def is_halved(image: "Image.Image") -> bool:
+    """Whether `opened` has halved an image's size."""
+    return _HALVED in image.info
+
+
+_HALVED = "halved by fd_keras"
 
 
 def rgb(image: "Image.Image") -> "Image.Image":

@@ -1,6 +1,7 @@
 """Decoding, and the crops of training and evaluation: TensorFlow graphs equal to torchvision's on PIL images."""
 
 import functools
+import io
 import math
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from fd_keras import imagenet
+from fd_keras import imagenet, photos
 from fd_keras.training.recipes import RATIO
 
 TRIES = 10  # torchvision's, before it falls back on a central crop
@@ -69,12 +70,43 @@ def is_jpeg(data) -> tf.Tensor:
 
 
 def decode(data) -> tf.Tensor:
-    """uint8 RGB (height, width, 3) of an encoded photo: of a JPEG what PIL makes of it, bit for bit."""
+    """uint8 RGB (height, width, 3) of an encoded photo: what PIL makes of it, bit for bit."""
     return tf.cond(
-        is_jpeg(data),
+        _is_usual_jpeg(data),
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        lambda: _decode_other(data),
     )
+
+
+def _is_usual_jpeg(data) -> tf.Tensor:
+    """Whether it is a JPEG of no more pixels than may be decoded at once."""
+
+    def fits():
+        return tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)) <= photos.MAX_PIXELS
+
+    return tf.cond(is_jpeg(data), fits, lambda: tf.constant(False))
+
+
+def _is_usual_png(data) -> tf.Tensor:
+    """Likewise for a PNG, which has its width and height at byte 16."""
+    sides = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
+    fits = tf.reduce_prod(tf.cast(sides, tf.int64)) <= photos.MAX_PIXELS
+    return (tf.strings.substr(data, 0, 8) == b"\x89PNG\r\n\x1a\n") & fits
+
+
+def _decode_other(data) -> tf.Tensor:
+    """A photo that is not a usual JPEG; TensorFlow has no decoder of TIFF and WebP, and those it has vary."""
+    decoded = tf.cond(
+        _is_usual_png(data),
+        lambda: tf.io.decode_png(data, channels=3),
+        lambda: tf.numpy_function(_by_pil, [data], tf.uint8, stateful=False),
+    )
+    return tf.ensure_shape(decoded, (None, None, 3))
+
+
+def _by_pil(data: bytes) -> np.ndarray:
+    with photos.opened(io.BytesIO(data)) as image:
+        return np.asarray(photos.rgb(image))
 
 
 def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpegs: bool = False) -> tf.Tensor:
@@ -83,7 +115,7 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
     Of a JPEG only the crop is decoded, with the fast inverse transform.
 
     Args:
-        data: Bytes of a JPEG, PNG, GIF or BMP, for each photo.
+        data: Bytes of each photo, in any format of `photos.SUFFIXES`.
         draws: Draw of each photo, see `random_box`; the crop is a pure function of it.
         size: Side of the crops.
         antialias: Whether to shrink with PIL's filter, see `TrainingRecipe.antialias`.
@@ -106,11 +138,11 @@ def _decode_jpeg_crop(data, draw):
 
 def _decode_crop(data, draw):
     def other():
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image = _decode_other(data)
         top, left, height, width = tf.unstack(random_box(tf.shape(image)[:2], draw))
         return image[top : top + height, left : left + width]
 
-    return tf.cond(is_jpeg(data), lambda: _decode_jpeg_crop(data, draw), other)
+    return tf.cond(_is_usual_jpeg(data), lambda: _decode_jpeg_crop(data, draw), other)
 
 
 def _plain_resize(size: int, *images: np.ndarray) -> np.ndarray:
@@ -126,13 +158,13 @@ def eval_crop(data, size: int) -> tf.Tensor:
     """Decodes a photo and crops it for evaluation: Resize(256) and CenterCrop(224) on PIL, within one gray level.
 
     Args:
-        data: Bytes of a JPEG, PNG, GIF or BMP.
+        data: Bytes of a photo, in any format of `photos.SUFFIXES`.
         size: Side of the crop; the resize is in proportion (256 for 224).
 
     Returns:
         uint8 of shape (size, size, 3).
     """
-    image = decode(data)
+    image = _without_far_ends(decode(data))
     short = imagenet.resize_target((size, size))[0]
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     shortest = tf.minimum(height, width)
@@ -145,6 +177,14 @@ def eval_crop(data, size: int) -> tf.Tensor:
     # As `imagenet.crop_offset`: halves go to the even side.
     top, left = tf.unstack(tf.cast(tf.round(tf.cast(target - size, tf.float64) / 2), tf.int32))
     return tf.ensure_shape(image[top : top + size, left : left + size], (size, size, 3))
+
+
+def _without_far_ends(image):
+    """As `imagenet.without_far_ends`, so that a long thin image takes no more memory than others."""
+    shape = tf.shape(image)[:2]
+    height, width = tf.unstack(tf.minimum(shape, imagenet.LONGEST * tf.reduce_min(shape)))
+    top, left = tf.unstack(tf.cast(tf.round((shape - [height, width]) / 2), tf.int32))
+    return image[top : top + height, left : left + width]
 
 
 def _resize(image, size):

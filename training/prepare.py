@@ -2,17 +2,22 @@
 
     fd-keras prepare --train=ILSVRC2012_img_train.tar --val=val --val_labels=val.txt --output_dir=SHARDS
 
+A folder is prepared by one process at a time. Shards that are there already are verified by their hashes, and those
+that are damaged are written again.
+
 Photos are checked: those that are not RGB or gray JPEGs (ImageNet has some CMYK ones and a PNG) are encoded again, and
 those that cannot be decoded are left out and listed.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from absl import flags
 
-from fd_keras.io import join, remove_unfinished, write_json
+from fd_keras.io import join, locked, remove_unfinished, write_json
 from fd_keras.program import Program, flag_group
-from fd_keras.training import shards
+from fd_keras.training import raw_photos, shards
 
 with flag_group("Photos"):
     _TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of such or of tars.", required=True)
@@ -29,26 +34,46 @@ with flag_group("Shards"):
 
 def main(argv: list[str]) -> None:
     """Writes the shards of both splits, then their index."""
-    import tensorflow as tf
-
     folder = os.path.expanduser(_OUTPUT.value)
-    train, classes = shards.list_train(_TRAIN.value)
-    splits = {"train": train, "val": shards.list_val(_VAL.value, _LABELS.value, classes)}
+    train, classes = raw_photos.list_train(_TRAIN.value)
+    splits = {"train": train, "val": raw_photos.list_val(_VAL.value, _LABELS.value, classes)}
     _check_complete(splits, classes)
-    tf.io.gfile.makedirs(folder)
-    remove_unfinished(folder)
-    index = {"classes": classes, "shrink": _SHRINK.value, "splits": {}}
-    for split, raws in splits.items():
-        count = _SHARDS.value if split == "train" else None
-        tasks = shards.plan(split, raws, folder, count, _SHRINK.value, _SEED.value)
-        written = shards.write(tasks, _WORKERS.value)
-        index["splits"][split] = [{key: facts[key] for key in shards.INDEXED} for facts in written]
-        print("\n".join(shards.report(split, written)))
-    write_json(join(folder, shards.INDEX), index)
+    counts = {"train": _SHARDS.value, "val": None}
+    tasks = {
+        split: shards.plan(split, raws, folder, counts[split], _SHRINK.value, _SEED.value)
+        for split, raws in splits.items()
+    }
+    with _reserved(folder):
+        index = {"classes": classes, "shrink": _SHRINK.value, "splits": {}}
+        for split in splits:
+            written = shards.write(tasks[split], _WORKERS.value)
+            index["splits"][split] = [{key: facts[key] for key in shards.INDEXED} for facts in written]
+            print("\n".join(shards.report(split, written)))
+        write_json(join(folder, shards.INDEX), index)
     print(f"next: fd-keras train --data={folder} --run_dir=RUN")
 
 
-def _check_complete(splits: dict[str, list[shards.Raw]], classes: list[str]) -> None:
+@contextlib.contextmanager
+def _reserved(folder: str) -> Iterator[None]:
+    """Makes the folder and keeps other processes from preparing shards there.
+
+    Raises:
+        OSError: If it cannot be written, or another process is at it.
+    """
+    import tensorflow as tf
+
+    with contextlib.ExitStack() as held:
+        try:
+            tf.io.gfile.makedirs(folder)
+            held.enter_context(locked(folder, "preparing shards in"))
+            remove_unfinished(folder)
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "message", getattr(error, "strerror", None) or str(error))
+            raise OSError(f"--output_dir={folder}: cannot write there ({reason}).") from error
+        yield
+
+
+def _check_complete(splits: dict[str, list[raw_photos.Raw]], classes: list[str]) -> None:
     """Raises ValueError for an ImageNet with photos missing, unless --allow_incomplete."""
     missing = [text for split, raws in splits.items() if (text := shards.check_counts(split, raws, classes))]
     if missing and not _INCOMPLETE.value:

@@ -1,156 +1,34 @@
-"""TFRecord shards from raw photos: lists them, checks each, writes in parallel."""
+"""TFRecord shards from raw photos: checks each, writes in parallel, verifies what was written before."""
 
 import collections
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import json
 import math
 import multiprocessing
 import os
-import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from fd_keras import imagenet, photos
-from fd_keras.io import TEMPORARY, join, read_bytes, write_json
+from fd_keras.errors import ProgramError
+from fd_keras.io import TEMPORARY, is_local, join, printable, read_bytes, sha256_of, write_json
 from fd_keras.progress import progress
+from fd_keras.training.raw_photos import Raw
 
 INDEX = "dataset.json"  # what `fd-keras prepare` writes beside its shards, once all are there
-INDEXED = ("file", "count", "bytes", "max_label")  # what it holds of each shard
+INDEXED = ("file", "count", "bytes", "max_label", "sha256")  # what it holds of each shard
 QUALITY = 95  # of photos that have to be encoded again
 SHRUNK_QUALITY = 90  # of photos that are shrunk, which is for speed: a quarter fewer bytes to read and to decode
 PER_SHARD = 1250  # photos; ImageNet's training set makes 1025 shards of 140 MB
 TRAIN_PHOTOS, VAL_PHOTOS = 1_281_167, 50_000  # of ImageNet (ILSVRC 2012)
-
-
-@dataclasses.dataclass(frozen=True)
-class Raw:
-    """A photo in a folder or a tar.
-
-    Attributes:
-        key: Name in logs and records.
-        path: Path of the file, or of the tar that holds it.
-        label: Label of its class.
-        offset: Position in the tar, in bytes.
-        size: Number of bytes in the tar; None for a file of its own.
-    """
-
-    key: str
-    path: str
-    label: int
-    offset: int = 0
-    size: int | None = None
-
-    def read(self) -> bytes:
-        """Its bytes."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            return file.read(-1 if self.size is None else self.size)
-
-
-def list_train(path: str) -> tuple[list[Raw], list[str]]:
-    """Photos and class names of a training set.
-
-    Args:
-        path: Folder of class folders, or a tar of tars or of class folders, such as ImageNet's.
-
-    Raises:
-        ValueError: If it is neither.
-        OSError: If it cannot be read.
-    """
-    found = _list_tar(path) if tarfile_at(path) else _list_folders(path)
-    if not found:
-        raise ValueError(f"{path}: no photos in class folders there.")
-    classes = sorted({name for name, _ in found})
-    return [dataclasses.replace(raw, label=classes.index(name)) for name, raw in found], classes
-
-
-def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]:
-    """Photos of a validation set.
-
-    Args:
-        path: Folder of class folders; or a flat folder or tar, with `labels`.
-        labels: File of lines `photo-name label`; the label is a number from 0 or a class name.
-        classes: Class names in label order.
-
-    Raises:
-        ValueError: If a photo has no label, or one that is out of range; names the photo.
-    """
-    if labels is None:
-        if tarfile_at(path) or not any(os.path.isdir(os.path.join(path, name)) for name in os.listdir(path)):
-            raise ValueError(f"{path}: a flat validation set needs --val_labels, a file of lines `photo-name label`.")
-        number = {name: label for label, name in enumerate(classes)}
-        found = _list_folders(path)
-        strange = sorted({name for name, _ in found} - set(number))
-        if strange:
-            raise ValueError(f"{path}: class {strange[0]!r} is not among those of the training set.")
-        return [dataclasses.replace(raw, label=number[name]) for name, raw in found]
-    known = read_labels(labels, classes)
-    raws = [raw for _, raw in _list_tar(path)] if tarfile_at(path) else _list_flat(path)
-    missing = [raw.key for raw in raws if os.path.basename(raw.key) not in known]
-    if missing:
-        raise ValueError(f"{labels}: no line for {missing[0]} (and {len(missing) - 1} others).")
-    return [dataclasses.replace(raw, label=known[os.path.basename(raw.key)]) for raw in raws]
-
-
-def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
-    """Labels by photo name. Raises ValueError for a malformed line; names file and line."""
-    number = {name: label for label, name in enumerate(classes)}
-    labels = {}
-    with open(path, encoding="utf-8") as file:
-        for count, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            name, _, text = line.strip().rpartition(" ")
-            label = number.get(text, int(text) if text.isdecimal() else -1)
-            if not name or not 0 <= label < len(classes):
-                raise ValueError(
-                    f"{path}, line {count}: expected `photo-name label` with a label of 0 to {len(classes) - 1} or a "
-                    f"class name, got {line.strip()!r}."
-                )
-            labels[name.strip()] = label
-    return labels
-
-
-def tarfile_at(path: str) -> bool:
-    """Whether the path is a tar."""
-    return os.path.isfile(path) and tarfile.is_tarfile(path)
-
-
-def _list_folders(path: str) -> list[tuple[str, Raw]]:
-    found = []
-    for photo in photos.list_images(path):
-        name = os.path.relpath(photo, path).split(os.sep)
-        if len(name) > 1:
-            found.append((name[0], Raw(os.path.join(*name), photo, -1)))
-    return found
-
-
-def _list_flat(path: str) -> list[Raw]:
-    return [Raw(os.path.relpath(photo, path), photo, -1) for photo in photos.list_images(path)]
-
-
-def _list_tar(path: str) -> list[tuple[str, Raw]]:
-    """(class name, photo) of a tar, whose members are photos, or tars of photos named after their class.
-
-    Nothing is unpacked: a photo is known by where it begins.
-    """
-    found = []
-    with tarfile.open(path, "r:") as outer:
-        for member in progress(outer, unit="members of the tar"):
-            if member.name.endswith(".tar"):
-                name = os.path.splitext(os.path.basename(member.name))[0]
-                with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
-                    members = [(name, m, member.offset_data) for m in inner]
-            else:
-                members = [(os.path.basename(os.path.dirname(member.name)), member, 0)]
-            for name, photo, base in members:
-                if photo.isfile() and not photos.why_not(os.path.normpath(photo.name)):
-                    key = photo.name if base == 0 else f"{name}/{photo.name}"
-                    found.append((name, Raw(key, path, -1, base + photo.offset_data, photo.size)))
-    return found
 
 
 def check_counts(split: str, raws: Sequence[Raw], classes: Sequence[str]) -> str | None:
@@ -176,23 +54,21 @@ def checked(data: bytes, shrink: int | None) -> tuple[bytes, str | None]:
     """
     from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            kind = None if image.format in ("JPEG", "MPO") else image.format
-            kind = kind or (image.mode if image.mode not in ("RGB", "L") else None)
-            small = min(image.size) > (shrink or math.inf)
-            if not (kind or small):
-                return data, None
-            image = image.convert("RGB")
-            if shrink and small:
-                height, width = imagenet.resized_size(image.height, image.width, (shrink, shrink))
-                image = image.resize((width, height), Image.Resampling.BICUBIC)
-            encoded = io.BytesIO()
-            image.save(encoded, "JPEG", quality=SHRUNK_QUALITY if small else QUALITY)
-            return encoded.getvalue(), kind
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
+    with photos.opened(io.BytesIO(data)) as image:
+        image.load()
+        kind = None if image.format in ("JPEG", "MPO") else image.format
+        kind = kind or (image.mode if image.mode not in ("RGB", "L") else None)
+        kind = kind or ("at half its size, as it is too large" if photos.is_halved(image) else None)
+        small = min(image.size) > (shrink or math.inf)
+        if not (kind or small):
+            return data, None
+        image = photos.rgb(image)
+        if shrink and small:
+            height, width = imagenet.resized_size(image.height, image.width, (shrink, shrink))
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        encoded = io.BytesIO()
+        image.save(encoded, "JPEG", quality=SHRUNK_QUALITY if small else QUALITY)
+        return encoded.getvalue(), kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +91,12 @@ class Task:
         listing = json.dumps([[raw.key, raw.label, raw.size] for raw in self.raws] + [self.shrink])
         return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
+    @property
+    def sizes(self) -> str:
+        """Hash of the photos' sizes, which changes with most of their changes."""
+        sizes = [os.path.getsize(raw.path) if raw.size is None else raw.size for raw in self.raws]
+        return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+
 
 def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink: int | None, seed: int) -> list[Task]:
     """Distributes shuffled photos over shards whose sizes differ by one at most."""
@@ -233,58 +115,162 @@ def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink
 
 
 def write(tasks: Sequence[Task], workers: int) -> list[dict]:
-    """Writes the shards in parallel, except those that an earlier call has written.
+    """Writes the shards in parallel, except those that an earlier call has written and that are as they were then.
 
     Returns:
-        For each: file, count, bytes, max_label, plan, repaired {photo: what} and bad {photo: why}.
+        For each: file, count, bytes, sha256, max_label, plan, sizes, repaired {photo: what} and bad {photo: why}.
+
+    Raises:
+        OSError: If a photo cannot be read or a shard cannot be written.
+        ProgramError: If a process was killed.
     """
-    done = {task.path: facts for task in tasks if (facts := _finished(task))}
+    with ThreadPoolExecutor(workers) as threads:
+        kept = list(progress(threads.map(_kept, tasks), len(tasks), unit="shards checked"))
+    done = {task.path: facts for task, facts in zip(tasks, kept, strict=True) if facts}
     left = [task for task in tasks if task.path not in done]
     if done:
         print(f"{len(done)} of {len(tasks)} shards are there already")
-    with _pool(min(workers, len(left))) as run:
-        for facts in progress(run(write_shard, left), len(left), unit="shards"):
-            done[join(os.path.dirname(tasks[0].path), facts["file"])] = facts
+    for facts in progress(_in_processes(write_shard, left, workers), len(left), unit="shards"):
+        done[join(os.path.dirname(tasks[0].path), facts["file"])] = facts
     return [done[task.path] for task in tasks]
 
 
-class _pool:  # noqa: N801  (a context manager used as a function)
-    """Gives a function like `map` that works in processes; with one worker it works in this one."""
+def _in_processes(work: Callable[[Task], dict], tasks: Sequence[Task], workers: int) -> Iterator[dict]:
+    """Yields the results as they come; with one worker, the work is done in this process."""
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        yield from map(work, tasks)
+        return
+    spawn = multiprocessing.get_context("spawn")  # processes start afresh: TensorFlow's threads do not survive a fork
+    with ProcessPoolExecutor(workers, spawn) as pool:
+        try:
+            for done in as_completed([pool.submit(work, task) for task in tasks]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise ProgramError(
+                "A process of this program was killed, perhaps as memory ran out. The same command goes on from here; "
+                f"fewer --workers than {workers} need less memory."
+            ) from error
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
 
-    def __init__(self, workers: int):
-        # Processes are started afresh: TensorFlow's threads do not survive a fork.
-        self._pool = multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else None
 
-    def __enter__(self) -> Callable[..., Iterator]:
-        return self._pool.imap_unordered if self._pool else map
+def _kept(task: Task) -> dict | None:
+    """The facts of a shard that an earlier run wrote to this plan and that is whole; prints what is not."""
+    import tensorflow as tf
 
-    def __exit__(self, *error):
-        if self._pool:
-            self._pool.terminate()
-            self._pool.join()
+    path = task.path + ".json"
+    try:
+        facts = dict(json.loads(read_bytes(path)))
+        if facts["plan"] != task.plan:
+            return None
+        if _changed(task, facts):
+            print(f"{facts['file']}: its photos have changed since, written again")
+            return None
+        whole = is_whole(task.path, facts["count"], facts.get("sha256"))
+    except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError):
+        return None
+    if not whole:
+        print(f"{facts['file']}: damaged, written again")
+        return None
+    if "sha256" not in facts:  # as earlier versions left it
+        facts |= {"sha256": _sha256(task.path), "sizes": task.sizes}
+        write_json(path, facts)
+    return facts
 
 
-def _finished(task: Task) -> dict | None:
-    """The facts of a shard that an earlier run wrote to this plan."""
+def _changed(task: Task, facts: dict) -> bool:
+    """Whether photos of a shard were replaced after it was written."""
+    files = [raw.path for raw in task.raws if raw.size is None]
+    if not is_local(task.path) or not files:
+        return False
+    written = os.stat(task.path + ".json").st_mtime
+    newer = any(os.stat(path).st_mtime > written for path in files)
+    return newer or facts.get("sizes", task.sizes) != task.sizes
+
+
+def is_whole(path: str, count: int, sha256: str | None = None) -> bool:
+    """Whether a shard is as it was written: by its hash if that is known, else by the checksums of its records."""
     import tensorflow as tf
 
     try:
-        facts = json.loads(read_bytes(task.path + ".json"))
-        whole = tf.io.gfile.stat(task.path).length == facts["bytes"]
-    except (OSError, tf.errors.OpError, ValueError, KeyError):
-        return None
-    return facts if whole and facts["plan"] == task.plan else None
+        if sha256:
+            return _sha256(path) == sha256
+        return int(tf.data.TFRecordDataset(path).reduce(0, lambda total, record: total + 1)) == count
+    except (OSError, tf.errors.OpError):
+        return False
+
+
+def _sha256(path: str) -> str:
+    return sha256_of(path) if is_local(path) else hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def write_shard(task: Task) -> dict:
-    """Writes one shard, then a .json that marks it as complete."""
+    """Writes one shard, then a .json that marks it as complete.
+
+    Raises:
+        OSError: If a photo cannot be read, or the shard cannot be written.
+    """
+    import tensorflow as tf
+
+    try:
+        with _unfinished(task.path) as temporary:
+            facts = _write_records(task, temporary)
+            facts |= {"bytes": os.path.getsize(temporary), "sha256": sha256_of(temporary), "sizes": task.sizes}
+            _publish(temporary, task.path)
+        write_json(task.path + ".json", facts)
+    except (OSError, tf.errors.OpError) as error:  # TensorFlow's errors could not be sent to another process
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = getattr(error, "message", str(error)).splitlines()[0]
+        raise OSError(f"{task.path}: cannot be written ({reason}). Make room; the same command goes on.") from None
+    return facts
+
+
+@contextlib.contextmanager
+def _unfinished(path: str) -> Iterator[str]:
+    """A local file to write `path` to, of a name that no other process uses; it goes if it is not moved."""
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) if is_local(path) else None, prefix=TEMPORARY)
+    os.close(handle)
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Gives a file its name, once it is on the disk."""
+    import tensorflow as tf
+
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
+    _end_if_orphaned()
+    if is_local(path):
+        os.replace(temporary, path)
+    else:
+        tf.io.gfile.copy(temporary, path, overwrite=True)
+
+
+def _end_if_orphaned() -> None:
+    """Ends a process whose parent was killed: another run may be writing into the folder by now."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
+
+
+def _write_records(task: Task, path: str) -> dict:
+    """Writes the photos that can be decoded; returns the facts that are known by then."""
     import tensorflow as tf
 
     facts = {"file": os.path.basename(task.path), "plan": task.plan, "repaired": {}, "bad": {}}
-    temporary = join(os.path.dirname(task.path), TEMPORARY + facts["file"])
     labels = []
-    with tf.io.TFRecordWriter(temporary) as writer:
+    with tf.io.TFRecordWriter(path) as writer:
         for raw in task.raws:
+            _end_if_orphaned()
             try:
                 data, kind = checked(raw.read(), task.shrink)
             except ValueError as error:
@@ -294,10 +280,7 @@ def write_shard(task: Task) -> dict:
                 facts["repaired"][raw.key] = kind
             labels.append(raw.label)
             writer.write(_example(data, raw))
-    tf.io.gfile.rename(temporary, task.path, overwrite=True)
-    facts |= {"count": len(labels), "bytes": tf.io.gfile.stat(task.path).length, "max_label": max(labels, default=-1)}
-    write_json(task.path + ".json", facts)
-    return facts
+    return facts | {"count": len(labels), "max_label": max(labels, default=-1)}
 
 
 def _example(data: bytes, raw: Raw) -> bytes:
@@ -306,7 +289,7 @@ def _example(data: bytes, raw: Raw) -> bytes:
     features = {
         "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
         "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[raw.label])),
-        "image/filename": tf.train.Feature(bytes_list=tf.train.BytesList(value=[raw.key.encode()])),
+        "image/filename": tf.train.Feature(bytes_list=tf.train.BytesList(value=[os.fsencode(raw.key)])),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
@@ -318,9 +301,9 @@ def report(split: str, shards: Sequence[dict]) -> list[str]:
     repaired = {key: kind for shard in shards for key, kind in shard["repaired"].items()}
     for kind, count in collections.Counter(repaired.values()).items():
         first = next(key for key, what in repaired.items() if what == kind)
-        lines.append(f"  encoded again as RGB JPEG: {count} {kind} ({first}{', ...' if count > 1 else ''})")
+        lines.append(f"  encoded again as RGB JPEG: {count} {kind} ({printable(first)}{', ...' if count > 1 else ''})")
     bad = {key: why for shard in shards for key, why in shard["bad"].items()}
-    lines += [f"  left out, cannot be decoded: {key} ({why})" for key, why in list(bad.items())[:20]]
+    lines += [f"  left out, cannot be decoded: {printable(key)} ({why})" for key, why in list(bad.items())[:20]]
     if len(bad) > 20:
         lines.append(f"  and {len(bad) - 20} others; the .json beside each shard names them")
     return lines

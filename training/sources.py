@@ -7,23 +7,27 @@ be resumed at any step. All files are read through `tf.io`, so buckets (gs://, s
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from fd_keras import imagenet
-from fd_keras.io import join
-from fd_keras.training.shards import INDEX
+from fd_keras import imagenet, photos
+from fd_keras.io import is_local, join, read_bytes, sha256_of
+from fd_keras.training.shards import INDEX, is_whole
 
 WINDOW = 16  # shards that are shuffled together; of ImageNet's 1024 that makes 20,000 photos, about 2 GB
 TFDS_WINDOW = 10_000  # photos of a TFDS split that are shuffled together
-DECODABLE = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif"))  # by TensorFlow
 SPLITS = ("train", "val")
+SAMPLE = 256 << 20  # bytes of a folder's photos whose content is compared when a run is resumed: most sets have fewer
+REMOTE_SAMPLE = 32  # photos of a bucket, likewise
 
 
 class Photo(NamedTuple):
@@ -98,13 +102,21 @@ class Source(Protocol):
         name: Name as the user gave it.
         classes: Class names in label order.
         count: Number of photos in an epoch.
-        fingerprint: Hash that changes when the data does.
+        fingerprint: Hash of the names, labels and order of the photos.
     """
 
     name: str
     classes: tuple[str, ...]
     count: int
     fingerprint: str
+
+    def content(self) -> dict[str, str]:
+        """Hashes of what the photos hold, by what was hashed; takes seconds, and may cover a fixed sample only."""
+        ...
+
+    def damaged(self) -> str | None:
+        """The first file that cannot be read to its end, by checksums in it; None if there is none or no checksum."""
+        ...
 
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """The photos of an epoch from position `start` (a multiple of the share's count) on."""
@@ -132,9 +144,17 @@ class Folder:
 
     def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]):
         self.name, self.classes, self.count = name, tuple(classes), len(paths)
-        self._paths, self._labels = np.asarray(paths, dtype=object), np.asarray(labels, "int64")
-        listing = json.dumps([list(paths), self._labels.tolist(), self.classes])
-        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
+        # As bytes, since names on Linux need not be text.
+        self._paths = np.asarray([os.fsencode(path) for path in paths], dtype=object)
+        self._labels = np.asarray(labels, "int64")
+        self.fingerprint = _hash([list(paths), self._labels.tolist(), self.classes])
+
+    def content(self) -> dict[str, str]:
+        """See `Source`: the sizes of all photos, and all bytes of a sample."""
+        return content_of([os.fsdecode(path) for path in self._paths])
+
+    def damaged(self) -> None:
+        """See `Source`."""
 
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """See `Source`."""
@@ -169,15 +189,31 @@ class Shards:
         files: Paths of the shards.
         counts: Number of photos in each.
         classes: Class names in label order.
+        content: See `Source.content`.
     """
 
-    def __init__(self, name: str, files: Sequence[str], counts: Sequence[int], classes: Sequence[str]):
-        self.name, self.classes = name, tuple(classes)
+    def __init__(
+        self,
+        name: str,
+        files: Sequence[str],
+        counts: Sequence[int],
+        classes: Sequence[str],
+        content: Mapping[str, str] = MappingProxyType({}),
+    ):
+        self.name, self.classes, self._content = name, tuple(classes), dict(content)
         self._files, self._counts = list(files), list(counts)
         self._lane = min(counts)  # photos taken from each shard
         self.total, self.count = sum(counts), self._lane * len(files)
-        listing = json.dumps([[os.path.basename(file) for file in files], self._counts, self.classes])
-        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()[:16]
+        self.fingerprint = _hash([[os.path.basename(file) for file in files], self._counts, self.classes])
+
+    def content(self) -> dict[str, str]:
+        """See `Source`: what the index says of the shards."""
+        return self._content
+
+    def damaged(self) -> str | None:
+        """See `Source`."""
+        counted = zip(self._files, self._counts, strict=True)
+        return next((file for file, count in counted if not is_whole(file, count)), None)
 
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """See `Source`."""
@@ -252,6 +288,13 @@ class Tfds:
         self.count = builder.info.splits[split].num_examples
         self.fingerprint = hashlib.sha256(f"{builder.info.full_name} {split} {self.count}".encode()).hexdigest()[:16]
 
+    def content(self) -> dict[str, str]:
+        """See `Source`: a version of a set stays what it is."""
+        return {}
+
+    def damaged(self) -> None:
+        """See `Source`."""
+
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """See `Source`."""
         windows = math.ceil(self.count / TFDS_WINDOW)
@@ -282,6 +325,32 @@ class Tfds:
         return dataset.map(
             lambda row: (row["image"], tf.cast(row["label"], tf.int64), row.get("file_name", tf.constant("a photo")))
         )
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def content_of(paths: Sequence[str]) -> dict[str, str]:
+    """Hashes of files by what was hashed: the sizes of all, and all bytes of a sample that their number decides.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    ordered = [paths[i] for i in random_state(len(paths)).permutation(len(paths)).tolist()]
+    if not all(map(is_local, paths)):  # where each look takes long
+        return {"sample": _hash([hashlib.sha256(read_bytes(path)).hexdigest() for path in ordered[:REMOTE_SAMPLE]])}
+    with ThreadPoolExecutor(16) as threads:  # a server of files answers many at once
+        sizes = list(threads.map(os.path.getsize, ordered))
+        before = itertools.accumulate(sizes, initial=0)
+        sample = [path for path, total in zip(ordered, before, strict=False) if total < SAMPLE]
+        return {"sizes": _hash(sizes), "sample": _hash(list(threads.map(sha256_of, sample)))}
+
+
+def describe(source: Source) -> dict:
+    """What a run's record keeps of a split, see `run_record.check_same`."""
+    known = {"fingerprint": source.fingerprint, "photos": source.count, "name": source.name}
+    return known | source.content()
 
 
 def _concatenated(parts: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
@@ -396,22 +465,8 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
 
 
 def list_classes(folder: str) -> dict[str, list[str]]:
-    """Photos of every class folder, sorted. Raises ValueError if a class has none, or there is no class."""
-    listing = {}
-    for entry in sorted(tf.io.gfile.listdir(folder)):
-        name = entry.rstrip("/")
-        if name.startswith(".") or not tf.io.gfile.isdir(join(folder, name)):
-            continue
-        files = sorted(tf.io.gfile.listdir(join(folder, name)))
-        photos = [file for file in files if os.path.splitext(file)[1].lower() in DECODABLE]
-        if not photos:
-            raise ValueError(
-                f"{join(folder, name)}: no photo in this class folder (looked for {', '.join(sorted(DECODABLE))})."
-            )
-        listing[name] = [join(folder, name, photo) for photo in photos]
-    if not listing:
-        raise ValueError(f"{folder}: no class folders in it; it wants CLASS/*.jpg, one folder for each class.")
-    return listing
+    """Paths of the photos of every class, see `photos.list_classes`."""
+    return {name: [join(folder, photo) for photo in found] for name, found in photos.list_classes(folder).items()}
 
 
 def _held_out(listing: dict[str, list[str]], fraction: float) -> tuple[dict, dict]:
@@ -459,18 +514,19 @@ def _open_split(folder: str, index: dict, split: str) -> Shards:
     shards = index["splits"].get(split)
     if not shards:
         raise ValueError(f"{folder}: {INDEX} lists no {split} shards; run fd-keras prepare with --{split}.")
-    files = []
+    files, again = [], "run the same fd-keras prepare again: it writes what is missing or damaged"
     for shard in shards:
         path = join(folder, shard["file"])
         if not tf.io.gfile.exists(path):
-            raise ValueError(f"{path}: listed in {INDEX} but not there; run fd-keras prepare again.")
+            raise ValueError(f"{path}: listed in {INDEX} but not there; {again}.")
         if tf.io.gfile.stat(path).length != shard["bytes"]:
-            raise ValueError(f"{path}: not of the size that {INDEX} lists; run fd-keras prepare again.")
+            raise ValueError(f"{path}: not of the size that {INDEX} lists; {again}.")
         files.append(path)
     top = max(shard["max_label"] for shard in shards)
     if top >= len(index["classes"]):
         raise ValueError(f"{folder}: label {top} in {split} is out of range for {len(index['classes'])} classes.")
-    return Shards(f"{folder} ({split})", files, [shard["count"] for shard in shards], index["classes"])
+    content = {key: _hash([shard[key] for shard in shards]) for key in ("bytes", "sha256") if key in shards[0]}
+    return Shards(f"{folder} ({split})", files, [shard["count"] for shard in shards], index["classes"], content)
 
 
 def _open_tfds(name: str, tfds_dir: str | None) -> dict[str, Source]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fd_keras.training import checkpoint, shards, sources
+from fd_keras.training import checkpoint, raw_photos, shards, sources
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -32,9 +32,9 @@ def write_photos(folder: pathlib.Path, count: int, seed: int) -> None:
 
 def prepare(photos: pathlib.Path, folder: pathlib.Path, count: int = 5) -> dict:
     """Writes `count` training shards and two validation shards; returns the index."""
-    train, classes = shards.list_train(str(photos / "train"))
+    train, classes = raw_photos.list_train(str(photos / "train"))
     index = {"classes": classes, "splits": {}}
-    for split, raws in (("train", train), ("val", shards.list_val(str(photos / "val"), None, classes))):
+    for split, raws in (("train", train), ("val", raw_photos.list_val(str(photos / "val"), None, classes))):
         tasks = shards.plan(split, raws, str(folder), count if split == "train" else 2, None, seed=0)
         index["splits"][split] = shards.write(tasks, workers=1)
     (folder / shards.INDEX).write_text(json.dumps(index))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from fd_keras import imagenet
+from fd_keras import imagenet, photos
 from fd_keras.training import crops
 
 DRAWS = 4000
@@ -133,3 +133,59 @@ def test_several_crops_are_those_of_each(antialias):
     for number in range(3):
         alone = crops.train_crops(data[number : number + 1], draws[number : number + 1], 96, antialias, jpegs=True)
         assert np.array_equal(together[number], alone[0].numpy())
+
+
+def _formats() -> dict[str, bytes]:
+    """One picture in the formats and modes that people have."""
+    image = _photo(60, 90)
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype("uint16") * 257)
+    modes = {"CMYK.jpg": image.convert("CMYK"), "L.jpg": image.convert("L"), "progressive.jpg": image}
+    modes |= {"RGB.png": image, "P.png": image.quantize(64), "RGBA.png": image.convert("RGBA"), "I;16.png": deep}
+    modes |= {"1.png": image.convert("1"), "LA.png": image.convert("LA"), "P.bmp": image.quantize(64), "RGB.bmp": image}
+    modes |= {"1.bmp": image.convert("1"), "RGB.webp": image, "RGBA.webp": image.convert("RGBA"), "RGB.tif": image}
+    modes |= {"CMYK.tif": image.convert("CMYK"), "I;16.tif": deep, "animated.gif": image, "animated.webp": image}
+    found = {}
+    for name, picture in modes.items():
+        frames = {"save_all": True, "append_images": [_photo(60, 90, 1)]} if name.startswith("animated") else {}
+        data = io.BytesIO()
+        form = {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper())
+        picture.save(data, form, progressive=name.startswith("progressive"), **frames)
+        found[name] = data.getvalue()
+    return found
+
+
+def test_every_format_is_decoded_as_by_pil():
+    for name, data in _formats().items():
+        with photos.opened(io.BytesIO(data)) as image:
+            reference = np.asarray(photos.rgb(image))
+        assert np.array_equal(crops.decode(data).numpy(), reference), name
+        assert crops.eval_crop(data, 32).shape == (32, 32, 3), name
+        crop = crops.train_crops([data], [_draw((5, 6))], 32, False)[0]
+        top, left, height, width = crops.random_box(tf.constant([60, 90]), _draw((5, 6))).numpy().tolist()
+        resized = tf.image.resize(reference[top : top + height, left : left + width], (32, 32)).numpy()
+        assert np.abs(crop.numpy() - resized).mean() < (2.5 if name.endswith("jpg") else 1), name
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_photos_of_too_many_pixels_are_refused_by_their_header(form, monkeypatch):
+    data = _encoded(_photo(60, 90), form) if form != "JPEG" else _formats()["progressive.jpg"]
+    monkeypatch.setattr(photos, "MAX_PIXELS", 60 * 90 - 1)
+    for decode in (crops.decode, lambda data: crops.train_crops([data], [_draw((5, 6))], 32, False)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="90x60 pixels, more than 5,399"):
+            list(tf.data.Dataset.from_tensors(data).map(decode))
+
+
+@pytest.mark.parametrize("shape", [(1, 40_000), (40_000, 1), (3, 9_001)])
+def test_evaluation_of_a_long_thin_photo_takes_no_more_memory_than_others(tmp_path, shape, monkeypatch):
+    data = _encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")), "PNG")
+    (tmp_path / "photo").write_bytes(data)
+    sizes, resize = [], tf.image.resize
+
+    def resizing(image, size, **options):
+        sizes.append(max(size))
+        return resize(image, size, **options)
+
+    monkeypatch.setattr(tf.image, "resize", resizing)
+    reference = imagenet.load_image(tmp_path / "photo", (32, 32)).astype(int)
+    assert np.abs(crops.eval_crop(data, 32).numpy() - reference).max() <= 1
+    assert sizes[0] <= imagenet.LONGEST * 36

@@ -1,9 +1,7 @@
 import io
 import os
 import shutil
-import tarfile
 
-import pytest
 from PIL import Image
 
 from fd_keras import imagenet
@@ -40,32 +38,6 @@ def test_prepare_repairs_reports_and_goes_on(photos, tmp_path):
     prepare(raw, out, count=4)
     after = {name: os.stat(out / name).st_mtime_ns for name in before}
     assert [name for name in before if before[name] != after[name]] == [written[1]["file"]]
-
-
-def test_prepare_reads_imagenets_tars(photos, tmp_path):
-    with tarfile.open(tmp_path / "train.tar", "w") as outer:
-        for name in ("amber", "blue", "cyan"):
-            inner = tmp_path / f"{name}.tar"
-            with tarfile.open(inner, "w") as tar:
-                for path in sorted((photos / "train" / name).iterdir()):
-                    tar.add(path, path.name)
-            outer.add(inner, inner.name)
-    with tarfile.open(tmp_path / "val.tar", "w") as tar:
-        for path in sorted((photos / "val").glob("*/*.jpg")):
-            tar.add(path, path.name)
-    lines = [f"{path.name} {path.parent.name}" for path in (photos / "val").glob("*/*.jpg")]
-    (tmp_path / "val.txt").write_text("\n".join(lines))
-    found, classes = shards.list_train(str(tmp_path / "train.tar"))
-    expected, same = shards.list_train(str(photos / "train"))
-    assert classes == same
-    assert {(raw.key, raw.label, raw.read()) for raw in found} == {(raw.key, raw.label, raw.read()) for raw in expected}
-    val = shards.list_val(str(tmp_path / "val.tar"), str(tmp_path / "val.txt"), classes)
-    assert [classes[raw.label] for raw in val] == [raw.key.split("_")[0] for raw in val]
-    (tmp_path / "val.txt").write_text("amber_000.jpg 7\n")
-    with pytest.raises(ValueError, match="val.txt, line 1.*0 to 2"):
-        shards.list_val(str(tmp_path / "val.tar"), str(tmp_path / "val.txt"), classes)
-    with pytest.raises(ValueError, match="needs --val_labels"):
-        shards.list_val(str(tmp_path / "val.tar"), None, classes)
 
 
 def test_shrunk_photos_have_the_short_side_asked_for():

@@ -9,7 +9,7 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
-from fd_keras.training.shards import read_labels
+from fd_keras.training.raw_photos import read_labels
 
 BATCH = 32
 

@@ -1,0 +1,205 @@
+"""Raw photos for shards: those of class folders, of flat folders with a file of labels, and of tars."""
+
+import dataclasses
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fd_keras import photos
+from fd_keras.io import printable
+from fd_keras.progress import progress
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+_BLOCK = 512  # bytes of a tar's block; one of zeros marks the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """A photo in a folder or a tar.
+
+    Attributes:
+        key: Name in logs and records.
+        path: Path of the file, or of the tar that holds it.
+        label: Label of its class.
+        offset: Position in the tar, in bytes.
+        size: Number of bytes in the tar; None for a file of its own.
+    """
+
+    key: str
+    path: str
+    label: int
+    offset: int = 0
+    size: int | None = None
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(-1 if self.size is None else self.size)
+
+
+def list_train(path: str) -> tuple[list[Raw], list[str]]:
+    """Photos and class names of a training set; logs what is left out.
+
+    Args:
+        path: Folder of class folders, or a tar of tars or of class folders, such as ImageNet's.
+
+    Raises:
+        ValueError: If it is neither, or a tar is not whole.
+        OSError: If it cannot be read.
+    """
+    found = _list_tar(path) if tarfile_at(path) else _list_folders(path)
+    if not found:
+        raise ValueError(f"{path}: no photos in class folders there.")
+    classes = sorted({name for name, _ in found})
+    if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
+        raise ValueError(f"{path}: holds {' and '.join(classes)}; name each: --train={path}/{classes[0]} and so on.")
+    return [dataclasses.replace(raw, label=classes.index(name)) for name, raw in found], classes
+
+
+def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]:
+    """Photos of a validation set; logs what is left out.
+
+    Args:
+        path: Folder of class folders; or a flat folder or tar, with `labels`.
+        labels: File of lines `photo-name label`; the label is a number from 0 or a class name.
+        classes: Class names in label order.
+
+    Raises:
+        ValueError: If a photo has no label, or one that is out of range; names the photo.
+    """
+    is_tar = tarfile_at(path)
+    if labels is None:
+        if is_tar or not any(os.path.isdir(os.path.join(path, name)) for name in os.listdir(path)):
+            raise ValueError(f"{path}: a flat validation set needs --val_labels, a file of lines `photo-name label`.")
+        number = {name: label for label, name in enumerate(classes)}
+        found = _list_folders(path)
+        strange = sorted({name for name, _ in found} - set(number))
+        if strange:
+            raise ValueError(f"{path}: class {strange[0]!r} is not among those of the training set.")
+        return [dataclasses.replace(raw, label=number[name]) for name, raw in found]
+    known = read_labels(labels, classes)
+    raws = [raw for _, raw in _members(path)] if is_tar else _list_flat(path)
+    missing = [raw.key for raw in raws if os.path.basename(raw.key) not in known]
+    if missing:
+        raise ValueError(f"{labels}: no line for {missing[0]} (and {len(missing) - 1} others).")
+    return [dataclasses.replace(raw, label=known[os.path.basename(raw.key)]) for raw in raws]
+
+
+def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
+    """Labels by photo name. Raises ValueError for a malformed line; names file and line."""
+    number = {name: label for label, name in enumerate(classes)}
+    labels = {}
+    with open(path, encoding="utf-8") as file:
+        for count, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            name, _, text = line.strip().rpartition(" ")
+            label = number.get(text, int(text) if text.isdecimal() else -1)
+            if not name or not 0 <= label < len(classes):
+                raise ValueError(
+                    f"{path}, line {count}: expected `photo-name label` with a label of 0 to {len(classes) - 1} or a "
+                    f"class name, got {line.strip()!r}."
+                )
+            labels[name.strip()] = label
+    return labels
+
+
+def tarfile_at(path: str) -> bool:
+    """Whether the path is a tar; False for a folder.
+
+    Raises:
+        ValueError: If it is another file, such as a compressed tar.
+        FileNotFoundError: If there is nothing.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file or folder.")
+    if os.path.isdir(path):
+        return False
+    try:
+        tarfile.open(path, "r:").close()
+    except tarfile.TarError as error:
+        raise ValueError(
+            f"{path}: not a folder, nor a tar without compression. Unpack it and give the folder, or decompress it to "
+            "a .tar."
+        ) from error
+    return True
+
+
+def _list_folders(path: str) -> list[tuple[str, Raw]]:
+    """(class name, photo) of class folders, in the order of the photos' paths."""
+    listing = photos.list_classes(path)
+    found = [(name, Raw(key, os.path.join(path, key), -1)) for name, keys in listing.items() for key in keys]
+    return sorted(found, key=lambda pair: pair[1].path)
+
+
+def _list_flat(path: str) -> list[Raw]:
+    return [Raw(os.path.relpath(photo, path), photo, -1) for photo in photos.list_images(path)]
+
+
+def _list_tar(path: str) -> list[tuple[str, Raw]]:
+    """(class name, photo) of a tar, whose members are photos in class folders, or tars of photos of one class each.
+
+    Folders that all photos have in common, above those of the classes, do not count.
+    """
+    members = _members(path)
+    folders = [os.path.normpath(raw.key).split("/")[:-1] for name, raw in members if name is None]
+    common = len(os.path.commonprefix(folders))
+    if len({folder[common] for folder in folders if len(folder) > common}) < 2:
+        common -= 1  # there is one class
+    found, left_out = [], photos.LeftOut()
+    for name, raw in members:
+        parts = os.path.normpath(raw.key).split("/")[:-1]
+        if name is None and len(parts) <= max(common, 0):
+            left_out.note(photos.OUTSIDE, raw.key)
+        else:
+            found.append((parts[max(common, 0)] if name is None else name, raw))
+    left_out.log(path)
+    return found
+
+
+def _members(path: str) -> list[tuple[str | None, Raw]]:
+    """The photos of a tar, each with the name of the tar that it is in there, if it is in one.
+
+    Nothing is unpacked: a photo is known by where it begins.
+    """
+    found, left_out = [], photos.LeftOut()
+    try:
+        with tarfile.open(path, "r:") as outer:
+            for member in progress(_whole(outer, path), unit="members of the tar"):
+                name = None
+                if member.name.endswith(".tar") and member.isfile():
+                    name = os.path.splitext(os.path.basename(member.name))[0]
+                    with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
+                        inside = [(m, member.offset_data) for m in _whole(inner, f"{path}: {printable(member.name)}")]
+                else:
+                    inside = [(member, 0)]
+                for photo, base in inside:
+                    if photo.isdir():
+                        continue
+                    if reason := photos.why_not(os.path.normpath(photo.name)) or _not_a_file(photo):
+                        left_out.note(reason, photo.name)
+                        continue
+                    key = photo.name if name is None else f"{name}/{photo.name}"
+                    found.append((name, Raw(key, path, -1, base + photo.offset_data, photo.size)))
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: damaged or cut short ({error}). Fetch it again.") from error
+    left_out.log(path)
+    return found
+
+
+def _not_a_file(member: tarfile.TarInfo) -> str | None:
+    return None if member.isfile() else photos.NOT_FILES
+
+
+def _whole(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar; raises ValueError unless it goes on to its end mark, and ends there."""
+    yield from tar
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    if file.read(_BLOCK) != bytes(_BLOCK):
+        raise ValueError(f"{name}: damaged or cut short: no end mark after {tar.offset:,} bytes. Fetch it again.")
+    while rest := file.read(1 << 20):
+        if rest.strip(b"\0"):
+            raise ValueError(f"{name}: goes on after its end mark. Unpack it with tar --ignore-zeros, give the folder.")
