@@ -64,6 +64,7 @@ RECIPES = {
     )
 }
 IO_TYPES = ("uint8", "int8", "float32")
+MEASURES = ("classes", "logits", "scores", "values")  # see `verification.head`
 SENSITIVITY_MODES = ("alone", "kept_float")  # see `verification.sensitivity`
 
 

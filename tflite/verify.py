@@ -5,6 +5,7 @@ fd-keras verify --tflite=OUT/a_int8.tflite --images=PHOTOS --sensitivity=alone -
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras.io import check_figure, sha256_of
-from fd_keras.program import Program, ProgramError, UsageError, flag_group
-from fd_keras.tflite.recipes import SENSITIVITY_MODES
+from fd_keras.program import Program, ProgramError, UsageError, define_positive, flag_group
+from fd_keras.tflite.recipes import MEASURES, SENSITIVITY_MODES
 
 if TYPE_CHECKING:
     from fd_keras.tflite.verification.compare import Comparison
@@ -34,6 +35,8 @@ with flag_group("Limits"):
     _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
     _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: points of top-1 that a file may lose.", lower_bound=0)
     _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: percent of images that must agree.")
+    _ERROR = define_positive("max_error", 50.0, "For --check: error of outputs, percent of the reference's deviation.")
+    _MEASURE = flags.DEFINE_enum("measure", None, MEASURES, "What the outputs are (default: by the reference's head).")
 with flag_group("Sensitivity of layers"):
     _SENSITIVITY = flags.DEFINE_enum(
         "sensitivity",
@@ -60,15 +63,29 @@ def table(records: Sequence[dict]) -> str:
         return format("-" if value is None else format(value, form), ">" + form.split(".")[0])
 
     width = max(len(record["file"]) for record in records)
-    lines = [f"{'':{width}}   top-1   top-5  top-1 lost (95%)  agreement  ties  largest error  size kB"]
+    lines = [f"{'':{width}}   top-1   top-5  top-1 lost (95%)  agreement  ties  error %  largest error  size kB"]
     for r in records:
         lost = "-" if r["drop"] is None else f"{r['drop']:.2f} +- {r['drop_margin']:.2f}"
         size = r["size_bytes"] and r["size_bytes"] / 1e3
         lines.append(
             f"{r['file']:{width}}  {cell(r['top1'], '6.2f')}  {cell(r['top5'], '6.2f')}  {lost:>16}  "
-            f"{r['agreement']:9.2f}  {r['ties']:4}  {r['largest_error']:13.2g}  {cell(size, '7.0f')}"
+            f"{cell(r['agreement'], '9.2f')}  {r['ties']:4}  {cell(r['relative_error'], '7.2f')}  "
+            f"{r['largest_error']:13.2g}  {cell(size, '7.0f')}"
         )
-    return "\n".join([*lines, f"in percent of {records[0]['images']} images; ties: images with several classes first"])
+    notes = f"in percent of {records[0]['images']} images; ties: images with several classes first; error: of the "
+    return "\n".join([*lines, notes + "reference's standard deviation", *measure_notes(records[0])])
+
+
+def measure_notes(reference: dict) -> list[str]:
+    """What was compared, and what these images cannot show; `reference` is its record."""
+    from fd_keras.tflite.verification.head import HEADS
+
+    notes = [f"compared: {HEADS[reference['measure']].text}"]
+    if reference["measure"] == "classes" and reference["error_decides"]:
+        notes.append(
+            "The reference names one class on all of these images, so the error of the scores is compared too."
+        )
+    return notes
 
 
 def class_table(record: dict) -> str:
@@ -80,15 +97,28 @@ def class_table(record: dict) -> str:
     return "\n".join([f"{record['file']}: top-1 of the reference and of the file", *rows])
 
 
-def failures(records: Sequence[dict], max_drop: float, min_agreement: float) -> list[str]:
+def failures(records: Sequence[dict], max_drop: float, min_agreement: float, max_error: float) -> list[str]:
     """What is wrong with the files (all records but the first) by these limits."""
     found = []
     for record in records[1:]:
+        name, error, agreement = record["file"], record["relative_error"], record["agreement"]
+        if not math.isfinite(record["largest_error"]):
+            found.append(f"{name}: its outputs are not all finite numbers")
+            continue
         if record["drop"] is not None and record["drop"] > max_drop:
-            found.append(f"{record['file']}: top-1 dropped {record['drop']:.2f} points (limit {max_drop})")
-        if record["agreement"] < min_agreement:
-            found.append(f"{record['file']}: agrees on {record['agreement']:.2f}% of images (limit {min_agreement}%)")
+            found.append(f"{name}: top-1 dropped {record['drop']:.2f} points (limit {max_drop})")
+        if agreement is not None and agreement < min_agreement:
+            found.append(f"{name}: agrees on {agreement:.2f}% of images (limit {min_agreement}%)")
+        if record["error_decides"] and error > max_error:
+            found.append(
+                f"{name}: the error of its outputs is {error:.3g}% of the reference's deviation of "
+                f"{record['spread']:.2g} on these images (limit {max_error}%); if that deviation is small, verify on "
+                "more varied images"
+            )
     return found
+
+
+RECORDED = ("top1", "top5", "agreement", "ties", "measure", "relative_error", "largest_error", "mean_error")
 
 
 def record_accuracy(records: Sequence[dict], labels: str) -> None:
@@ -98,7 +128,7 @@ def record_accuracy(records: Sequence[dict], labels: str) -> None:
     of = {"images": records[0]["images"], "labels": labels, "labels_sha256": sha256_of(labels)}
     reference = {"reference": records[0]["file"], "reference_top1": records[0]["top1"]}
     for path, measured in zip(_TFLITE.value, records[1:], strict=True):
-        own = {key: measured[key] for key in ("top1", "top5", "agreement", "ties")}
+        own = {key: measured[key] for key in RECORDED}
         sidecar.record(path, accuracy=own | of | reference)
 
 
@@ -109,7 +139,8 @@ def images_for(path: str) -> "EvaluationSet":
 
     runner = Runner(path)
     height, width, _ = runner.input_shape
-    return EvaluationSet.load(_IMAGES.value, _LABELS.value, (height, width), runner.classes, _RESIZE.value)
+    classes = max(runner.classes, 2)  # one score is that of class 1; the other class is 0
+    return EvaluationSet.load(_IMAGES.value, _LABELS.value, (height, width), classes, _RESIZE.value)
 
 
 def rank_layers(path: str, mode: str) -> None:
@@ -135,12 +166,14 @@ def rank_layers(path: str, mode: str) -> None:
 def measured() -> list[dict]:
     """The records of the reference and of all files."""
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
+    from fd_keras.tflite.verification.head import HEADS
     from fd_keras.tflite.verification.reference import reference_classifier
 
     images = images_for(_TFLITE.value[0])
     candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
     reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
-    results = compare(reference, candidates, images.batches())
+    head = HEADS[_MEASURE.value] if _MEASURE.value else reference.head
+    results = compare(reference, candidates, images.batches(), head)
     sizes = [None, *map(os.path.getsize, _TFLITE.value)]
     return report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
 
@@ -160,7 +193,7 @@ def main(argv: list[str]) -> None:
     else:
         tables = [class_table(record) for record in records[1:] if record["by_class"]]
         print("\n\n".join([table(records), *tables]))
-    if _CHECK.value and (found := failures(records, _DROP.value, _AGREEMENT.value)):
+    if _CHECK.value and (found := failures(records, _DROP.value, _AGREEMENT.value, _ERROR.value)):
         raise ProgramError("\n".join(found))
 
 

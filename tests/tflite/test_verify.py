@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from fd_keras.applications import FDMobileNet
 from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
-from fd_keras.tflite.export import write
+from fd_keras.tflite.export import export, write
 from fd_keras.tflite.format.sidecar import saved_source
 from fd_keras.tflite.recipes import RECIPES, Int8Settings, load_calibration
 
@@ -70,7 +70,8 @@ def test_verify_prints_a_table(run_program, flowers, photos):
     path = flowers.out / "my.flowers_int8.tflite"
     run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize")
     run.assert_done()
-    head, keras_row, row, foot = run.stdout.splitlines()
+    head, keras_row, row, foot, compared = run.stdout.splitlines()
+    assert compared == "compared: the first class"
     assert "top-1" in head
     assert "agreement" in head
     assert "40 images" in foot
@@ -117,6 +118,37 @@ def test_check_names_a_file_that_lost_accuracy(run_program, convert_tiny, photos
     assert "error: tiny_float32.tflite: top-1 dropped" in run.stderr
     assert "(limit 1.0)" in run.stderr
     assert len(re.findall(r"^  class +\d+ .* 100\.0 ->", run.stdout, re.M)) == 1
+
+
+def yes_or_no(images: np.ndarray) -> keras.Model:
+    """A network of one score, which is above 0.5 for all of these images."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((*images.shape[1:3], 3))
+    x = keras.layers.Rescaling(1 / 64, -2)(image)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, 2, activation="relu")(x))
+    logits = keras.Model(image, keras.layers.Dense(1)(x))
+    values = logits.predict_on_batch(images)
+    kernel, bias = logits.layers[-1].get_weights()
+    logits.layers[-1].set_weights([kernel / values.std(), (bias - values.min()) / values.std() + 0.1])
+    return keras.Model(image, keras.layers.Activation("sigmoid")(logits.output))
+
+
+def test_check_of_one_score_refuses_files_that_answer_otherwise(run_program, photos, images, tmp_path):
+    model = yes_or_no(images[:40].astype("uint8").astype("float32"))
+    model.save(tmp_path / "model.keras")
+    ends = {"right": lambda x: x, "inverted": lambda x: 1 - x, "constant": lambda x: 0 * x + 0.8}
+    for name, end in ends.items():
+        (tmp_path / f"{name}.tflite").write_bytes(
+            export(keras.Model(model.input, end(model.output)), RECIPES["float32"])
+        )
+    files = f"--tflite={','.join(f'{name}.tflite' for name in ends)}"
+    run = run_program(VERIFY, files, "--reference=model.keras", f"--images={photos}", "--noresize", "--check")
+    assert run.returncode == 1
+    assert "compared: each score against 0.5" in run.stdout
+    assert "inverted.tflite: agrees on 0.00%" in run.stderr
+    assert "constant.tflite: the error of its outputs" in run.stderr
+    assert "constant.tflite: agrees" not in run.stderr  # which is why the error decides
+    assert "right.tflite" not in run.stderr
 
 
 @dataclasses.dataclass(frozen=True)

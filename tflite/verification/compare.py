@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,8 +10,12 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.litert import Runner
 from fd_keras.tflite.format.sidecar import read_sidecar
+from fd_keras.tflite.verification.deviation import Deviation
+from fd_keras.tflite.verification.head import HEADS, Head
 from fd_keras.training import accuracy
 from fd_keras.training.accuracy import Classifier
+
+THRESHOLD = 0.5  # of a score: whether the network says yes
 
 
 def keras_classifier(model: keras.Model, include_preprocessing: bool = True) -> Classifier:
@@ -34,8 +39,10 @@ class Comparison:
     """Compares one classifier with a reference, batch by batch.
 
     Attributes:
+        head: What the outputs are, and so what agreement is.
         images: Number of images seen.
-        agreeing: Number of those with the reference's first class first.
+        agreeing: Number of those with the reference's first class first; of scores, of those that are on the
+            reference's side of 0.5, where these are fewest.
         ties: Number of those with several classes first, of which the first in order counts; integer outputs tie.
         largest_error: Largest difference of a score from the reference's.
         hits: For every image, whether its label was first; None without labels.
@@ -44,14 +51,27 @@ class Comparison:
         labels: Label of every image, or None.
     """
 
+    head: Head = HEADS["classes"]
     images: int = 0
-    agreeing: int = 0
     ties: int = 0
     largest_error: float = 0.0
     hits: np.ndarray | None = None
     expected_hits: np.ndarray | None = None
     hits5: np.ndarray | None = None
     labels: np.ndarray | None = None
+    deviation: Deviation = dataclasses.field(default_factory=Deviation)
+    _agreeing: Any = 0  # one number, or one a score
+    _named: set[int] = dataclasses.field(default_factory=set)
+
+    @property
+    def agreeing(self) -> int | None:
+        """How many images agree, see `Head.agrees`; of several scores, of the one that agrees least."""
+        return int(np.min(self._agreeing)) if self.head.agrees else None
+
+    @property
+    def error_decides(self) -> bool:
+        """Whether agreement alone shows too little: always but for classes of which the reference names several."""
+        return self.head.errs or len(self._named) < 2
 
     @property
     def top1(self) -> int | None:
@@ -67,22 +87,30 @@ class Comparison:
         """Adds a batch: scores and reference of shape (batch, classes), labels of shape (batch,)."""
         if scores.shape != reference.shape:
             raise ValueError(f"The file gives scores of shape {scores.shape[1:]}, the reference {reference.shape[1:]}.")
-        best, expected = imagenet.top_classes(scores, 5), imagenet.top_classes(reference, 1)[:, 0]
         self.images += len(scores)
-        self.agreeing += int(np.sum(best[:, 0] == expected))
-        self.ties += int(np.sum(np.sum(scores == scores.max(axis=1, keepdims=True), axis=1) > 1))
+        self.deviation.update(scores, reference)
         # np.maximum, unlike max, lets NaN through to the result.
         self.largest_error = float(np.maximum(self.largest_error, np.abs(scores - reference).max()))
+        if self.head.agrees == "threshold":
+            self._agreeing = self._agreeing + np.sum((scores >= THRESHOLD) == (reference >= THRESHOLD), axis=0)
+        best, expected = (_ranked(values) for values in (scores, reference))
+        if self.head.agrees == "first":
+            self._agreeing += int(np.sum(best[:, 0] == expected[:, 0]))
+            self._named.update(expected[:, 0].tolist())
+        if scores.shape[1] > 1:
+            self.ties += int(np.sum(np.sum(scores == scores.max(axis=1, keepdims=True), axis=1) > 1))
         if labels is not None:
             found = best == labels[:, None]
             self.hits = _joined(self.hits, found[:, 0])
             self.hits5 = _joined(self.hits5, found.any(axis=1))
-            self.expected_hits = _joined(self.expected_hits, expected == labels)
+            self.expected_hits = _joined(self.expected_hits, expected[:, 0] == labels)
             self.labels = _joined(self.labels, labels)
 
-    def percentages(self) -> dict[str, float | int | None]:
+    def percentages(self) -> dict[str, Any]:
         """The sums as percent of the images.
 
+        `relative_error` is the error in percent of the standard deviation of the reference's outputs over the images:
+        of a file that always answers the same 100 or more. `spread` is that deviation where it is least.
         `drop` is how much lower top-1 is than the reference's, in points, and `drop_margin` the half width of its 95%
         confidence interval. Both classifiers see the same images, so it comes from the differences image by image.
         """
@@ -91,7 +119,9 @@ class Comparison:
             return None if count is None else 100 * count / self.images
 
         drop, margin = self.drop()
+        even = self.head.agrees == "threshold"
         return {
+            "measure": self.head.name,
             "images": self.images,
             "top1": percent(self.top1),
             "top5": percent(self.top5),
@@ -100,6 +130,11 @@ class Comparison:
             "agreement": percent(self.agreeing),
             "ties": self.ties,
             "largest_error": self.largest_error,
+            "mean_error": self.deviation.mean_error,
+            "relative_error": 100 * self.deviation.relative_error(pooled=self.head.pooled, even=even),
+            "correlation": self.deviation.correlation,
+            "spread": float(self.deviation.spread.min()),
+            "error_decides": self.error_decides,
         }
 
     def drop(self) -> tuple[float | None, float | None]:
@@ -121,6 +156,13 @@ class Comparison:
         return sorted(rows, key=lambda row: row["top1"] - row["reference"])
 
 
+def _ranked(scores: np.ndarray) -> np.ndarray:
+    """The first five classes of each image; one score stands for the classes 0 and 1."""
+    if scores.shape[1] == 1:
+        return (scores >= THRESHOLD).astype("int64")
+    return imagenet.top_classes(scores, 5)
+
+
 def _joined(before: np.ndarray | None, more: np.ndarray) -> np.ndarray:
     return more if before is None else np.concatenate([before, more])
 
@@ -129,13 +171,14 @@ def compare(
     reference: Classifier,
     candidates: Sequence[Classifier],
     batches: Iterator[tuple[np.ndarray, np.ndarray | None]],
+    head: Head = HEADS["classes"],
 ) -> list[Comparison]:
-    """Runs every batch of (images, labels) through all classifiers.
+    """Runs every batch of (images, labels) through all classifiers; `head`: what their outputs are.
 
     Returns:
         A comparison for the reference itself, then one for each candidate.
     """
-    results = [Comparison() for _ in range(len(candidates) + 1)]
+    results = [Comparison(head) for _ in range(len(candidates) + 1)]
     for images, labels in batches:
         expected = reference(images)
         for result, scores in zip(results, [expected, *(run(images) for run in candidates)], strict=True):

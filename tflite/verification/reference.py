@@ -1,8 +1,10 @@
 """The model that a .tflite file is compared with."""
 
+import dataclasses
 import os
 
 import keras
+import numpy as np
 
 from fd_keras import weights
 from fd_keras.applications import build_by_name
@@ -11,10 +13,28 @@ from fd_keras.saved import load_model
 from fd_keras.tflite.format.sidecar import calibration_facts, read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, Int8Settings, load_calibration
 from fd_keras.tflite.verification.compare import Classifier, keras_classifier, tflite_classifier
+from fd_keras.tflite.verification.head import Head, keras_head, tflite_head
 
 
-def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Classifier:
-    """The reference as a function of raw images.
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What files are compared with.
+
+    Attributes:
+        classify: The reference as a function of raw images.
+        head: What its outputs are.
+    """
+
+    classify: Classifier
+    head: Head
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Outputs for raw images."""
+        return self.classify(images)
+
+
+def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Reference:
+    """The reference that files are compared with.
 
     Args:
         path: Path of a .tflite file, or of the .keras file that takes images as `tflite_path` does; None: the Keras
@@ -27,9 +47,10 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Cl
         OSError: If a file is not there.
     """
     if path is not None and path.endswith(".tflite"):
-        return tflite_classifier(path, threads)
+        return Reference(tflite_classifier(path, threads), tflite_head(path))
     include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
-    return keras_classifier(load_model(path) if path else reference_of(tflite_path), include)
+    model = load_model(path) if path else reference_of(tflite_path)
+    return Reference(keras_classifier(model, include), keras_head(model))
 
 
 def reference_of(tflite_path: str) -> keras.Model:

@@ -9,9 +9,8 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from fd_keras.litert import Runner
 from fd_keras.tflite.format import sidecar
 from fd_keras.tflite.verification.compare import Comparison, compare, keras_classifier, tflite_classifier
-
-CLASSES = 12
-
+from fd_keras.tflite.verification.head import HEADS
+from fd_keras.tflite.verify import failures
 
 CLASSES = 12
 
@@ -33,8 +32,8 @@ def labels(scores) -> np.ndarray:
     return np.where(rng.random(300) < 0.3, scores.argmax(axis=1), rng.integers(0, CLASSES, 300))
 
 
-def compared(scores, reference, labels=None, batch: int = 300) -> Comparison:
-    result = Comparison()
+def compared(scores, reference, labels=None, batch: int = 300, head: str = "classes") -> Comparison:
+    result = Comparison(HEADS[head])
     for start in range(0, len(scores), batch):
         chunk = slice(start, start + batch)
         result.update(scores[chunk], reference[chunk], None if labels is None else labels[chunk])
@@ -133,6 +132,80 @@ def test_scores_that_are_no_numbers_do_not_pass_for_exact(scores, reference):
 def test_record_is_strict_json(scores, reference, labels):
     record = compared(scores, reference, labels).percentages()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+# --- outputs that are not classes ---------------------------------------------------------------------------
+
+
+def probabilities(outputs: int, low: float, high: float) -> np.ndarray:
+    return np.random.default_rng(5).uniform(low, high, (300, outputs)).astype("float32")
+
+
+REFERENCES = {
+    "scores": probabilities(1, 0, 1),
+    "scores on one side": probabilities(1, 0.8, 0.95),
+    "scores hardly apart": probabilities(1, 0.52, 0.5201),
+    "scores of labels": probabilities(4, 0, 1),
+    "scores of labels on one side": probabilities(4, 0, 0.3),
+    "values": probabilities(1, 20, 60),
+    "values of an embedding": np.maximum(np.random.default_rng(6).normal(1, 1, (300, 64)), 0).astype("float32"),
+    "logits": np.random.default_rng(7).normal(0, 3, (300, 8)).astype("float32"),
+    "classes": np.random.default_rng(8).dirichlet(np.ones(5), 300).astype("float32"),
+    "classes, one of them always first": np.hstack([probabilities(1, 5, 6), probabilities(2, 0, 1)]),
+}
+
+
+def wrong(reference: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs of files that must not pass."""
+    mean = reference.mean(axis=0)
+    found = {
+        "inverted": 1 - reference,
+        "mirrored": 2 * mean - reference,
+        "constant": np.broadcast_to(mean, reference.shape),
+        "constant, the reference's first": np.broadcast_to(reference[0], reference.shape),
+        "of the image before": np.roll(reference, 1, axis=0),
+        "not numbers": np.full_like(reference, np.nan),
+    }
+    return found | ({"shuffled labels": np.roll(reference, 1, axis=1)} if reference.shape[1] > 1 else {})
+
+
+def faults(outputs: np.ndarray, reference: np.ndarray, head: str) -> list[str]:
+    records = [
+        {"file": "it", **compared(values, reference, head=head).percentages()} for values in (reference, outputs)
+    ]
+    assert failures(records[:1] * 2, 1.0, 92.0, 50.0) == []
+    return failures(records, 1.0, 92.0, 50.0)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_wrong_outputs_do_not_pass(name):
+    reference, head = REFERENCES[name], name.split()[0].strip(",")
+    for what, outputs in wrong(reference).items():
+        assert faults(outputs, reference, head), what
+
+
+@pytest.mark.parametrize("name", sorted(REFERENCES.keys() - {"scores hardly apart"}))
+def test_eight_bits_pass(name):
+    """Noise of the size that integers make, and 256 levels between the ends of all outputs."""
+    reference, head = REFERENCES[name], name.split()[0].strip(",")
+    low, step = reference.min(), (reference.max() - reference.min()) / 255
+    rounded = np.round((reference - low) / step + np.random.default_rng(9).normal(0, 1, reference.shape)) * step + low
+    assert faults(rounded.astype("float32"), reference, head) == []
+
+
+def test_one_wrong_label_of_many_is_enough():
+    reference = REFERENCES["scores of labels"]
+    outputs = reference.copy()
+    outputs[:, 2] = 1 - outputs[:, 2]
+    result = compared(outputs, reference, head="scores", batch=32)
+    assert result.agreeing == np.sum((outputs[:, 2] >= 0.5) == (reference[:, 2] >= 0.5))
+    assert result.percentages()["correlation"] == pytest.approx(-1)
+
+
+def test_one_score_counts_as_two_classes():
+    scores, reference = (np.array(rows, "float32")[:, None] for rows in ([0.9, 0.2, 0.7, 0.4], [0.9, 0.2, 0.3, 0.4]))
+    record = compared(scores, reference, np.array([1, 0, 0, 1]), head="scores").percentages()
+    assert (record["top1"], record["drop"], record["agreement"], record["ties"]) == (50, 25, 75, 0)
 
 
 def test_compare_feeds_every_batch_once_and_puts_the_reference_first(scores, labels):

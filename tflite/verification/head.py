@@ -1,0 +1,102 @@
+"""What a network gives for an image: classes, scores or values; this decides how two of them are compared."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from fd_keras.tflite.format import flatbuffer
+
+_PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # layers that leave the numbers as they are
+_COPYING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
+_ACTIVATIONS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "hard_sigmoid": "sigmoid"}
+_OPS = {"SOFTMAX": "softmax", "LOG_SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "FULLY_CONNECTED": "dense"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """How the outputs of networks are compared.
+
+    Attributes:
+        name: Name of the head, a key of `HEADS`.
+        text: What is compared, for the user.
+        agrees: "first": whether the same class is first; "threshold": whether each score is on the same side of 0.5;
+            "": agreement is not defined.
+        errs: Whether the error relative to the reference's spread decides, even if the reference names many classes.
+        pooled: Whether that error is of all outputs together; otherwise the worst output counts.
+    """
+
+    name: str
+    text: str
+    agrees: str
+    errs: bool
+    pooled: bool
+
+
+HEADS = {
+    head.name: head
+    for head in (
+        Head("classes", "the first class", "first", errs=False, pooled=True),
+        Head(
+            "logits",
+            "the first class and the error of the outputs; if they are not logits but values, pass --measure=values",
+            "first",
+            errs=True,
+            pooled=True,
+        ),
+        Head(
+            "scores",
+            "each score against 0.5 and its error; the worst score counts",
+            "threshold",
+            errs=True,
+            pooled=False,
+        ),
+        Head("values", "the error of each output; the worst counts", "", errs=True, pooled=False),
+    )
+}
+
+
+def head_of(last: str, outputs: int) -> Head:
+    """The head of a network, by what it does last ("softmax", "sigmoid", "dense" or "") and its number of outputs."""
+    if last == "sigmoid":
+        return HEADS["scores"]
+    if outputs > 1 and last in ("softmax", "dense"):
+        return HEADS["classes" if last == "softmax" else "logits"]
+    return HEADS["values"]
+
+
+def keras_head(model: keras.Model) -> Head:
+    """The head of a Keras model."""
+    return head_of(_last_of(model.outputs[0]), model.output_shape[-1])
+
+
+def tflite_head(path: str) -> Head:
+    """The head of a .tflite file; raises LiteRTError as `flatbuffer.read`."""
+    network = flatbuffer.read(path).network
+    (index,) = network.outputs
+    outputs = network.tensors[index].shape[-1]
+    for op in reversed(network.ops):
+        if index in op.outputs:
+            if op.kind not in _COPYING:
+                return head_of(_OPS.get(op.kind, ""), outputs)
+            index = op.inputs[0]
+    return head_of("", outputs)
+
+
+def _last_of(tensor: Any) -> str:
+    """What computes a tensor of a Keras model, behind layers that only pass it on."""
+    layer, index, _ = tensor._keras_history  # Keras offers no public way from a tensor to its layer
+    if isinstance(layer, keras.Model):
+        return _last_of(layer.outputs[0])
+    function = getattr(layer, "activation", None)
+    name = _snake_case(getattr(function, "__name__", type(function or layer).__name__))
+    if type(layer).__name__ in _PASSING or (isinstance(layer, keras.layers.Activation) and name == "linear"):
+        return _last_of(layer._inbound_nodes[index].input_tensors[0])
+    if name == "linear" and isinstance(layer, keras.layers.Dense):
+        return "dense"
+    return _ACTIVATIONS.get(name, "")
+
+
+def _snake_case(name: str) -> str:
+    """LogSoftmax as log_softmax."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
