@@ -5,23 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 from . import device_info
+from .device_guard import FIXED_PERFORMANCE
 from .device_settings import DeviceSettings
 from .messages import log
 from .shell import Shell
 from .thermal_sensors import Thermometer
 
-_FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 _POLL_SECS = 2.0
 
 
 def hold_clocks(shell: Shell) -> bool:
     """Asks a phone to hold its clocks (Android's fixed-performance mode); returns whether it does."""
-    return shell.run(f"{_FIXED_PERFORMANCE} true").status == 0
+    return shell.run(f"{FIXED_PERFORMANCE} true").status == 0
 
 
 def release_clocks(shell: Shell) -> None:
     """Ends fixed-performance mode."""
-    shell.run(f"{_FIXED_PERFORMANCE} false")
+    shell.run(f"{FIXED_PERFORMANCE} false")
 
 
 def cool_down(

@@ -10,6 +10,7 @@ from . import cooling, device_files, device_info, parse
 from .anomalies import AnomalyDetector
 from .cores import choose_cores, describe_cores
 from .delegation import Delegation
+from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
 from .errors import BenchError
 from .launcher import Launcher, LaunchOutput, check_output
@@ -56,6 +57,17 @@ class DeviceTarget:
         self._shell, self._settings = shell, settings
         self._facts = facts or device_info.read_facts(shell)
         device_files.check_abi(binary, self._facts)
+        self._clocks_held, self._guard = False, DeviceGuard(shell)
+        self._guard.acquire()
+        try:
+            self._prepare(binary)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, binary: Path) -> None:
+        """Reads the state, copies the files and holds the clocks."""
+        shell, plan, settings = self._shell, self.plan, self._settings
         state = device_info.read_state(shell)
         self._cores, warnings = _choose_all_cores(self._facts, plan)
         self.warnings = [
@@ -63,15 +75,12 @@ class DeviceTarget:
             *cooling.cooling_warnings(settings, state),
             *warnings,
         ]
-        self._launcher = Launcher(shell, binary, plan, settings)
+        self._launcher = Launcher(shell, binary, plan, settings, self._guard)
         self._given_up: set[Job] = set()
         self._thermometer, self._stuck = Thermometer(), []
         self._clocks_held = self._hold_clocks()
-        try:  # the limits while the clocks are held, which may itself lower them
-            self._anomalies = AnomalyDetector(device_info.read_state(shell)["max_mhz"], plan.repeats)
-        except (BenchError, TimeoutError):
-            self.close()
-            raise
+        # The limits while the clocks are held, which may itself lower them.
+        self._anomalies = AnomalyDetector(device_info.read_state(shell)["max_mhz"], plan.repeats)
         self.environment = self._describe(state)
 
     @property
@@ -104,10 +113,13 @@ class DeviceTarget:
         try:
             if self._clocks_held:
                 cooling.release_clocks(self._shell)
+                self._guard.free_clocks()
             if self._settings.clean:
                 device_files.clean(self._shell)
         except (BenchError, TimeoutError) as error:
             log("warning", f"{self.device}: could not be restored: {error}")
+        finally:
+            self._guard.close()
 
     def load_average(self) -> float | None:
         """Returns the load average over the last minute, None if unknown."""
@@ -118,6 +130,8 @@ class DeviceTarget:
 
     def _hold_clocks(self) -> bool:
         wanted = self._settings.fixed_performance and self._facts["kind"] == "phone"
+        if wanted:
+            self._guard.hold_clocks()
         return wanted and cooling.hold_clocks(self._shell)
 
     def _describe(self, state: dict[str, Any]) -> dict[str, Any]:

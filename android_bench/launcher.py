@@ -11,6 +11,7 @@ from . import device_files, device_info, parse
 from .cooling import sleep
 from .cores import taskset_mask
 from .delegation import Delegation, check_delegation
+from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
 from .errors import BenchError
 from .messages import log
@@ -91,6 +92,7 @@ class Launcher:
         binary: Build of the tool for the device.
         plan: The models, and the flags of each launch.
         settings: Timeout and patience.
+        guard: The lock of the device, which is held.
 
     Attributes:
         digest: Hash of the tool, hexadecimal.
@@ -99,8 +101,10 @@ class Launcher:
         BenchError: If the files cannot be copied, or the tool lacks what the plan asks for.
     """
 
-    def __init__(self, shell: Shell, binary: Path, plan: BenchPlan, settings: DeviceSettings) -> None:
-        self._shell, self._binary, self._plan, self._settings = shell, binary, plan, settings
+    def __init__(
+        self, shell: Shell, binary: Path, plan: BenchPlan, settings: DeviceSettings, guard: DeviceGuard
+    ) -> None:
+        self._shell, self._binary, self._plan, self._settings, self._guard = shell, binary, plan, settings, guard
         self.digest = hashlib.sha256(binary.read_bytes()).hexdigest()
         self._install()
         self._flags = ToolFlags(parse.known_flags(shell.run(f"{self._tool} --help").output))
@@ -119,11 +123,11 @@ class Launcher:
         """
         command, state = self.command(launch, cores), device_info.STATE_SCRIPT
         # In one script: the clock and the heat matter right after the tool has ended.
-        script = f"{state}\necho {_CUT}\n({command})\ns=$?\necho; echo {_CUT}\n{state}\nexit $s"
+        script = f"{state}\necho {_CUT}\n({self._guard.command(command)})\ns=$?\necho; echo {_CUT}\n{state}\nexit $s"
         try:
             status, output = self._shell.run(script, self._settings.timeout)
         except TimeoutError as error:
-            self._end_strays()
+            self._guard.end_tool()
             raise BenchError(str(error).removeprefix(f"{self._shell.serial}: ")) from error
         before, text, after = output.split(f"{_CUT}\n")
         return LaunchOutput(command, status, text, device_info.parse_state(before), device_info.parse_state(after))
@@ -156,6 +160,7 @@ class Launcher:
             self._shell.reconnect(stop, max(0, deadline - time.monotonic()))
             try:
                 if not stop():
+                    self._guard.acquire()
                     self._install()
                 return
             except (ConnectionLostError, TimeoutError) as error:
@@ -166,16 +171,9 @@ class Launcher:
                     raise BenchError(f"{late}: {error}") from error
 
     def _install(self) -> None:
-        """Copies tool and models to the device, and ends what an earlier run left behind."""
+        """Copies tool and models to the device."""
         self._tool = shlex.quote(device_files.install(self._shell, self._binary, executable=True))
         self._paths = {model: device_files.install(self._shell, model.path) for model in self._plan.models}
-        self._end_strays()
-
-    def _end_strays(self) -> None:
-        """Ends tools that outlived a broken connection or their timeout, and would disturb the others."""
-        if self._shell.folder:
-            # The brackets keep the pattern from matching the shell that runs this.
-            self._shell.run(f"pkill -9 -f '[{self._shell.folder[0]}]{self._shell.folder[1:]}/.*--graph='; true")
 
 
 def check_output(output: LaunchOutput, job: Job, kind: str) -> tuple[parse.ToolOutput, Delegation | None]:

@@ -1,5 +1,6 @@
 """Messages on standard error."""
 
+import contextlib
 import sys
 
 
@@ -12,4 +13,5 @@ def log(kind: str, *messages: object) -> None:
     """
     clear = "\r\033[K" if sys.stderr.isatty() else ""  # the progress line
     for message in messages:
-        print(f"{clear}{kind}: {message}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that was closed must not end the measurement
+            print(f"{clear}{kind}: {message}", file=sys.stderr, flush=True)

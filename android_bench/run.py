@@ -7,11 +7,12 @@ fd-keras bench --models=FOLDER --target=host
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 from . import adb, device_files, device_info, fetch, report
+from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
 from .device_target import DeviceTarget
 from .errors import BenchError
@@ -34,7 +35,7 @@ same command continues a plan that was interrupted. At the end report.html, repo
 report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
 exit status: 0 all models were timed; 1 some were not; 2 nothing could be started;
-130 or 143 stopped by Ctrl-C or SIGTERM (what was measured by then is stored and summarized)"""
+130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured by then is stored and summarized)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
     "runs": "minimum number of timed invocations of a model per round",
@@ -136,15 +137,18 @@ def _run(args: argparse.Namespace, stop: StopSignal) -> bool:
     with results.lock(), ExitStack() as cleanup:
         targets = list(_targets(args, plan, failures, results, cleanup))
         runs = measure_all(targets, results, stop, args.baseline, args.fresh)
-    print(final_report(runs, results.folder))
     if any(run["models"] for run in runs):
         report.write(results.folder)
+    with suppress(OSError):  # the terminal was closed, but all is stored
+        print(final_report(runs, results.folder), flush=True)
     return any(run["failures"] for run in runs)
 
 
 def _clean(args: argparse.Namespace) -> bool:
     for shell in _shells(args):
-        device_files.clean(shell)
+        with closing(DeviceGuard(shell)) as guard:
+            guard.acquire()
+            device_files.clean(shell)
         print(f"{shell.serial}: removed {shell.folder or 'nothing'}")
     return False
 

@@ -1,5 +1,6 @@
 """The progress line of a run, and the time that is left."""
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -31,7 +32,8 @@ class RunProgress:
 
     def __exit__(self, *_: object) -> None:
         if self._terminal:
-            self._rewrite("")
+            with contextlib.suppress(OSError):
+                self._rewrite("")
 
     def skip(self, launches: int) -> None:
         """Counts launches that an earlier call made."""
@@ -40,7 +42,7 @@ class RunProgress:
 
     def add(self, row: Row) -> None:
         """Counts a row; a repetition takes time, but is not progress."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # a terminal that was closed does not end the measurement
             self._done += row.attempt == 1
             now = time.monotonic()
             if self._terminal:

@@ -105,6 +105,18 @@ class Shell:
             raise self._connection_error(result)
         return CommandResult(int(ending[1]), result.output[: ending.start()])
 
+    def start(self, command: str) -> subprocess.Popen:
+        """Starts a shell command on the device that ends when its standard input, a pipe from here, does.
+
+        Raises:
+            BenchError: If the program that reaches the device is not on this machine.
+        """
+        pipe, argv = subprocess.PIPE, [*self._argv, command]
+        try:
+            return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True)
+        except FileNotFoundError as error:
+            raise BenchError(f"{error.filename}: no such program on this machine") from error
+
     def check(self, command: str, timeout: float = QUICK_SECS) -> str:
         """Runs a shell command that must succeed; returns its output.
 

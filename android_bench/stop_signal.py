@@ -1,12 +1,16 @@
 """Ending a run early without losing what it measured."""
 
+import contextlib
+import os
 import signal
 from types import FrameType
 from typing import Self
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else ()))
+
 
 class StopSignal:
-    """Notes the first Ctrl-C or SIGTERM for a loop to check; a second one ends the process at once.
+    """Notes the first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) for a loop to check; a second one ends the process.
 
     An exception raised by a signal could interrupt the writing of a row. A signal that the process was started to
     ignore, as a shell does for its background jobs, stays ignored.
@@ -20,7 +24,7 @@ class StopSignal:
         self._before = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
         return self
@@ -36,3 +40,5 @@ class StopSignal:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.__exit__()
+        with contextlib.suppress(OSError):  # not print, which a signal may have interrupted
+            os.write(2, b"note: stopping after this launch; once more: at once\n")

@@ -4,7 +4,6 @@ import subprocess
 
 import pytest
 
-from fd_keras.android_bench import adb
 from fd_keras.android_bench.errors import BenchError
 from fd_keras.android_bench.launcher import LaunchOutput, ToolFlags, check_output
 from fd_keras.android_bench.models import ModelFile
@@ -27,14 +26,6 @@ def test_a_tool_that_hangs_is_given_up_and_does_not_stay(bench, phone, monkeypat
     assert bench("--timeout=7", "--repeats=0") == 1
     assert launches == [7, 7]
     assert "no answer within 7 s" in capsys.readouterr().err
-    assert not phone.adb_shell("pgrep -f '[-]-graph='").stdout
-
-
-def test_a_tool_that_outlived_an_earlier_run_is_ended(bench, phone):
-    phone.write(f"{adb.FOLDER}/old", "sleep 60; true\n")
-    phone.adb_shell(f"exec <&- >&- 2>&-; sh {adb.FOLDER}/old --graph=x &")
-    assert phone.adb_shell("pgrep -f '[-]-graph='").stdout
-    assert bench() == 0
     assert not phone.adb_shell("pgrep -f '[-]-graph='").stdout
 
 
