@@ -3,6 +3,8 @@
 import contextlib
 import sys
 
+from .escaping import printable
+
 
 def log(kind: str, *messages: object) -> None:
     """Writes messages to standard error, one per line, each after its kind.
@@ -14,4 +16,4 @@ def log(kind: str, *messages: object) -> None:
     clear = "\r\033[K" if sys.stderr.isatty() else ""  # the progress line
     for message in messages:
         with contextlib.suppress(OSError):  # a terminal that was closed must not end the measurement
-            print(f"{clear}{kind}: {message}", file=sys.stderr, flush=True)
+            print(f"{clear}{kind}: {printable(str(message))}", file=sys.stderr, flush=True)

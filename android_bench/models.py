@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import schema
 from .errors import BenchError
 
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer
@@ -16,7 +17,6 @@ BASELINE_FAMILY = "fd_mobilenet"
 # Keys of the sidecar that rows repeat. `size` is [height, width] of the images; `accuracy` is {"top1": percent,
 # "images": number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
 FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
-_TYPES = {"arch": (str, "text"), "alpha": (int | float, "a number"), "size": (list, "[height, width]")}
 _NAME_AND_RECIPE = re.compile(r"(?P<name>.+?)_(?P<recipe>(?:float\d|u?int\d|dynamic).*)")
 
 
@@ -172,9 +172,8 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: not valid JSON ({error}); {way_out}") from error
     if not isinstance(sidecar, dict):
         raise BenchError(f"{path}: not a JSON object; {way_out}")
-    for key, (kind, words) in _TYPES.items():
-        if not isinstance(sidecar.get(key), kind | None):
-            raise BenchError(f"{path}: {key} must be {words}, not {sidecar[key]!r}; {way_out}")
+    if wrong := schema.absurdity(sidecar) or schema.mismatch(sidecar, schema.FACTS):
+        raise BenchError(f"{path}: {wrong}; {way_out}")
     return sidecar
 
 

@@ -10,6 +10,11 @@ from .page_style import FAMILIES, STYLE, color_dot, family_index
 from .report_model import KINDS, TABLE4_NOTE, DeviceConfig, DeviceReport, Table4, cell_texts, number, short_name
 from .scatter_plot import scatter_plot
 
+# The browser is to load nothing and to run nothing, whatever a name in the results holds.
+_POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'\">"
+)
 _OP_KINDS = {
     "depthwise": r"depthwise|dwconv",
     "1x1, dense": r"fully",
@@ -31,6 +36,7 @@ def html(devices: Sequence[DeviceReport]) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{_POLICY}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Latency on {escape(names)}</title>
 <style>{STYLE}</style>
@@ -64,7 +70,6 @@ def _warnings(warnings: Sequence[str]) -> str:
 def _card(device: DeviceReport) -> str:
     environment, run = device.run.get("environment", {}), device.run
     before, after = environment.get("state", {}), device.last_state
-    options = run.get("options", {})
     entries = {
         "serial": run.get("device") if run.get("target") != "host" else None,
         "engine": environment.get("engine"),
@@ -79,11 +84,17 @@ def _card(device: DeviceReport) -> str:
         "temperature": _temperature(before, after),
         "battery": _change(_battery_percent(before), _battery_percent(after), "{:.0f}%"),
         "load": _change(run.get("load_before"), run.get("load_after"), "{:.1f}"),
-        "plan": options and f"{options['rounds']} rounds, {options['runs']} runs or {options['min_secs']:g} s in each",
+        "plan": _plan(run.get("options", {})),
         "date": str(environment.get("date", "")).replace("T", " ").replace("+00:00", " UTC"),
     }
     cells = [f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in entries.items() if v not in (None, "", {})]
     return f"<dl>{''.join(cells)}</dl>"
+
+
+def _plan(options: Mapping[str, Any]) -> str | None:
+    if not {"rounds", "runs", "min_secs"} <= options.keys():
+        return None
+    return f"{options['rounds']} rounds, {options['runs']} runs or {options['min_secs']:g} s in each"
 
 
 def _temperature(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:

@@ -8,12 +8,13 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from . import page
 from .errors import BenchError
+from .escaping import markdown as escaped
+from .escaping import spreadsheet
 from .messages import log
 from .program_name import program_name
 from .report_model import KINDS, TABLE4_NOTE, DeviceReport, Table4, cell_texts, number, read_report
@@ -43,7 +44,7 @@ def markdown(devices: Sequence[DeviceReport]) -> str:
 def comma_separated(devices: Sequence[DeviceReport]) -> str:
     """Returns every line of the summaries as CSV."""
     lines = [
-        {"device_name": device.name, "kind": device.kind, **_flat(line)}
+        _inactive({"device_name": device.name, "kind": device.kind, **_flat(line)})
         for device in devices
         for config in device.configs
         for line in config.summary
@@ -60,13 +61,13 @@ def _device_markdown(device: DeviceReport) -> list[str]:
     """Returns the blocks about one device."""
     engine = device.run.get("environment", {}).get("engine", "")
     parts = [
-        f"## {escape(device.name, quote=False)} ({KINDS[device.kind]})",
-        f"Run {device.run['run']}: {device.run.get('state', 'unknown')}. {engine}",
+        f"## {escaped(device.name)} ({KINDS[device.kind]})",
+        f"Run {escaped(device.run['run'])}: {escaped(device.run.get('state', 'unknown'))}. {escaped(engine)}",
     ]
     if device.warnings:
-        parts.append("\n".join(f"- warning: {escape(warning, quote=False)}" for warning in device.warnings))
+        parts.append("\n".join(f"- warning: {escaped(warning)}" for warning in device.warnings))
     for config in device.configs:
-        parts.append(f"### {config.title}")
+        parts.append(f"### {escaped(config.title)}")
         if config.table4:
             parts += [_table4_markdown(config.table4), TABLE4_NOTE]
         parts.append(summary_markdown(config.summary))
@@ -75,7 +76,7 @@ def _device_markdown(device: DeviceReport) -> list[str]:
 
 def _table4_markdown(table: Table4) -> str:
     heads = ["MFLOPs", "network", "paper, ratio"]
-    heads += [f"{recipe}, {what}" for recipe in table.recipes for what in ("ms", "ratio")]
+    heads += [f"{escaped(recipe)}, {what}" for recipe in table.recipes for what in ("ms", "ratio")]
     lines = []
     for mflops, networks in table.budgets.items():
         for network in networks:
@@ -93,6 +94,11 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = "; ".join(map(str, value)) if isinstance(value, list) else value
     return flat
+
+
+def _inactive(line: dict[str, Any]) -> dict[Any, Any]:
+    """Returns a line without formulas, in its values or in its keys, which become the head."""
+    return {spreadsheet(name): spreadsheet(value) for name, value in line.items()}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from . import paper
 from .errors import BenchError
+from .messages import log
 from .plan import ANY_CORE
 from .results import read_rows, read_runs
 from .rows import Row, last_attempts
@@ -22,6 +23,7 @@ TABLE4_NOTE = (
     "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
     "1802.03750, one 800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
 )
+_MAX_LOGGED = 5  # damaged lines
 _DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "nnapi": "NNAPI"}
 
 
@@ -129,21 +131,38 @@ class DeviceReport:
 
 
 def read_report(folder: Path) -> list[DeviceReport]:
-    """Reads the latest run of each device in a folder of results, phones first.
+    """Reads the latest run of each device in a folder of results, phones first; logs what is damaged and left out.
 
     Raises:
         BenchError: If the folder has no rows.
     """
-    runs, latest = read_runs(folder), {}
-    for row in read_rows(folder):
+    damage: list[str] = []
+    rows, runs, latest = read_rows(folder, damage), _runs(folder, damage), {}
+    log("warning", *damage[:_MAX_LOGGED], *_more(damage))
+    for row in rows:
         latest.setdefault((row.origin.target, row.origin.device), {}).setdefault(row.run, []).append(row)
     if not latest:
-        raise BenchError(f"{folder}: no rows here: time some models into this folder first")
+        why = "no row here can be read" if damage else "no rows here"
+        raise BenchError(f"{folder}: {why}: time some models into this folder first")
     devices = []
     for by_run in latest.values():
         name, rows = list(by_run.items())[-1]
-        devices.append(_device_report(runs.get(name, {"run": name}), rows))
+        devices.append(_device_report(runs.get(name, {"run": name}), rows, len(damage)))
     return sorted(devices, key=lambda device: list(KINDS).index(device.kind))
+
+
+def _runs(folder: Path, damage: list[str]) -> dict[str, dict[str, Any]]:
+    """Reads the runs; the rows make a report without them too."""
+    try:
+        return read_runs(folder, damage)
+    except BenchError as error:
+        damage.append(str(error))
+        return {}
+
+
+def _more(damage: Sequence[str]) -> list[str]:
+    left = len(damage) - _MAX_LOGGED
+    return [f"and {left} more of such lines"] if left > 0 else []
 
 
 def table4(rows: Sequence[Row]) -> Table4 | None:
@@ -219,11 +238,14 @@ def top1_accuracy(line: dict[str, Any]) -> tuple[float, bool] | None:
     Args:
         line: A line of a summary.
     """
-    own = line.get("accuracy")
-    if isinstance(own, dict) and isinstance(own.get("top1"), int | float):
+    own, quoted = line.get("accuracy"), line.get("paper_top1")
+    if isinstance(own, dict) and _is_percent(own.get("top1")):
         return own["top1"], False
-    quoted = line.get("paper_top1")
-    return (quoted, True) if isinstance(quoted, int | float) and line["recipe"] == "float32" else None
+    return (quoted, True) if _is_percent(quoted) and line["recipe"] == "float32" else None
+
+
+def _is_percent(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100
 
 
 def number(value: float | None, form: str) -> str:
@@ -237,16 +259,16 @@ def cell_texts(cell: Table4Cell) -> tuple[str, str]:
     return number(cell.ms, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
 
 
-def _device_report(run: dict[str, Any], rows: list[Row]) -> DeviceReport:
+def _device_report(run: dict[str, Any], rows: list[Row], damaged: int) -> DeviceReport:
     environment, origin = run.get("environment", {}), rows[0].origin
     configs = _configs(rows, run.get("baseline"))
     return DeviceReport(
-        name=environment.get("device", origin.device),
-        kind=origin.machine or environment.get("kind", "host" if origin.target == "host" else "board"),
+        name=environment.get("device") or origin.device,
+        kind=origin.machine or environment.get("kind") or ("host" if origin.target == "host" else "board"),
         run=run,
         configs=configs,
         last_state=next((row.conditions.after for row in reversed(rows) if row.conditions.after), {}),
-        warnings=_warnings(run, configs),
+        warnings=_warnings(run, configs, damaged),
     )
 
 
@@ -265,9 +287,11 @@ def _config(threads: int, delegate: str, core: str, rows: list[Row], baseline: s
     return DeviceConfig(threads, delegate, core, summarize(rows, baseline), table4(rows), profiles)
 
 
-def _warnings(run: dict[str, Any], configs: Iterable[DeviceConfig]) -> list[str]:
+def _warnings(run: dict[str, Any], configs: Iterable[DeviceConfig], damaged: int) -> list[str]:
     warnings = [*run.get("failures", ()), *run.get("warnings", ())]
     warnings += reliability_warnings(line for config in configs for line in config.summary)
     if run.get("state") != "complete":
         warnings.insert(0, f"this run is not complete: {run.get('state', 'it was cut off')}")
+    if damaged:
+        warnings.append(f"damaged lines of rows.jsonl and runs.jsonl that were left out: {damaged}")
     return list(dict.fromkeys(warnings))

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from . import schema
 from .atomic import write_atomically
 from .errors import BenchError
 from .plan import BenchPlan
@@ -22,9 +23,14 @@ except ImportError:  # Windows
 
 ROWS, RUNS, LOGS = "rows.jsonl", "runs.jsonl", "logs"
 _LOCK = ".lock"
+_LONGEST_LINE = 16 << 20  # bytes; a row of a million samples has half of it
+_TOO_LONG = b"too long"
 
 # Stores the output of a launch under a name; returns the path relative to the folder of results, None if it is nowhere.
 LogWriter = Callable[[str, str], str | None]
+
+
+_Parsed = TypeVar("_Parsed")
 
 
 class ResultsWriteError(BenchError):
@@ -102,7 +108,11 @@ class Results:
 
     def unfinished_rows(self, identity: str, plan: BenchPlan) -> list[Row]:
         """Returns the rows of the latest run of this identity if it did not finish; else none."""
-        runs = [event["run"] for event in read_lines(self.folder / RUNS) if event.get("identity") == identity]
+        runs = [
+            event["run"]
+            for event in _parsed(self.folder / RUNS, _check_event, None)
+            if event.get("identity") == identity
+        ]
         if not runs:
             return []
         rows = [row for row in read_rows(self.folder) if row.run == runs[-1]]
@@ -138,47 +148,98 @@ def discard_log(name: str, text: str) -> None:
     """A `LogWriter` that stores nothing."""
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Reads all rows of a folder.
+def read_rows(folder: Path, damage: list[str] | None = None) -> list[Row]:
+    """Reads all rows of a folder; leaves out, and logs, lines that are damaged or of something else.
+
+    Args:
+        folder: The folder.
+        damage: Gets a message for each such line.
 
     Raises:
-        BenchError: If there are none, or they are of another version.
+        BenchError: If there is no file of rows.
     """
-    path = folder / ROWS
-    try:
-        return [Row.from_json(line) for line in read_lines(path)]
-    except ValueError as error:
-        raise BenchError(f"{path}: written by another version ({error}): choose another --output_dir") from error
+    return list(_parsed(folder / ROWS, Row.from_json, damage))
 
 
-def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Reads the runs of a folder, by name: the events of each, later entries replacing earlier."""
+def read_runs(folder: Path, damage: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Reads the runs of a folder, by name: the events of each, later entries replacing earlier.
+
+    Args:
+        folder: The folder.
+        damage: Gets a message for each line that is damaged or of something else, and left out.
+
+    Raises:
+        BenchError: If there is no file of runs.
+    """
     runs: dict[str, dict[str, Any]] = {}
-    for event in read_lines(folder / RUNS):
+    for event in _parsed(folder / RUNS, _check_event, damage):
         runs.setdefault(event["run"], {}).update(event)
     return runs
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads the complete lines of a file: a crash can cut one.
+def _parsed(path: Path, parse: Callable[[dict[str, Any]], _Parsed], damage: list[str] | None) -> Iterator[_Parsed]:
+    """Yields what each line of a file holds, and what is wrong with it otherwise to `damage`."""
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            yield parse(_json(line))
+        except ValueError as error:
+            if damage is not None:
+                damage.append(f"{path}, line {number}: {error}: left out")
 
-    Raises:
-        BenchError: If the file cannot be read.
-    """
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a file, of each at most `_LONGEST_LINE` bytes."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with path.open("rb") as file:
+            while line := file.readline(_LONGEST_LINE):
+                rest = line
+                while not rest.endswith(b"\n") and (rest := file.readline(_LONGEST_LINE)):
+                    line = _TOO_LONG
+                yield line
     except OSError as error:
         way_out = "time some models into this folder first"
         raise BenchError(f"{path}: cannot be read: {error.strerror}: {way_out}") from error
-    found = []
-    for line in lines:
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict):
-            found.append(content)
-    return found
+
+
+def _json(line: bytes) -> dict[str, Any]:
+    """Returns the object of a line.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if line is _TOO_LONG:
+        raise ValueError(f"longer than {_LONGEST_LINE} bytes")
+    try:
+        content = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError("not valid UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("not valid JSON (too deep)") from error
+    except json.JSONDecodeError as error:
+        cut = not line.endswith(b"\n")
+        raise ValueError("cut off" if cut else f"not valid JSON ({error.msg}, column {error.colno})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"not a JSON object: {schema.shown(content)}")
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Returns an event of a run.
+
+    Raises:
+        ValueError: If it has no run, or a value cannot be what its key says.
+    """
+    if "run" not in event:
+        raise ValueError("the key run is missing")
+    if wrong := schema.absurdity(event) or schema.mismatch(event, schema.EVENT):
+        raise ValueError(wrong)
+    return event
 
 
 def _end_last_line(path: Path) -> None:

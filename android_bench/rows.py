@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from .models import ModelFile
+from . import schema
+from .escaping import printable
+from .models import FACTS, ModelFile
 from .plan import ANY_CORE, Job, Launch
 
 # The keys of a line, in their order. Old folders are read too: keys may be added, never renamed.
@@ -169,10 +171,14 @@ class Row:
         """Builds a row from a dict such as `to_json` returns; what older versions did not write gets its default.
 
         Raises:
-            ValueError: If a key is missing or unknown.
+            ValueError: If a key is missing or unknown, or a value cannot be what its key says.
         """
         if unknown := line.keys() - set(KEYS):
-            raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown keys {', '.join(map(printable, sorted(unknown)))}")
+        if wrong := schema.absurdity(line) or schema.mismatch(line, schema.ROW):
+            raise ValueError(wrong)
+        if unknown := line["facts"].keys() - set(FACTS) if "facts" in line else ():
+            raise ValueError(f"unknown facts {', '.join(map(printable, sorted(unknown)))}")
         try:
             return cls._from_known(line)
         except (KeyError, TypeError) as error:

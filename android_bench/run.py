@@ -35,7 +35,7 @@ same command continues a plan that was interrupted. At the end report.html, repo
 report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
 exit status: 0 all models were timed; 1 some were not; 2 nothing could be started;
-130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured by then is stored and summarized)"""
+130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
     "runs": "minimum number of timed invocations of a model per round",

@@ -25,7 +25,7 @@ def scatter_plot(summary: Sequence[dict[str, Any]]) -> str:
     Args:
         summary: See `summary.summarize`.
     """
-    points = [_Point(line["ms"], *found, line) for line in summary if (found := top1_accuracy(line))]
+    points = [_Point(line["ms"], *found, line) for line in summary if line["ms"] > 0 and (found := top1_accuracy(line))]
     if not points:
         return (
             '<h4>Latency against accuracy</h4><p class="soft">The accuracy of these files is unknown: their sidecars '

@@ -192,5 +192,5 @@ def _measure_side_by_side(runs: Sequence[_TargetRun]) -> None:
 
 
 def _new_run_name(target: Target) -> str:
-    device = "".join(letter if letter.isalnum() else "-" for letter in target.device)
+    device = "".join(letter if letter.isalnum() else "-" for letter in target.device[:80])
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{device}"

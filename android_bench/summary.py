@@ -55,8 +55,8 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def spread_pct(values: Sequence[float]) -> float | None:
-    """Returns (max - min) / median in percent; None for fewer than two values, which show no spread."""
-    if len(values) < 2:
+    """Returns (max - min) / median in percent; None for fewer than two values, which show no spread, and for zeros."""
+    if len(values) < 2 or not statistics.median(values):
         return None
     return 100 * (max(values) - min(values)) / statistics.median(values)
 
@@ -95,7 +95,7 @@ def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
     timed = [(row.latency, partners.get((row.run, row.launch.round))) for row in rows]
     pairs = [(latency, other) for latency, other in timed if other]
     if any(latency.statistic != other.statistic for latency, other in pairs):
-        return [latency.min_ns / other.min_ns for latency, other in pairs]
+        return [latency.min_ns / other.min_ns for latency, other in pairs if other.min_ns]
     return [latency.headline_ns / other.headline_ns for latency, other in pairs if other.headline_ns]
 
 

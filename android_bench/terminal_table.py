@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .escaping import markdown, printable
 from .summary import is_partial
 
 WIDTH = 100  # columns of a terminal
@@ -23,15 +24,17 @@ def text_table(summary: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Returns a Markdown table whose first columns are words."""
+    """Returns a Markdown table whose first columns are words; the cells are Markdown already."""
     rule = ["---"] * words + ["---:"] * (len(heads) - words)
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *escaped))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines))
 
 
 def summary_markdown(summary: Sequence[dict[str, Any]]) -> str:
     """Returns the summary as a Markdown table."""
     heads, lines = _columns(summary)
+    lines = [
+        [markdown(cell) if head in _WORDS else cell for head, cell in zip(heads, line, strict=True)] for line in lines
+    ]
     return markdown_table(heads, lines, words=sum(head in _WORDS for head in heads))
 
 
@@ -45,7 +48,7 @@ def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> st
     parts = []
     for run in runs:
         if not run["models"]:
-            parts.append(f"{run['device']}: {run['state']}: there is nothing to summarize")
+            parts.append(f"{printable(run['device'])}: {run['state']}: there is nothing to summarize")
             continue
         state = [] if run["state"] == "complete" else [run["state"]]
         parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
@@ -62,7 +65,7 @@ def footnotes(run: dict[str, Any]) -> list[str]:
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
         *(["ops: taken by the delegate, of all; parts: of the graph, by partial delegation"] if taken else []),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
-        f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}",
+        printable(f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}"),
     ]
 
 
@@ -79,10 +82,7 @@ def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
 
 def _cells(line: dict[str, Any]) -> dict[str, str]:
     return {
-        "model": line["model"],
-        "recipe": line["recipe"] or "-",
-        "core": line["core"],
-        "delegate": line["delegate"],
+        **{head: printable(line[head]) or "-" for head in _WORDS},
         "threads": str(line["threads"]),
         "ops": line["ops_taken"] or "-",
         "parts": _parts(line) or "-",

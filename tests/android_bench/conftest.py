@@ -84,7 +84,7 @@ TOP1 = {
 }
 
 
-OPS = [("CONV_2D", 1.5, "stem"), ("DEPTHWISE_CONV_2D", 0.5, "dw"), ("Transpose (ND, X8)", 0.25, "shuffle<1>")]
+OPS = [["CONV_2D", 1.5, "stem"], ["DEPTHWISE_CONV_2D", 0.5, "dw"], ["Transpose (ND, X8)", 0.25, "shuffle<1>"]]
 
 
 @pytest.fixture(scope="session")

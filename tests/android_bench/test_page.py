@@ -45,6 +45,7 @@ def test_the_page_is_whole_loads_nothing_and_escapes(results):
     text = page.html(read_report(results))
     assert _Page(text).loads == []
     assert "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'" in text
     assert "<script" not in text
     assert "the &lt;phone&gt; is throttled" in text
     assert "shuffle&lt;1&gt;" in text

@@ -11,7 +11,7 @@ from fd_keras.android_bench.results import Results
 def test_a_device_on_which_nothing_could_be_timed_still_has_its_warnings(results, make_row):
     kept = Results(results)
     kept.append_row(
-        make_row("other", [1], run="later", target="adb", device="new", kind="profile", ops=[("CONV_2D", 1.5, "stem")])
+        make_row("other", [1], run="later", target="adb", device="new", kind="profile", ops=[["CONV_2D", 1.5, "stem"]])
     )
     kept.append_event(
         run="later", target="adb", device="new", state="failed after 1 of 9", failures=["other: given up"]
@@ -53,3 +53,44 @@ def test_table4_and_sizes_are_in_the_files(results, make_row):
 
 def test_names_are_escaped_in_markdown(results):
     assert "## Some phone &lt;&amp;&gt; (phone)" in report.markdown(read_report(results))
+
+
+def test_foreign_lines_are_reported_and_left_out(results, capsys):
+    report.write(results)
+    before = (results / "report.csv").read_text()
+    for name, lines in {"rows.jsonl": '{"a": 1}\n{"run": 7}\n\x00\n[]\n', "runs.jsonl": '{"a": 1}\n7\n'}.items():
+        with (results / name).open("a") as file:
+            file.write(lines)
+    report.write(results)
+    err = capsys.readouterr().err
+    assert "rows.jsonl, line 123: unknown keys a: left out" in err
+    assert err.count("left out") == 5
+    assert "and 1 more of such lines" in err
+    assert (results / "report.csv").read_text() == before
+    assert "runs.jsonl that were left out: 6" in (results / "report.html").read_text()
+
+
+def test_rows_make_a_report_without_the_events_of_their_runs(results, capsys):
+    (results / "runs.jsonl").unlink()
+    report.write(results)
+    assert "runs.jsonl: cannot be read" in capsys.readouterr().err
+    assert "not a phone" in (results / "report.html").read_text()
+
+
+HOSTILE = "=cmd|'/C calc'!A0<script>alert(1)</script>[x](http://y)"
+
+
+def test_hostile_names_are_only_text(tmp_path, make_row):
+    kept = Results(tmp_path)
+    names = dict.fromkeys(("device", "engine", "recipe", "core", "delegate"), HOSTILE)
+    kept.append_row(make_row(HOSTILE, [1e6], facts={"weights": HOSTILE, "accuracy": {HOSTILE: HOSTILE}}, **names))
+    environment = {"device": HOSTILE, "engine": HOSTILE, "soc": HOSTILE, "pinned": {HOSTILE: [1]}}
+    kept.append_event(run="r1", state=HOSTILE, environment=environment, failures=[HOSTILE], warnings=[HOSTILE])
+    report.write(tmp_path)
+    page, markdown, table = ((tmp_path / f"report.{suffix}").read_text() for suffix in ("html", "md", "csv"))
+    for text in (page, markdown):
+        assert "<script" not in text
+    assert "](http://" not in markdown
+    cells = [cell for line in csv.reader(io.StringIO(table)) for cell in line]
+    assert any(cell.startswith("'=cmd") for cell in cells)
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -24,10 +25,60 @@ def test_a_line_cut_by_a_crash_is_not_continued(make_row, tmp_path):
     assert [row.launch.job.model.name for row in results.read_rows(tmp_path)] == ["a"]
 
 
-def test_rows_of_another_version_are_named(tmp_path):
-    (tmp_path / results.ROWS).write_text('{"p90_ns": 1}\n')
-    with pytest.raises(BenchError, match=r"rows\.jsonl: written by another version"):
-        results.read_rows(tmp_path)
+def test_lines_of_something_else_are_named_and_left_out(make_row, tmp_path):
+    row = json.dumps(make_row("a", [1]).to_json())
+    lines = {
+        '{"p90_ns": 1}': "unknown keys p90_ns",
+        "{}": "missing keys",
+        "[1]": r"not a JSON object: \[1\]",
+        row[:40]: "not valid JSON",
+        row.replace('"runs": 1', '"runs": "1"'): "runs must be an integer of at least 1, not '1'",
+        row.replace('"min_ns": 1', '"min_ns": NaN'): "NaN is not JSON",
+        row.replace('"min_ns": 1', '"min_ns": 1e999'): "the number inf",
+        row.replace('"min_ns": 1', '"min_ns": ' + "9" * 400): "the number 999",
+        row.replace('"min_ns": 1', '"min_ns": ' + "9" * 5000): "digits",
+        row.replace('"facts": {}', '"facts": {"alpha": "wide"}'): "alpha must be a number between",
+        row.replace('"facts": {}', '"facts": {"ms": 1}'): "unknown facts ms",
+        row.replace('"run": "r1"', '"run": "../../etc"'): "run must be the name of a run",
+        row.replace('"machine": ""', '"machine": "toaster"'): "machine must be phone, emulator, board or host",
+        "[" * 100_000: "too deep",
+        "\x00\x01": "not valid JSON",
+    }
+    assert len(lines) == 15
+    (tmp_path / results.ROWS).write_text("\n".join([*lines, row]) + "\n")
+    with (tmp_path / results.ROWS).open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    damage = []
+    assert [read.label for read in results.read_rows(tmp_path, damage)] == ["a_float32"]
+    for number, (message, found) in enumerate(zip([*lines.values(), "UTF-8"], damage, strict=True), 1):
+        at = number if number <= len(lines) else number + 1
+        assert re.search(rf"rows\.jsonl, line {at}: .*{message}.*: left out", found), found
+
+
+def test_a_line_of_many_megabytes_is_not_read_whole(make_row, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_LONGEST_LINE", 10_000)
+    row = json.dumps(make_row("a", [1]).to_json())
+    (tmp_path / results.ROWS).write_text(f"{'x' * 35_000}\n{row}\n")
+    damage = []
+    assert len(results.read_rows(tmp_path, damage)) == 1
+    assert "line 1: longer than 10000 bytes" in damage[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ('{"a": 1}', "the key run is missing"),
+        ('{"run": 7}', "run must be the name of a run"),
+        ('{"run": "r", "environment": {"kind": "toaster"}}', "kind must be phone"),
+        ('{"run": "r", "failures": "none"}', "failures must be a list"),
+        ('{"run": "r", "options": {"rounds": null}}', "rounds must be a number"),
+    ],
+)
+def test_events_of_something_else_are_named_and_left_out(tmp_path, event, message):
+    (tmp_path / results.RUNS).write_text(f'{event}\n{{"run": "good"}}\n')
+    damage = []
+    assert list(results.read_runs(tmp_path, damage)) == ["good"]
+    assert message in damage[0]
 
 
 def test_two_runs_do_not_share_a_folder_at_once(tmp_path):
@@ -58,10 +109,10 @@ def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path, monk
 
 def test_the_events_of_a_run_are_merged(tmp_path):
     kept = Results(tmp_path)
-    kept.append_event(run="a", state="interrupted", options=1)
+    kept.append_event(run="a", state="interrupted", options={"rounds": 1})
     kept.append_event(run="b", state="interrupted")
     kept.append_event(run="a", state="complete")
-    assert results.read_runs(tmp_path)["a"] == {"run": "a", "state": "complete", "options": 1}
+    assert results.read_runs(tmp_path)["a"] == {"run": "a", "state": "complete", "options": {"rounds": 1}}
 
 
 def test_a_log_is_named_after_its_launch(tmp_path):

@@ -129,7 +129,9 @@ def test_launches_for_profile_and_memory_are_not_timed(make_row):
 
 def test_the_memory_of_launches_that_were_not_timed_is_summarized(make_row):
     rows = [make_row("a", [1], memory_mb={"overall": 2.0}), make_row("b", [1], memory_mb={"peak": 9.0})]
-    rows += [make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": n}) for n in (2.0, 4.0, 3.0)]
+    rows += [
+        make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": float(n)}) for n in (2, 4, 3)
+    ]
     assert [line["memory_mb"] for line in summarize(rows)] == [{"overall": 2.0, "peak": 4.0}, {"peak": 9.0}]
 
 

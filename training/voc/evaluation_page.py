@@ -25,6 +25,11 @@ POINTS = 80  # of a curve
 HIT, FALSE, MISSED, IGNORED = "#22a05a", "#e0383e", "#f5b301", "#8a93a0"
 _LEGEND = ((HIT, "hit"), (FALSE, "false"), (MISSED, "missed (dashed)"), (IGNORED, "on a difficult object, ignored"))
 
+# The browser is to load nothing and to run nothing, whatever a name on the page holds.
+_POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'\">"
+)
 _STYLE = """
 :root { --paper:#fff; --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --card:#f6f7f9; --curve:#1f6feb;
   color-scheme: light dark; }
@@ -119,6 +124,7 @@ def html(evaluation: Evaluation) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{_POLICY}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(evaluation.title)} on {escape(evaluation.split)}</title>
 <style>{_STYLE}</style>

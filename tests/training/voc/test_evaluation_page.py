@@ -46,6 +46,7 @@ def test_the_page_stands_alone(evaluation):
     assert "width=device-width" in html
     assert "hard &lt;hat&gt;" in html
     assert "<hat>" not in html
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'" in html
 
 
 def test_the_best_images_come_first_and_the_worst_last(evaluation):
