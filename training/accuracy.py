@@ -69,18 +69,20 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
 
     Raises:
         ValueError: If there are more of those than `feed.bad.limit`.
+        DataError: If a file is damaged or gone.
     """
     from fd_keras.training import input_pipeline  # which needs OpenCV; the classifiers above do not
 
     feed = dataclasses.replace(feed, careful=True)  # one pass: there is no second one to be careful in
     batches = input_pipeline.evaluation_batches(source, size, batch_size, feed)
     accuracy = Accuracy()
-    for images, labels, weights in progress(batches.as_numpy_iterator(), len(batches), unit="batches"):
-        real = weights > 0
-        if real.any():
-            accuracy.update(classifier(images[real]), labels[real])
-        if feed.bad.too_many:
-            raise ValueError(str(feed.bad))
+    with input_pipeline.explained([source]):
+        for images, labels, weights in progress(batches.as_numpy_iterator(), len(batches), unit="batches"):
+            real = weights > 0
+            if real.any():
+                accuracy.update(classifier(images[real]), labels[real])
+            if feed.bad.too_many:
+                raise ValueError(str(feed.bad))
     return accuracy
 
 

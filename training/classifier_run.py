@@ -16,7 +16,7 @@ from fd_keras.training.epoch import EpochCallback, EvaluationCallback
 from fd_keras.training.optimizer import optimizer_of
 from fd_keras.training.recipes import TrainingRecipe
 from fd_keras.training.run import RunConfig, TrainingError, TrainingRun, state_of
-from fd_keras.training.sources import Source
+from fd_keras.training.sources import Source, describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +181,8 @@ class ClassifierRun(TrainingRun):
             What the work returns; None if it has to be done again.
         """
         try:
-            return work()
-        except tf.errors.DataLossError as error:
-            raise TrainingError(f"a shard is damaged ({error.message}); run fd-keras prepare again.") from error
+            with input_pipeline.explained(self.data.values()):
+                return work()
         except tf.errors.InvalidArgumentError:
             if self.feed.careful:
                 raise
@@ -274,7 +273,7 @@ def _describe(config: ClassifierRunConfig, data: dict[str, Source]) -> dict:
     return {
         "name": config.name,
         "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
-        "data": {split: {"fingerprint": s.fingerprint, "photos": s.count, "name": s.name} for split, s in data.items()},
+        "data": {split: describe(source) for split, source in data.items()},
         "classes": len(data["train"].classes),
         **run_record.origin(),
     }

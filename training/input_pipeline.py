@@ -5,13 +5,19 @@ come along here.
 """
 
 import collections
+import contextlib
 import dataclasses
 import logging
+import os
+import re
 import threading
 import time
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
+from fd_keras.errors import ProgramError
+from fd_keras.io import printable
 from fd_keras.training import crops, randaugment
 from fd_keras.training.recipes import TrainingRecipe
 from fd_keras.training.sources import Photo, Photos, Share, Source
@@ -33,7 +39,7 @@ class BadImages:
 
     def report(self, key: bytes) -> None:
         """Counts a photo by its key."""
-        name = key.decode(errors="replace")
+        name = printable(os.fsdecode(key))
         with self._lock:
             if name not in self.names:
                 self.names.add(name)
@@ -88,6 +94,39 @@ class Feed:
     bad: BadImages = dataclasses.field(default_factory=BadImages)
     careful: bool = False
     arrivals: Arrivals | None = None
+
+
+class DataError(ProgramError):
+    """Photos or shards that cannot be read any more; the message names the file."""
+
+
+@contextlib.contextmanager
+def explained(sources: Iterable[Source]) -> Iterator[None]:
+    """Raises DataError for TensorFlow's errors about files that were damaged or removed while they were read.
+
+    Args:
+        sources: What is read in the block; a damaged shard is looked for in all of them.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        damaged = next(filter(None, (source.damaged() for source in sources)), None)
+        raise DataError(
+            f"{damaged or 'a shard'}: damaged ({_reason(error)}). Run the same fd-keras prepare again: it writes the "
+            "damaged shards again."
+        ) from error
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+        raise DataError(f"{_reason(error)}. Restore it, and start the same command again.") from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What an error says of a file, such as "FILE: No such file or directory", out of what it says of operations."""
+    lines = [re.sub(r"^\s*(\{\{[^}]*\}\}\s*)+", "", line).strip() for line in error.message.splitlines()]
+    own = [line for line in lines if _OF_FILES.search(line)]
+    return (own or lines)[0].replace("; ", ": ")
+
+
+_OF_FILES = re.compile("; |corrupted|truncated")
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:

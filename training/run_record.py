@@ -67,8 +67,7 @@ def check_same(path: str, now: dict) -> None:
     try:
         before = json.loads(read_bytes(path))
         pairs = {f"--{key}": (value, now["config"].get(key)) for key, value in before["config"].items()}
-        for split, facts in before["data"].items():
-            pairs[f"{split} photos"] = (facts["fingerprint"], now["data"][split]["fingerprint"])
+        changed = [_change_of_data(split, facts, now["data"][split]) for split, facts in before["data"].items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); use another --run_dir.") from error
     differing = [f"{name} was {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
@@ -77,6 +76,24 @@ def check_same(path: str, now: dict) -> None:
             f"{folder} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or another "
             "--run_dir."
         )
+    if any(changed):
+        raise ValueError(
+            f"{folder} holds a run on other photos: {'; '.join(filter(None, changed))}. Restore them to resume it, or "
+            "start a new run with another --run_dir."
+        )
+
+
+def _change_of_data(split: str, before: dict, now: dict) -> str:
+    """How the photos of a split differ from those of the record; "" if they do not, as far as both know them."""
+    differing = {key for key in before.keys() & now.keys() if before[key] != now[key]}
+    if "photos" in differing:
+        return f"{split} had {before['photos']:,} photos, now {now['photos']:,}"
+    if "fingerprint" in differing:
+        moved = f" ({before['name']}, now {now['name']})" if "name" in differing else ""
+        return f"{split} photos have other names or labels{moved}"
+    if differing - {"name"}:
+        return f"{split} photos have other content under the same names"
+    return ""
 
 
 def model_path(run_dir: str, kind: str, name: str) -> str:

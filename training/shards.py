@@ -291,7 +291,8 @@ def _example(data: bytes, raw: Raw) -> bytes:
         "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[raw.label])),
         "image/filename": tf.train.Feature(bytes_list=tf.train.BytesList(value=[os.fsencode(raw.key)])),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)  # so that a shard that is written again has the same hash
 
 
 def report(split: str, shards: Sequence[dict]) -> list[str]:

@@ -337,7 +337,8 @@ def content_of(paths: Sequence[str]) -> dict[str, str]:
     Raises:
         OSError: If a file cannot be read.
     """
-    ordered = [paths[i] for i in random_state(len(paths)).permutation(len(paths)).tolist()]
+    order: list[int] = random_state(len(paths)).permutation(len(paths)).tolist()
+    ordered = [paths[i] for i in order]
     if not all(map(is_local, paths)):  # where each look takes long
         return {"sample": _hash([hashlib.sha256(read_bytes(path)).hexdigest() for path in ordered[:REMOTE_SAMPLE]])}
     with ThreadPoolExecutor(16) as threads:  # a server of files answers many at once

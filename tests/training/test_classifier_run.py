@@ -105,7 +105,7 @@ def test_another_run_is_not_resumed(finished, photos, change, flag):
 def test_other_photos_are_not_resumed_on(finished, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     os.unlink(tmp_path / "photos" / "train" / "blue" / "blue_003.jpg")
-    with pytest.raises(ValueError, match="train photos was"):
+    with pytest.raises(ValueError, match="train had 48 photos, now 47. Restore them"):
         _run(tmp_path / "photos", finished[0].config.run_dir)
 
 

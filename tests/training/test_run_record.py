@@ -25,12 +25,41 @@ def test_the_same_run_may_go_on(tmp_path):
     ("now", "message"),
     [
         (RUN | {"config": {"seed": 1, "model": "fd_mobilenet"}}, "--seed was 0, now 1"),
-        (RUN | {"data": RUN["data"] | {"val": {"fingerprint": "c"}}}, "val photos was b, now c"),
     ],
 )
 def test_another_run_is_refused(tmp_path, now, message):
     with pytest.raises(ValueError, match=f"{tmp_path} holds another run: {message}"):
         run_record.check_same(_write(tmp_path, RUN), now)
+
+
+VAL = {"fingerprint": "b", "photos": 6400, "name": "photos/val", "sizes": "s", "sample": "t"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fingerprint": "c", "photos": 6300, "sizes": "u"}, "val had 6,400 photos, now 6,300"),
+        (
+            {"fingerprint": "c", "name": "other/val"},
+            r"val photos have other names or labels \(photos/val, now other/val\)",
+        ),
+        ({"fingerprint": "c"}, "val photos have other names or labels"),
+        ({"sizes": "u"}, "val photos have other content under the same names"),
+        ({"sample": "u"}, "val photos have other content under the same names"),
+    ],
+)
+def test_other_photos_are_refused_by_what_differs(tmp_path, change, message):
+    path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}})
+    now = RUN | {"data": RUN["data"] | {"val": VAL | change}}
+    with pytest.raises(
+        ValueError, match=f"{tmp_path} holds a run on other photos: {message}. Restore them to resume it"
+    ):
+        run_record.check_same(path, now)
+
+
+def test_only_what_an_older_record_has_is_compared(tmp_path):
+    run_record.check_same(_write(tmp_path, RUN), RUN | {"data": RUN["data"] | {"val": VAL}})
+    run_record.check_same(_write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}}), RUN)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"config": [], "data": {}}'])

@@ -1,10 +1,13 @@
 import json
+import logging
 import os
+import pathlib
 import shutil
 
 import pytest
+from PIL import Image
 
-from fd_keras.training import shards, sources
+from fd_keras.training import input_pipeline, recipes, shards, sources
 from fd_keras.training.sources import Share
 from tests.training.conftest import prepare
 
@@ -134,3 +137,79 @@ def test_shards_that_are_not_what_the_index_says(prepared, tmp_path):
 def test_unknown_kind(tmp_path):
     with pytest.raises(ValueError, match="folder:DIR for class folders"):
         sources.open_data(str(tmp_path))
+
+
+# What a run's record keeps of the photos.
+
+
+def test_photos_that_trade_places_are_noticed(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    before = sources.describe(sources.open_data(f"folder:{tmp_path / 'photos'}")["train"])
+    assert before["photos"] == 48
+    first, second = sorted((tmp_path / "photos" / "train" / "blue").iterdir())[:2]
+    one, other = (path.read_bytes().ljust(4000) for path in (first, second))  # of one size
+    sizes = []
+    for contents in ((one, other), (other, one)):
+        for path, content in zip((first, second), contents, strict=True):
+            path.write_bytes(content)
+        sizes.append(sources.describe(sources.open_data(f"folder:{tmp_path / 'photos'}")["train"]))
+    assert len({describe["fingerprint"] for describe in (before, *sizes)}) == 1
+    assert before["sizes"] != sizes[0]["sizes"] == sizes[1]["sizes"]
+    assert sizes[0]["sample"] != sizes[1]["sample"]
+
+
+def test_of_a_large_folder_a_fixed_sample_is_compared(tmp_path, monkeypatch):
+    paths = [str(tmp_path / f"{index}.jpg") for index in range(8)]
+    for path in paths:
+        pathlib.Path(path).write_bytes(b"a" * 10)
+    hashed = []
+    monkeypatch.setattr(sources, "SAMPLE", 25)
+    monkeypatch.setattr(sources, "sha256_of", lambda path: hashed.append(path) or "hash")
+    assert sources.content_of(paths) == sources.content_of(paths)
+    assert len(set(hashed)) == 3
+    assert sorted(hashed[:3]) == sorted(hashed[3:])
+
+
+def test_shards_are_known_by_their_hashes(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "shards")
+    before = sources.describe(sources.open_data(str(tmp_path / "shards"))["train"])
+    path = tmp_path / "shards" / shards.INDEX
+    index = json.loads(path.read_text())
+    index["splits"]["train"][2]["sha256"] = "0" * 64
+    path.write_text(json.dumps(index))
+    after = sources.describe(sources.open_data(str(tmp_path / "shards"))["train"])
+    assert {key for key in before if before[key] != after[key]} == {"sha256"}
+    for shard in index["splits"]["train"]:  # as earlier versions wrote it
+        del shard["sha256"]
+    path.write_text(json.dumps(index))
+    older = sources.describe(sources.open_data(str(tmp_path / "shards"))["train"])
+    assert older == {key: value for key, value in before.items() if key != "sha256"}
+
+
+# Photos as people have them.
+
+
+def test_every_kind_of_photo_counts_wherever_it_lies_in_its_class(photos, tmp_path, caplog):
+    shutil.copytree(photos, tmp_path / "photos")
+    blue = tmp_path / "photos" / "train" / "blue"
+    (blue / "more" / "still").mkdir(parents=True)
+    with Image.open(blue / "blue_000.jpg") as image:
+        for name in ("a.webp", "more/b.tif", "more/still/c.png", "d.bmp"):
+            image.save(blue / name)
+    odd = os.fsdecode("caf\udce9.jpg".encode("utf-8", "surrogateescape"))  # Latin-1, as from an old archive
+    shutil.copy(blue / "blue_000.jpg", blue / odd)
+    for name in ("._a.webp", ".DS_Store", "notes.txt", "../__MACOSX/blue/._blue_000.jpg", "../stray.jpg"):
+        (blue / name).parent.mkdir(parents=True, exist_ok=True)
+        (blue / name).write_bytes(b"no photo")
+    with caplog.at_level(logging.WARNING):
+        train = sources.open_data(f"folder:{tmp_path / 'photos'}")["train"]
+    assert train.count == 48 + 5
+    (line,) = caplog.messages
+    assert "3 hidden or of the system (__MACOSX/, blue/.DS_Store, blue/._a.webp)" in line
+    assert "1 not photos (blue/notes.txt)" in line
+    assert "1 outside of class folders (stray.jpg)" in line
+    items = {os.path.basename(item.key.numpy()): item for item in _items(train.ordered(Share()))}
+    assert {int(items[name].label) for name in (b"a.webp", b"b.tif", b"c.png", b"d.bmp", b"caf\xe9.jpg")} == {1}
+    recipe = recipes.PAPER.override(image_size=32, batch_size=53)
+    ((_, _, weights),) = input_pipeline.training_batches(train, recipe, 0, 0, input_pipeline.Feed(careful=True))
+    assert (weights.numpy() == 1).all()
