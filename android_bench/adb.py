@@ -14,6 +14,10 @@ from .shell import PUSH_SECS, QUICK_SECS, CommandResult, ConnectionLostError, Sh
 FOLDER = "/data/local/tmp/android_bench"  # the one folder of a phone where a shell may write and execute
 READY = "device"  # the state of a device that is ready
 _NETWORK = re.compile(r".+:\d+")  # a serial such as 192.168.0.5:5555
+_LINE = re.compile(
+    r"(?P<serial>\S.*?)\s+(?:(?P<denied>no permissions).*|(?P<state>device|offline|unauthorized|authorizing|connecting|"
+    r"recovery|sideload|rescue|bootloader|fastboot|host|detached|unknown)(?:\s+\w+:.*)?)"
+)
 _REMEDIES = {
     "unauthorized": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
     "authorizing": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
@@ -202,8 +206,11 @@ def _connect(program: str, serial: str) -> None:
 
 
 def _parse_device(line: str) -> AdbDevice:
-    """Parses a line such as `R58M12 device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3`."""
-    serial, rest = (line.split(maxsplit=1) + [""])[:2]
-    state = "no permissions" if rest.startswith("no permissions") else (rest.split() or ["missing"])[0]
-    model = re.search(r"\bmodel:(\S+)", rest)
+    """Parses a line such as `R58M12 device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3`.
+
+    A serial may contain blanks: `adb-R58M12-aBcD1e (2)._adb-tls-connect._tcp`.
+    """
+    match = _LINE.fullmatch(line.strip())
+    serial, state = (match["serial"], match["denied"] or match["state"]) if match else (line.split() + ["missing"])[:2]
+    model = re.search(r"\bmodel:(\S+)", line)
     return AdbDevice(serial, state, model[1].replace("_", " ") if model else "")

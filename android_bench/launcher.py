@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ _DELEGATE_FLAGS = {
     "gpu": {"use_gpu": "true"},
     "nnapi": {"use_nnapi": "true"},
 }
+_NEWER = ("max_secs",)  # our own timeout does the same
 _EXTRA_FLAGS = {"profile": ("enable_op_profiling", "use_profiler"), "memory": ("report_peak_memory_footprint",)}
 
 
@@ -69,10 +70,18 @@ class ToolFlags:
         wanted = _DELEGATE_FLAGS[delegate]
         if not self._known or self._known >= wanted.keys():
             return wanted
-        if delegate == "xnnpack":  # the LiteRT tool has no other kernels for a CPU
-            return {"use_cpu": "true"} if "use_cpu" in self._known else {}
+        if delegate == "xnnpack" and "use_cpu" in self._known:  # the LiteRT tool has no other kernels for a CPU
+            return {"use_cpu": "true"}
+        if delegate == "none" and "use_cpu" not in self._known:  # a classic build from before XNNPACK
+            return {}
         lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
         raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary=classic")
+
+    def drop_unknown(self, flags: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the flags without those that only newer builds have, and that change nothing that is measured."""
+        return {
+            name: value for name, value in flags.items() if name not in _NEWER or not self._known or name in self._known
+        }
 
     def of_kind(self, kind: str) -> dict[str, str]:
         """Returns the flags of a kind of launch; see `plan.Launch`."""
@@ -135,16 +144,18 @@ class Launcher:
     def command(self, launch: Launch, cores: Iterable[int] = ()) -> str:
         """Returns the command line of a launch."""
         job, plan, cores = launch.job, self._plan, list(cores)
-        flags = {
-            "graph": self._paths[job.model],
-            "num_threads": job.threads,
-            "num_runs": plan.runs,
-            "min_secs": plan.min_secs,
-            "warmup_runs": max(1, plan.warmup),
-            "max_secs": self._settings.timeout / 2,
-            **self._flags.of_delegate(job.delegate),
-            **self._flags.of_kind(launch.kind),
-        }
+        flags = self._flags.drop_unknown(
+            {
+                "graph": self._paths[job.model],
+                "num_threads": job.threads,
+                "num_runs": plan.runs,
+                "min_secs": plan.min_secs,
+                "warmup_runs": max(1, plan.warmup),
+                "max_secs": self._settings.timeout / 2,
+                **self._flags.of_delegate(job.delegate),
+                **self._flags.of_kind(launch.kind),
+            }
+        )
         pin = f"taskset {taskset_mask(cores)} " if cores else ""
         return f"{pin}{self._tool} {' '.join(f'--{name}={shlex.quote(str(value))}' for name, value in flags.items())}"
 

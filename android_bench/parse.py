@@ -1,8 +1,9 @@
 """Parsing the output of the TFLite benchmark tool, both generations of it.
 
-The classic tool (`tensorflow/lite/tools/benchmark`) ends its measurement with a line `Inference timings in us`, the
-LiteRT one (`litert/tools/benchmark_litert_model`) with a block `BENCHMARK RESULTS` in ms. Both, unless silenced, print
-one `count=` line of statistics for the warm-up and one for the measurement; newer builds add p5, median and p95 to it.
+The classic tool (`tensorflow/lite/tools/benchmark`) ends its measurement with a line `Inference timings in us`, until
+TensorFlow 2.2 `Average inference timings in us`, the LiteRT one (`litert/tools/benchmark_litert_model`) with a block
+`BENCHMARK RESULTS` in ms. All, unless silenced, print one `count=` line of statistics for the warm-up and one for the
+measurement; newer builds add p5, median and p95 to it.
 Output that does not fit raises an error: a number is never guessed.
 """
 
@@ -25,6 +26,11 @@ _ERROR = re.compile(r"\bERROR: |\bE [\w.]+\s*: |\bE/")
 _COUNT = re.compile(r"count=(\d+)((?: \w+=\S+)*)\s*")
 _SUMMARY = re.compile(
     r"Inference timings in us: Init: (\S+), First inference: (\S+), Warmup \(avg\): (\S+), Inference \(avg\): (\S+)"
+)
+# TensorFlow 1.12 to 2.2: `with stats` and `no stats` say whether the profiler was on.
+_OLD_SUMMARY = re.compile(
+    r"Average inference timings in us: Warmup: (?P<warmup>[^\s,]+)(?:, Init: (?P<init>[^\s,]+))?"
+    r"(?:, no stats: (?P<plain>[^\s,]+))?(?:, (?:with stats|Inference): (?P<mean>[^\s,]+))?"
 )
 _BLOCK = re.compile(r"(Model initialization|Warmup|Inference|First inference)(?: \((\w+)\))?: +(\S+)(?: ms)?(.*)")
 _MEMORY = {
@@ -111,7 +117,9 @@ def check_flags(lines: list[str]) -> None:
     for line in lines:
         if "Unconsumed cmdline flags" in line:
             flags = line.partition("flags:")[2].strip()
-            raise UnknownFlagError(f"this build of the benchmark tool does not know {flags}: fetch another build of it")
+            raise UnknownFlagError(
+                f"this build of the benchmark tool does not know {flags}: --fetch_binary downloads a current one"
+            )
 
 
 def known_flags(usage: str) -> frozenset[str]:
@@ -131,6 +139,8 @@ def _statistics(lines: list[str], errors: list[str]) -> dict:
         return _classic(lines)
     if any("BENCHMARK RESULTS" in line for line in lines):
         return _litert(lines)
+    if any("Average inference timings in us" in line for line in lines):
+        return _old(lines)
     if errors:
         raise ToolOutputError(f"the benchmark tool failed: {' '.join(errors)}")
     raise ToolOutputError("not the complete output of a TFLite benchmark tool: its closing lines are missing")
@@ -152,6 +162,20 @@ def _classic(lines: list[str]) -> dict:
         raise ToolOutputError("the line `Inference timings in us` is incomplete")
     init, first, _, mean = map(_number, summary.groups())
     return {"generation": "classic", **_agreeing(counts[1], mean, _AGREES), "init_us": init, "first_us": first}
+
+
+def _old(lines: list[str]) -> dict:
+    """Reads a build of 2019 or 2020; its very first invocation is the first one of the warm-up."""
+    counts, summary = _counts(lines), next(filter(None, map(_OLD_SUMMARY.match, lines)), None)
+    mean = summary and (summary["mean"] or summary["plain"])
+    if len(counts) != 2 or summary is None or not mean:
+        raise ToolOutputError(
+            "this build of the benchmark tool is old (TensorFlow 2.2 or before), and its output cannot be read: "
+            "--fetch_binary downloads a current one"
+        )
+    first = counts[0].get("first", counts[0].get("curr"))
+    common = {"generation": "classic", "init_us": _number(summary["init"]) if summary["init"] else None}
+    return {**common, **_agreeing(counts[1], _number(mean), _AGREES), "first_us": first}
 
 
 def _litert(lines: list[str]) -> dict:

@@ -51,6 +51,37 @@ def test_choosing_a_device(phone):
     assert chosen.run("true").status == 0
 
 
+MDNS = "adb-R58M12XYZ-aBcD1e (2)._adb-tls-connect._tcp"
+
+
+@pytest.mark.parametrize("serial", [MDNS, "my device (2)._adb._tcp", "192.168.0.5:5555", "emulator-5554", "R58M12"])
+@pytest.mark.parametrize(
+    ("rest", "state", "name"),
+    [
+        ("device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3", "device", "SM A525F"),
+        ("device", "device", ""),
+        ("unauthorized usb:1-4 transport_id:3", "unauthorized", ""),
+        ("no permissions (missing udev rules? user is in plugdev); see [http://d.a.com] usb:1", "no permissions", ""),
+        ("offline", "offline", ""),
+    ],
+)
+def test_a_line_of_adb_devices_is_read_whatever_the_serial(serial, rest, state, name):
+    assert adb._parse_device(f"{serial:<22} {rest}") == (serial, state, name)
+
+
+def test_a_serial_with_blanks_is_used_whole(tmp_path):
+    client = tmp_path / "adb"
+    listing = f"List of devices attached\\n{MDNS} device product:p model:Pixel_7 device:d transport_id:4\\n"
+    client.write_text(f'#!/bin/sh\n[ "$1" = devices ] && printf \'{listing}\' && exit\necho "$2" >> {tmp_path}/asked\n')
+    client.chmod(0o755)
+    for serials in ([], [MDNS], ["all"]):
+        (chosen,) = adb.choose_devices(serials, str(client))
+        assert chosen.serial == MDNS
+    with pytest.raises(BenchError):
+        chosen.run("true")
+    assert (tmp_path / "asked").read_text() == f"{MDNS}\n"
+
+
 @pytest.mark.parametrize(
     ("state", "way_out"),
     [

@@ -73,6 +73,14 @@ def test_a_delegate_has_the_flags_of_the_build():
         litert.check([], ["profile", "memory"])
 
 
+def test_a_classic_build_from_before_xnnpack_is_not_taken_for_one_that_has_it():
+    old = ToolFlags(frozenset(["graph", "num_runs", "min_secs", "use_nnapi"]))
+    assert old.of_delegate("none") == {}
+    with pytest.raises(BenchError, match="--delegates=xnnpack: .* has no --use_xnnpack: try --fetch_binary"):
+        old.check(["xnnpack"], [])
+    assert old.drop_unknown({"min_secs": 1, "max_secs": 9}) == {"min_secs": 1}
+
+
 def test_a_build_that_lists_no_flags_is_believed_to_have_all():
     unknown = ToolFlags(frozenset())
     assert unknown.of_delegate("nnapi") == {"use_nnapi": "true"}

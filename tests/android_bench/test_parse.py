@@ -56,6 +56,49 @@ def test_classic_output():
     assert got.memory_mb == {"init": 4.92969, "overall": 138.809}
 
 
+OLD = """\
+STARTING!
+Num threads: [2]
+Graph: [/data/local/tmp/m.tflite]
+Loaded model /data/local/tmp/m.tflite
+resolved reporter
+Initialized session in 8.1ms
+Running benchmark for at least 4 iterations and at least 0.5 seconds
+count=7 first=117425 curr=56709 min=56709 max=117425 avg=66605.9 std=20000
+
+Running benchmark for at least 10 iterations and at least 1 seconds
+count=15 first=56753 curr=56800 min=56699 max=56838 avg=56767.6 std=39
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("closing", "init"),
+    [
+        ("Average inference timings in us: Warmup: 66605.9, Init: 8101, no stats: 56767.6", 8101),  # 1.12 to 1.13
+        ("Average inference timings in us: Warmup: 66605.9, Init: 8101, with stats: 56767.6", 8101),
+        ("Average inference timings in us: Warmup: 66605.9, Init: 8101, Inference: 56767.6", 8101),  # 1.14 to 2.2
+        ("Average inference timings in us: Warmup: 66605.9, no stats: 56767.6", None),
+    ],
+)
+def test_builds_of_2019_are_read(closing, init):
+    got = parse(f"{OLD}{closing}\n")
+    assert (got.generation, got.runs, got.mean_us, got.min_us, got.max_us) == ("classic", 15, 56767.6, 56699, 56838)
+    assert (got.init_us, got.first_us, got.median_us) == (init, 117425, None)
+
+
+@pytest.mark.parametrize(
+    "closing", ["Average inference timings in us: Warmup: 66605.9", "Average inference timings in us:"]
+)
+def test_old_output_without_what_is_needed_names_the_way_out(closing):
+    with pytest.raises(ToolOutputError, match="is old .* --fetch_binary downloads a current one"):
+        parse(f"{OLD}{closing}\n")
+    with pytest.raises(ToolOutputError, match="is old"):
+        parse(
+            OLD.replace("count=7", "kount=7") + "Average inference timings in us: Warmup: 1, Init: 2, no stats: 56767.6"
+        )
+
+
 def test_newer_builds_tell_median_and_p95():
     got = parse(PERCENTILES)
     assert (got.median_us, got.p95_us) == (2940000, 3100000)
