@@ -15,7 +15,8 @@ from absl import flags, logging
 from fd_keras.io import check_figure
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite import model_flags
-from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, get_recipes
+from fd_keras.tflite.output import check_file
+from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, check_recipes, get_recipes
 
 if TYPE_CHECKING:
     import keras
@@ -40,15 +41,27 @@ def chosen_recipes() -> list[ConversionRecipe]:
     ]
 
 
-def chosen_calibration(recipes: list[ConversionRecipe], size: tuple[int, int]) -> Calibration | None:
-    """The calibration images that the flags name, if a recipe needs them."""
-    needing = [recipe.name for recipe in recipes if recipe.calibrated]
-    if not needing and not _REPORT.value:
-        return None
-    images = model_flags.calibration(size)
-    if images is None:
-        raise UsageError(f"--recipes={needing[0] if needing else 'int8'} needs --calibration_dir, a folder of images")
-    return images
+def needing_calibration(recipes: list[ConversionRecipe]) -> list[str]:
+    """Names of the recipes that need calibration images; the report is on int8."""
+    return [recipe.name for recipe in recipes if recipe.calibrated] + ["int8"] * bool(_REPORT.value)
+
+
+def check(recipes: list[ConversionRecipe]) -> None:
+    """Raises UsageError, ValueError or OSError for flags that cannot work, before anything large is loaded."""
+    if _REPORT_PLOT.value:
+        check_figure(_REPORT_PLOT.value)
+    if _C_ARRAY.value:
+        check_recipes(recipes)
+    needing = needing_calibration(recipes)
+    if needing and not model_flags.CALIBRATION.value:
+        raise UsageError(f"--recipes={needing[0]} needs --calibration_dir, a folder of images")
+    if _EMBED.value and _EMBED.value != "imagenet":
+        check_file("embed_labels", _EMBED.value)
+    if _LABELS.value:
+        check_file("report_labels", _LABELS.value)
+    if _REPORT.value and not os.path.exists(_REPORT.value):
+        raise FileNotFoundError(f"--report={_REPORT.value}: no such folder")
+    model_flags.check()
 
 
 def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
@@ -79,18 +92,15 @@ def report(model: "keras.Model", calibration: Calibration) -> None:
 
 def main(argv: list[str]) -> None:
     """Writes the files and prints a line for each."""
+    recipes = chosen_recipes()
+    check(recipes)
     from fd_keras.tflite.export import fixed_size, write
-    from fd_keras.tflite.memory.c_array import check_recipes, write_c_array
+    from fd_keras.tflite.memory.c_array import write_c_array
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
-    if _REPORT_PLOT.value:
-        check_figure(_REPORT_PLOT.value)
-    recipes = chosen_recipes()
-    if _C_ARRAY.value:
-        check_recipes(recipes)
     model, name, source = model_flags.model()
     names = chosen_labels(recipes, model.output_shape[-1])
-    calibration = chosen_calibration(recipes, fixed_size(model))
+    calibration = model_flags.calibration(fixed_size(model)) if needing_calibration(recipes) else None
     paths = write(
         model,
         name,

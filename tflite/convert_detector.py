@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from fd_keras.program import Program, UsageError, flag_group
+from fd_keras.tflite.output import check_folder
+from fd_keras.tflite.recipes import check_names
 
 if TYPE_CHECKING:
     from fd_keras.tflite.detector import TFLiteDetector
@@ -36,6 +38,21 @@ _SAME = 0.95  # overlap of boxes that count as one
 _FEW = 20  # photos that get a line each
 
 
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of --size; raises UsageError for anything but HEIGHTxWIDTH."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 64 <= int(part) <= 8192 for part in parts):
+        raise UsageError(f"--size={text}: must be HEIGHTxWIDTH, both between 64 and 8192, such as 600x800")
+    return int(parts[0]), int(parts[1])
+
+
+def photo_size(short_side: int) -> tuple[int, int]:
+    """(height, width) of a photo of 4:3."""
+    return short_side, round(short_side * 4 / 3)
+
+
 def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
     """Prints how near a file's detections are to Keras's on photos, given by name and path."""
     from fd_keras.tflite.detector import SURE, compare
@@ -54,22 +71,24 @@ def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[st
 
 def main(argv: list[str]) -> None:
     """Writes the files, and prints how near each is to Keras."""
-    from fd_keras.tflite.detector import TFLiteDetector, image_size, write
+    check_names(_RECIPES.value, _NAMES)
+    parse_size(_SIZE.value)
+    if not os.path.isdir(_RUN.value):
+        raise FileNotFoundError(f"--run_dir={_RUN.value}: no such folder")
+    check_folder(_OUTPUT.value)
+    from fd_keras.tflite.detector import TFLiteDetector, write
     from fd_keras.training.voc import batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
-    unknown = [name for name in _RECIPES.value if name not in _NAMES]
-    if unknown:
-        raise UsageError(f"--recipes: {unknown[0]!r} is none of {', '.join(_NAMES)}")
     images = {path: path for path in _IMAGES.value}
     for path in images:
         dataset.read_image(path)  # better now than after the conversion
     detector = detectors.load(_RUN.value)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
     images |= {annotation.id: annotation.path for annotation in annotations}
-    size = image_size(_SIZE.value, detector.recipe.short_side)
-    for recipe in _RECIPES.value:
+    size = parse_size(_SIZE.value) or photo_size(detector.recipe.short_side)
+    for recipe in dict.fromkeys(_RECIPES.value):
         path = write(detector, size, recipe, _RUN.value, _OUTPUT.value)
         print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, an image of {size[0]}x{size[1]}", flush=True)
         runner = TFLiteDetector(path, _THREADS.value)

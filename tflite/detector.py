@@ -5,6 +5,7 @@ x1, y1, x2, y2 in its pixels, both ends as edges; `scores` (100,), best first; `
 the number of the 100 that are there.
 """
 
+import hashlib
 import importlib.metadata
 import os
 import tempfile
@@ -13,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import litert
-from fd_keras.io import sha256_of, write_atomically, write_json
 from fd_keras.tflite import export
 from fd_keras.tflite.format import sidecar, weight_only_int8
+from fd_keras.tflite.output import write_pair
 from fd_keras.tflite.recipes import RECIPES
 from fd_keras.training import run_record
 from fd_keras.training.voc import boxes
@@ -24,16 +25,6 @@ from fd_keras.training.voc.detector import Detector
 
 SURE = 0.5  # score of the detections that are compared
 _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
-
-
-def image_size(text: str | None, short_side: int) -> tuple[int, int]:
-    """(height, width) of --size, or of a photo of 4:3; raises ValueError for anything but HEIGHTxWIDTH."""
-    if text is None:
-        return short_side, round(short_side * 4 / 3)
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) >= 64 for part in parts):
-        raise ValueError(f"--size={text}: must be HEIGHTxWIDTH, both at least 64, such as 600x800.")
-    return int(parts[0]), int(parts[1])
 
 
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
@@ -60,9 +51,7 @@ def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
 def write(detector: Detector, size: tuple[int, int], recipe: str, run_dir: str, output_dir: str) -> str:
     """Writes a detector's file and its .json, and returns the file's path."""
     content = convert(detector, size, recipe)
-    os.makedirs(output_dir, exist_ok=True)
     path = os.path.join(output_dir, f"{detector.name}_{recipe}.tflite")
-    write_atomically(path, content)
     facts = {
         "name": detector.name,
         "detector": "faster_rcnn",
@@ -71,12 +60,12 @@ def write(detector: Detector, size: tuple[int, int], recipe: str, run_dir: str, 
         "classes": list(detector.classes),
         "recipe": recipe,
         "input": {"name": export.INPUT_NAME, "shape": [1, *size, 3], "dtype": "float32", "range": [0, 255]},
-        "sha256": sha256_of(path),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "size_bytes": len(content),
         "versions": {name: importlib.metadata.version(name) for name in sidecar.PACKAGES},
         "git_commit": run_record.git_commit(),
     }
-    write_json(sidecar.sidecar_path(path), facts)
+    write_pair(path, content, facts)
     return path
 
 

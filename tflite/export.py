@@ -1,6 +1,5 @@
 """From a Keras model to .tflite files."""
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras.imagenet import preprocess_input
-from fd_keras.io import write_atomically, write_json
 from fd_keras.litert import quiet
 from fd_keras.tflite.format import metadata, sidecar
 from fd_keras.tflite.int8.equalize import fold_input
@@ -19,6 +17,7 @@ from fd_keras.tflite.int8.fold import UnsupportedModelError, fold
 from fd_keras.tflite.int8.graph import Conv, Graph, Node, grouped_conv2d, run
 from fd_keras.tflite.int8.pipeline import prepare
 from fd_keras.tflite.int8.xnnpack_ops import arrange
+from fd_keras.tflite.output import write_pair
 from fd_keras.tflite.recipes import Calibration, ConversionRecipe
 
 INPUT_NAME = "image"
@@ -51,7 +50,6 @@ def write(
         class_names: Names to put into the files, see `metadata.embed`; None: none.
         graph: What to convert in the model's place, if it was prepared already; it takes the same images.
     """
-    os.makedirs(output_dir, exist_ok=True)
     for recipe in recipes:
         data = export(
             model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io, graph=graph
@@ -62,10 +60,7 @@ def write(
         facts = _description(os.path.basename(path), data, model, source, recipe, calibration, include_preprocessing)
         if class_names is not None:
             facts["labels"] = sidecar.labels_facts(class_names)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(sidecar.sidecar_path(path))  # it would describe another file between the next two lines
-        write_atomically(path, data)
-        write_json(sidecar.sidecar_path(path), facts)
+        write_pair(path, data, facts)
         yield path
 
 

@@ -12,7 +12,8 @@ from fd_keras.io import sha256_of
 from fd_keras.program import define_positive, flag_group
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import saved_source
-from fd_keras.tflite.recipes import IO_TYPES, Calibration, Int8Settings, load_calibration, read_ids
+from fd_keras.tflite.output import check_file, check_folder
+from fd_keras.tflite.recipes import IO_TYPES, Calibration, Int8Settings, calibration_paths, load_calibration, read_ids
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,7 @@ with flag_group("Model"):
     _KERAS_MODEL = flags.DEFINE_string("keras_model", None, "Saved .keras model to convert instead of --model.")
     INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
 with flag_group("Calibration"):
-    _CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, for int8.")
+    CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, for int8.")
     _COUNT = flags.DEFINE_integer("calibration_count", 128, "Number of them to take, evenly.", lower_bound=1)
     _IDS = flags.DEFINE_string("calibration_ids", None, "File with one image of that folder a line: take these.")
 with flag_group("Int8 recipe"):
@@ -48,6 +49,30 @@ with flag_group("Int8 recipe"):
     _STEPS = {field.name: _define_step(field) for field in dataclasses.fields(Int8Settings)}
 with flag_group("Output"):
     OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+
+
+def check(images: str | None = None) -> None:
+    """Raises ValueError or OSError for files and folders that are not there, before anything large is loaded.
+
+    Args:
+        images: Folder to take calibration images from without --calibration_dir.
+    """
+    check_folder(OUTPUT_DIR.value)
+    if _KERAS_MODEL.value:
+        check_file("keras_model", _KERAS_MODEL.value)
+    elif _weights() not in (None, *weights_lib.COLLECTIONS):
+        weights_lib.resolve(_WEIGHTS.value, zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value), _ALPHA.value)
+    folder = CALIBRATION.value or images
+    if folder:
+        calibration_paths(folder, _COUNT.value, _ids())
+
+
+def _weights() -> str | None:
+    return None if _WEIGHTS.value.lower() == "none" else _WEIGHTS.value
+
+
+def _ids() -> tuple[str, ...] | None:
+    return tuple(read_ids(_IDS.value)) if _IDS.value else None
 
 
 def model() -> "tuple[keras.Model, str, dict]":
@@ -72,7 +97,7 @@ def _build() -> "tuple[keras.Model, str, dict]":
     from fd_keras.applications import build_by_name
 
     arch = zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value)
-    weights, size = None if _WEIGHTS.value.lower() == "none" else _WEIGHTS.value, (_SIZE.value, _SIZE.value)
+    weights, size = _weights(), (_SIZE.value, _SIZE.value)
     network = {"arch": arch.name, "alpha": _ALPHA.value, "size": list(size)}
     if arch.grouped:
         network |= {"groups": arch.groups, "stem_multiplier": arch.stem_alpha(_ALPHA.value)}
@@ -108,7 +133,7 @@ def calibration(size: tuple[int, int], otherwise: str | None = None) -> Calibrat
     Raises:
         ValueError, OSError: As `load_calibration`.
     """
-    folder = _CALIBRATION.value or otherwise
+    folder = CALIBRATION.value or otherwise
     if not folder:
         return None
-    return load_calibration(folder, size, _COUNT.value, read_ids(_IDS.value) if _IDS.value else None)
+    return load_calibration(folder, size, _COUNT.value, _ids())

@@ -1,12 +1,15 @@
 """Quantization as named data: what each recipe asks of the converter."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.cli import nearest
+from fd_keras.errors import UsageError
 from fd_keras.photos import list_images
 from fd_keras.training.settings import setting
 
@@ -69,12 +72,28 @@ SENSITIVITY_MODES = ("alone", "kept_float")  # see `verification.sensitivity`
 
 
 def get_recipes(names: Sequence[str]) -> list[ConversionRecipe]:
-    """Looks recipes up by name; raises ValueError for one that does not exist, or for none."""
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown or not names:
-        asked = f"Unknown recipe {unknown[0]!r}" if unknown else "No recipe given"
-        raise ValueError(f"{asked}; there are {', '.join(RECIPES)}.")
+    """Looks recipes up by name; raises UsageError for one that does not exist, or for none."""
+    check_names(names, RECIPES)
     return [RECIPES[name] for name in dict.fromkeys(names)]
+
+
+def check_names(names: Sequence[str], known: Collection[str]) -> None:
+    """Raises UsageError unless all names given as --recipes are known, and there are any."""
+    if not names:
+        raise UsageError(f"--recipes is empty; there are {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            raise UsageError(f"--recipes={name}: unknown recipe{near} (there are {', '.join(known)})")
+
+
+def check_recipes(recipes: list[ConversionRecipe]) -> None:
+    """Raises ValueError for a recipe whose files TFLM cannot run: it has no kernels for weights of another type."""
+    mixed = [recipe.name for recipe in recipes if recipe.weights != recipe.activations]
+    if mixed:
+        raise ValueError(
+            f"--c_array: TensorFlow Lite Micro does not run --recipes={mixed[0]}; take int8, int8_plain or float32."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +122,23 @@ def load_calibration(folder: str, size: tuple[int, int], count: int, ids: Sequen
         ValueError: If there are fewer than `MIN_CALIBRATION` images, or one cannot be read.
         OSError: If the folder or an image is not there.
     """
+    paths = calibration_paths(folder, count, None if ids is None else tuple(ids))
+    images = np.stack([imagenet.load_image(path, size) for path in paths])
+    return Calibration(tuple(os.path.relpath(path, folder) for path in paths), images)
+
+
+@functools.cache  # it is asked for before the conversion, and again for the images
+def calibration_paths(folder: str, count: int, ids: tuple[str, ...] | None = None) -> list[str]:
+    """Paths of the images that `load_calibration` takes; raises as it does, but for images that cannot be read."""
     paths = evenly(list_images(folder), count) if ids is None else [os.path.join(folder, id) for id in ids]
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise FileNotFoundError(f"{missing[0]}: no such file")
     if len(paths) < MIN_CALIBRATION:
         raise ValueError(
             f"{folder}: {len(paths)} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."
         )
-    images = np.stack([imagenet.load_image(path, size) for path in paths])
-    return Calibration(tuple(os.path.relpath(path, folder) for path in paths), images)
+    return paths
 
 
 def evenly(items: Sequence[str], count: int) -> list[str]:

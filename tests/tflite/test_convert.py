@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +16,7 @@ from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
 from fd_keras.tflite.recipes import RECIPES
 
+ROOT = Path(__file__).parents[2]
 CONVERT = "fd_keras.tflite.convert"
 ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
 
@@ -131,7 +135,7 @@ def test_output_folder_is_asked_for(run_program):
 
 def test_unknown_recipe_is_named_with_those_that_exist(run_program):
     run = run_program(CONVERT, "--weights=none", "--recipes=float32,int4", "--output_dir=out")
-    run.assert_refused("'int4'", *RECIPES)
+    run.assert_refused("int4", *RECIPES)
 
 
 @pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.calibrated])
@@ -160,6 +164,35 @@ def test_folder_that_cannot_be_written_is_named(run_program, tmp_path, path):
     (tmp_path / "a_file").write_text("here first")
     run_program(CONVERT, *ZOO, "--weights=none", f"--output_dir={path}").assert_refused(path)
     assert (tmp_path / "a_file").read_text() == "here first"
+
+
+PROGRAM = """
+import atexit, importlib, sys
+atexit.register(lambda: print("loaded" if {"keras", "tensorflow"} & set(sys.modules) else "not loaded"))
+importlib.import_module(sys.argv[1]).PROGRAM.run(sys.argv[2:], "it")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "word"),
+    [
+        ("convert", ["--keras_model=gone.keras", "--recipes=float32"], "--keras_model=gone.keras: no such file"),
+        ("convert", ["--weights=gone.h5", "--recipes=float32"], "gone.h5"),
+        ("convert", ["--calibration_dir=gone"], "gone: no such file or folder"),
+        ("convert", ["--recipes=float32", "--output_dir=file/below"], "file/below: cannot be written to"),
+        ("convert_detector", ["--run_dir=.", "--output_dir=file"], "file: cannot be written to"),
+        ("qat.__main__", ["--train_dir=gone"], "gone: no such file or folder"),
+    ],
+)
+def test_what_is_missing_is_named_before_tensorflow_is_loaded(tmp_path, program, flags, word):
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-c", PROGRAM, f"fd_keras.tflite.{program}", "--output_dir=out", *flags]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "not loaded\n")
+    assert word in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", b"PK\3\4 cut", b"\x89HDF\r\n\x1a\n"])

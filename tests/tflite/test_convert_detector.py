@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fd_keras.tflite.convert_detector import parse_size, photo_size
 from fd_keras.training import run_record
 from fd_keras.training.voc.detector import model_path
 
@@ -42,10 +43,21 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--recipes=int4"], "--recipes: 'int4' is none of float32, float16, int8_weights, dynamic"),
+        (["--recipes=float23"], "--recipes=float23: unknown recipe; did you mean float32? (there are float32, float16"),
         (["--images=none.jpg"], "none.jpg"),
+        (["--run_dir=gone"], "--run_dir=gone: no such folder"),
+        (["--size=300"], "HEIGHTxWIDTH"),
+        (["--size=10x500"], "HEIGHTxWIDTH"),
+        (["--size=300x99999"], "HEIGHTxWIDTH"),
+        (["--size=300x-500"], "HEIGHTxWIDTH"),
         ([], "no run of"),
     ],
 )
 def test_what_is_wrong_is_named(run_program, tmp_path, flags, words):
     run_program(CONVERT, f"--run_dir={tmp_path}", f"--output_dir={tmp_path}", *flags).assert_refused(words)
+
+
+def test_sizes_are_read():
+    assert parse_size("300X500") == (300, 500)
+    assert parse_size(None) is None
+    assert photo_size(600) == (600, 800)

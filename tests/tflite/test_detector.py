@@ -135,11 +135,3 @@ def test_the_file_s_own_detections_score_as_the_truth(converted, detector_photo)
     assert metric.score(CLASSES, [truth], {"photo": runner(detector_photo)}).map_area == pytest.approx(1)
     elsewhere = dataclasses.replace(truth, boxes=np.tile(np.float32([0, 0, 2, 2]), (len(sure), 1)))
     assert metric.score(CLASSES, [elsewhere], {"photo": runner(detector_photo)}).map_area < 0.1
-
-
-def test_sizes_are_read():
-    assert exported.image_size(None, 600) == (600, 800)
-    assert exported.image_size("300X500", 600) == (300, 500)
-    for text in ("300", "axb", "10x500", "300x-500"):
-        with pytest.raises(ValueError, match="HEIGHTxWIDTH"):
-            exported.image_size(text, 600)

@@ -8,7 +8,7 @@ from fd_keras.io import sha256_of, write_atomically
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.format.network import FileNetwork, FileTensor
 from fd_keras.tflite.memory.arena import ALIGNMENT, plan, tflm_bytes
-from fd_keras.tflite.recipes import ConversionRecipe
+from fd_keras.tflite.output import writing
 
 # What the method of tflite::MicroMutableOpResolver is called where it is not the name in the schema, capitalized.
 _METHODS = {"PADV2": "PadV2"}
@@ -84,15 +84,6 @@ alignas({alignment}) const unsigned char kModel[] = {{
 """
 
 
-def check_recipes(recipes: list[ConversionRecipe]) -> None:
-    """Raises ValueError for a recipe whose files TFLM cannot run: it has no kernels for weights of another type."""
-    mixed = [recipe.name for recipe in recipes if recipe.weights != recipe.activations]
-    if mixed:
-        raise ValueError(
-            f"--c_array: TensorFlow Lite Micro does not run --recipes={mixed[0]}; take int8, int8_plain or float32."
-        )
-
-
 def write_c_array(path: str) -> Iterator[str]:
     """Writes NAME.h and NAME.cc beside NAME.tflite, and yields their paths.
 
@@ -105,10 +96,12 @@ def write_c_array(path: str) -> Iterator[str]:
     stem = os.path.splitext(path)[0]
     space, header = identifier(os.path.basename(stem)), f"{os.path.basename(stem)}.h"
     common = {"space": space, "alignment": ALIGNMENT, "header": header}
-    write_atomically(f"{stem}.h", _HEADER.format(**common, **_facts(path, space)).encode())
-    yield f"{stem}.h"
-    write_atomically(f"{stem}.cc", _SOURCE.format(**common, rows=_rows(data)).encode())
-    yield f"{stem}.cc"
+    texts = _HEADER.format(**common, **_facts(path, space)), _SOURCE.format(**common, rows=_rows(data))
+    paths = f"{stem}.h", f"{stem}.cc"
+    with writing(paths[0], replaced=paths[1]):
+        for file, text in zip(paths, texts, strict=True):
+            write_atomically(file, text.encode())
+    yield from paths
 
 
 def _facts(path: str, space: str) -> dict:

@@ -34,6 +34,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 def main(argv: list[str]) -> None:
     """Trains, writes the file and prints what the training brought."""
+    model_flags.check(images=_IMAGES.value)
     from fd_keras.tflite.export import fixed_size, write
     from fd_keras.tflite.qat import training_process
     from fd_keras.tflite.qat.training_job import TrainingSettings
@@ -48,7 +49,6 @@ def main(argv: list[str]) -> None:
     model, name, source = model_flags.model()
     calibration = model_flags.calibration(fixed_size(model), otherwise=_IMAGES.value)
     assert calibration  # there is a folder in any case
-    os.makedirs(output, exist_ok=True)  # better an error now than after the training
     graph, held_out = training_process.trained(model, paths, calibration, settings, training, include)
     facts = {"images": len(paths), **dataclasses.asdict(training), "held_out_loss": held_out}
     (path,) = write(

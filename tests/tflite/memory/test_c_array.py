@@ -11,7 +11,7 @@ from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.format.network import FileNetwork, FileOp
 from fd_keras.tflite.memory import c_array
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
-from fd_keras.tflite.recipes import RECIPES, get_recipes
+from fd_keras.tflite.recipes import RECIPES, check_recipes, get_recipes
 
 # A resolver with the methods that FD-MobileNet's ops have in TFLM's micro_mutable_op_resolver.h, which notes calls.
 PROGRAM = """\
@@ -127,6 +127,6 @@ def test_op_that_is_not_known_is_named():
 def test_recipes_that_tflm_does_not_run_are_refused(recipe):
     if recipe in ("float16", "dynamic"):
         with pytest.raises(ValueError, match=recipe):
-            c_array.check_recipes(get_recipes(["float32", recipe]))
+            check_recipes(get_recipes(["float32", recipe]))
     else:
-        c_array.check_recipes(get_recipes([recipe]))
+        check_recipes(get_recipes([recipe]))
