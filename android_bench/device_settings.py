@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from .plan import check_at_least
+from .plan import MOST_SECS, check_range
+
+_HOTTEST = 150  # degrees Celsius
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class DeviceSettings:
     clean: bool = False
 
     def __post_init__(self) -> None:
-        limits = {"cooldown": self.cooldown, "max_temp": self.max_temp or 0, "patience": self.patience}
-        check_at_least(0, **limits, max_wait=self.max_wait)
-        check_at_least(1, timeout=self.timeout)
+        check_range(0, MOST_SECS, cooldown=self.cooldown, patience=self.patience, max_wait=self.max_wait)
+        check_range(1, MOST_SECS, timeout=self.timeout)
+        if self.max_temp is not None:
+            check_range(1, _HOTTEST, max_temp=self.max_temp)

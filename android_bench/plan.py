@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,8 @@ from typing import Any, NamedTuple
 from .errors import BenchError
 from .models import ModelFile
 
+MOST_SECS = 10_000_000  # four months; what waits for much longer overflows
+_MOST_ROUNDS, _MOST_RUNS, _LARGEST = 100_000, 1_000_000_000, (1 << 63) - 1
 MAX_THREADS = 256  # many thousands crash the interpreter
 DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
 EXTRAS = ("profile", "memory")
@@ -89,10 +90,14 @@ class BenchPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least(1, threads=min(self.threads, default=0), rounds=self.rounds, runs=self.runs)
+        check_range(1, _MOST_ROUNDS, rounds=self.rounds)
+        check_range(1, _MOST_RUNS, threads=min(self.threads, default=0), runs=self.runs)
         if max(self.threads) > MAX_THREADS:
             raise BenchError(f"threads must be at most {MAX_THREADS}, not {max(self.threads)}")
-        check_at_least(0, warmup=self.warmup, min_secs=self.min_secs, repeats=self.repeats)
+        check_range(0, _MOST_RUNS, warmup=self.warmup)
+        check_range(0, MOST_SECS, min_secs=self.min_secs)
+        check_range(0, _MOST_ROUNDS, repeats=self.repeats)
+        check_range(-_LARGEST, _LARGEST, seed=self.seed)
         _check_known("delegate", self.delegates, DELEGATES)
         _check_known("extra launch", self.extras, EXTRAS)
         for core in self.cores:
@@ -158,11 +163,11 @@ def parse_threads(text: str) -> tuple[int, ...]:
         raise BenchError(f"threads must be integers separated by commas, not {text!r}") from None
 
 
-def check_at_least(least: int, **values: float) -> None:
-    """Raises BenchError unless all values are finite numbers of at least `least`."""
+def check_range(least: float, most: float, **values: float) -> None:
+    """Raises BenchError unless all values are numbers from `least` to `most`."""
     for name, value in values.items():
-        if not (math.isfinite(value) and value >= least):
-            raise BenchError(f"{name} must be a number of at least {least}, not {value}")
+        if not least <= value <= most:  # NaN is not either
+            raise BenchError(f"{name} must be a number of at least {least} and at most {most}, not {value}")
 
 
 def _check_known(what: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import page
+from .arguments import Parser
 from .errors import BenchError
 from .escaping import markdown as escaped
 from .escaping import spreadsheet
@@ -103,12 +104,12 @@ def _inactive(line: dict[str, Any]) -> dict[Any, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    described = argparse.ArgumentParser(
+    described = Parser(
         prog=program_name("report"),
         description="Writes report.html (one file, works offline), report.md and report.csv into a folder of results.",
         allow_abbrev=False,
     )
-    described.add_argument("results", metavar="FOLDER", type=Path, help="--output_dir of the benchmark")
+    described.add_argument("results", metavar="FOLDER", help="--output_dir of the benchmark")
     return described
 
 
@@ -120,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(arguments)
     try:
-        for path in write(args.results):
+        if not args.results.strip():
+            raise BenchError("FOLDER is empty: name the --output_dir of the benchmark")
+        for path in write(Path(args.results)):
             print(path)
     except BenchError as error:
         log("error", error)

@@ -8,10 +8,12 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import adb, device_files, device_info, fetch, report
+from . import adb, arguments, device_files, device_info, fetch, report
+from .arguments import Parser
 from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
 from .device_target import DeviceTarget
@@ -60,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(arguments)
     try:
+        plan, settings = _check(args)
         with StopSignal() as stop:
-            failed = _clean(args) if args.clean_only else _run(args, stop)
+            failed = _clean(args) if args.clean_only else _run(args, plan, settings, stop)
     except (BenchError, TimeoutError) as error:
         log("error", error)
         return 2
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    described = argparse.ArgumentParser(
+    described = Parser(
         prog=program_name("run"),
         description="Times .tflite files, side by side and in rounds.",
         epilog=_EPILOG,
@@ -125,17 +128,31 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     add("--clean_only", action="store_true", help="remove them now, and time nothing")
 
 
-def _run(args: argparse.Namespace, stop: StopSignal) -> bool:
-    """Returns whether a model could not be timed."""
-    if not args.models:
+def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
+    """Checks all flags; returns the plan, still without models, and the settings.
+
+    Raises:
+        BenchError: If a flag has a value that it cannot have.
+    """
+    arguments.check(args)
+    if not (args.models or args.clean_only):
         raise BenchError("--models=FOLDER is missing: which .tflite files to time")
+    own = {"fixed_performance": args.fixed_performance, "clean": args.clean}
+    try:
+        return BenchPlan((), **_plan_options(args)), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
+    except BenchError as error:
+        raise BenchError(f"--{error}") from error
+
+
+def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, stop: StopSignal) -> bool:
+    """Returns whether a model could not be timed."""
     models, failures = read_models(find_models(args.models))
     if not models:
         log("error", *failures)
-    plan = BenchPlan(tuple(models), **_plan_options(args))
+    plan = replace(plan, models=tuple(models))
     results = Results(args.output_dir)
     with results.lock(), ExitStack() as cleanup:
-        targets = list(_targets(args, plan, failures, results, cleanup))
+        targets = list(_targets(args, plan, settings, failures, results, cleanup))
         runs = measure_all(targets, results, stop, args.baseline, args.fresh)
     if any(run["models"] for run in runs):
         report.write(results.folder)
@@ -169,7 +186,12 @@ def _select(args: argparse.Namespace, names: Mapping[str, str]) -> dict[str, Any
 
 
 def _targets(
-    args: argparse.Namespace, plan: BenchPlan, failures: list[str], results: Results, cleanup: ExitStack
+    args: argparse.Namespace,
+    plan: BenchPlan,
+    settings: DeviceSettings,
+    failures: list[str],
+    results: Results,
+    cleanup: ExitStack,
 ) -> Iterator[Target]:
     """Yields the targets; `cleanup` leaves each device as it was, whatever happens."""
     if not (args.benchmark_binary or args.fetch_binary):
@@ -177,9 +199,6 @@ def _targets(
             raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")
         yield HostTarget(plan, failures)
         return
-    settings = DeviceSettings(
-        **_select(args, _SETTINGS_HELP), fixed_performance=args.fixed_performance, clean=args.clean
-    )
     for shell in _shells(args):
         facts = device_info.read_facts(shell)
         target = DeviceTarget(shell, plan, _binary(args, facts, results), settings, failures, facts)

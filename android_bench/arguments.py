@@ -1,0 +1,77 @@
+"""Command-line arguments, checked before anything is loaded or written."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import BenchError
+from .messages import log
+from .plan import DELEGATES, parse_threads, split_list
+
+_LISTS = ("models", "threads", "delegates", "core", "serial")
+_WORDS = (*_LISTS, "output_dir", "benchmark_binary", "adb", "ssh", "baseline")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports an error in a line of its own, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Reports an error and ends the program with status 2."""
+        log("error", f"{message.removeprefix('argument ')} (--help lists all flags)")
+        self.exit(2)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Checks what no type of an argument can.
+
+    Raises:
+        BenchError: If a flag has a value that it cannot have.
+    """
+    for name in _WORDS:
+        value = getattr(args, name)
+        if value is not None and not value.strip():
+            raise BenchError(f"--{name}= is empty: name a value, or leave the flag out")
+    for name in _LISTS:
+        _check_list(name, getattr(args, name))
+    _check_words(args)
+    _check_paths(args)
+
+
+def _check_list(name: str, value: str | None) -> None:
+    words = split_list(value or "")
+    if value and not words:
+        raise BenchError(f"--{name}={value} is empty: name a value, or leave the flag out")
+    twice = next((word for word in words if words.count(word) > 1), None)
+    if twice and name != "serial":  # a device is measured once however often it is named
+        raise BenchError(f"--{name} has {twice} twice: name it once")
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    try:
+        parse_threads(args.threads)
+    except BenchError as error:
+        raise BenchError(f"--{error}") from error
+    for delegate in split_list(args.delegates):
+        if delegate not in DELEGATES:
+            raise BenchError(f"--delegates: unknown delegate {delegate!r}: choose from {', '.join(DELEGATES)}")
+    try:
+        shlex.split(args.ssh)
+    except ValueError as error:
+        raise BenchError(f"--ssh={args.ssh}: not a command ({error}): expected something like ssh -p 2222") from error
+    if args.target == "ssh" and (dashed := _first_dashed(split_list(args.serial or ""))):
+        raise BenchError(f"--serial={dashed}: not a host; expected something like pi@raspberrypi")
+
+
+def _first_dashed(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word.startswith("-")), None)
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    folder = Path(args.output_dir).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"--output_dir={folder}: cannot be written: it is a file: choose another --output_dir")
+    binary = args.benchmark_binary and Path(args.benchmark_binary).expanduser()
+    if binary and not binary.is_file():
+        raise BenchError(f"--benchmark_binary={binary}: no such file: --fetch_binary downloads the official build")
