@@ -107,17 +107,18 @@ class Results:
             yield
 
     def unfinished_rows(self, identity: str, plan: BenchPlan) -> list[Row]:
-        """Returns the rows of the latest run of this identity if it did not finish; else none."""
-        runs = [
-            event["run"]
-            for event in _parsed(self.folder / RUNS, _check_event, None)
-            if event.get("identity") == identity
-        ]
-        if not runs:
+        """Returns the rows of the latest run of this identity if it is not finished and reported; else none.
+
+        All rows may be there: a run that was killed after its last row is only closed and reported.
+        """
+        runs = read_runs(self.folder)
+        name = next((name for name, run in reversed(runs.items()) if run.get("identity") == identity), None)
+        if name is None:
             return []
-        rows = [row for row in read_rows(self.folder) if row.run == runs[-1]]
+        rows = [row for row in read_rows(self.folder) if row.run == name]
         left = {launch.key for launch in plan.schedule()} - completed_keys(rows, plan.repeats)
-        return rows if left else []
+        closed = runs[name].get("state") == "complete" and runs[name].get("reported", True)
+        return [] if closed and not left else rows
 
     def write(self, name: str, text: str) -> None:
         """Writes a file atomically.

@@ -135,13 +135,14 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
         BenchError: If a flag has a value that it cannot have.
     """
     arguments.check(args)
-    if not (args.models or args.clean_only):
-        raise BenchError("--models=FOLDER is missing: which .tflite files to time")
     own = {"fixed_performance": args.fixed_performance, "clean": args.clean}
     try:
-        return BenchPlan((), **_plan_options(args)), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
+        checked = BenchPlan((), **_plan_options(args)), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
     except BenchError as error:
         raise BenchError(f"--{error}") from error
+    if not (args.models or args.clean_only):
+        raise BenchError("--models=FOLDER is missing: which .tflite files to time")
+    return checked
 
 
 def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, stop: StopSignal) -> bool:
@@ -151,11 +152,14 @@ def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, st
         log("error", *failures)
     plan = replace(plan, models=tuple(models))
     results = Results(args.output_dir)
-    with results.lock(), ExitStack() as cleanup:
-        targets = list(_targets(args, plan, settings, failures, results, cleanup))
-        runs = measure_all(targets, results, stop, args.baseline, args.fresh)
-    if any(run["models"] for run in runs):
-        report.write(results.folder)
+    with results.lock():
+        with ExitStack() as cleanup:
+            targets = list(_targets(args, plan, settings, failures, results, cleanup))
+            runs = measure_all(targets, results, stop, args.baseline, args.fresh)
+        if any(run["models"] for run in runs):
+            report.write(results.folder)
+            for run in runs:
+                results.append_event(run=run["run"], reported=True)
     with suppress(OSError):  # the terminal was closed, but all is stored
         print(final_report(runs, results.folder), flush=True)
     return any(run["failures"] for run in runs)

@@ -132,6 +132,7 @@ class _TargetRun:
         end = {
             "run": target.run,
             "state": self._state(),
+            "reported": False,  # until the report is written
             "load_after": target.load_average(),
             "failures": target.failures + self._failures,
         }
@@ -148,7 +149,9 @@ class _TargetRun:
         log("warning", *target.warnings)
         if self._rows:
             done = len(completed_keys(self._rows, target.plan.repeats))
-            log("note", f"{target.device}: continuing run {target.run}, {done} launches are done (--fresh: start anew)")
+            planned = len(list(target.plan.schedule()))
+            how = "closing" if done == planned else "continuing"
+            log("note", f"{target.device}: {how} run {target.run}, {done} launches are done (--fresh: start anew)")
             self._progress.skip(done)
 
     def _start_event(self, baseline: str) -> dict[str, Any]:

@@ -40,6 +40,24 @@ def test_an_interrupted_run_goes_on_unless_told_otherwise(converted, tmp_path, c
     assert len({row["run"] for row in rows}) == (2 if flags else 1)
 
 
+@pytest.mark.parametrize("lost", [1, 2])  # the event after the report, and the one that notes the end
+def test_a_run_that_was_killed_after_its_last_row_is_closed_and_reported(converted, tmp_path, capsys, lost):
+    assert _main(converted, tmp_path) == 0
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "runs.jsonl").write_text("".join(lines[:-lost]))
+    report = (tmp_path / "report.csv").read_text()
+    for path in tmp_path.glob("report.*"):
+        path.unlink()
+    assert _main(converted, tmp_path) == 0
+    assert "closing run" in capsys.readouterr().err
+    assert len(_rows(tmp_path)) == 6
+    (known,) = _runs(tmp_path)
+    assert (known["state"], known["reported"]) == ("complete", True)
+    assert (tmp_path / "report.csv").read_text() == report
+    assert _main(converted, tmp_path) == 0  # done: the next one measures anew
+    assert len(_rows(tmp_path)) == 12
+
+
 def test_a_full_disk_ends_the_run_with_what_there_is(converted, tmp_path, monkeypatch, capsys):
     keep, kept = Results.append_row, []
 
