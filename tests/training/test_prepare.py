@@ -1,9 +1,13 @@
 import json
+import random
 import shutil
+import signal
+import time
 
 import pytest
 
 from fd_keras import imagenet
+from fd_keras.io import locked
 from fd_keras.training import shards, sources
 from fd_keras.training.sources import Share
 
@@ -40,3 +44,53 @@ def test_an_incomplete_imagenet_is_refused(run, photos, tmp_path):
         "Complete it, or pass --allow_incomplete.\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_prepared_by_one_process(run, photos, tmp_path):
+    flags = [f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out"]
+    (tmp_path / "out").mkdir()
+    with locked(str(tmp_path / "out"), "testing"):
+        (tmp_path / "out" / ".writing-other").touch()
+        result = run(*flags)
+    message = f"--output_dir={tmp_path}/out: cannot write there (another process is preparing shards in it)."
+    assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+    assert (tmp_path / "out" / ".writing-other").exists()
+    assert run(*flags).returncode == 0
+    assert not (tmp_path / "out" / ".writing-other").exists()
+
+
+def test_a_failed_start_leaves_no_folder(run, photos, tmp_path):
+    result = run(f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out", "--shards=99")
+    assert result.stderr == "error: --shards=99: there are only 48 train photos.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_all_photos_once(
+    run, programs, photos, tmp_path, reliability_seconds
+):
+    moments, flags = random.Random(0), [f"--train={photos}/train", f"--val={photos}/val", "--shards=5"]
+    end, attempt, kills = time.monotonic() + reliability_seconds, 0, 0
+    while attempt == 0 or time.monotonic() < end:
+        out, attempt = tmp_path / str(attempt), attempt + 1
+        for _ in range(2):
+            moment = moments.randrange(1, 120)  # of about 140 operations on files
+            killed = [moment, tmp_path if moments.random() < 0.5 else "/", *flags, f"--output_dir={out}", "--workers=1"]
+            kills += programs.run("tests.training.killed_prepare", killed, tmp_path).returncode == -signal.SIGKILL
+        result = run(*flags, f"--output_dir={out}")
+        assert result.returncode == 0, result.stderr
+        _check_complete(out, photos)
+    assert kills
+
+
+def _check_complete(out, photos) -> None:
+    """Checks that every photo is in the shards once, and that the shards are as their hashes say."""
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".writing-")]
+    index = json.loads((out / shards.INDEX).read_text())
+    for split, source in sources.open_data(str(out)).items():
+        for shard in index["splits"][split]:
+            assert shards.is_whole(str(out / shard["file"]), shard["count"], shard["sha256"])
+        found = [
+            (item.key.numpy().decode(), item.data.numpy()) for item in source.ordered(Share()).map(lambda item: item)
+        ]
+        expected = [(f"{path.parent.name}/{path.name}", path.read_bytes()) for path in (photos / split).glob("*/*.jpg")]
+        assert sorted(found) == sorted(expected)

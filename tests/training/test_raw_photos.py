@@ -1,3 +1,5 @@
+import logging
+import shutil
 import tarfile
 
 import pytest
@@ -31,3 +33,72 @@ def test_prepare_reads_imagenets_tars(photos, tmp_path):
         raw_photos.list_val(str(tmp_path / "val.tar"), None, classes)
 
 
+def tar_of(path, folder, name="") -> bytes:
+    """A tar of a folder's contents; returns its bytes."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for below in sorted(folder.iterdir()):
+            tar.add(below, f"{name}{below.name}")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "set/train/"])
+def test_the_class_of_a_tars_photo_is_its_first_folder(photos, tmp_path, caplog, prefix):
+    shutil.copytree(photos / "train", tmp_path / "train")
+    (tmp_path / "train" / "blue" / "more").mkdir()
+    shutil.copy(photos / "val" / "blue" / "blue_000.jpg", tmp_path / "train" / "blue" / "more" / "a.webp")
+    for name in ("blue/._a.jpg", "notes.txt", "stray.jpg"):
+        (tmp_path / "train" / name).write_bytes(b"no photo")
+    (tmp_path / "train" / "blue" / "link.jpg").symlink_to("blue_000.jpg")
+    tar_of(tmp_path / "train.tar", tmp_path / "train", prefix)
+    with caplog.at_level(logging.WARNING):
+        found, classes = raw_photos.list_train(str(tmp_path / "train.tar"))
+    assert classes == ["amber", "blue", "cyan"]
+    assert [sum(raw.label == label for raw in found) for label in range(3)] == [16, 17, 16]
+    for reason in (f"1 hidden or of the system ({prefix}blue/._a.jpg)", f"1 not photos ({prefix}notes.txt)",
+                   f"leads nowhere ({prefix}blue/link.jpg)".replace("leads", "lead"),
+                   f"1 outside of class folders ({prefix}stray.jpg)"):  # fmt: skip
+        assert reason in caplog.text
+
+
+def test_a_tar_that_is_not_whole_is_refused(photos, tmp_path):
+    whole = tar_of(tmp_path / "train.tar", photos / "train")
+    with tarfile.open(tmp_path / "train.tar") as tar:
+        member = [member for member in tar if member.isfile()][8]
+    end = member.offset_data + -(-member.size // 512) * 512
+    damaged = bytearray(whole)
+    damaged[end : end + 512] = b"x" * 512
+    for content, message in {
+        whole[:end]: f"no end mark after {end:,} bytes",
+        whole[: end + 100]: "cut short",
+        whole[: member.offset_data + 10]: "cut short",
+        bytes(damaged): f"no end mark after {end:,} bytes",
+        whole + whole: "goes on after its end mark",
+    }.items():
+        (tmp_path / "cut.tar").write_bytes(content)
+        with pytest.raises(ValueError, match=f"cut.tar: .*{message}"):
+            raw_photos.list_train(str(tmp_path / "cut.tar"))
+
+
+def test_a_tar_in_the_tar_that_is_not_whole_is_named(photos, tmp_path):
+    (tmp_path / "inner").mkdir()
+    content = tar_of(tmp_path / "inner" / "blue.tar", photos / "train" / "blue")
+    (tmp_path / "inner" / "blue.tar").write_bytes(content[: len(content) // 1024 * 512])
+    tar_of(tmp_path / "train.tar", tmp_path / "inner")
+    with pytest.raises(ValueError, match="train.tar: .*(blue.tar|cut short)"):
+        raw_photos.list_train(str(tmp_path / "train.tar"))
+
+
+@pytest.mark.parametrize("name", ["train.tgz", "train.zip", "empty.tar"])
+def test_what_is_not_a_plain_tar_says_what_to_do(photos, tmp_path, name):
+    if name == "train.tgz":
+        with tarfile.open(tmp_path / name, "w:gz") as tar:
+            tar.add(photos / "train", ".")
+    else:
+        (tmp_path / name).write_bytes(b"PK\3\4" if name == "train.zip" else b"")
+    with pytest.raises(ValueError, match=f"{name}: not a folder, nor a tar without compression. Unpack it"):
+        raw_photos.list_train(str(tmp_path / name))
+
+
+def test_a_folder_of_splits_is_not_one_of_classes(photos):
+    with pytest.raises(ValueError, match="holds train and val; name each: --train=.*/train"):
+        raw_photos.list_train(str(photos))

@@ -1,10 +1,17 @@
+import errno
+import hashlib
 import io
+import json
 import os
 import shutil
+import signal
+import struct
 
+import pytest
 from PIL import Image
 
 from fd_keras import imagenet
+from fd_keras.errors import ProgramError
 from fd_keras.training import shards, sources
 from fd_keras.training.sources import Share
 from tests.training.conftest import prepare
@@ -53,3 +60,80 @@ def test_shrunk_photos_have_the_short_side_asked_for():
 def test_imagenet_has_to_be_complete():
     assert "1,281,167" in shards.check_counts("train", [None] * 7, imagenet.wordnet_ids())
     assert shards.check_counts("train", [None] * 7, ["a", "b"]) is None
+
+
+def _damage(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_exactly_the_damaged_shards_are_written_again(photos, tmp_path, capsys, version):
+    prepare(photos, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
+    if version == "earlier":  # which kept no hashes
+        for path in tmp_path.glob("*.tfrecord.json"):
+            facts = json.loads(path.read_text())
+            path.write_text(json.dumps({key: facts[key] for key in facts if key not in ("sha256", "sizes")}))
+    for name in ("train-00001-of-00005.tfrecord", "train-00003-of-00005.tfrecord"):
+        _damage(tmp_path / name)
+    assert sources.open_data(str(tmp_path))["train"].damaged() == str(tmp_path / "train-00001-of-00005.tfrecord")
+    capsys.readouterr()
+    index = prepare(photos, tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "train-00001-of-00005.tfrecord: damaged, written again",
+        "train-00003-of-00005.tfrecord: damaged, written again",
+        "3 of 5 shards are there already",
+        "2 of 2 shards are there already",
+    ]
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == before
+    for shard in index["splits"]["train"]:
+        assert shard["sha256"] == hashlib.sha256(before[shard["file"]]).hexdigest()
+    assert sources.open_data(str(tmp_path))["train"].damaged() is None
+
+
+def test_shards_of_photos_that_changed_are_written_again(photos, tmp_path, capsys):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(photos, raw)
+    out.mkdir()
+    prepare(raw, out)
+    photo = raw / "train" / "blue" / "blue_001.jpg"
+    shutil.copy(photos / "val" / "blue" / "blue_000.jpg", photo)
+    os.utime(photo, (0, 0))  # of another size
+    assert "4 of 5 shards" in _output(raw, out, capsys)
+    made = os.stat(out / "train-00000-of-00005.tfrecord.json").st_mtime
+    os.utime(photo, (made + 60, made + 60))  # newer than the shard
+    assert "photos have changed since, written again\n4 of 5 shards" in _output(raw, out, capsys)
+
+
+def _output(raw, out, capsys) -> str:
+    capsys.readouterr()
+    prepare(raw, out)
+    return capsys.readouterr().out
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(OSError, match="train-00000-of-00005.tfrecord: cannot be written .*Make room"):
+        prepare(photos, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_that_is_killed_ends_the_others():
+    with pytest.raises(ProgramError, match="process of this program was killed.*fewer --workers than 2"):
+        list(shards._in_processes(signal.raise_signal, [signal.SIGKILL] * 2, 2))
+
+
+def test_a_bomb_costs_its_photo_alone(photos, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(photos, raw)
+    out.mkdir()
+    header = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
+    header += struct.pack("<IiiHHIIiiII", 40, 12000, 12000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (raw / "train" / "blue" / "bomb.bmp").write_bytes(header)
+    written = prepare(raw, out)["splits"]["train"]
+    assert sum(shard["count"] for shard in written) == 48
+    assert "left out, cannot be decoded: blue/bomb.bmp (not a readable image (12000x12000 pixels" in "\n".join(
+        shards.report("train", written)
+    )
