@@ -1,5 +1,7 @@
 """The folder of results: rows as they come, the events of each run, and the output of the benchmark tool."""
 
+import contextlib
+import errno
 import json
 import os
 import re
@@ -22,6 +24,7 @@ except ImportError:  # Windows
     fcntl = None
 
 ROWS, RUNS, LOGS = "rows.jsonl", "runs.jsonl", "logs"
+REPORTS = ("report.html", "report.md", "report.csv")
 _LOCK = ".lock"
 _LONGEST_LINE = 16 << 20  # bytes; a row of a million samples has half of it
 _TOO_LONG = b"too long"
@@ -53,12 +56,33 @@ class Results:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
         self._lock = threading.Lock()  # several devices write at once
+        self._created = not self.folder.exists()
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_names()
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
             for name in (ROWS, RUNS):
                 _end_last_line(self.folder / name)
+
+    def _check_names(self) -> None:
+        """Raises an OSError if the folder has something else under a name that a run needs at its end."""
+        for name in REPORTS:
+            if (self.folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+        (self.folder / LOGS).mkdir(exist_ok=True)
+
+    def remove_if_unused(self) -> None:
+        """Removes the folder if it was created here and nothing came into it, as after a start that failed."""
+        if not self._created:
+            return
+        with contextlib.suppress(OSError):
+            (self.folder / LOGS).rmdir()
+            for name in (ROWS, RUNS, _LOCK):
+                path = self.folder / name
+                if path.exists() and not path.stat().st_size:
+                    path.unlink()
+            self.folder.rmdir()
 
     def append_row(self, row: Row) -> None:
         """Appends a row and flushes it to the disk, so that it survives this process and a power cut.

@@ -152,6 +152,22 @@ def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, st
         log("error", *failures)
     plan = replace(plan, models=tuple(models))
     results = Results(args.output_dir)
+    try:
+        return _measure(args, plan, settings, failures, results, stop)
+    except BenchError:
+        results.remove_if_unused()
+        raise
+
+
+def _measure(
+    args: argparse.Namespace,
+    plan: BenchPlan,
+    settings: DeviceSettings,
+    failures: list[str],
+    results: Results,
+    stop: StopSignal,
+) -> bool:
+    """Measures and reports; returns whether a model could not be timed."""
     with results.lock():
         with ExitStack() as cleanup:
             targets = list(_targets(args, plan, settings, failures, results, cleanup))

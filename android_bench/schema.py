@@ -138,7 +138,7 @@ def mismatch(value: Any, schema: Schema, where: str = "it") -> str | None:
 
 
 def absurdity(value: Any, depth: int = 0) -> str | None:
-    """Returns why a value could not be worked with wherever it stands: too deep, too long, too large; else None.
+    """Returns why no key could have a value: too deep, too long, too large, not Unicode; None if one could.
 
     Args:
         value: A value as `json.loads` returns it.
@@ -147,11 +147,17 @@ def absurdity(value: Any, depth: int = 0) -> str | None:
     if depth > _DEEPEST:
         return "objects inside of objects too deep"
     if isinstance(value, str):
-        return f"a text of {len(value)} characters" if len(value) > _LONGEST else None
+        return _absurd_text(value)
     if isinstance(value, int | float):
         return None if isinstance(value, bool) or _is_number(value) else f"the number {shown(value)}"
     inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
     return next(filter(None, (absurdity(item, depth + 1) for item in inner)), None)
+
+
+def _absurd_text(text: str) -> str | None:
+    if len(text) > _LONGEST:
+        return f"a text of {len(text)} characters"
+    return "half a surrogate pair" if any("\ud800" <= letter <= "\udfff" for letter in text) else None
 
 
 def shown(value: Any) -> str:

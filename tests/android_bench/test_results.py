@@ -96,6 +96,30 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
         Results(tmp_path / below)
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.csv", "rows.jsonl"])
+def test_a_folder_in_the_place_of_a_file_is_noticed_at_the_start(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(BenchError, match="cannot be written"):
+        Results(tmp_path)
+
+
+def test_a_read_only_file_system_is_noticed_at_the_start():
+    with pytest.raises(BenchError, match=r"/proc/results: cannot be written: .*another --output_dir"):
+        Results("/proc/results")
+
+
+def test_a_start_that_failed_leaves_no_folder(tmp_path, make_row):
+    Results(tmp_path / "new").remove_if_unused()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    Results(tmp_path / "old").remove_if_unused()
+    assert (tmp_path / "old").exists()
+    used = Results(tmp_path / "used")
+    used.append_row(make_row("a", [1]))
+    used.remove_if_unused()
+    assert len(results.read_rows(used.folder)) == 1
+
+
 def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path, monkeypatch):
     kept = Results(tmp_path)
 

@@ -32,6 +32,6 @@ def test_absurd_values_are_found_wherever_they_lie():
     deep = []
     for _ in range(50):
         deep = [deep]
-    for value in (deep, {"a": [float("inf")]}, {"a": {"b": 10**5000}}, ["x" * 200_000], {"y" * 200_000: 1}):
+    for value in (deep, {"a": [float("inf")]}, {"a": {"b": 10**5000}}, ["x" * 200_000], "\ud800", {"y" * 200_000: 1}):
         assert absurdity(value)
     assert absurdity({"a": [1, 2.5, None, True, "text", {"b": -7}]}) is None
