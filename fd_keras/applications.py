@@ -27,7 +27,8 @@ _ARGUMENTS = """
         name: Name of the model; default such as "fd_mobilenet_0.25_224".
         dropout: Dropout rate before the classifier.
         include_preprocessing: True: the model takes raw RGB 0..255 and normalizes it. False: feed it
-            `preprocess_input(x, include_preprocessing=False)`.{more}
+            `preprocess_input(x, include_preprocessing=False)`. Channels other than RGB's three are normalized by the
+            average of RGB's statistics.{more}
 
     Returns:
         A `keras.Model`.
@@ -223,7 +224,7 @@ def application(
     """Builds any `Arch` as a Keras application; the arguments are those of `FDMobileNet`."""
     image = _image(input_shape, input_tensor, include_top)
     *size, channels = image.shape[1:]
-    _check(weights, include_top, pooling, classes, classifier_activation, dropout, channels, include_preprocessing)
+    _check(weights, include_top, pooling, classes, classifier_activation, dropout)
     ops = lower(arch, alpha, check_size(size), channels=channels, include_top=include_top, classes=classes)
     values = None if weights is None else weights_lib.read(weights, arch, float(alpha), ops)
     x = builder.build(
@@ -244,6 +245,9 @@ def application(
     return model
 
 
+_CHANNELS = (1, 3, 4)  # of the images that people have
+
+
 def _image(input_shape, input_tensor, include_top: bool) -> keras.KerasTensor:
     """The tensor that the network starts from: `input_tensor`, or a new input of the right default shape."""
     if input_tensor is not None:
@@ -262,6 +266,11 @@ def _image(input_shape, input_tensor, include_top: bool) -> keras.KerasTensor:
         side = imagenet.SIZE if include_top else None
         input_shape = (side, side, 3)
     shape = _plain_shape(input_shape)
+    if len(shape) == 3 and shape[0] in _CHANNELS and shape[2] not in _CHANNELS:
+        raise ValueError(
+            f"input_shape={shape} looks like channels_first; these networks are channels_last whatever Keras's setting "
+            f"({keras.config.image_data_format()}): pass {(*shape[1:], shape[0])}."
+        )
     if not _is_image_shape(shape):
         raise ValueError(f"input_shape must be (height, width, channels), e.g. (224, 224, 3), got {input_shape!r}.")
     if include_top and None in shape:
@@ -288,17 +297,12 @@ def _source(tensor):
     return sources[0] if len(sources) == 1 else sources
 
 
-def _check(weights, include_top, pooling, classes, activation, dropout, channels, include_preprocessing) -> None:
+def _check(weights, include_top, pooling, classes, activation, dropout) -> None:
     """Raises ValueError for arguments that contradict each other."""
     if pooling not in (None, "avg", "max"):
         raise ValueError(f'pooling must be None, "avg" or "max", got {pooling!r}.')
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}.")
-    if include_preprocessing and channels != 3:
-        raise ValueError(
-            f"The images have {channels} channels, but include_preprocessing normalizes RGB; for others pass "
-            "include_preprocessing=False and normalize them yourself."
-        )
     if weights is None or not include_top:
         return
     if weights in weights_lib.COLLECTIONS and classes != imagenet.CLASSES:

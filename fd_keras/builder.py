@@ -30,7 +30,7 @@ def build(
         layers: Layer namespace, see `fd_keras.layers`.
         start: Name of the op whose output `image` stands for: the input of the first of `ops`, where these
             are only the later part of a network (see `spec.cut`).
-        include_preprocessing: Whether to normalize raw RGB 0..255 first.
+        include_preprocessing: Whether to normalize raw pixels 0..255 first.
         classifier_activation: Activation of the dense op; None for logits.
         dropout: Dropout rate before the dense op; 0 adds no layer.
 
@@ -39,7 +39,7 @@ def build(
     """
     if include_preprocessing:
         # Values of shape (1, 1, 3): flat ones Rescaling would turn to channels-first if that is Keras's setting.
-        values = {name: [[numbers]] for name, numbers in imagenet.rescaling().items()}
+        values = {name: [[numbers]] for name, numbers in imagenet.rescaling(image.shape[-1]).items()}
         image = layers.Rescaling(**values, name="preprocessing")(image)
     tensors = {start: image}
     for op in ops:

@@ -57,12 +57,12 @@ def _load(path: str, size: tuple[int, int], upright: bool) -> np.ndarray | str:
 
 
 def _named(probabilities: np.ndarray, top: int) -> Iterator[dict]:
-    best = imagenet.top_classes(probabilities, top)
-    for labels, names in zip(best, imagenet.decode_predictions(probabilities, top), strict=True):
+    wordnet_ids, names = imagenet.wordnet_ids(), imagenet.class_names()
+    for row, best in zip(probabilities, imagenet.top_classes(probabilities, top), strict=True):
         yield {
             "predictions": [
-                {"label": int(label), "wnid": wnid, "name": name, "probability": probability}
-                for label, (wnid, name, probability) in zip(labels, names, strict=True)
+                {"label": i, "wnid": wordnet_ids[i], "name": names[i], "probability": float(row[i])}
+                for i in best.tolist()
             ]
         }
 

@@ -17,17 +17,25 @@ RESIZE = 256  # short side before the central crop of `SIZE`
 CLASSES = 1000
 
 
-def rescaling() -> dict[str, list[float]]:
-    """Scale and offset, per channel, that turn RGB 0..255 into the networks' normalized input."""
-    scale = [1 / (255 * std) for std in STD]
-    return {"scale": scale, "offset": [-mean / std for mean, std in zip(MEAN, STD, strict=True)]}
+def statistics(channels: int = 3) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel of an image in 0..1: ImageNet's of RGB, for other channels their averages."""
+    if channels == len(MEAN):
+        return list(MEAN), list(STD)
+    return [sum(MEAN) / len(MEAN)] * channels, [sum(STD) / len(STD)] * channels
+
+
+def rescaling(channels: int = 3) -> dict[str, list[float]]:
+    """Scale and offset, per channel, that turn pixels 0..255 into the networks' normalized input."""
+    means, deviations = statistics(channels)
+    scale = [1 / (255 * deviation) for deviation in deviations]
+    return {"scale": scale, "offset": [-mean / std for mean, std in zip(means, deviations, strict=True)]}
 
 
 def preprocess_input(x, include_preprocessing: bool = True):
     """What to apply to raw pixels before a model that was built with the same `include_preprocessing`.
 
     Args:
-        x: Array or tensor of RGB 0..255, shape (..., 3).
+        x: Array or tensor of pixels 0..255, shape (..., channels); RGB unless the model takes other channels.
         include_preprocessing: True (the applications' default): the model normalizes by itself, and `x` is
             returned as it is, as in Keras's MobileNetV3. False: mean and std are applied here.
 
@@ -40,7 +48,7 @@ def preprocess_input(x, include_preprocessing: bool = True):
         import keras
 
         x = keras.ops.cast(x, "float32")
-    scale, offset = (np.asarray(values, "float32") for values in rescaling().values())
+    scale, offset = (np.asarray(values, "float32") for values in rescaling(x.shape[-1]).values())
     return x * scale + offset
 
 
@@ -74,7 +82,8 @@ def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]
         top: Number of classes for each image.
 
     Returns:
-        For each image a list of (WordNet id, class name, score), best first.
+        For each image a list of (WordNet id, class name, score), best first. Names are spelled as Keras spells them:
+        "giant_panda", where `class_names` has "giant panda".
 
     Raises:
         ValueError: If `preds` is not of that shape.
@@ -86,7 +95,8 @@ def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]
             f"(batch, {CLASSES}); got {preds.shape}. A model of other classes has names of its own."
         )
     rows = zip(top_classes(preds, top), preds, strict=True)
-    return [[(*_classes()[i], float(row[i])) for i in best] for best, row in rows]
+    named = [(wordnet_id, name.replace(" ", "_")) for wordnet_id, name in _classes()]
+    return [[(*named[i], float(row[i])) for i in best] for best, row in rows]
 
 
 def resized_size(height: int, width: int, target: Sequence[int]) -> tuple[int, int]:

@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import struct
 from pathlib import Path
@@ -308,7 +309,15 @@ def test_class_names_are_those_of_the_published_list(data):
     found = [row[0] for row in imagenet.decode_predictions(every, top=1)]
     assert [wnid for wnid, _, _ in found] == [wnid for wnid, _ in published]
     for (_, name, _), (_, names) in zip(found, published, strict=True):
-        assert name == names.split(",")[0].strip()
+        assert name == names.split(",")[0].strip().replace(" ", "_")
+
+
+def test_predictions_are_spelled_as_keras_spells_them():
+    """The hash is of the names in the imagenet_class_index.json of keras.applications, in label order, a line each."""
+    names = [row[0][1] for row in imagenet.decode_predictions(np.eye(1000), top=1)]
+    assert names[388] == "giant_panda"
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    assert digest == "00431496b02b35ec4cfbd126430c7a150ff2d07ddc3d068de901f8e0aecdbe23"
 
 
 def test_predictions_are_decoded_best_first():
