@@ -19,18 +19,19 @@ _NAMES = {
 }
 _ANY = re.compile("")
 _REPLACING = re.compile(
-    r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \((.*?)\) node, yielding (\d+) partitions?(.*)"
+    r"Replacing (\d{1,9})(?: out of (\d{1,9}))? node\(s\) with delegate \((.*?)\) node, "
+    r"yielding (\d{1,9}) partitions?(.*)"
 )
 _APPLIED = re.compile(
     r"applied (\S+) delegate, and the model graph will be (completely|partially) executed (?:by|w/|with) the delegate"
-    r"(?: w/ (\d+) delegate kernels)?",
+    r"(?: w/ (\d{1,9}) delegate kernels)?",
     re.IGNORECASE,
 )
 _BARELY_APPLIED = re.compile(r"\bapplied (\S+) delegate\.", re.IGNORECASE)  # TF 1.14 to 2.1: it may have taken nothing
 _GPU_OPS = re.compile(
-    r"(\d+) operations will run on the GPU, and the remaining (\d+)(?: operations will run)? on the CPU"
+    r"(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
-_GPU_KERNELS = re.compile(r"Created (\d+) GPU delegate kernels")
+_GPU_KERNELS = re.compile(r"Created (\d{1,9}) GPU delegate kernels")
 _RESTORED = "Restored original execution plan"  # the last delegate failed and is gone
 _REFUSALS = (
     re.compile(

@@ -54,6 +54,7 @@ STATE_SCRIPT = "\n".join(
         'echo "low_power=$(settings get global low_power 2>/dev/null)"',
     ]
 )
+_INTEGER = re.compile(r"[0-9]{1,15}")
 _LOW_BATTERY = 20  # percent
 CLOCK_SLACK = 0.98  # a clock that is held below this share of its greatest is capped
 _MACHINES = {"aarch64": "arm64-v8a", "x86_64": "x86_64", "i686": "x86", "riscv64": "riscv64"}
@@ -111,9 +112,9 @@ def parse_state(text: str) -> dict[str, Any]:
         "temperature": temperature,
         "sensor": sensor,
         "battery": _battery({name: _first(values, f"battery.{name}") for name in ("level", "status", "temperature")}),
-        "thermal_status": int(status) if status.isdigit() else None,
+        "thermal_status": int(status) if _INTEGER.fullmatch(status) else None,
         "low_power": {"1": True, "0": False}.get(_first(values, "low_power")),
-        "load": float(load) if re.fullmatch(r"\d+(\.\d+)?", load) else None,
+        "load": float(load) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", load) else None,
     }
 
 
@@ -216,7 +217,7 @@ def _cores(values: dict[str, list[str]]) -> list[dict[str, Any]]:
 def _ranges(text: str) -> list[int]:
     """Parses a list such as `0-3,6`; anything else is an empty list."""
     numbers = []
-    for first, last in re.findall(r"(\d+)(?:-(\d+))?", text):
+    for first, last in re.findall(r"\b(\d{1,3})(?:-(\d{1,3}))?\b", text):
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 
@@ -229,7 +230,7 @@ def _by_core(values: dict[str, list[str]], name: str) -> dict[str, str]:
 
 def _numbers_by_core(values: dict[str, list[str]], name: str) -> dict[str, int]:
     """Omits what is not a number: some drivers say `<unknown>`."""
-    return {core: int(value) for core, value in _by_core(values, name).items() if value.isdecimal()}
+    return {core: int(value) for core, value in _by_core(values, name).items() if _INTEGER.fullmatch(value)}
 
 
 def _mhz_by_core(values: dict[str, list[str]], name: str) -> dict[str, float]:
@@ -242,7 +243,9 @@ def _residency(values: dict[str, list[str]]) -> dict[str, dict[str, int]]:
     for key, lines in values.items():
         if match := pattern.fullmatch(key):
             pairs = [line.split() for line in lines]
-            found[match[1]] = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and "".join(pair).isdecimal()}
+            found[match[1]] = {
+                pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and all(map(_INTEGER.fullmatch, pair))
+            }
     return found
 
 
@@ -263,10 +266,10 @@ def _sensors(values: dict[str, list[str]]) -> dict[str, float]:
 
 def _battery(values: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if values.get("level", "").isdigit():
+    if _INTEGER.fullmatch(values.get("level", "")):
         found["percent"] = int(values["level"])
-    if values.get("status", "").isdigit():
+    if _INTEGER.fullmatch(values.get("status", "")):
         found["charging"] = values["status"] in ("2", "5")  # charging, full
-    if values.get("temperature", "").isdigit():
+    if _INTEGER.fullmatch(values.get("temperature", "")):
         found["temperature"] = int(values["temperature"]) / 10
     return found

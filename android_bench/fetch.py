@@ -89,7 +89,7 @@ def _download(url: str) -> tuple[bytes, str | None]:
             version = answer.headers.get("Last-Modified")
     except (OSError, http.client.HTTPException) as error:
         raise BenchError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}): {way_out}") from error
-    if content[:4] != b"\x7fELF" or (expected and len(content) != int(expected)):
+    if content[:4] != b"\x7fELF" or (expected and str(len(content)) != expected.strip()):
         raise BenchError(
             f"{url}: download is incomplete or not an ELF binary ({len(content)} bytes): try again, or {way_out}"
         )
@@ -99,8 +99,8 @@ def _download(url: str) -> tuple[bytes, str | None]:
 def _read(record: Path) -> dict | None:
     try:
         facts = json.loads(record.read_bytes())
-        return facts if {"sha256", "date"} <= facts.keys() else None
-    except (OSError, ValueError, AttributeError):
+        return facts if all(isinstance(facts[key], str) for key in ("sha256", "date")) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

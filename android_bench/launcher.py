@@ -172,6 +172,7 @@ class Launcher:
             try:
                 if not stop():
                     self._guard.acquire()
+                    self._guard.end_tool()  # it may have outlived the connection
                     self._install()
                 return
             except (ConnectionLostError, TimeoutError) as error:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ BASELINE_FAMILY = "fd_mobilenet"
 # Keys of the sidecar that rows repeat. `size` is [height, width] of the images; `accuracy` is {"top1": percent,
 # "images": number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
 FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
+_LARGEST_MODEL, _LARGEST_SIDECAR = 1 << 31, 1 << 20  # bytes; a flatbuffer has 2 GB at most
 _NAME_AND_RECIPE = re.compile(r"(?P<name>.+?)_(?P<recipe>(?:float\d|u?int\d|dynamic).*)")
 
 
@@ -97,6 +99,7 @@ def read_model(path: Path) -> ModelFile:
         BenchError: If the file cannot be read or is not a TFLite flatbuffer, or the sidecar is invalid.
     """
     try:
+        _check_size(path, _LARGEST_MODEL)
         content = path.read_bytes()
     except OSError as error:
         raise BenchError(f"{path}: cannot be read: {error.strerror}") from error
@@ -162,6 +165,7 @@ def _what_instead(content: bytes) -> str:
 def _read_sidecar(path: Path) -> dict[str, Any]:
     way_out = "fix it, or delete it to use the file name instead"
     try:
+        _check_size(path, _LARGEST_SIDECAR)
         sidecar = json.loads(path.read_bytes())
         json.dumps(sidecar, allow_nan=False)  # Python also reads NaN, which is not JSON
     except FileNotFoundError:
@@ -175,6 +179,15 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     if wrong := schema.absurdity(sidecar) or schema.mismatch(sidecar, schema.FACTS):
         raise BenchError(f"{path}: {wrong}; {way_out}")
     return sidecar
+
+
+def _check_size(path: Path, most: int) -> None:
+    """Raises BenchError if a file is not a file, such as a device, or larger than `most` bytes."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading a folder has its own error
+        raise BenchError(f"{path}: not a file: name a .tflite file or a folder of them")
+    if status.st_size > most:
+        raise BenchError(f"{path}: {status.st_size} bytes, where at most {most} make sense: convert or copy it again")
 
 
 def _name_and_recipe(stem: str, sidecar: dict[str, Any]) -> tuple[str, str]:

@@ -23,7 +23,7 @@ _PREFIXES = (
 )
 _PREFIX = re.compile(rf"(?P<words>(?:{'|'.join(_PREFIXES)})*)(?P<rest>.*)")
 _ERROR = re.compile(r"\bERROR: |\bE [\w.]+\s*: |\bE/")
-_COUNT = re.compile(r"count=(\d+)((?: \w+=\S+)*)\s*")
+_COUNT = re.compile(r"count=(\d{1,12})((?: \w+=\S+)*)\s*")
 _SUMMARY = re.compile(
     r"Inference timings in us: Init: (\S+), First inference: (\S+), Warmup \(avg\): (\S+), Inference \(avg\): (\S+)"
 )
@@ -38,10 +38,13 @@ _MEMORY = {
     "overall": (r"emory footprint.*\(MB\): .*overall=(\S+)", r"Overall footprint: +(\S+) MB"),
     "peak": (r"Overall peak memory footprint \(MB\) via periodic monitoring: (\S+)", r"Peak memory: +(\S+) MB"),
 }
-_DELEGATED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((.*?)\) node, yielding (\d+) part")
+_DELEGATED = re.compile(
+    r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \((.*?)\) node, yielding (\d{1,9}) part"
+)
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
 _PROFILE = re.compile(r"(?:Operator-wise )?Profiling Info for (.+)")
 _OBSERVED = re.compile(r"(\d+) nodes observed")  # ends what the profiler prints of a graph
+_LARGEST = 1e12  # of any number; microseconds in 11 days
 _AGREES = 1e-4  # the summary rounds the mean to six digits
 
 
@@ -180,7 +183,7 @@ def _old(lines: list[str]) -> dict:
 
 def _litert(lines: list[str]) -> dict:
     block = _block(lines)
-    runs = re.search(r"\((\d+) runs\)", block.get(("Inference", "avg"), (0, ""))[1])
+    runs = re.search(r"\((\d{1,12}) runs\)", block.get(("Inference", "avg"), (0, ""))[1])
     if runs is None or not all(("Inference", key) in block for key in ("min", "max", "std")):
         raise ToolOutputError("the block BENCHMARK RESULTS lacks some of avg, min, max, std and runs")
     mean, low, high, std = (1e3 * block["Inference", key][0] for key in ("avg", "min", "max", "std"))
@@ -302,6 +305,6 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= _LARGEST:  # nor is NaN
         raise ToolOutputError(f"the benchmark tool printed {text!r} where a number belongs")
     return value

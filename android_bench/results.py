@@ -70,14 +70,14 @@ class Results:
         for name in REPORTS:
             if (self.folder / name).is_dir():
                 raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-        (self.folder / LOGS).mkdir(exist_ok=True)
+        if (self.folder / LOGS).exists() and not (self.folder / LOGS).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{LOGS} is not a folder")
 
     def remove_if_unused(self) -> None:
         """Removes the folder if it was created here and nothing came into it, as after a start that failed."""
         if not self._created:
             return
         with contextlib.suppress(OSError):
-            (self.folder / LOGS).rmdir()
             for name in (ROWS, RUNS, _LOCK):
                 path = self.folder / name
                 if path.exists() and not path.stat().st_size:

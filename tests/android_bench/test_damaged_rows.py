@@ -6,6 +6,7 @@ pytest tests/android_bench/test_damaged_rows.py --reliability_seconds=3600     t
 import itertools
 import json
 import random
+import re
 import time
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def swap_lines(content: bytes, chance: random.Random) -> bytes:
     return b"".join(chance.choices(lines, k=len(lines)))
 
 
+def change_numbers(content: bytes, chance: random.Random) -> bytes:
+    places = list(re.finditer(rb"[0-9][0-9.e+]*", content))
+    match = chance.choice(places)
+    other = chance.choice(("9" * 400, "9" * 5000, "1e308", "1e999", "-1", "nan", "²", "0", ""))
+    return content[: match.start()] + other.encode() + content[match.end() :]
+
+
 def change_values(content: bytes, chance: random.Random) -> bytes:
     """Deletes, replaces or adds a value somewhere in a line, at any depth."""
     lines = [json.loads(line) for line in content.splitlines()]
@@ -136,12 +144,14 @@ def test_damaged_output_of_the_tool_is_read_or_refused(tries):
     read = 0
     for chance in tries:
         for content in texts:
-            damaged = chance.choice((flip_bytes, cut, swap_lines))(content, chance).decode("utf-8", "replace")
-            parse_state(damaged)
+            damaged = chance.choice((flip_bytes, cut, swap_lines, change_numbers, change_numbers))(
+                content, chance
+            ).decode("utf-8", "replace")
+            json.dumps(parse_state(damaged), allow_nan=False)
             lines = [strip(line) for line in damaged.splitlines()]
             try:
                 check_delegation(lines, chance.choice(DELEGATES))
-                parse(damaged)
+                json.dumps(vars(parse(damaged)), default=vars, allow_nan=False)
                 read += 1
             except BenchError:
                 pass

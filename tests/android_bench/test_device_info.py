@@ -73,6 +73,21 @@ def test_what_no_number_can_be_read_of_is_not_told():
     assert device_info._cores(told) == []
 
 
+def test_numbers_that_no_device_has_are_passed_over():
+    nines = "9" * 5000
+    text = "\n".join(
+        [
+            f"{CPU}/cpu0/cpufreq/scaling_max_freq={nines}", f"{CPU}/cpu0/cpufreq/stats/time_in_state={nines} {nines}",
+            f"{ZONE}0/type=cpu", f"{ZONE}0/temp={nines}", f"/proc/loadavg={nines}", f"battery.level={nines}",
+            "battery.status=²", f"thermal_status={nines}",
+        ]
+    )  # fmt: skip
+    state = device_info.parse_state(text)
+    assert not any(state[name] for name in ("max_mhz", "battery", "temperature", "thermal_status", "load"))
+    assert device_info._ranges("0-3,6") == [0, 1, 2, 3, 6]
+    assert device_info._ranges(f"0-{nines}") == [0]
+
+
 def test_a_core_that_is_held_back_from_the_start_is_reported():
     state = device_info.parse_state(
         f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"

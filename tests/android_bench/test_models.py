@@ -34,6 +34,15 @@ def test_a_comma_list_gives_files_and_folders_in_order_and_each_once(tmp_path):
     assert find_models([c, tmp_path / "one" / ".." / "one"]) == [c]
 
 
+def test_what_is_not_a_file_or_too_large_is_not_read(tmp_path, monkeypatch):
+    with pytest.raises(BenchError, match="/dev/zero: not a file"):
+        read_model(Path("/dev/zero"))
+    (path,) = _write(tmp_path, "m.tflite")
+    path.with_suffix(".json").write_text('{"a": "' + "x" * (1 << 20) + '"}')
+    with pytest.raises(BenchError, match=r"m.json: .* bytes, where at most 1048576 make sense"):
+        read_model(path)
+
+
 def test_a_path_may_hold_a_comma(tmp_path):
     (model,) = _write(tmp_path / "a,b", "m.tflite")
     assert find_models(str(tmp_path / "a,b")) == [model]
