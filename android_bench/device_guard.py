@@ -22,14 +22,16 @@ from .shell import QUICK_SECS, ConnectionLostError, Shell, one_line
 
 FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 _NAME = "android_bench_guard"  # is in the script's command line, by which others see that it is alive
+_GRAPH = "'--grap[h]='"  # is in the tool's command line, and by its brackets not in that of the script
 _MARK = "android_bench guard: "
-# The lock is a link, since making one is atomic and it can hold text: process, token and owner.
+# The lock is a link, since making one is atomic and it can hold text: process, token and owner. A script of our own
+# that still runs, of a connection that broke, must have ended before the clocks are held again, as it releases them.
 _SCRIPT = """\
 : {name}
 lock={lock}; token={token}; clocks=; tries=0
 end_tool() {{
     tool=$(cat "$1" 2>/dev/null)
-    if [ -n "$tool" ] && grep -q -e --graph= "/proc/$tool/cmdline" 2>/dev/null; then
+    if [ -n "$tool" ] && grep -q -e {graph} "/proc/$tool/cmdline" 2>/dev/null; then
         pkill -9 -P "$tool" 2>/dev/null
         kill -9 "$tool" 2>/dev/null
     fi
@@ -51,7 +53,7 @@ until ln -s "$mine" "$lock" 2>/dev/null; do
     rest=${{seen#* }}; holder=${{seen%% *}}; other=${{rest%% *}}
     if grep -q {name} "/proc/$holder/cmdline" 2>/dev/null; then
         if [ "$other" != "$token" ]; then echo "{mark}held by ${{rest#* }}"; exit 0; fi
-        kill "$holder"  # ours, of a connection that broke: it must not release the clocks after we held them again
+        kill "$holder"
         tries=$((tries + 1)); [ $tries -gt 10 ] && kill -9 "$holder"
         sleep 1; continue
     fi
@@ -131,7 +133,7 @@ class DeviceGuard:
         """Ends the benchmark tool of this run if it still runs, as after a timeout."""
         path = shlex.quote(self.tool_file)
         self._shell.run(
-            f"p=$(cat {path} 2>/dev/null) && grep -q -e --graph= /proc/$p/cmdline 2>/dev/null && "
+            f"p=$(cat {path} 2>/dev/null) && grep -q -e {_GRAPH} /proc/$p/cmdline 2>/dev/null && "
             f"{{ pkill -9 -P $p; kill -9 $p; }}; rm -f {path}"
         )
 
@@ -149,6 +151,7 @@ class DeviceGuard:
         who = f"{_user()}@{platform.node()}, process {os.getpid()}"
         return _SCRIPT.format(
             name=_NAME,
+            graph=_GRAPH,
             mark=_MARK,
             lock=shlex.quote(self._lock),
             token=self._token,

@@ -12,8 +12,9 @@ import pytest
 from fd_keras.android_bench import adb
 from fd_keras.android_bench.device_guard import DeviceGuard
 from fd_keras.android_bench.errors import BenchError
+from fd_keras.android_bench.launcher import Launcher
 from fd_keras.android_bench.results import read_rows
-from fd_keras.android_bench.shell import Shell
+from fd_keras.android_bench.shell import ConnectionLostError, Shell
 from fd_keras.android_bench.ssh import SshShell
 
 LOCK = f"{adb.FOLDER}.lock"
@@ -71,6 +72,24 @@ def test_only_the_tool_of_this_run_is_ended(shell, phone, bench):
     assert bench() == 0
     assert _tools(phone) == other
     phone.adb_shell(f"kill {other}")
+
+
+def test_a_tool_that_outlived_its_connection_is_ended_before_the_next_launch(phone, bench, monkeypatch):
+    launch, lost = Launcher.run, []
+
+    def lose_once(self, *others):
+        if not lost:
+            lost.append(True)
+            phone.write(f"{adb.FOLDER}/hung", "sleep 600; true\n")
+            hung = self._guard.command(f"sh {adb.FOLDER}/hung --graph=x")
+            phone.adb_shell(f"exec <&- >&- 2>&-; {hung} &")
+            assert _tools(phone)
+            raise ConnectionLostError("the connection broke")
+        assert not _tools(phone)
+        return launch(self, *others)
+
+    monkeypatch.setattr(Launcher, "run", lose_once)
+    assert bench() == 0
 
 
 def test_a_lock_whose_holder_is_gone_is_taken_and_its_tool_ended(shell, phone, bench):
