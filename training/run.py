@@ -332,9 +332,11 @@ class TrainingRun(abc.ABC):
         except RuntimeError as error:
             if self.devices.alone or "jax" not in type(error).__module__:
                 raise
+            self.devices.abandon_peers()
+            reason = str(error).splitlines()[0].rpartition("Error dispatching computation: ")[2]
             raise LostProcessError(
-                f"step {self.step}: another process of this run was lost ({str(error).splitlines()[0][:200]}). Start "
-                "the same commands again; the run goes on from the last checkpoint."
+                f"another process of this run was lost ({reason[:200]}). Start the same commands again; the run goes "
+                "on from the last checkpoint."
             ) from error
 
     # After an epoch, and at the end.

@@ -1,4 +1,7 @@
-"""Runs a training program that gets a signal after a step: signalled.py MODULE STEP SIGNAL FLAGS..."""
+"""Runs a training program that gets a signal after a step: signalled.py MODULE STEP SIGNAL FLAG FLAGS...
+
+Only a process that has FLAG among its flags gets it.
+"""
 
 import importlib
 import os
@@ -20,7 +23,8 @@ def signal_after(step: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    module, step, number = (sys.argv.pop(1) for _ in range(3))
+    module, step, number, flag = (sys.argv.pop(1) for _ in range(4))
     program = importlib.import_module(module).PROGRAM
-    signal_after(int(step), int(number))
+    if flag in sys.argv:
+        signal_after(int(step), int(number))
     program.run()

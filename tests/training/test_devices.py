@@ -3,13 +3,14 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from fd_keras.training import checkpoint
+from fd_keras.training import checkpoint, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The step is compiled for longer than it runs; without optimizations that takes a quarter of the time.
@@ -84,12 +85,46 @@ def test_data_parallel(photos, alone, tmp_path):
     _assert_same(tmp_path, alone("jax"))
 
 
-def test_two_processes(photos, alone, tmp_path):
-    """In a network of their own, since the coordinator listens on every interface."""
+@pytest.fixture(scope="module")
+def in_two_processes():
+    """Runs a command as two processes, in a network of their own, since the coordinator listens on every interface."""
     pytest.importorskip("jax", reason="needs JAX: pip install jax")
     if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
         pytest.skip("needs a network namespace: unshare -n, as root")
-    flags = ["--strategy=data_parallel", "--coordinator=127.0.0.1:6601", "--num_processes=2"]
-    command = ["unshare", "-n", "sh", str(pathlib.Path(__file__).with_name("two_processes.sh"))]
-    _train(command + _command(photos, tmp_path, *flags), _environment("jax"))
+    script = str(pathlib.Path(__file__).with_name("two_processes.sh"))
+
+    def start(photos, run_dir, *flags, **options):
+        distributed = ["--strategy=data_parallel", "--coordinator=127.0.0.1:6601", "--num_processes=2", *flags]
+        command = ["unshare", "-n", "sh", script, *_command(photos, run_dir, *distributed, **options)]
+        return subprocess.run(command, cwd=ROOT, env=_environment("jax"), capture_output=True, text=True)
+
+    return start
+
+
+def test_two_processes(photos, alone, in_two_processes, tmp_path):
+    done = in_two_processes(photos, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
     _assert_same(tmp_path, alone("jax"))
+
+
+def _signalled(number):
+    """A program whose second process gets a signal after step 3."""
+    script = str(pathlib.Path(__file__).with_name("signalled.py"))
+    return script, "fd_keras.training.train", "3", str(int(number)), "--process_id=1"
+
+
+def test_a_signal_to_one_process_stops_both_at_the_same_step(photos, in_two_processes, tmp_path):
+    done = in_two_processes(photos, tmp_path, "--batch_size=2", program=_signalled(signal.SIGTERM))
+    assert "statuses 143 143" in done.stdout, done.stderr[-3000:]
+    (path,) = checkpoint.saved(str(tmp_path / "checkpoints"))
+    step = int(path[-13:-4])
+    assert 3 <= step <= 3 + run.LOOK_EVERY
+    assert f"saved step {step} of 24 to {path}; the same command resumes from there." in done.stderr
+    assert f"stopped at step {step}, which process 0 saves." in done.stderr
+
+
+def test_a_lost_process_is_named_by_the_other(photos, in_two_processes, tmp_path):
+    done = in_two_processes(photos, tmp_path, "--batch_size=2", program=_signalled(signal.SIGKILL))
+    assert "statuses 1 137" in done.stdout, done.stderr[-3000:]
+    assert "error: another process of this run was lost (" in done.stderr
+    assert "Traceback" not in done.stderr
