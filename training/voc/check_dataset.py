@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fd_keras.io import printable
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset
 
@@ -46,7 +47,7 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
     """
     dataset.folders([folder])
     report = DatasetReport(folder)
-    for split in splits or dataset.splits(folder):
+    for split in splits or dataset.splits(folder, classes):
         try:
             report.splits[split] = dataset.read_list(folder, split)
         except dataset.DataError as error:
@@ -123,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("\n\n".join(text(report, classes) for report in reports))
+    for line in "\n\n".join(text(report, classes) for report in reports).split("\n"):
+        print(printable(line))
     shared = _shared(reports)
     if shared:
         print(f"\nunusable together: {len(shared)} names are in more than one folder, {shared[0]} for one")

@@ -6,12 +6,14 @@ import dataclasses
 import logging
 import math
 import os
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from fd_keras import photos
 from fd_keras.progress import progress
 
 # The devkit's order, which is the labels'.
@@ -21,7 +23,12 @@ CLASSES = (
 )  # fmt: skip
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", os.path.join("ImageSets", "Main")
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")  # the devkit has .jpg alone
+_EXTENSIONS = tuple(  # the devkit has .jpg alone
+    form(suffix)
+    for suffix in sorted(photos.SUFFIXES, key=lambda s: (s != ".jpg", s))
+    for form in (str, str.upper, str.title)
+)
+_LARGEST = 16 << 20  # bytes of an annotation; those with thousands of objects have less
 CHECK = "fd-keras detect check"  # what finds everything that is wrong at once
 
 
@@ -126,29 +133,71 @@ def folders(voc_dirs: str | Sequence[str]) -> list[str]:
     return found
 
 
-def splits(folder: str) -> list[str]:
-    """The lists of ImageSets/Main that are whole splits; the devkit's lists of one class (cat_train.txt) are not."""
+def splits(folder: str, classes: Sequence[str] = CLASSES) -> list[str]:
+    """The lists of ImageSets/Main that are whole splits; those of one class (cat_train.txt, lines "a -1") are not."""
     path = os.path.join(folder, LISTS)
     files = os.listdir(path) if os.path.isdir(path) else []
-    names = sorted(name.removesuffix(".txt") for name in files if name.endswith(".txt"))
-    return [name for name in names if name.rpartition("_")[0] not in CLASSES]
+    names = [name.removesuffix(".txt") for name in files if name.endswith(".txt") and not photos.is_hidden(name)]
+    of_one_class = tuple(f"{name}_" for name in (*CLASSES, *classes))
+    return sorted(n for n in names if not n.startswith(of_one_class) and not _has_presence(folder, n))
+
+
+def _has_presence(folder: str, split: str) -> bool:
+    """Whether each line of a list says after a name if a class is there: 1, 0 or -1."""
+    try:
+        lines = _lines(os.path.join(folder, LISTS, f"{split}.txt"))
+    except OSError:  # which `read_list` reports
+        return False
+    marked = bool(lines) and all(re.search(r"\S\s+(-1|0|1)$", line) for line in lines)
+    return marked and not os.path.isfile(_annotation_path(folder, lines[0]))
+
+
+def _annotation_path(folder: str, name: str) -> str:
+    return os.path.join(folder, ANNOTATIONS, f"{name}.xml")
 
 
 def read_list(folder: str, split: str) -> list[str]:
-    """The names of a split's images.
+    """The names of a split's images, also where the list has the names or paths of their files.
 
     Raises:
         DataError: If the list is missing or empty, or names an image twice.
     """
     path = os.path.join(folder, LISTS, f"{split}.txt")
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file]
+        names = [_image_name(folder, line) for line in _lines(path)]
     except FileNotFoundError:
         raise DataError(f"{path}: no such list; there are {', '.join(splits(folder)) or 'none'}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not valid UTF-8: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     return _distinct(names, path, "image", DataError)
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a list that are not empty."""
+    with open(path, "rb") as file:
+        return list(filter(None, map(str.strip, _decoded(file.read()).splitlines())))
+
+
+def _image_name(folder: str, line: str) -> str:
+    """The name of an image out of a line such as `a`, `a.jpg` or `JPEGImages/a.jpg`."""
+    stem, extension = os.path.splitext(line.replace("\\", "/").rpartition("/")[2])
+    if extension.lower() not in photos.SUFFIXES or os.path.isfile(_annotation_path(folder, line)):
+        return line
+    return stem
+
+
+def _decoded(data: bytes) -> str:
+    """Text in whatever encoding programs have written it, which is often not what they declare."""
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+                           (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):  # fmt: skip
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    declared = re.match(rb"""\s*<\?xml[^>]*encoding\s*=\s*["']([\w.:-]+)["']""", data[:200])
+    chinese = ["gb18030"] if re.search(rb"[\x80-\xff]{2}", data) else []  # accents of Latin-1 mostly stand alone
+    for encoding in ("utf-8", *([declared[1].decode().lower()] if declared else []), *chinese):
+        with contextlib.suppress(UnicodeError, LookupError):
+            return data.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding)
+    return data.decode("latin-1")
 
 
 def _distinct(names: Sequence[str], where: str, what: str, error: type[ValueError] = ValueError) -> list[str]:
@@ -168,7 +217,7 @@ def read_annotation(folder: str, name: str, classes: Sequence[str], repairs: Rep
     Raises:
         DataError: If one of the two is missing or unusable.
     """
-    xml = os.path.join(folder, ANNOTATIONS, f"{name}.xml")
+    xml = _annotation_path(folder, name)
     root = _parse(xml, name)
     path = find_image(folder, name)
     height, width = image_size(path)
@@ -197,7 +246,10 @@ class _NoDoctype(ET.TreeBuilder):
 def _parse(path: str, name: str) -> ET.Element:
     try:
         with open(path, "rb") as file:
-            root = ET.parse(file, ET.XMLParser(target=_NoDoctype())).getroot()
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise DataError(f"has more than {_LARGEST >> 20} MB")
+        root = ET.fromstring(_decoded(data).lstrip("\ufeff \t\r\n"), ET.XMLParser(target=_NoDoctype()))
     except FileNotFoundError:
         hint = " The split is a list of one class; take a whole one." if name[-2:].strip() in ("0", "1", "-1") else ""
         raise DataError(f"{path}: no such annotation.{hint if ' ' in name else ''}") from None
@@ -205,6 +257,8 @@ def _parse(path: str, name: str) -> ET.Element:
         raise DataError(f"{path}: is not well-formed XML: {error}.") from None
     except DataError as error:
         raise DataError(f"{path}: {error}.") from None
+    except (OSError, ValueError) as error:  # no right to read it, or a name that no file can have
+        raise DataError(f"{path}: cannot be read ({error}).") from error
     if root.tag != "annotation":
         raise DataError(f"{path}: begins with <{root.tag}>, not with <annotation>.")
     return root
@@ -216,7 +270,7 @@ def find_image(folder: str, name: str) -> str:
     for extension in _EXTENSIONS:
         if os.path.isfile(base + extension):
             return base + extension
-    raise DataError(f"{base}{_EXTENSIONS[0]}: no such image (nor {', '.join(_EXTENSIONS[1:3])}).")
+    raise DataError(f"{base}.jpg: no such image (nor of another of {', '.join(sorted(photos.SUFFIXES))}).")
 
 
 def image_size(path: str) -> tuple[int, int]:
@@ -243,21 +297,25 @@ def read_image(path: str, upright: bool = False) -> np.ndarray:
         DataError: If it cannot be decoded.
     """
     with _opened(path) as image:
-        return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+        return np.asarray(photos.rgb(ImageOps.exif_transpose(image) if upright else image))
 
 
 @contextlib.contextmanager
-def _opened(path: str):
+def _opened(path: str) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with photos.opened(path) as image:
+            if photos.is_halved(image):  # its boxes are pixels of the whole
+                raise ValueError(f"more than {photos.MAX_PIXELS:,} pixels")
             yield image
-    except Exception as error:  # a broken file makes PIL raise almost anything
-        raise DataError(f"{path}: not a readable image ({error}).") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path}: not a readable image ({error.strerror}).") from error
 
 
 def _check_size(xml: str, root: ET.Element, path: str, height: int, width: int) -> None:
     """Boxes are pixels of the image they were drawn on; an image of another size is another image."""
-    if root.find("size") is None:
+    if not (root.findtext("size/height") and root.findtext("size/width")):
         return
     given = tuple(_number(root, f"size/{side}", xml) for side in ("height", "width"))
     if given in ((0, 0), (height, width)):  # some programs write 0 for "unknown"

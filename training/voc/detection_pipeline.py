@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras.training import crops
-from fd_keras.training.sources import random_state
+from fd_keras.training.sources import content_of, random_state
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.dataset import Annotation
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
@@ -65,6 +65,10 @@ class Images:
             raise ValueError(f"{name}: no image has an object to learn from (difficult ones do not count).")
         listing = [[a.id, a.boxes.tolist(), a.labels.tolist(), a.difficult.tolist()] for a in self.annotations]
         self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+    def content(self) -> dict[str, str]:
+        """Hashes of what the image files hold, see `sources.Source`."""
+        return content_of([annotation.path for annotation in self.annotations])
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """The order in which an epoch goes through the images."""

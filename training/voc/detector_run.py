@@ -190,10 +190,11 @@ def _named(losses: np.ndarray) -> dict[str, float]:
 
 def _describe(config: DetectorRunConfig, images: detection_pipeline.Images, classes: tuple[str, ...]) -> dict:
     """What makes a run this one, for its record."""
+    known = {"fingerprint": images.fingerprint, "photos": images.count, "name": images.name}
     return {
         "name": config.name,
         "config": config.fixed() | config.recipe.settings() | {"classes": list(classes)},
         "class_names": list(classes),
-        "data": {"train": {"fingerprint": images.fingerprint, "photos": images.count, "name": images.name}},
+        "data": {"train": known | images.content()},
         **run_record.origin(),
     }

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fd_keras import photos
+from fd_keras.training import crops
 from fd_keras.training.voc import check_dataset, dataset
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -124,6 +126,8 @@ BROKEN = {
     "no photo": (_no_photo, "{image}: not a readable image"),
     "cut xml": (_edited("</annotation>", "</anno"), "{xml}: is not well-formed XML"),
     "entity": (_edited(">cat<", ">&y;<", before=ENTITY), "{xml}: has a document type declaration"),
+    "huge": (lambda devkit, voc_object: devkit.xml("a").write_bytes(b" " * (1 << 24) + b"  "), "{xml}: has more than"),
+    "folder": (lambda devkit, voc_object: (devkit.xml("a").unlink(), devkit.xml("a").mkdir()), "{xml}: cannot be read"),
     "html": (lambda devkit, voc_object: devkit.xml("a").write_text("<html></html>"), "{xml}: begins with <html>"),
     "class": (_edited("cat", "Cat"), "{xml}: object 1 is 'Cat', not one of the 20 classes"),
     "size": (_other_size, "{xml}: <size> is 40x50, but {image} has 50x40 pixels"),
@@ -153,15 +157,74 @@ def test_sizes_that_are_not_told_are_the_images(devkit, voc_object):
     assert [(image.height, image.width) for image in dataset.open_split(str(devkit), "train")] == [(40, 50)] * 2
 
 
-def test_images_may_be_png(devkit):
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp", ".webp", ".Tif", ".gif"])
+def test_images_may_be_of_any_format_and_case(devkit, suffix):
     devkit.add("a")
-    path = devkit.image("a").with_suffix(".png")
-    Image.open(devkit.image("a")).convert("L").save(path)
-    devkit.image("a").unlink()
+    path = devkit.image("a").with_suffix(suffix)
+    with Image.open(devkit.image("a")) as image:
+        image.convert("L").save(path)
+    if suffix != ".jpg":
+        devkit.image("a").unlink()
     devkit.split("train", "a")
     (image,) = dataset.open_split(str(devkit), "train")
     assert image.path == str(path)
     assert dataset.read_image(image.path).shape == (40, 50, 3)
+    assert np.array_equal(crops.decode(path.read_bytes()), dataset.read_image(image.path))
+
+
+def test_an_image_of_too_many_pixels_is_named(devkit, monkeypatch):
+    devkit.add("a")
+    monkeypatch.setattr(photos, "MAX_PIXELS", 50 * 40 - 1)  # a JPEG of which others would be content with a half
+    devkit.split("train", "a")
+    with pytest.raises(dataset.DataError, match="a.jpg: .*more than 1,999 pixels"):
+        dataset.open_split(str(devkit), "train")
+
+
+def test_lists_may_have_the_names_or_paths_of_files(devkit):
+    for name in ("a", "b", "c.v2", "d.jpg"):
+        devkit.add(name)
+    devkit.split("train", "a.JPG", "JPEGImages\\b.png", "c.v2", "d.jpg")
+    names = dataset.read_list(str(devkit), "train")
+    assert names == ["a", "b", "c.v2", "d.jpg"]
+    assert [image.id for image in dataset.open_split(str(devkit), "train")] == names
+
+
+def test_lists_of_one_class_are_not_splits(devkit, tmp_path):
+    devkit.add("a")
+    devkit.add("frame 1")
+    devkit.split("default", "a")
+    devkit.split("hard_hat_default", "a")
+    devkit.split("vest_default", "a  1")  # of a class that is not named
+    devkit.split("night", "frame 1")
+    devkit.split("._default", "a")
+    assert dataset.splits(str(devkit), ("hard_hat",)) == ["default", "night"]
+
+
+CHINESE = "<annotation><folder>照片頭</folder><object><name>安全帽</name><bndbox><xmin>1.0</xmin><ymin>1</ymin>" \
+          "<xmax>9.4</xmax><ymax>9</ymax></bndbox></object></annotation>"  # fmt: skip
+FRENCH = CHINESE.replace("照片頭", "été à côté").replace("安全帽", "vélo")
+
+
+@pytest.mark.parametrize(
+    ("declared", "written"),
+    [("gb2312", "gbk"), ("GBK", "gbk"), (None, "gbk"), ("utf-8", "gbk"), ("gb2312", "utf-8"), ("utf-8", "utf-8-sig"),
+     ("utf-16", "utf-16"), (None, "utf-16-le"), ("big5", "utf-8"), ("no-such-code", "utf-8")],
+)  # fmt: skip
+def test_annotations_are_read_in_the_encoding_that_they_have(devkit, declared, written):
+    devkit.add("a")
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    devkit.xml("a").write_bytes((head + CHINESE).encode(written))
+    devkit.split("train", "a")
+    assert dataset.open_split(str(devkit), "train", ("安全帽",))[0].labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("declared", ["iso-8859-1", "utf-8", None])
+def test_annotations_of_the_western_kind_are_read(devkit, declared):
+    devkit.add("a")
+    head = f'\n<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    devkit.xml("a").write_bytes((head + FRENCH).encode("latin-1"))
+    devkit.split("train", "a")
+    assert dataset.open_split(str(devkit), "train", ("vélo",))[0].boxes.shape == (1, 4)
 
 
 def test_wrong_lists_are_named(devkit):

@@ -45,3 +45,18 @@ def test_images_without_objects_are_left_out(annotations):
     assert detection_pipeline.Images("photos", [*annotations, empty]).left_out == 1
     with pytest.raises(ValueError, match="photos: no image has an object"):
         detection_pipeline.Images("photos", [empty])
+
+
+def test_images_that_changed_are_noticed(devkit, voc_object):
+    devkit.add("a", voc_object("cat", 1, 1, 9, 9))
+    devkit.split("train", "a")
+    before, after = [], []
+    for found in (before, after):
+        images = detection_pipeline.Images("photos", dataset.open_split(str(devkit), "train"))
+        found += [images.fingerprint, images.content()]
+        content = bytearray(devkit.image("a").read_bytes())
+        content[-1] ^= 1
+        devkit.image("a").write_bytes(content)
+    assert before[0] == after[0]
+    assert before[1]["sizes"] == after[1]["sizes"]
+    assert before[1]["sample"] != after[1]["sample"]
