@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fd_keras.tflite_file import LiteRTError, interpreter_class, read_model
 
-class LiteRTError(ValueError):
-    """A .tflite file that cannot be run; the message names it."""
+__all__ = ["LiteRTError", "Runner", "dequantize", "load", "quantize", "quiet", "read_weights"]
 
 
 class Runner:
@@ -48,7 +48,10 @@ class Runner:
 
     def _one(self, image: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self.input["index"], quantize(image[None], self.input))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise LiteRTError(f"{self.path}: LiteRT cannot run it ({' '.join(str(error).split())}).") from error
         return dequantize(self._interpreter.get_tensor(self.output["index"])[0], self.output)
 
 
@@ -65,12 +68,13 @@ def load(path: str | os.PathLike, threads: int = 1, **options):
         ImportError: without `ai-edge-litert`.
     """
     path = os.fspath(path)
-    check_flatbuffer(path)
+    content, _ = read_model(path)
     try:
-        interpreter = _interpreter_class()(model_path=path, num_threads=threads, **options)
+        interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise LiteRTError(f"{path}: LiteRT cannot load it ({error}); convert it again.") from error
+        reason = " ".join(str(error).split())
+        raise LiteRTError(f"{path}: LiteRT cannot load it ({reason}); convert it again.") from error
     return interpreter
 
 
@@ -88,25 +92,6 @@ def dequantize(values: np.ndarray, details: dict) -> np.ndarray:
     scale, zero_point = details["quantization"]
     values = values.astype("float32")
     return (values - zero_point) * np.float32(scale) if scale else values
-
-
-def check_flatbuffer(path: str) -> None:
-    """Raises LiteRTError unless the file is there and begins as a .tflite does."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise LiteRTError(f"{path}: {error.strerror or error}.") from error
-    if head[4:] != b"TFL3":
-        raise LiteRTError(f"{path}: not a .tflite file (it lacks the mark TFL3); convert or download it again.")
-
-
-def _interpreter_class():
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError("Running .tflite files needs LiteRT: pip install ai-edge-litert") from error
-    return Interpreter
 
 
 @contextlib.contextmanager
@@ -129,7 +114,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         LiteRTError: If the file is missing or damaged.
         ImportError: without `ai-edge-litert`.
     """
-    _interpreter_class()  # says so if LiteRT is missing
+    interpreter_class()  # says so if LiteRT is missing
     from ai_edge_litert.interpreter import OpResolverType
 
     # A delegate would take the weights away.

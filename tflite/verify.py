@@ -155,7 +155,7 @@ def rank_layers(path: str, mode: str) -> None:
         check_figure(_PLOT.value)
     images = images_for(path)
     calibration, settings = calibration_of(path, _CALIBRATION.value)
-    include = (sidecar.read_sidecar(path) or {})["include_preprocessing"]
+    include = (sidecar.read_sidecar(path) or {}).get("include_preprocessing", True)
     results = sensitivity.measure(reference_of(path), calibration, images, settings, include, mode)
     records = sensitivity.ranked(results, mode)
     print(json.dumps(records, indent=1) if _JSON.value else sensitivity.table(records))

@@ -1,8 +1,6 @@
 """Accuracy of any classifier on a validation set, the paper's way: central crop, top-1 and top-5."""
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.litert import Runner
 from fd_keras.progress import progress
+from fd_keras.sidecar import read_sidecar
 from fd_keras.training import recipes
 from fd_keras.training.sources import Source
 
@@ -54,11 +53,7 @@ def keras_classifier(model: keras.Model) -> Classifier:
 
 def tflite_classifier(runner: Runner) -> Classifier:
     """A .tflite file; whether it normalizes by itself is in the .json beside it, if there is one."""
-    path = os.path.splitext(runner.path)[0] + ".json"
-    include = True
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            include = json.load(file).get("include_preprocessing", True)
+    include = (read_sidecar(runner.path) or {}).get("include_preprocessing", True)
     return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))
 
 

@@ -1,17 +1,13 @@
 """Reads the network in a .tflite file, without an interpreter, and writes files that were changed."""
 
 import dataclasses
-import struct
 from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from fd_keras.litert import LiteRTError, check_flatbuffer
-from fd_keras.tflite.format.network import BITS, FileNetwork, FileOp, FileTensor
-
-_KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-_TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor
+from fd_keras.tflite_file import BITS, LiteRTError, kind_of, read_model, type_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +33,9 @@ def read(path: str) -> TFLiteFile:
     Raises:
         LiteRTError: If it is not there, is not a .tflite file, is damaged, or holds what cannot be planned.
     """
-    check_flatbuffer(path)
-    with open(path, "rb") as file:
-        data = file.read()
+    data, model = read_model(path)
     try:
-        model = parse(data)
         network = _network(model)
-    except (struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise LiteRTError(f"{path}: damaged or cut off ({error}); convert or download it again.") from error
     except ValueError as error:
         raise LiteRTError(f"{path}: {error}") from error
     (tensors,) = (subgraph.tensors for subgraph in model.subgraphs)
@@ -55,12 +46,6 @@ def read(path: str) -> TFLiteFile:
 def parse(data: bytes) -> Any:
     """The `schema.ModelT` of a file; Any, since the generated types allow None for every field."""
     return schema.ModelT.InitFromPackedBuf(data, 0)
-
-
-def kind_of(model, op) -> str:
-    """The name of an operator, such as "CONV_2D"; its number is in a field that ends at 127, or in a newer one."""
-    code = model.operatorCodes[op.opcodeIndex]
-    return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def pack(model) -> bytes:
@@ -84,18 +69,20 @@ def _network(model) -> FileNetwork:
     if len(model.subgraphs) != 1:
         raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
     (graph,) = model.subgraphs
-    ops = (FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators)
+    ops = tuple(FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators or ())
+    if not ops or not all(op.outputs for op in ops):
+        raise ValueError("it has no operations, or one without an output, which cannot be planned.")
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
-    return FileNetwork(tensors, tuple(ops), _known(graph.inputs), _known(graph.outputs))
+    return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs))
 
 
 def _known(indices) -> tuple[int, ...]:
     """Indices of tensors as numbers; an input that is left out is -1 in the file."""
-    return tuple(int(index) for index in indices if index >= 0)
+    return () if indices is None else tuple(int(index) for index in indices if index >= 0)
 
 
 def _tensor(model, tensor) -> FileTensor:
-    name, dtype = tensor.name.decode(), _TYPES[tensor.type]
+    name, dtype = (tensor.name or b"").decode(errors="backslashreplace"), type_of(tensor)
     if dtype not in BITS:
         raise ValueError(f"the tensor {name!r} is of type {dtype}, whose size is not known.")
     shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)

@@ -3,15 +3,8 @@
 import dataclasses
 import math
 
-BITS = {
-    "INT2": 2,
-    "INT4": 4,
-    "UINT4": 4,
-    **dict.fromkeys(("BOOL", "INT8", "UINT8"), 8),
-    **dict.fromkeys(("INT16", "UINT16", "FLOAT16", "BFLOAT16"), 16),
-    **dict.fromkeys(("INT32", "UINT32", "FLOAT32"), 32),
-    **dict.fromkeys(("INT64", "UINT64", "FLOAT64", "COMPLEX64"), 64),
-}
+from fd_keras.tflite_file import BITS
+
 # Ops that only copy their first input, into another type, frame or shape; so does a concatenation of one tensor with
 # constants. A compiler can have the next op read the original; an interpreter runs them as they stand.
 COPIES = ("QUANTIZE", "PAD", "PADV2", "RESHAPE")

@@ -3,40 +3,18 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import os
 from collections.abc import Sequence
 
 from fd_keras import cost, version
 from fd_keras.io import sha256_of, write_json
 from fd_keras.litert import Runner
+from fd_keras.sidecar import read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, ConversionRecipe
 
+__all__ = ["describe", "read_sidecar", "record", "saved_source", "sidecar_path"]
+
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")  # whose versions decide what a file holds
-
-
-def sidecar_path(tflite_path: str) -> str:
-    """Where the description of a .tflite file is: beside it, under the same name."""
-    return os.path.splitext(tflite_path)[0] + ".json"
-
-
-def read_sidecar(tflite_path: str) -> dict | None:
-    """The description beside a .tflite file, or None if there is none.
-
-    Raises:
-        ValueError: If it is there but is not a JSON object; names it.
-    """
-    path = sidecar_path(tflite_path)
-    if not os.path.exists(path):
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); convert the model again, or delete the file.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a JSON object; convert the model again, or delete the file.")
-    return content
 
 
 def record(tflite_path: str, **facts) -> None:

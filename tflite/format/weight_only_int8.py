@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from fd_keras.tflite.format.flatbuffer import kind_of, pack, parse
+from fd_keras.tflite.format.flatbuffer import pack, parse
+from fd_keras.tflite_file import kind_of
 
 SHARE = 0.03  # of all weights that a kernel must hold to be worth its rounding
 _LEVELS = 127

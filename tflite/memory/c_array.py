@@ -106,7 +106,10 @@ def write_c_array(path: str) -> Iterator[str]:
 
 def _facts(path: str, space: str) -> dict:
     network = read(path).network
-    methods = [f"resolver.{method}() == 0" for method in resolver_methods(network)]  # kTfLiteOk is 0
+    try:
+        methods = [f"resolver.{method}() == 0" for method in resolver_methods(network)]  # kTfLiteOk is 0
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     activations, tflm = plan(network).arena, tflm_bytes(network)
     return {
         "file": os.path.basename(path),
@@ -132,7 +135,7 @@ def resolver_methods(network: FileNetwork) -> list[str]:
     kinds = sorted({op.kind for op in network.ops})
     unknown = [kind for kind in kinds if kind not in _SUPPORTED]
     if unknown:
-        raise ValueError(f"The file has the operation {unknown[0]}, which is not known to run on microcontrollers.")
+        raise ValueError(f"it has the operation {unknown[0]}, which is not known to run on microcontrollers.")
     return [f"Add{_METHODS.get(kind) or _capitalized(kind)}" for kind in kinds]
 
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import keras
 import numpy as np
 
 from fd_keras import weights
 from fd_keras.applications import build_by_name
-from fd_keras.io import sha256_of
+from fd_keras.io import printable, sha256_of
 from fd_keras.saved import load_model
+from fd_keras.sidecar import check_field
 from fd_keras.tflite.format.sidecar import calibration_facts, read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, Int8Settings, load_calibration
 from fd_keras.tflite.verification.compare import Classifier, keras_classifier, tflite_classifier
@@ -81,27 +83,45 @@ def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Sett
         ValueError: If the file was made without such steps, or the images are not what they were.
         OSError: If an image is not there.
     """
-    facts = read_sidecar(tflite_path) or {}
-    settings = (facts.get("recipe_steps") or {}).get("settings")
-    if not settings or not facts.get("calibration"):
+    facts, path = read_sidecar(tflite_path) or {}, sidecar_path(tflite_path)
+    steps, images = (facts.get("recipe_steps") or {}).get("settings"), facts.get("calibration")
+    if not steps or not images:
         raise ValueError(f"{tflite_path}: its .json names no steps of the int8 recipe; convert with --recipes=int8.")
-    ids, size = facts["calibration"]["ids"], facts["input"]["shape"][1:3]
-    calibration = load_calibration(folder, tuple(size), len(ids), ids)
-    if calibration_facts(calibration) != facts["calibration"]:
+    settings = _settings(path, steps)
+    ids, shape = images.get("ids"), (facts.get("input") or {}).get("shape")
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"{path}: 'calibration' has no list of 'ids'; convert the model again.")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"{path}: 'input' has no 'shape' of four integers; convert the model again.")
+    calibration = load_calibration(folder, (shape[1], shape[2]), len(ids), ids)
+    if calibration_facts(calibration) != images:
         raise ValueError(f"{folder}: its images are not those that {tflite_path} was calibrated on.")
-    return calibration, Int8Settings(**settings)
+    return calibration, settings
+
+
+def _settings(path: str, steps: Any) -> Int8Settings:
+    """The steps of a recipe in a .json; raises ValueError for steps that do not exist and values of other types."""
+    defaults = dataclasses.asdict(Int8Settings())
+    if not isinstance(steps, dict) or not steps.keys() <= defaults.keys():
+        raise ValueError(f"{path}: 'recipe_steps' has no 'settings' of the int8 recipe; convert the model again.")
+    for name, value in steps.items():
+        kinds = (bool,) if isinstance(defaults[name], bool) else (int, float)
+        check_field(path, name, value, kinds)
+    return Int8Settings(**steps)
 
 
 def _names_origin(facts: dict) -> bool:
     if not facts.keys() >= {"arch", "weights_sha256"}:
         return False
-    others = {"keras_model"} if facts["arch"] is None else {"alpha", "size", "weights", "include_preprocessing"}
-    return facts.keys() >= others
+    if facts["arch"] is None:
+        return facts.get("keras_model") is not None
+    known = {key for key in ("alpha", "size", "weights", "include_preprocessing") if facts.get(key) is not None}
+    return len(known) == 4 or (facts["weights_sha256"] is None and "weights" in facts)
 
 
 def _check_hash(path: str, sha256: str, instead: str) -> None:
     path = os.path.expanduser(path)
-    if not os.path.exists(path):
-        raise ValueError(f"{path}: the weights that the file was made from are not there; {instead}.")
+    if not os.path.isfile(path):
+        raise ValueError(f"{printable(path)}: the weights that the file was made from are not there; {instead}.")
     if sha256_of(path) != sha256:
-        raise ValueError(f"{path}: these are no longer the weights that the file was made from; {instead}.")
+        raise ValueError(f"{printable(path)}: these are no longer the weights that the file was made from; {instead}.")

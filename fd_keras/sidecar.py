@@ -1,0 +1,78 @@
+"""Reads the .json beside a .tflite file, which may be of anyone's making."""
+
+import json
+import os
+from typing import Any
+
+MAX_BYTES = 2**24  # names of 100,000 calibration images
+
+_NUMBER = (int, float)
+_TYPES: dict[str, tuple[type, ...]] = {  # of the fields that programs use; a null is what was not known
+    "alpha": _NUMBER,
+    "arch": (str,),
+    "calibration": (dict,),
+    "groups": (int,),
+    "include_preprocessing": (bool,),
+    "input": (dict,),
+    "keras_model": (str,),
+    "recipe_steps": (dict,),
+    "sha256": (str,),
+    "size": (list,),
+    "stem_multiplier": _NUMBER,
+    "weights": (str,),
+    "weights_sha256": (str,),
+}
+_WORDS = {
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    int: "an integer",
+    list: "a list of integers",
+    str: "a string",
+}
+
+
+def sidecar_path(tflite_path: str) -> str:
+    """Where the description of a .tflite file is: beside it, under the same name."""
+    return os.path.splitext(tflite_path)[0] + ".json"
+
+
+def read_sidecar(tflite_path: str) -> dict | None:
+    """The description beside a .tflite file, or None if there is none.
+
+    Raises:
+        ValueError: If it is there but is not a JSON object with fields of the right types; names it and the field.
+        OSError: If it cannot be read.
+    """
+    path = sidecar_path(tflite_path)
+    if not os.path.exists(path):
+        return None
+    content = _json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object; convert the model again, or delete the file.")
+    for key, types in _TYPES.items():
+        if key in content:
+            check_field(path, key, content[key], types)
+    return content
+
+
+def check_field(path: str, name: str, value: Any, types: tuple[type, ...]) -> None:
+    """Raises ValueError, which names the file and the field, unless a value is of one of the types.
+
+    Null fits all types but bool, which programs could not tell from false.
+    """
+    fits = isinstance(value, types) if bool in types else value is None or type(value) in types
+    if isinstance(value, list):
+        fits = fits and all(type(item) is int for item in value)
+    if not fits:
+        raise ValueError(f"{path}: {name!r} is not {_WORDS[types[-1]]}; convert the model again, or delete the file.")
+
+
+def _json(path: str) -> Any:
+    if os.path.getsize(path) > MAX_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no description is; delete the file.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); convert the model again, or delete the file.") from error

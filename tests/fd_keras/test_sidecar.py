@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from fd_keras import sidecar
+
+
+@pytest.fixture
+def path(tmp_path) -> str:
+    return str(tmp_path / "a.tflite")
+
+
+def write(path: str, content) -> None:
+    with open(sidecar.sidecar_path(path), "wb") as file:
+        file.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+def test_description_is_beside_the_file(path, tmp_path):
+    assert sidecar.read_sidecar(path) is None
+    facts = {"arch": None, "alpha": 1, "size": [2, 3], "include_preprocessing": False, "of others": [None]}
+    write(path, facts)
+    assert sidecar.sidecar_path(path) == str(tmp_path / "a.json")
+    assert sidecar.read_sidecar(path) == facts
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "not JSON"),
+        (b'{"a": "\xff"}', "not JSON"),
+        (b"[" * 10**5, "not JSON"),
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b" " * (sidecar.MAX_BYTES + 1), "larger than 16 MiB"),
+        ({"alpha": "wide"}, "'alpha' is not a number"),
+        ({"alpha": True}, "'alpha' is not a number"),
+        ({"arch": 3}, "'arch' is not a string"),
+        ({"size": [64, 96.5]}, "'size' is not a list of integers"),
+        ({"include_preprocessing": None}, "'include_preprocessing' is not true or false"),
+        ({"groups": 1.5}, "'groups' is not an integer"),
+        ({"input": []}, "'input' is not an object"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(path, content, words):
+    write(path, content)
+    with pytest.raises(ValueError, match=r"a\.json: ") as error:
+        sidecar.read_sidecar(path)
+    assert words in str(error.value)

@@ -1,0 +1,140 @@
+"""Damages a .tflite file at random and reads it: `python damaged_readers.py FILE FOLDER FIRST COUNT SECONDS`.
+
+A process of its own, since LiteRT ends the process that gives it what it does not expect. Prints the number of each
+damaged file before it is read, and in the end how many were read, and how many refused.
+"""
+
+import collections
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fd_keras import litert
+from fd_keras.tflite.format import flatbuffer
+from fd_keras.tflite.memory import arena, c_array, report
+
+_INTEGERS = (-(2**31), -2, -1, 0, 1, 2, 3, 7, 64, 127, 255, 1000, 65536, 2**30, 2**31 - 1)
+_REALS = (0.0, -1.0, float("nan"), float("inf"), 1e30, 1e-30)
+
+
+# --- damage ------------------------------------------------------------------------------------------------
+
+
+def with_bytes(rng: random.Random, content: bytes) -> bytes:
+    """A few bytes are others."""
+    damaged = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 8))):
+        damaged[rng.randrange(len(damaged))] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+    return bytes(damaged)
+
+
+def with_gap(rng: random.Random, content: bytes) -> bytes:
+    """A stretch is gone, or zeros, as after a bad copy."""
+    start, length = rng.randrange(len(content)), rng.randrange(1, len(content))
+    return content[:start] + rng.choice((b"", bytes(length))) + content[start + length :]
+
+
+def with_field(rng: random.Random, content: bytes) -> bytes:
+    """A field or two of the tables are others, in a flatbuffer that is well formed."""
+    model = flatbuffer.parse(content)
+    for _ in range(rng.choice((1, 1, 2))):
+        table, name = rng.choice(list(_fields(model)))
+        setattr(table, name, _other(rng, getattr(table, name)))
+    try:
+        return flatbuffer.pack(model)
+    except (TypeError, ValueError, OverflowError):  # no number of that type
+        return with_bytes(rng, content)
+
+
+def _fields(table: Any):
+    """The fields of a table and of those inside it that have a value."""
+    for name, value in vars(table).items():
+        if value is None or isinstance(value, bytes | str):
+            continue
+        inner = value if isinstance(value, list) else [value]
+        for item in inner:
+            if hasattr(item, "__dict__"):
+                yield from _fields(item)
+        if not hasattr(value, "__dict__") and np.size(value):
+            yield table, name
+
+
+def _other(rng: random.Random, value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return rng.choice((*_INTEGERS, value - 1, value + 1))
+    if isinstance(value, float):
+        return rng.choice(_REALS)
+    items = list(value)
+    how, place = rng.choice(("shorter", "longer", "swapped", "other")), rng.randrange(len(items))
+    if how == "other" and not hasattr(items[0], "__dict__"):
+        items[place] = rng.choice(_REALS if isinstance(items[0], np.floating) else (0, 1, 127))
+    elif how == "shorter":
+        del items[place]
+    elif how == "longer":
+        items.append(items[place])
+    else:
+        other = rng.randrange(len(items))
+        items[place], items[other] = items[other], items[place]
+    return items if hasattr(value[0], "__dict__") else np.array(items, value.dtype)
+
+
+# --- readers -----------------------------------------------------------------------------------------------
+
+
+def run(path: str) -> None:
+    """As verify, classify and evaluate do."""
+    runner = litert.Runner(path)
+    runner(np.zeros((1, *runner.input_shape), "float32"))
+
+
+def plan(path: str) -> None:
+    """As memory does."""
+    file = flatbuffer.read(path)
+    report.tables(report.report(path, file, arena.plan(file.network)), 2**20, 2**20)
+
+
+def write_array(path: str) -> None:
+    """As convert --c_array does."""
+    list(c_array.write_c_array(path))
+
+
+READERS: tuple[Callable, ...] = (run, plan, write_array, litert.read_weights)
+DAMAGES = (with_bytes, with_gap, with_field, with_field)
+
+
+def outcome(reader: Callable, path: str) -> str:
+    """ "read" or "refused"; raises whatever is not one line that names the file."""
+    reason = ""
+    try:
+        reader(path)
+    except ValueError as error:
+        reason = str(error)
+    assert not reason or (os.path.basename(path) in reason and "\n" not in reason), reason
+    return "refused" if reason else "read"
+
+
+def main(source: str, folder: str, first: str, count: str, seconds: str) -> None:
+    """Reads damaged files until both the count and the time are used up."""
+    with open(source, "rb") as file:
+        content = file.read()
+    path, found, end = os.path.join(folder, "damaged.tflite"), collections.Counter(), time.monotonic() + float(seconds)
+    number = int(first)
+    while number < int(first) + int(count) or time.monotonic() < end:
+        print(number, flush=True)
+        rng = random.Random(number)
+        with open(path, "wb") as file:
+            file.write(rng.choice(DAMAGES)(rng, content))
+        found.update(outcome(reader, path) for reader in READERS)
+        number += 1
+    print(dict(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
