@@ -2,6 +2,7 @@
 
 import functools
 import importlib.resources
+import logging
 import os
 from collections.abc import Sequence
 
@@ -130,13 +131,13 @@ def load_image(
 
     Args:
         path: Any file that PIL reads.
-        size: (height, width) of the result.
+        size: (height, width) of the result, or (height, width, channels): 3 for RGB, 1 for gray as PIL makes it.
         resize: Whether to resize first; otherwise the central `size` pixels are taken as they are, and an image
             smaller than that is refused.
         upright: Whether to rotate a photo by its EXIF orientation. The reference does not.
 
     Returns:
-        uint8 RGB of shape (height, width, 3).
+        uint8 of shape (height, width, channels).
 
     Raises:
         ValueError: If the file is not an image, or is broken or too small; the message names it.
@@ -149,6 +150,9 @@ def load_image(
             image = photos.rgb(ImageOps.exif_transpose(file) if upright else file)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}.") from error
+    *size, channels = (*size, 3)[:3]
+    if channels == 1:
+        image = image.convert("L")
     if resize:
         image = without_far_ends(image)
         height, width = resized_size(image.height, image.width, resize_target(size))
@@ -159,7 +163,28 @@ def load_image(
             f"{size[1]}x{size[0]} without resizing."
         )
     top, left = crop_offset(image.height, image.width, size)
-    return np.asarray(image.crop((left, top, left + size[1], top + size[0])))
+    cropped = np.asarray(image.crop((left, top, left + size[1], top + size[0])))
+    return cropped.reshape(*size, channels)
+
+
+def load_images(paths: Sequence[str], size: Sequence[int]) -> tuple[list[str], list[np.ndarray]]:
+    """Decodes those of some image files that can be decoded, as `load_image` does; logs the others.
+
+    Returns:
+        Paths and images, each uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    found, bad = {}, []
+    for path in paths:
+        try:
+            found[path] = load_image(path, size)
+        except ValueError as error:
+            bad.append(str(error))
+    if bad:
+        logging.warning("left out %d images that cannot be decoded: %s", len(bad), " ".join(bad[:3]))
+    return list(found), list(found.values())
 
 
 LONGEST = 64  # long side of an image by its short side

@@ -102,29 +102,43 @@ class Calibration:
 
     Attributes:
         ids: File names, relative to the folder.
-        images: RGB 0..255, uint8 of shape (count, height, width, 3).
+        images: RGB or gray 0..255, uint8 of shape (count, height, width, channels).
     """
 
     ids: tuple[str, ...]
     images: np.ndarray
 
 
-def load_calibration(folder: str, size: tuple[int, int], count: int, ids: Sequence[str] | None = None) -> Calibration:
+def check_channels(size: Sequence[int]) -> None:
+    """Raises ValueError for images (height, width, channels) that photos cannot be read as."""
+    if len(size) == 3 and size[2] not in (1, 3):
+        raise ValueError(
+            f"the network takes images of {size[2]} channels, but photos are read as gray (1) or RGB (3); "
+            "convert with --recipes=float32, which needs no photos."
+        )
+
+
+def load_calibration(folder: str, size: Sequence[int], count: int, ids: Sequence[str] | None = None) -> Calibration:
     """Takes calibration images from a folder, cropped as for evaluation.
 
     Args:
         folder: Folder of images, searched below too.
-        size: (height, width) that the network takes.
+        size: (height, width), or (height, width, channels) for gray, that the network takes.
         count: Number of images to take, evenly from all of them sorted by name, if no ids are given.
         ids: Which to take: paths relative to the folder.
 
     Raises:
-        ValueError: If there are fewer than `MIN_CALIBRATION` images, or one cannot be read.
+        ValueError: If there are fewer than `MIN_CALIBRATION` images that can be decoded, or not one of the ids.
         OSError: If the folder or an image is not there.
     """
+    check_channels(size)
     paths = calibration_paths(folder, count, None if ids is None else tuple(ids))
-    images = np.stack([imagenet.load_image(path, size) for path in paths])
-    return Calibration(tuple(os.path.relpath(path, folder) for path in paths), images)
+    if ids is None:
+        paths, images = imagenet.load_images(paths, size)
+        _check_enough(folder, len(paths))
+    else:
+        images = [imagenet.load_image(path, size) for path in paths]
+    return Calibration(tuple(os.path.relpath(path, folder) for path in paths), np.stack(images))
 
 
 @functools.cache  # it is asked for before the conversion, and again for the images
@@ -134,11 +148,15 @@ def calibration_paths(folder: str, count: int, ids: tuple[str, ...] | None = Non
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such file")
-    if len(paths) < MIN_CALIBRATION:
-        raise ValueError(
-            f"{folder}: {len(paths)} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."
-        )
+    _check_enough(folder, len(paths))
     return paths
+
+
+def _check_enough(folder: str, count: int) -> None:
+    if count < MIN_CALIBRATION:
+        raise ValueError(
+            f"{folder}: {count} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."
+        )
 
 
 def evenly(items: Sequence[str], count: int) -> list[str]:

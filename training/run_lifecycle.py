@@ -1,9 +1,7 @@
 """What guards a run around its training: the lock on its folder, room on the disk, and signals that stop it."""
 
 import contextlib
-import fcntl
 import math
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from fd_keras.io import is_local, join, remove_unfinished, write_atomically
+from fd_keras.io import is_local, join, locked, remove_unfinished, write_atomically
 
 _SPARE = 64 << 20  # bytes of disk for logs and plots
 
@@ -34,27 +32,13 @@ def locked_folder(run_dir: str, folders: Sequence[str] = (), leads: bool = True)
             for folder in (run_dir, *folders):
                 tf.io.gfile.makedirs(folder)
             if leads:
-                held.enter_context(_lock(run_dir))
+                held.enter_context(locked(run_dir, "training into"))
                 for folder in (run_dir, *folders):
                     remove_unfinished(folder)
                 write_atomically(probe, b"")
                 tf.io.gfile.remove(probe)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(f"--run_dir={run_dir}: cannot write there ({error}).") from error
-        yield
-
-
-@contextlib.contextmanager
-def _lock(run_dir: str) -> Iterator[None]:
-    """Locks a local folder; raises OSError if another process holds the lock."""
-    if not is_local(run_dir):
-        yield
-        return
-    with open(os.path.join(run_dir, ".lock"), "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError("another process is training into it") from error
         yield
 
 

@@ -1,11 +1,19 @@
 import math
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fd_keras.tflite.recipes import IO_TYPES, MIN_CALIBRATION, RECIPES, get_recipes, load_calibration, read_ids
+from fd_keras.tflite.recipes import (
+    IO_TYPES,
+    MIN_CALIBRATION,
+    RECIPES,
+    get_recipes,
+    load_calibration,
+    read_ids,
+)
 
 SIZE = (32, 48)
 COUNT = 100
@@ -76,6 +84,22 @@ def test_images_are_taken_evenly(folder, count):
     assert chosen[-1] >= COUNT - math.ceil(COUNT / len(chosen))
     assert gaps.min() >= 1
     assert gaps.max() - gaps.min() <= 1
+
+
+def test_an_image_that_cannot_be_decoded_costs_no_other(folder, tmp_path, caplog):
+    copy = shutil.copytree(folder, tmp_path / "images")
+    (copy / "first" / "._000.png").write_bytes(b"of macOS")
+    paths = sorted(copy.glob("*/[0-9]*.png"))
+    paths[1].write_bytes(b"no image")
+    loaded = load_calibration(str(copy), SIZE, COUNT)
+    assert indices(loaded.ids) == [0, *range(2, COUNT)]
+    assert [int(image[0, 0, 0]) for image in loaded.images] == indices(loaded.ids)
+    assert "left out 1 hidden" in caplog.text
+    assert f"left out 1 images that cannot be decoded: {paths[1]}: not a readable image" in caplog.text
+    for path in paths[7:]:
+        path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="images: 6 images, but calibration needs at least 8"):
+        load_calibration(str(copy), SIZE, COUNT)
 
 
 def test_choice_does_not_depend_on_the_order_of_the_folder(folder, monkeypatch):
