@@ -167,13 +167,19 @@ def load_image(
     return cropped.reshape(*size, channels)
 
 
-def load_images(paths: Sequence[str], size: Sequence[int]) -> tuple[list[str], list[np.ndarray]]:
-    """Decodes those of some image files that can be decoded, as `load_image` does; logs the others.
+def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tuple[list[str], list[np.ndarray]]:
+    """Decodes those of some image files that can be decoded, see `load_image`; logs the others.
+
+    Args:
+        paths: Paths of the files.
+        size: (height, width) of the images, or (height, width, channels).
+        least: Minimum number of images.
 
     Returns:
-        Paths and images, each uint8 RGB of shape (height, width, 3).
+        Paths and images, each uint8 (height, width, channels).
 
     Raises:
+        ValueError: If there are fewer; names files that cannot be decoded.
         OSError: If a file cannot be read.
     """
     found, bad = {}, []
@@ -182,8 +188,11 @@ def load_images(paths: Sequence[str], size: Sequence[int]) -> tuple[list[str], l
             found[path] = load_image(path, size)
         except ValueError as error:
             bad.append(str(error))
+    left_out = f"{len(bad)} cannot be decoded: {' '.join(bad[:3])}"
+    if len(found) < least:
+        raise ValueError(f"{len(found)} images, but at least {least} are needed; {left_out}")
     if bad:
-        logging.warning("left out %d images that cannot be decoded: %s", len(bad), " ".join(bad[:3]))
+        logging.warning("left out images: %s", left_out)
     return list(found), list(found.values())
 
 

@@ -134,8 +134,7 @@ def load_calibration(folder: str, size: Sequence[int], count: int, ids: Sequence
     check_channels(size)
     paths = calibration_paths(folder, count, None if ids is None else tuple(ids))
     if ids is None:
-        paths, images = imagenet.load_images(paths, size)
-        _check_enough(folder, len(paths))
+        paths, images = imagenet.load_images(paths, size, MIN_CALIBRATION)
     else:
         images = [imagenet.load_image(path, size) for path in paths]
     return Calibration(tuple(os.path.relpath(path, folder) for path in paths), np.stack(images))
@@ -148,15 +147,11 @@ def calibration_paths(folder: str, count: int, ids: tuple[str, ...] | None = Non
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such file")
-    _check_enough(folder, len(paths))
-    return paths
-
-
-def _check_enough(folder: str, count: int) -> None:
-    if count < MIN_CALIBRATION:
+    if len(paths) < MIN_CALIBRATION:
         raise ValueError(
-            f"{folder}: {count} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."
+            f"{folder}: {len(paths)} images, but calibration needs at least {MIN_CALIBRATION} (about 128 are good)."
         )
+    return paths
 
 
 def evenly(items: Sequence[str], count: int) -> list[str]:
