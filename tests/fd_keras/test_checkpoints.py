@@ -2,6 +2,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -714,3 +716,16 @@ def test_a_tuple_that_holds_itself_many_times_is_refused_at_once(torch_file):
     path = torch_file({}, outline=pickle.dumps({"state_dict": {}, "more": nested}, 2))
     with pytest.raises(CheckpointError, match="has no key"):
         checkpoints.read(path, ops_of())
+
+
+def test_no_damage_ends_a_reader_otherwise_than_with_one_line(ours, build, torch_file, tmp_path, reliability_seconds):
+    """In a process of its own, so that a crash of the HDF5 library fails the test."""
+    build("fd_mobilenet", alpha=ALPHA, classes=CLASSES).save(tmp_path / "whole.h5")
+    files = [ours / "ours.keras", ours / "ours.weights.h5", tmp_path / "whole.h5", torch_file()]
+    script = Path(__file__).with_name("damaged_weights.py")
+    command = [sys.executable, script, tmp_path, "0", "300", str(reliability_seconds), *files]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+    *_, last = done.stdout.splitlines()
+    assert done.returncode == 0, f"damaged file {last}: {done.stderr[-1000:]}"
+    for path in files:
+        assert f"{Path(path).name} refused" in last

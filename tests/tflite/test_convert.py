@@ -2,9 +2,12 @@
 
 import json
 import os
+import random
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -217,3 +220,67 @@ def test_keras_model_damaged_in_the_middle_is_named(run_program, tmp_path, saved
 )
 def test_impossible_network_is_explained(run_program, flag, word):
     run_program(CONVERT, *ZOO, "--weights=none", flag, "--output_dir=out").assert_refused(word)
+
+
+def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_whole_files(
+    run_program, saved_flowers, tmp_path, reliability_seconds
+):
+    moments, attempt, kills, end = random.Random(0), 0, 0, time.monotonic() + reliability_seconds
+    flags = (f"--keras_model={saved_flowers}", "--recipes=float32,float16")
+    run_program(CONVERT, *flags, "--output_dir=whole").assert_done()
+    while attempt == 0 or time.monotonic() < end:
+        out, attempt = tmp_path / str(attempt), attempt + 1
+        killed = (CONVERT, str(moments.randrange(2, 20)), str(out), *flags, f"--output_dir={out}")
+        kills += run_program("tests.killed_program", *killed).returncode == -signal.SIGKILL
+        for path in out.glob("*.json"):  # never that of another file
+            assert json.loads(path.read_text())["sha256"] == sha256_of(path.with_suffix(".tflite"))
+        run_program(CONVERT, *flags, f"--output_dir={out}").assert_done()
+        files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    assert kills
+
+
+# --- channels ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("include_preprocessing", [True, False])
+def test_gray_network_is_converted_and_verified_on_photos(run_program, photos, tmp_path, include_preprocessing):
+    """The usual input of microcontrollers; the photos are colored."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((48, 48, 1))
+    x = keras.layers.Rescaling(1 / 64, -2)(image) if include_preprocessing else image
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x))
+    keras.Model(image, keras.layers.Dense(3)(x)).save(tmp_path / "gray.keras")
+    flags = ["--keras_model=gray.keras", "--recipes=int8,int8_plain,float32", "--output_dir=out", "--c_array"]
+    flags += ["--noc_array"] if include_preprocessing else ["--noinclude_preprocessing"]
+    run_program(CONVERT, *flags, f"--calibration_dir={photos}").assert_done()
+    facts = json.loads((tmp_path / "out/gray_int8.json").read_text())
+    assert facts["input"]["shape"] == [1, 48, 48, 1]
+    files = ",".join(f"out/gray_{recipe}.tflite" for recipe in ("float32", "int8"))
+    verify = run_program("fd_keras.tflite.verify", f"--tflite={files}", f"--images={photos}", "--json", "--check")
+    verify.assert_done()
+    records = json.loads(verify.stdout)
+    assert records[1]["largest_error"] < 1e-4
+    assert records[2]["relative_error"] < 20
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_channels_are_converted_without_photos_and_refused_with_them(run_program, photos, tmp_path, channels):
+    image = keras.Input((16, 16, channels))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    keras.Model(image, keras.layers.Dense(3)(x)).save(tmp_path / "many.keras")
+    flags = ["--keras_model=many.keras", "--output_dir=out", f"--calibration_dir={photos}"]
+    run_program(CONVERT, *flags, "--recipes=int8").assert_refused(f"images of {channels} channels", "--recipes=float32")
+    assert not (tmp_path / "out").exists()
+    run_program(CONVERT, *flags, "--recipes=float32").assert_done()
+    verify = run_program("fd_keras.tflite.verify", "--tflite=out/many_float32.tflite", f"--images={photos}")
+    verify.assert_refused(f"images of {channels} channels")
+
+
+def test_model_that_keras_has_quantized_is_refused_with_the_way_out(run_program, tmp_path):
+    image = keras.Input((16, 16, 3))
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(image)))
+    model.quantize("int8")
+    model.save(tmp_path / "quantized.keras")
+    run = run_program(CONVERT, "--keras_model=quantized.keras", "--recipes=float32", "--output_dir=out")
+    run.assert_refused("quantized.keras", "was quantized by Keras (int8)", "convert the float model")

@@ -127,6 +127,11 @@ class TrainingProgram:
         script = str(pathlib.Path(__file__).with_name("interrupted.py"))
         return self._run(run_dir, script, self._module, str(write), str(int(number)))
 
+    def kill(self, run_dir: pathlib.Path, operation: int) -> int:
+        """Starts or resumes a run and kills it before an operation on a file of it; returns the exit status."""
+        script = str(ROOT / "tests" / "killed_program.py")
+        return self._run(run_dir, script, self._module, str(operation), str(run_dir))
+
     def _run(self, run_dir: pathlib.Path, *program: str) -> int:
         with open(self._log(run_dir), "w") as out:
             return subprocess.run(

@@ -74,8 +74,8 @@ def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_all_photos_onc
         out, attempt = tmp_path / str(attempt), attempt + 1
         for _ in range(2):
             moment = moments.randrange(1, 100)  # of about 110 operations on files below the photos' folder and this one
-            killed = [moment, photos.parent, *flags, f"--output_dir={out}", "--workers=1"]
-            kills += programs.run("tests.training.killed_prepare", killed, tmp_path).returncode == -signal.SIGKILL
+            killed = ["fd_keras.training.prepare", moment, photos.parent, *flags, f"--output_dir={out}", "--workers=1"]
+            kills += programs.run("tests.killed_program", killed, tmp_path).returncode == -signal.SIGKILL
         result = run(*flags, f"--output_dir={out}")
         assert result.returncode == 0, result.stderr
         _check_complete(out, photos)

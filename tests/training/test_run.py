@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import os
+import random
 import signal
+import time
 import types
 
 import keras
@@ -237,16 +239,29 @@ def test_values_are_kept_apart_from_their_variables():
     assert value.tolist() == [1, 1]
 
 
-def test_resumed_run_ends_at_the_same_bits(photos, program_of, tmp_path):
-    """Steps: 48 photos in batches of 6, 2 epochs. Checkpoints: every other step."""
-    program = program_of(
+@pytest.fixture(scope="module")
+def program(photos, program_of):
+    """A program that trains two epochs of 48 photos in batches of 6, and saves a checkpoint every other step."""
+    return program_of(
         "fd_keras.training.train", "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25", f"--data=folder:{photos}",
         "--image_size=64", "--batch_size=6", "--epochs=2", "--mixup=0.2", "--cutmix=1.0", "--ema_decay=0.9",
         "--dropout=0.1", "--threads=2", "--checkpoint_every=2",
     )  # fmt: skip
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    program.finish(whole)
 
+
+@pytest.fixture(scope="module")
+def whole(program, tmp_path_factory):
+    """The run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    program.finish(folder)
+    return folder
+
+
+KINDS = ("kernel", "moving_variance", "average_of", "momentum", "iteration")  # of what has to be equal
+
+
+def test_resumed_run_ends_at_the_same_bits(program, whole, tmp_path):
+    broken = tmp_path / "broken"
     assert program.interrupt(broken, signal.SIGKILL, write=3) == -signal.SIGKILL, program.log(broken)
     assert list((broken / "checkpoints").glob(".writing-*"))
     assert program.newest(broken) == 4
@@ -256,5 +271,17 @@ def test_resumed_run_ends_at_the_same_bits(photos, program_of, tmp_path):
     assert "the same command resumes from there" in program.log(broken)
     assert "resumed at step 11 of 16" in program.finish(broken)
 
-    program.assert_equal(whole, broken, 2, "kernel", "moving_variance", "average_of", "momentum", "iteration")
+    program.assert_equal(whole, broken, 2, *KINDS)
     assert not list((broken / "checkpoints").glob(".writing-*"))
+
+
+def test_a_run_killed_at_random_moments_ends_at_the_same_bits(program, whole, tmp_path, reliability_seconds):
+    moments, attempt, kills, end = random.Random(1), 0, 0, time.monotonic() + reliability_seconds
+    while attempt == 0 or time.monotonic() < end:
+        broken, attempt = tmp_path / str(attempt), attempt + 1
+        kills += program.kill(broken, moments.randrange(5, 90)) == -signal.SIGKILL  # of about 100 file operations
+        program.finish(broken)
+        program.assert_equal(whole, broken, 2, *KINDS)
+        assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in whole.iterdir())
+        assert not list(broken.rglob(".writing-*"))
+    assert kills

@@ -1,10 +1,9 @@
-"""Kills `prepare` as it opens, renames or deletes a file in a folder the n-th time: killed_prepare.py N DIR FLAGS"""
+"""Kills a program as it opens, renames or deletes a file in DIR the N-th time: killed_program.py MODULE N DIR FLAGS"""
 
+import importlib
 import os
 import signal
 import sys
-
-from fd_keras.training import prepare
 
 EVENTS = ("open", "os.chmod", "os.rename", "os.remove")
 
@@ -23,5 +22,7 @@ def kill_at(count: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    kill_at(int(sys.argv.pop(1)), sys.argv.pop(1))
-    prepare.PROGRAM.run()
+    module, count, folder = (sys.argv.pop(1) for _ in range(3))
+    program = importlib.import_module(module).PROGRAM
+    kill_at(int(count), folder)
+    program.run()
