@@ -34,6 +34,8 @@ class Runner:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
             raise LiteRTError(f"{self.path}: not a classifier of one image; it has other inputs or outputs.")
+        if inputs[0]["shape"][0] != 1 or outputs[0]["shape"][0] != 1:
+            raise LiteRTError(f"{self.path}: takes {inputs[0]['shape'][0]} images at a time; convert it for one.")
         self.input, self.output = inputs[0], outputs[0]
         self.input_shape = tuple(int(side) for side in self.input["shape"][1:])
 

@@ -114,11 +114,18 @@ def export(
         return convert(folder, recipe, calibration, include_preprocessing, io)
 
 
-def fixed_size(model: keras.Model) -> tuple[int, int]:
-    """(height, width) of the images that a model takes; raises ValueError if they may be of any size."""
+def fixed_size(model: keras.Model) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that a model takes.
+
+    Raises:
+        ValueError: If they may be of any size, or the model does not take one image.
+    """
+    if len(model.inputs) != 1 or len(model.input_shape) != 4:
+        shapes = [tuple(tensor.shape) for tensor in model.inputs]
+        raise ValueError(f"The model takes inputs of shape {shapes}; one image (batch, height, width, channels) works.")
     if None in model.input_shape[1:]:
         raise ValueError(f"The model takes images of shape {model.input_shape[1:]}; build it with a fixed input_shape.")
-    return model.input_shape[1:3]
+    return model.input_shape[1:]
 
 
 def convert(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -89,6 +90,12 @@ def _load(path: str) -> "tuple[keras.Model, str, dict]":
     from fd_keras.saved import load_model
 
     loaded = load_model(path)
+    for layer in loaded._flatten_layers():
+        if mode := layer.dtype_policy.quantization_mode:
+            raise ValueError(
+                f"{path}: the layer {layer.name!r} was quantized by Keras ({mode}), which cannot be converted; convert "
+                "the float model, with --recipes=int8 for integers."
+            )
     name = os.path.splitext(os.path.basename(path))[0]
     return loaded, name, saved_source(path)
 
@@ -120,11 +127,11 @@ def settings() -> Int8Settings:
     return Int8Settings(**{name: flag.value for name, flag in _STEPS.items()})
 
 
-def calibration(size: tuple[int, int], otherwise: str | None = None) -> Calibration | None:
+def calibration(size: Sequence[int], otherwise: str | None = None) -> Calibration | None:
     """The calibration images that the flags name, cropped to `size`.
 
     Args:
-        size: (height, width).
+        size: (height, width, channels).
         otherwise: Folder to take them from without --calibration_dir.
 
     Returns:

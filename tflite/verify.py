@@ -138,9 +138,8 @@ def images_for(path: str) -> "EvaluationSet":
     from fd_keras.tflite.verification.evaluation_set import EvaluationSet
 
     runner = Runner(path)
-    height, width, _ = runner.input_shape
     classes = max(runner.classes, 2)  # one score is that of class 1; the other class is 0
-    return EvaluationSet.load(_IMAGES.value, _LABELS.value, (height, width), classes, _RESIZE.value)
+    return EvaluationSet.load(_IMAGES.value, _LABELS.value, runner.input_shape, classes, _RESIZE.value)
 
 
 def rank_layers(path: str, mode: str) -> None:

@@ -17,7 +17,8 @@ from fd_keras import imagenet
 from fd_keras.tflite.format.flatbuffer import pack, parse
 
 LABELS_FILE = "labels.txt"  # in the archive
-_AXIS_LABELS, _RGB, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 1, 2, 1  # values of the schema's enums and unions
+_AXIS_LABELS, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 2, 1
+_COLOR_SPACES = {1: 2, 3: 1}  # gray and RGB; values of the schema's enums and unions
 
 
 def load_labels(source: str) -> list[str]:
@@ -67,7 +68,9 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
     """
     model = parse(data)
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(metadata(include_preprocessing))
+    (graph,) = model.subgraphs
+    channels = int(graph.tensors[graph.inputs[0]].shape[-1])
+    buffer.data = list(metadata(include_preprocessing, channels))
     entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -82,16 +85,16 @@ def with_archive(data: bytes, labels: str) -> bytes:
     return whole.getvalue()
 
 
-def metadata(include_preprocessing: bool) -> bytes:
-    """The metadata flatbuffer: an RGB image in, normalized so; a score for each line of the labels out."""
+def metadata(include_preprocessing: bool, channels: int = 3) -> bytes:
+    """The metadata flatbuffer: an RGB or gray image in, normalized so; a score for each line of the labels out."""
     write = _Writer()
-    rescaling = imagenet.rescaling()  # x * scale + offset; the schema's form is (x - mean) / std
+    rescaling = imagenet.rescaling(channels)  # x * scale + offset; the schema's form is (x - mean) / std
     std = [1.0] if include_preprocessing else [1 / scale for scale in rescaling["scale"]]
     mean = [0.0] if include_preprocessing else [-o * s for o, s in zip(rescaling["offset"], std, strict=True)]
 
     normalization = write.table({0: write.floats(mean), 1: write.floats(std)})
     unit = write.table({0: ("Uint8", _NORMALIZATION), 1: normalization})
-    properties = write.table({0: ("Int8", _RGB)})
+    properties = write.table({0: ("Int8", _COLOR_SPACES.get(channels, 0))})
     content = write.table({0: ("Uint8", _IMAGE_PROPERTIES), 1: properties})
     image = write.table({0: write.text("image"), 3: content, 4: write.tables([unit])})
     labels = write.table({0: write.text(LABELS_FILE), 2: ("Int8", _AXIS_LABELS)})

@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
+from fd_keras.tflite.recipes import check_channels
 from fd_keras.training.raw_photos import read_labels
 
 BATCH = 32
@@ -21,25 +22,25 @@ class EvaluationSet:
     Attributes:
         paths: Paths of the images.
         labels: Label of each path, or None.
-        size: (height, width) to crop to.
+        size: (height, width) to crop to, or (height, width, channels) for gray.
         resize: Whether to resize as for evaluation first.
     """
 
     paths: tuple[str, ...]
     labels: np.ndarray | None
-    size: tuple[int, int]
+    size: Sequence[int]
     resize: bool = True
 
     @classmethod
     def load(
-        cls, folder: str, labels: str | None, size: tuple[int, int], classes: int, resize: bool = True
+        cls, folder: str, labels: str | None, size: Sequence[int], classes: int, resize: bool = True
     ) -> "EvaluationSet":
         """Takes all images of a folder.
 
         Args:
             folder: Folder of images.
             labels: File of lines `image-name label`, with labels from 0; None: no labels.
-            size: (height, width) to crop to.
+            size: (height, width) to crop to, or (height, width, channels) for gray.
             classes: Number of classes.
             resize: Whether to resize as for evaluation first.
 
@@ -47,6 +48,7 @@ class EvaluationSet:
             ValueError: If there is no image, or one without a label, or the labels cannot be read.
             OSError: If the folder or the file is not there.
         """
+        check_channels(size)
         paths = list_images(folder)
         if labels is None:
             return cls(tuple(paths), None, size, resize)
@@ -57,7 +59,7 @@ class EvaluationSet:
         return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Yields (images, labels), float RGB 0..255 of shape (batch, height, width, 3), with progress."""
+        """Yields (images, labels), float 0..255 of shape (batch, height, width, channels), with progress."""
         for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
             chunk = slice(start, start + BATCH)
             images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]

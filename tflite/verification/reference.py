@@ -93,7 +93,7 @@ def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Sett
         raise ValueError(f"{path}: 'calibration' has no list of 'ids'; convert the model again.")
     if not isinstance(shape, list) or len(shape) != 4 or not all(type(side) is int and side > 0 for side in shape):
         raise ValueError(f"{path}: 'input' has no 'shape' of four integers; convert the model again.")
-    calibration = load_calibration(folder, (shape[1], shape[2]), len(ids), ids)
+    calibration = load_calibration(folder, shape[1:], len(ids), ids)
     if calibration_facts(calibration) != images:
         raise ValueError(f"{folder}: its images are not those that {tflite_path} was calibrated on.")
     return calibration, settings
