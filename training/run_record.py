@@ -88,10 +88,11 @@ def _change_of_data(split: str, before: dict, now: dict) -> str:
     differing = {key for key in before.keys() & now.keys() if before[key] != now[key]}
     if "photos" in differing:
         return f"{split} had {before['photos']:,} photos, now {now['photos']:,}"
-    if "fingerprint" in differing:
+    names = "names" if "names" in before and "names" in now else "fingerprint"  # which has the folder's own name too
+    if names in differing:
         moved = f" ({before['name']}, now {now['name']})" if "name" in differing else ""
         return f"{split} photos have other names or labels{moved}"
-    if differing - {"name"}:
+    if differing - {"name", "fingerprint"}:
         return f"{split} photos have other content under the same names"
     return ""
 

@@ -150,8 +150,10 @@ class Folder:
         self.fingerprint = _hash([list(paths), self._labels.tolist(), self.classes])
 
     def content(self) -> dict[str, str]:
-        """See `Source`: the sizes of all photos, and all bytes of a sample."""
-        return content_of([os.fsdecode(path) for path in self._paths])
+        """See `Source`: the names below the folder, which may have been moved; the sizes; all bytes of a sample."""
+        paths = [os.fsdecode(path) for path in self._paths]
+        names = [path.removeprefix(f"{self.name}/") for path in paths]
+        return {"names": _hash([names, self._labels.tolist(), self.classes]), **content_of(paths)}
 
     def damaged(self) -> None:
         """See `Source`."""

@@ -57,6 +57,14 @@ def test_other_photos_are_refused_by_what_differs(tmp_path, change, message):
         run_record.check_same(path, now)
 
 
+def test_photos_that_were_moved_are_the_same(tmp_path):
+    path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL | {"names": "n"}}})
+    moved = VAL | {"names": "n", "fingerprint": "c", "name": "moved/val"}
+    run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved}})
+    with pytest.raises(ValueError, match="val photos have other names or labels"):
+        run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved | {"names": "o"}}})
+
+
 def test_only_what_an_older_record_has_is_compared(tmp_path):
     run_record.check_same(_write(tmp_path, RUN), RUN | {"data": RUN["data"] | {"val": VAL}})
     run_record.check_same(_write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}}), RUN)

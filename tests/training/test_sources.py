@@ -158,6 +158,14 @@ def test_photos_that_trade_places_are_noticed(photos, tmp_path):
     assert sizes[0]["sample"] != sizes[1]["sample"]
 
 
+def test_a_folder_that_was_moved_holds_the_same_photos(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "moved")
+    before, after = (
+        sources.describe(sources.open_data(f"folder:{path}")["val"]) for path in (photos, tmp_path / "moved")
+    )
+    assert {key for key in before if before[key] != after[key]} == {"name", "fingerprint"}
+
+
 def test_of_a_large_folder_a_fixed_sample_is_compared(tmp_path, monkeypatch):
     paths = [str(tmp_path / f"{index}.jpg") for index in range(8)]
     for path in paths:
