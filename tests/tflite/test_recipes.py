@@ -183,20 +183,20 @@ def save_all_but_one(folder, name: str, image: Image.Image | None) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"<html></html>"])
-def test_image_that_cannot_be_read_is_named(tmp_path, content):
+def test_image_that_cannot_be_read_is_named(tmp_path, caplog, content):
     save_all_but_one(tmp_path, "x.jpg", None)
     (tmp_path / "broken.jpg").write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.jpg"):
-        load_calibration(str(tmp_path), SIZE, 128)
+    assert "broken.jpg" not in load_calibration(str(tmp_path), SIZE, 128).ids
+    assert "broken.jpg: not a readable image" in caplog.text
 
 
-def test_truncated_image_is_named(tmp_path):
+def test_truncated_image_is_named(tmp_path, caplog):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype="uint8")
     save_all_but_one(tmp_path, "cut.jpg", Image.fromarray(noise))
     whole = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"cut\.jpg"):
-        load_calibration(str(tmp_path), SIZE, 128)
+    assert "cut.jpg" not in load_calibration(str(tmp_path), SIZE, 128).ids
+    assert "cut.jpg: not a readable image" in caplog.text
 
 
 @pytest.mark.parametrize(
