@@ -164,6 +164,7 @@ def rank_layers(path: str, mode: str) -> None:
 
 def measured() -> list[dict]:
     """The records of the reference and of all files."""
+    from fd_keras.litert import Runner
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
     from fd_keras.tflite.verification.head import HEADS
     from fd_keras.tflite.verification.reference import reference_classifier
@@ -172,7 +173,8 @@ def measured() -> list[dict]:
     candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
     reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
     head = HEADS[_MEASURE.value] if _MEASURE.value else reference.head
-    results = compare(reference, candidates, images.batches(), head)
+    steps = [Runner(path).output["quantization"][0] for path in _TFLITE.value]
+    results = compare(reference, candidates, images.batches(), head, steps)
     sizes = [None, *map(os.path.getsize, _TFLITE.value)]
     return report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
 

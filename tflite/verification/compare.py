@@ -49,6 +49,8 @@ class Comparison:
         expected_hits: For every image, whether the reference had its label first; None without labels.
         hits5: For every image, whether its label was among the first five; None without labels.
         labels: Label of every image, or None.
+        deviation: Errors of the outputs.
+        step: Distance of the levels of integer outputs, which show no smaller differences; 0 for others.
     """
 
     head: Head = HEADS["classes"]
@@ -60,6 +62,7 @@ class Comparison:
     hits5: np.ndarray | None = None
     labels: np.ndarray | None = None
     deviation: Deviation = dataclasses.field(default_factory=Deviation)
+    step: float = 0.0
     _agreeing: Any = 0  # one number, or one a score
     _named: set[int] = dataclasses.field(default_factory=set)
 
@@ -131,7 +134,7 @@ class Comparison:
             "ties": self.ties,
             "largest_error": self.largest_error,
             "mean_error": self.deviation.mean_error,
-            "relative_error": 100 * self.deviation.relative_error(pooled=self.head.pooled, even=even),
+            "relative_error": 100 * self.deviation.relative_error(pooled=self.head.pooled, even=even, step=self.step),
             "correlation": self.deviation.correlation,
             "spread": float(self.deviation.spread.min()),
             "error_decides": self.error_decides,
@@ -172,13 +175,21 @@ def compare(
     candidates: Sequence[Classifier],
     batches: Iterator[tuple[np.ndarray, np.ndarray | None]],
     head: Head = HEADS["classes"],
+    steps: Sequence[float] = (),
 ) -> list[Comparison]:
-    """Runs every batch of (images, labels) through all classifiers; `head`: what their outputs are.
+    """Runs every batch of (images, labels) through all classifiers.
+
+    Args:
+        reference: What the candidates are compared with.
+        candidates: Classifiers to compare.
+        batches: Images and labels.
+        head: What the outputs are.
+        steps: For each candidate, see `Comparison.step`; default 0.
 
     Returns:
         A comparison for the reference itself, then one for each candidate.
     """
-    results = [Comparison(head) for _ in range(len(candidates) + 1)]
+    results = [Comparison(head, step=step) for step in (0.0, *(steps or [0.0] * len(candidates)))]
     for images, labels in batches:
         expected = reference(images)
         for result, scores in zip(results, [expected, *(run(images) for run in candidates)], strict=True):

@@ -46,7 +46,7 @@ class Deviation:
         product = (xx - x * x) * (yy - y * y)
         return float(((xy - x * y) / np.sqrt(product)).min()) if (product > 0).all() else None
 
-    def relative_error(self, *, pooled: bool, even: bool) -> float:
+    def relative_error(self, *, pooled: bool, even: bool, step: float = 0.0) -> float:
         """Root mean square of the difference, relative to the standard deviation of the reference's outputs.
 
         A file that always answers the same has 1 or more, one that answers the opposite 2.
@@ -54,6 +54,7 @@ class Deviation:
         Args:
             pooled: Whether of all outputs together; otherwise of the output where it is largest.
             even: Whether all outputs count, however little they vary next to others.
+            step: Distance of the file's levels if its outputs are integers; it cannot show a smaller spread.
         """
         squares, variances = self._sums[5] / self.images, self.spread**2
         size = np.mean((self._sums[1] / self.images + self._shift) ** 2) + variances.mean()
@@ -62,5 +63,5 @@ class Deviation:
         elif not even:
             variances = np.maximum(variances, _SHARE**2 * variances.max())
         # The smallest number keeps an output that is always 0 from a division by 0.
-        floor = max(_FLOOR**2 * size, np.finfo("float64").tiny)
+        floor = max(_FLOOR**2 * size, step**2, np.finfo("float64").tiny)
         return float(np.sqrt(np.max(squares / np.maximum(variances, floor))))

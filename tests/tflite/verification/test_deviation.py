@@ -46,6 +46,14 @@ def test_rounding_of_outputs_that_hardly_vary_counts_less(reference):
     assert deviation(rounded, reference).relative_error(pooled=False, even=True) > 1
 
 
+def test_integers_cannot_show_less_than_a_step():
+    reference = np.random.default_rng(0).normal(0.5, 1e-4, (50, 1)).astype("float32")
+    level = np.full_like(reference, 0.5)
+    assert deviation(level, reference).relative_error(pooled=True, even=True) == pytest.approx(1, rel=0.1)
+    assert deviation(level, reference).relative_error(pooled=True, even=True, step=1 / 256) < 0.1
+    assert deviation(level + 1 / 256, reference).relative_error(pooled=True, even=True, step=1 / 256) > 0.9
+
+
 def test_outputs_that_are_always_zero_are_no_error():
     zeros = np.zeros((10, 2), "float32")
     assert deviation(zeros, zeros).relative_error(pooled=False, even=False) == 0
