@@ -75,11 +75,11 @@ def trained(
         ValueError: If the model has an unknown layer, an image cannot be read, or the training fails.
     """
     student = prepare(model, calibration.images, settings, include_preprocessing)
-    rescaling = {"scale": 1.0, "offset": 0.0} if include_preprocessing else imagenet.rescaling()
+    rescaling = {"scale": 1.0, "offset": 0.0} if include_preprocessing else imagenet.rescaling(student.input_shape[2])
     seen = as_taken(student, calibration.images, include_preprocessing)
     with tempfile.TemporaryDirectory(prefix="fd-keras-qat-") as folder:
         images_path = os.path.join(folder, "images.npy")
-        _decode(paths, model.input_shape[1:3], images_path)
+        _decode(paths, model.input_shape[1:], images_path)
         job = TrainingJob(
             fold(model),
             student,
@@ -93,9 +93,9 @@ def trained(
         return _distilled(job, folder)
 
 
-def _decode(paths: Sequence[str], size: tuple[int, int], path: str) -> None:
+def _decode(paths: Sequence[str], size: Sequence[int], path: str) -> None:
     """Writes the images, cropped as for evaluation, as one uint8 array."""
-    images = np.lib.format.open_memmap(path, "w+", "uint8", (len(paths), *size, 3))
+    images = np.lib.format.open_memmap(path, "w+", "uint8", (len(paths), *size))
     for index, image in enumerate(progress(paths, unit="images decoded")):
         images[index] = imagenet.load_image(image, size)
     images.flush()
