@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fd_keras import imagenet, zoo
-from fd_keras.cli import program_name, run_module, summary
+from fd_keras import imagenet, spec, zoo
+from fd_keras.cli import parse_args, program_name, run_module, summary
 from fd_keras.errors import UsageError
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
@@ -98,6 +98,18 @@ def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
     return paths, errors
 
 
+def _classified(args: argparse.Namespace, paths: list[str]) -> Iterator[dict]:
+    """Builds the network, which may download its weights, and classifies the photos, if there are any."""
+    if not paths:
+        return
+    from fd_keras.applications import build_by_name
+
+    model = build_by_name(
+        args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
+    )
+    yield from progress(classify(model, paths, top=args.top, upright=args.upright), len(paths))
+
+
 def _print(result: dict, as_json: bool) -> None:
     if "error" in result:
         print(f"error: {result['error']}", file=sys.stderr)
@@ -107,18 +119,13 @@ def _print(result: dict, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns the exit status, 1 if an image could not be classified."""
-    args = parser().parse_intermixed_args(arguments)
+    args = parse_args(parser(), arguments)
     if not 1 <= args.top <= imagenet.CLASSES:
         raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
-    from fd_keras.applications import build_by_name
-
-    model = build_by_name(
-        args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
-    )
+    spec.lower(zoo.get_arch(args.model, args.groups, args.stem_multiplier), args.alpha)  # refuses what cannot be built
     paths, errors = _expand(args.images)
-    found = progress(classify(model, paths, top=args.top, upright=args.upright), len(paths))
     results = []
-    for result in itertools.chain(errors, found):
+    for result in itertools.chain(errors, _classified(args, paths)):
         results.append(result)
         _print(result, args.json)
     if args.json:

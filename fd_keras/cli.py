@@ -7,15 +7,19 @@ appears at once and `fd-keras bench` runs where TensorFlow is not installed.
 import dataclasses
 import difflib
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fd_keras import startup
 from fd_keras.errors import UsageError, fail, run_and_exit
 from fd_keras.version import __version__
+
+if TYPE_CHECKING:
+    import argparse
 
 NAME = "fd-keras"
 
@@ -117,6 +121,29 @@ def _run_argparse(module: ModuleType, arguments: list[str]) -> int | None:
         if flag.startswith("--") and flag != "--" and flag not in known:
             raise UsageError(f"unknown flag {flag}{nearest(flag, known)}")
     return module.main(arguments)
+
+
+def parse_args(parser: "argparse.ArgumentParser", arguments: Sequence[str] | None) -> "argparse.Namespace":
+    """The arguments of a program with argparse; raises UsageError for values that nothing can mean."""
+    args = parser.parse_intermixed_args(arguments)
+    for name, value in vars(args).items():
+        check_value(name, value)
+    return args
+
+
+def check_value(flag: str, value: object) -> None:
+    """Raises UsageError for an empty value, and for a number that is not finite or beyond 32 bits."""
+    values = value if isinstance(value, list) else [value]
+    if "" in values:
+        raise UsageError(f"--{flag} is empty; give it a value or leave it out (is a shell variable unset?)")
+    for number in values:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UsageError(f"--{flag}={number}: must be a finite number")
+        if isinstance(number, int) and abs(number) > LARGEST:
+            raise UsageError(f"--{flag}={number}: must be at most {LARGEST}")
+
+
+LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
 def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:

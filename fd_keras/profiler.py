@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from fd_keras import zoo
-from fd_keras.cli import program_name, run_module, summary
+from fd_keras.cli import parse_args, program_name, run_module, summary
 from fd_keras.cost import CLASSIFIER, Profile, layer_reaching, profile, profile_ops
 from fd_keras.imagenet import SIZE
 from fd_keras.io import check_figure, write_figure
@@ -180,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the program."""
-    args = parser().parse_args(arguments)
+    args = parse_args(parser(), arguments)
     if args.plot:
         check_figure(args.plot)
     if args.keras_file:

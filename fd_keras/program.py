@@ -116,18 +116,8 @@ def define_positive(name: str, default: float | None, text: str, high: float = m
 
 
 def _check_value(flag: flags.Flag) -> None:
-    """Raises UsageError for what no flag can mean: an empty value, a number that is not finite or beyond 32 bits."""
-    values = flag.value if isinstance(flag.value, list) else [flag.value]
-    if flag.present and (not values or "" in values):
-        raise UsageError(f"--{flag.name} is empty; give it a value or leave it out (is a shell variable unset?)")
-    for value in values:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{flag.name}={value}: must be a finite number")
-        if isinstance(value, int) and abs(value) > _LARGEST:
-            raise UsageError(f"--{flag.name}={value}: must be at most {_LARGEST}")
-
-
-_LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
+    """Raises UsageError for a value that no flag can mean."""
+    cli.check_value(flag.name, "" if flag.present and flag.value == [] else flag.value)
 
 
 def _described(flag: flags.Flag, values: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
 
     Raises:
         ValueError: If there are more of those than `feed.bad.limit`.
-        DataError: If a file is damaged or gone.
+        DamagedDataError: If a file is damaged or gone.
     """
     from fd_keras.training import input_pipeline  # which needs OpenCV; the classifiers above do not
 

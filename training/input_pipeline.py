@@ -96,13 +96,13 @@ class Feed:
     arrivals: Arrivals | None = None
 
 
-class DataError(ProgramError):
+class DamagedDataError(ProgramError):
     """Photos or shards that cannot be read any more; the message names the file."""
 
 
 @contextlib.contextmanager
 def explained(sources: Iterable[Source]) -> Iterator[None]:
-    """Raises DataError for TensorFlow's errors about files that were damaged or removed while they were read.
+    """Raises DamagedDataError for TensorFlow's errors about files that were damaged or removed while they were read.
 
     Args:
         sources: What is read in the block; a damaged shard is looked for in all of them.
@@ -111,12 +111,12 @@ def explained(sources: Iterable[Source]) -> Iterator[None]:
         yield
     except tf.errors.DataLossError as error:
         damaged = next(filter(None, (source.damaged() for source in sources)), None)
-        raise DataError(
+        raise DamagedDataError(
             f"{damaged or 'a shard'}: damaged ({_reason(error)}). Run the same fd-keras prepare again: it writes the "
             "damaged shards again."
         ) from error
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-        raise DataError(f"{_reason(error)}. Restore it, and start the same command again.") from error
+        raise DamagedDataError(f"{_reason(error)}. Restore it, and start the same command again.") from error
 
 
 def _reason(error: tf.errors.OpError) -> str:

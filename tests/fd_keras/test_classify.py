@@ -210,3 +210,16 @@ def test_the_tench_is_a_tench(data, capsys, quick_start):
     with quick_start():
         assert classify.main(["--alpha=0.25", f"--weights={checkpoint}", "--top=1", photo]) == 0
     assert "tench (n01440764)" in capsys.readouterr().out
+
+
+def test_a_missing_photo_is_named_before_anything_is_built(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "fd_keras.applications", None)  # importing it would raise
+    assert classify.main(["missing.jpg", "--alpha=0.25"]) == 1
+    assert capsys.readouterr().err == "error: missing.jpg: no such file or folder.\n"
+
+
+@pytest.mark.parametrize("flag", ["--alpha=0", "--groups=3", "--top=0"])
+def test_a_network_that_cannot_be_is_refused_before_anything_is_built(monkeypatch, flag):
+    monkeypatch.setitem(sys.modules, "fd_keras.applications", None)
+    with pytest.raises(ValueError, match=flag[2:5]):
+        classify.main(["photo.jpg", flag])

@@ -283,3 +283,27 @@ def test_a_path_with_a_tilde_is_the_home(published, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights.resolve("~/made.h5", zoo.FD_MOBILENET, 0.25) == str(tmp_path / "made.h5")
     assert weights.resolve(tmp_path / "made.h5", zoo.FD_MOBILENET, 0.25) == str(tmp_path / "made.h5")
+
+
+def test_weights_that_are_not_there_name_those_in_the_folder_that_fit(tmp_path):
+    for name, alpha in (("right.weights.h5", 0.25), ("wide.weights.h5", 0.5)):
+        fd_keras.FDMobileNet((32, 32, 3), alpha, weights=None).save_weights(tmp_path / name)
+    (tmp_path / "broken.h5").write_bytes(b"broken")
+    arch = zoo.get_arch("fd_mobilenet")
+    with pytest.raises(ValueError, match=rf"weights in {tmp_path} that fit: right\.weights\.h5\.$"):
+        weights.resolve(tmp_path / "gone.h5", arch, 0.25)
+    with pytest.raises(ValueError, match=rf"no weights in {tmp_path} fit"):
+        weights.resolve(tmp_path / "gone.h5", arch, 1.0)
+    with pytest.raises(ValueError, match=rf"there is no folder {tmp_path}/none"):
+        weights.resolve(tmp_path / "none" / "gone.h5", arch, 1.0)
+
+
+def test_failed_download_names_the_folder_that_was_searched(tmp_path, monkeypatch):
+    def no_network(*arguments, **options):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(keras.utils, "get_file", no_network)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(tmp_path))
+    with pytest.raises(OSError, match=rf"FD_KERAS_WEIGHTS_DIR={tmp_path} was searched for it; no weights in"):
+        weights.fetch(CHECKPOINTS[0])

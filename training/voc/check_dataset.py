@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fd_keras.cli import parse_args
 from fd_keras.io import printable
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset
@@ -109,17 +110,17 @@ def parser() -> argparse.ArgumentParser:
     name = sys.argv[0] if " " in sys.argv[0] else "python -m training.voc.check_dataset"  # the console command has one
     parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", metavar="DIR", help="VOCdevkit/VOC2007, or several with commas")
-    parser.add_argument("--split", default="", help="lists to check, with commas (default: all whole ones)")
+    parser.add_argument("--split", help="lists to check, with commas (default: all whole ones)")
     parser.add_argument("--classes", help="names with commas, or a file with one a line (default: VOC's)")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns its exit status, 1 if anything is unusable."""
-    args = parser().parse_args(arguments)
+    args = parse_args(parser(), arguments)
     try:
         classes = dataset.read_classes(args.classes) if args.classes else dataset.CLASSES
-        splits = list(filter(None, args.split.split(",")))
+        splits = args.split.split(",") if args.split else []
         reports = [inspect(folder, splits, classes) for folder in args.folders.split(",")]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
