@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 
 from fd_keras import checkpoints
-from fd_keras.io import write_atomically
+from fd_keras.io import printable, write_atomically
 from fd_keras.spec import Arch, Op, lower
 from fd_keras.zoo import SHUFFLENET_CHANNELS, get_arch
 
@@ -193,7 +193,36 @@ def fetch(checkpoint: Checkpoint) -> str:
             path = os.path.join(os.path.expanduser(folder), name)
             if os.path.exists(path):
                 return _verified(path, checkpoint)
-    return _verified(_download(checkpoint), checkpoint)
+    try:
+        return _verified(_download(checkpoint), checkpoint)
+    except OSError as error:
+        if not folder:
+            raise
+        arch = get_arch(checkpoint.arch, checkpoint.groups, checkpoint.stem_multiplier)
+        found = _fitting(folder, arch, checkpoint.alpha)
+        raise OSError(f"{error} {DIRECTORY_VARIABLE}={folder} was searched for it; {found}.") from error
+
+
+_SUFFIXES = (".h5", ".keras", ".pth", ".pth.tar", ".zip")
+_MOST = 20  # files of a folder that are tried
+
+
+def _fitting(folder: str, arch: Arch, alpha: float) -> str:
+    """The end of a message about weights that were not found: the files of a folder that would fit."""
+    folder = os.path.expanduser(folder) or "."
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}"
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(_SUFFIXES)][:_MOST]
+    fits = [printable(name) for name in names if _fits(os.path.join(folder, name), arch, alpha)]
+    return f"weights in {folder} that fit: {', '.join(fits)}" if fits else f"no weights in {folder} fit"
+
+
+def _fits(path: str, arch: Arch, alpha: float) -> bool:
+    try:
+        checkpoints.read(path, lower(arch, alpha))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _verified(path: str, checkpoint: Checkpoint) -> str:
@@ -257,7 +286,8 @@ def resolve(weights: str | os.PathLike, arch: Arch, alpha: float) -> str:
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.isfile(path):
         raise ValueError(
-            f"weights={weights!r} is neither None, {', '.join(map(repr, COLLECTIONS))} nor the path of a file."
+            f"weights={weights!r} is neither None, {', '.join(map(repr, COLLECTIONS))} nor the path of a file; "
+            f"{_fitting(os.path.dirname(path), arch, alpha)}."
         )
     return path
 

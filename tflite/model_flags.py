@@ -35,7 +35,7 @@ def _define_step(field: dataclasses.Field) -> flags.FlagHolder:
 with flag_group("Model"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to convert.")
     _ALPHA = define_positive("alpha", 1.0, "Width multiplier of the network.", 100)
-    _SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.")
+    _SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.", 32, 8192)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
     _WEIGHTS = flags.DEFINE_string("weights", "imagenet", 'imagenet, imagenet_authors, a path, or "none" (random).')

@@ -34,7 +34,7 @@ with flag_group("Output"):
 with flag_group("Limits"):
     _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
     _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: points of top-1 that a file may lose.", lower_bound=0)
-    _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: percent of images that must agree.")
+    _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: percent of images that must agree.", 0)
     _ERROR = define_positive("max_error", 50.0, "For --check: error of outputs, percent of the reference's deviation.")
     _MEASURE = flags.DEFINE_enum("measure", None, MEASURES, "What the outputs are (default: by the reference's head).")
 with flag_group("Sensitivity of layers"):

@@ -32,24 +32,26 @@ with flag_group("Output"):
     _PLOT = flags.DEFINE_string("plot", None, "Draw the arena of the file into a .png, .svg or .pdf.")
 
 
-def parse_numbers(flag: str, texts: Sequence[str], kind: type) -> list:
-    """The numbers in a list of texts; raises ValueError that names the flag."""
+def parse_numbers(flag: str, texts: Sequence[str], kind: type, low: float, high: float) -> list:
+    """The numbers in a list of texts; raises UsageError that names the flag."""
     try:
         numbers = [kind(text) for text in texts]
     except ValueError as error:
-        raise ValueError(f"--{flag}={','.join(texts)}: {error}") from error
-    if not numbers:
-        raise ValueError(f"--{flag} is empty; give at least one number.")
+        raise UsageError(f"--{flag}={','.join(texts)}: {error}") from error
+    for text, number in zip(texts, numbers, strict=True):
+        if not low <= number <= high:  # nor if it is NaN
+            raise UsageError(f"--{flag}={text}: must be between {low:g} and {high:g}")
     return numbers
 
 
 def grid_report(ram: int, flash: int) -> str | list:
     """The grid that the flags ask for, as text or as data."""
+    arch = zoo.get_arch(_MODEL.value, _GROUPS.value)
+    alphas = parse_numbers("alphas", _ALPHAS.value, float, 0.01, 100)
+    sizes = parse_numbers("sizes", _SIZES.value, int, 32, 8192)
     from fd_keras.tflite.memory import estimate
     from fd_keras.tflite.memory.report import grid_records, grid_table
 
-    arch = zoo.get_arch(_MODEL.value, _GROUPS.value)
-    alphas, sizes = parse_numbers("alphas", _ALPHAS.value, float), parse_numbers("sizes", _SIZES.value, int)
     cells = estimate.cells(arch, alphas, sizes, _CLASSES.value)
     write = grid_records if _JSON.value else grid_table
     return write(cells, estimate.best(cells, ram, flash), ram, flash)
