@@ -308,7 +308,7 @@ class TrainingRun(abc.ABC):
 
     def _stop_if_asked(self) -> None:
         """Saves the run and raises Stopped, if a signal asked for it."""
-        if self._stop_agreed():
+        if self._stop_agreed() and self.stop_signal is not None:
             path = self.save()
             saved = f"saved step {self.step} of {self.total_steps} to {path}; the same command resumes from there."
             raise Stopped(saved if path else f"stopped at step {self.step}, which process 0 saves.", self.stop_signal)

@@ -1,5 +1,7 @@
 """The flags that every training program shares."""
 
+from typing import Any
+
 from absl import flags
 
 from fd_keras import zoo
@@ -33,6 +35,6 @@ def given(model: str) -> dict:
     Raises:
         ValueError: If the network has no such variant.
     """
-    values = {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}
+    values: dict[str, Any] = {flag.name: flag.value for flag in (*_NETWORK, *_RUN) if flag.value is not None}
     zoo.get_arch(model, values.get("groups"), values.get("stem_multiplier"))
     return values
