@@ -32,6 +32,9 @@ _KEEPING_TYPE = {  # operators whose first output has the type of the first inpu
     *("ADD", "AVERAGE_POOL_2D", "CONCATENATION", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "RELU"),
     *("RELU6", "RESHAPE", "SOFTMAX", "SUB", "TRANSPOSE"),
 }
+_OF_FIXED_SCALE = ("LOGISTIC", "SOFTMAX")  # whose outputs are between 0 and 1 whatever comes in
+_LARGEST_FACTOR = 256  # of XNNPACK's kernels; LiteRT frees some memory twice when they refuse a larger one
+_SCALES = (1e-20, 1e20)  # beyond them products and ratios overflow
 
 
 class LiteRTError(ValueError):
@@ -218,6 +221,7 @@ class _Graph:
         _check(len(inputs) >= least and len(outputs) == 1 and -1 not in inputs[:least], f"{what} lacks tensors")
         first, last = (self._tensors[index] for index in (inputs[0], outputs[0]))
         _check(first.type == last.type, f"{what} makes {type_of(last)} of {type_of(first)}")
+        self._check_scales(kind, inputs, last, what)
         if kind not in _WEIGHTED:
             return
         kernel, rank = self._tensors[inputs[1]], 2 if kind == "FULLY_CONNECTED" else 4
@@ -225,6 +229,17 @@ class _Graph:
         _check(bool(_list(last.shape)), f"{what} has an output without dimensions")
         if type_of(first) in _QUANTIZED:
             _check(all(_scales(tensor) for tensor in (first, last)), f"{what} has a tensor without scale")
+
+    def _check_scales(self, kind: str, inputs: list[int], output: Any, what: str) -> None:
+        """Kernels of integers multiply by scales of inputs over that of the output, in fixed point."""
+        of_inputs = [_largest_scale(self._tensors[index]) for index in inputs if index != -1]
+        factor = math.prod(of_inputs[:2]) if kind in (*_WEIGHTED, "MUL") else max(of_inputs)
+        if type_of(output) in _QUANTIZED and _scales(output) and kind not in _OF_FIXED_SCALE:
+            _check(factor < _LARGEST_FACTOR * _largest_scale(output), f"{what} has scales too large for its output's")
+
+
+def _largest_scale(tensor: Any) -> float:
+    return float(max(tensor.quantization.scale)) if _scales(tensor) else 0.0
 
 
 def _stored(buffer: Any) -> int:
@@ -244,5 +259,6 @@ def _check_quantization(dtype: str, shape: list[int], quantization: Any, what: s
     _check(len(zeros) in (0, len(scales)), f"{what} has {len(zeros)} zero points for {len(scales)} scales")
     if dtype in _QUANTIZED and len(scales):
         low, high = _QUANTIZED[dtype]
-        _check(bool(np.all(np.isfinite(scales) & (scales > 0))), f"{what} has a scale that is not a positive number")
+        plausible = (scales > _SCALES[0]) & (scales < _SCALES[1])  # nor NaN
+        _check(bool(np.all(plausible)), f"{what} has a scale that is not a positive number of usual size")
         _check(bool(np.all((zeros >= low) & (zeros <= high))), f"{what} has a zero point out of the range of {dtype}")

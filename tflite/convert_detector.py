@@ -48,11 +48,6 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def photo_size(short_side: int) -> tuple[int, int]:
-    """(height, width) of a photo of 4:3."""
-    return short_side, round(short_side * 4 / 3)
-
-
 def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
     """Prints how near a file's detections are to Keras's on photos, given by name and path."""
     from fd_keras.tflite.detector import SURE, compare
@@ -76,7 +71,7 @@ def main(argv: list[str]) -> None:
     if not os.path.isdir(_RUN.value):
         raise FileNotFoundError(f"--run_dir={_RUN.value}: no such folder")
     check_folder(_OUTPUT.value)
-    from fd_keras.tflite.detector import TFLiteDetector, write
+    from fd_keras.tflite.detector import TFLiteDetector, photo_size, write
     from fd_keras.training.voc import batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 

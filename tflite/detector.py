@@ -27,6 +27,11 @@ SURE = 0.5  # score of the detections that are compared
 _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
 
 
+def photo_size(short_side: int) -> tuple[int, int]:
+    """(height, width) of a photo of 4:3."""
+    return short_side, round(short_side * 4 / 3)
+
+
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
     """The flatbuffer of a detector.
 

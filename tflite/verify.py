@@ -5,7 +5,6 @@ fd-keras verify --tflite=OUT/a_int8.tflite --images=PHOTOS --sensitivity=alone -
 """
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -97,27 +96,6 @@ def class_table(record: dict) -> str:
     return "\n".join([f"{record['file']}: top-1 of the reference and of the file", *rows])
 
 
-def failures(records: Sequence[dict], max_drop: float, min_agreement: float, max_error: float) -> list[str]:
-    """What is wrong with the files (all records but the first) by these limits."""
-    found = []
-    for record in records[1:]:
-        name, error, agreement = record["file"], record["relative_error"], record["agreement"]
-        if not math.isfinite(record["largest_error"]):
-            found.append(f"{name}: its outputs are not all finite numbers")
-            continue
-        if record["drop"] is not None and record["drop"] > max_drop:
-            found.append(f"{name}: top-1 dropped {record['drop']:.2f} points (limit {max_drop})")
-        if agreement is not None and agreement < min_agreement:
-            found.append(f"{name}: agrees on {agreement:.2f}% of images (limit {min_agreement}%)")
-        if record["error_decides"] and error > max_error:
-            found.append(
-                f"{name}: the error of its outputs is {error:.3g}% of the reference's deviation of "
-                f"{record['spread']:.2g} on these images (limit {max_error}%); if that deviation is small, verify on "
-                "more varied images"
-            )
-    return found
-
-
 RECORDED = ("top1", "top5", "agreement", "ties", "measure", "relative_error", "largest_error", "mean_error")
 
 
@@ -194,6 +172,8 @@ def main(argv: list[str]) -> None:
     else:
         tables = [class_table(record) for record in records[1:] if record["by_class"]]
         print("\n\n".join([table(records), *tables]))
+    from fd_keras.tflite.verification.compare import failures
+
     if _CHECK.value and (found := failures(records, _DROP.value, _AGREEMENT.value, _ERROR.value)):
         raise ProgramError("\n".join(found))
 

@@ -95,6 +95,8 @@ TENSOR = "subgraphs[0].tensors"
         (change(f"{TENSOR}[1].quantization.quantizedDimension", 2), "scales along dimension 2"),
         (change(f"{TENSOR}[1].quantization.quantizedDimension", 1), "has 2 scales for its shape"),
         (change(f"{TENSOR}[1].quantization.scale[0]", np.nan), "scale that is not a positive number"),
+        (change(f"{TENSOR}[1].quantization.scale[0]", 1e-38), "scale that is not a positive number"),
+        (change(f"{TENSOR}[1].quantization.scale[0]", 1e6), "FULLY_CONNECTED, has scales too large for its output's"),
         (change(f"{TENSOR}[1].quantization.zeroPoint[0]", 200), "zero point out of the range of INT8"),
         (change(f"{TENSOR}[1].quantization.zeroPoint", np.zeros(1, "int64")), "1 zero points for 2 scales"),
         (change(f"{TENSOR}[2].quantization", None), "has a tensor without scale"),

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fd_keras.tflite.convert_detector import parse_size, photo_size
 from fd_keras.training import run_record
 from fd_keras.training.voc.detector import model_path
 
@@ -55,9 +54,3 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
 )
 def test_what_is_wrong_is_named(run_program, tmp_path, flags, words):
     run_program(CONVERT, f"--run_dir={tmp_path}", f"--output_dir={tmp_path}", *flags).assert_refused(words)
-
-
-def test_sizes_are_read():
-    assert parse_size("300X500") == (300, 500)
-    assert parse_size(None) is None
-    assert photo_size(600) == (600, 800)

@@ -135,3 +135,7 @@ def test_the_file_s_own_detections_score_as_the_truth(converted, detector_photo)
     assert metric.score(CLASSES, [truth], {"photo": runner(detector_photo)}).map_area == pytest.approx(1)
     elsewhere = dataclasses.replace(truth, boxes=np.tile(np.float32([0, 0, 2, 2]), (len(sure), 1)))
     assert metric.score(CLASSES, [elsewhere], {"photo": runner(detector_photo)}).map_area < 0.1
+
+
+def test_default_size_is_that_of_a_photo():
+    assert exported.photo_size(600) == (600, 800)

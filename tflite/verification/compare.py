@@ -1,6 +1,7 @@
 """Accuracy of a classifier, and how far it is from a reference, over a stream of batches."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -195,3 +196,24 @@ def compare(
         for result, scores in zip(results, [expected, *(run(images) for run in candidates)], strict=True):
             result.update(scores, expected, labels)
     return results
+
+
+def failures(records: Sequence[dict], max_drop: float, min_agreement: float, max_error: float) -> list[str]:
+    """What is wrong with the files (all records but the first) by these limits."""
+    found = []
+    for record in records[1:]:
+        name, error, agreement = record["file"], record["relative_error"], record["agreement"]
+        if not math.isfinite(record["largest_error"]):
+            found.append(f"{name}: its outputs are not all finite numbers")
+            continue
+        if record["drop"] is not None and record["drop"] > max_drop:
+            found.append(f"{name}: top-1 dropped {record['drop']:.2f} points (limit {max_drop})")
+        if agreement is not None and agreement < min_agreement:
+            found.append(f"{name}: agrees on {agreement:.2f}% of images (limit {min_agreement}%)")
+        if record["error_decides"] and error > max_error:
+            found.append(
+                f"{name}: the error of its outputs is {error:.3g}% of the reference's deviation of "
+                f"{record['spread']:.2g} on these images (limit {max_error}%); if that deviation is small, verify on "
+                "more varied images"
+            )
+    return found

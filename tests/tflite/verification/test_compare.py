@@ -8,9 +8,8 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from fd_keras.litert import Runner
 from fd_keras.tflite.format import sidecar
-from fd_keras.tflite.verification.compare import Comparison, compare, keras_classifier, tflite_classifier
+from fd_keras.tflite.verification.compare import Comparison, compare, failures, keras_classifier, tflite_classifier
 from fd_keras.tflite.verification.head import HEADS
-from fd_keras.tflite.verify import failures
 
 CLASSES = 12
 
