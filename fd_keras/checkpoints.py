@@ -175,6 +175,7 @@ def read_keras(path: str) -> State:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             file = io.BytesIO(hdf5.read_member(archive, "model.weights.h5"))
+        hdf5.check(file)
     state: State = {}
     for name, dataset, values in hdf5.arrays(file, skip="optimizer/"):
         if "seed_generator" not in name:
@@ -380,6 +381,10 @@ _ACCEPTED = "Accepted are .keras, .weights.h5, imgclsmob's .tf2.h5 and the autho
 def _detect_hdf5(path: str) -> Format:
     import h5py
 
+    from fd_keras import hdf5
+
+    with _reporting(path, "HDF5 file"):
+        hdf5.check(path)
     with _reporting(path, "HDF5 file"), h5py.File(path, "r") as h5:
         if "layer_names" in h5.attrs:
             return IMGCLSMOB

@@ -1,6 +1,14 @@
-"""HDF5 files from strangers: what is read is in the file itself, and its size is checked first."""
+"""HDF5 files from strangers: what is read is in the file itself, and its size is checked first.
 
+The HDF5 library loops for ever on some damaged files and crashes on others, and neither can be stopped from inside, so
+`check` has a process of its own read a file first: this module, run as a program.
+"""
+
+import contextlib
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from typing import cast
@@ -11,6 +19,64 @@ import numpy as np
 from fd_keras.errors import UntrustedFileError
 
 MOST_BYTES = 1 << 30  # 60 times the largest network of the zoo; what declares more is not weights
+_CHECK_SECONDS = 10  # of processor time; the largest network takes a tenth of a second
+_CHECK_MEMORY = 4 << 30  # bytes of address space
+
+
+def check(file: str | io.BytesIO) -> None:
+    """Reads a file in a process of its own; raises UntrustedFileError if that crashes or does not end."""
+    if not sys.executable:  # Python is part of another program
+        return
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    content = file.getvalue() if isinstance(file, io.BytesIO) else None
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            __name__,
+            "-" if content is not None else os.path.abspath(str(file)),
+            str(_CHECK_SECONDS),
+        ],
+        input=content or b"",
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    if done.returncode:
+        raise UntrustedFileError("reading it crashes the HDF5 library, or does not end")
+
+
+def _read_all(path: str, seconds: int) -> None:
+    """Reads everything in a file, within so many seconds; exceptions are left to the reader that handles them."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (_CHECK_MEMORY, _CHECK_MEMORY))
+    file = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
+    with _but_for_memory():
+        for _ in arrays(file):
+            pass
+    with _but_for_memory(), h5py.File(file, "r") as h5:
+        _read_attributes("", h5)
+        h5.visititems(_read_attributes)
+
+
+def _read_attributes(_, item) -> None:
+    with _but_for_memory():
+        for name in item.attrs:
+            with _but_for_memory():
+                item.attrs[name]
+
+
+@contextlib.contextmanager
+def _but_for_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # noqa: S110  (the caller of `check` meets it again, and knows the file)
+        pass
 
 
 def arrays(file: str | io.BytesIO, skip: str = "") -> Iterator[tuple[str, h5py.Dataset, np.ndarray]]:
@@ -59,3 +125,7 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if size > MOST_BYTES:
         raise UntrustedFileError(f"{name} claims {size >> 20} MiB; {MOST_BYTES >> 20} MiB are the limit")
     return archive.read(name)
+
+
+if __name__ == "__main__":
+    _read_all(sys.argv[1], int(sys.argv[2]))

@@ -723,7 +723,7 @@ def test_no_damage_ends_a_reader_otherwise_than_with_one_line(ours, build, torch
     build("fd_mobilenet", alpha=ALPHA, classes=CLASSES).save(tmp_path / "whole.h5")
     files = [ours / "ours.keras", ours / "ours.weights.h5", tmp_path / "whole.h5", torch_file()]
     script = Path(__file__).with_name("damaged_weights.py")
-    command = [sys.executable, script, tmp_path, "0", "300", str(reliability_seconds), *files]
+    command = [sys.executable, script, tmp_path, "0", "60", str(reliability_seconds), *files]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
     *_, last = done.stdout.splitlines()
     assert done.returncode == 0, f"damaged file {last}: {done.stderr[-1000:]}"

@@ -1,4 +1,5 @@
 import io
+import struct
 import zipfile
 
 import h5py
@@ -50,3 +51,32 @@ def test_a_member_of_a_zip_is_measured_before_it_is_unpacked(tmp_path, monkeypat
             hdf5.read_member(archive, "zeros")
         with pytest.raises(KeyError):
             hdf5.read_member(archive, "missing")
+
+
+def looping(path: str) -> None:
+    """Damages an attribute so that HDF5 1.14 reads it for ever: an object of its heap is as long as to end at itself."""
+    with h5py.File(path, "a") as h5:
+        h5["a"].attrs["name"] = "conv1"
+    with open(path, "r+b") as file:
+        content = file.read()
+        first = content.index(b"GCOL") + 16  # the first object's header: index, references, reserved, size
+        file.seek(first)
+        file.write(struct.pack("<HHIQ", 2, 1, 0, 2**64 - 16))
+
+
+def test_a_file_that_the_library_reads_for_ever_is_refused(file, monkeypatch):
+    monkeypatch.setattr(hdf5, "_CHECK_SECONDS", 2)
+    hdf5.check(file)
+    looping(file)
+    with pytest.raises(UntrustedFileError, match="crashes the HDF5 library, or does not end"):
+        hdf5.check(file)
+
+
+def test_content_is_checked_like_a_file(file):
+    with open(file, "rb") as content:
+        hdf5.check(io.BytesIO(content.read()))
+
+
+def test_an_exception_is_left_to_the_reader(tmp_path):
+    (tmp_path / "text.h5").write_text("not HDF5")
+    hdf5.check(str(tmp_path / "text.h5"))
