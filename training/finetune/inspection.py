@@ -1,0 +1,122 @@
+"""Looks at photos before anything is trained on them: broken, tiny and rotated ones, and duplicates."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from fd_keras import photos
+from fd_keras.progress import progress
+
+_THUMBNAIL = 16  # side of the gray picture by which photos are compared
+# Correlation of two thumbnails from which on the photos count as the same picture. With photos of Imagenette that were
+# halved, or saved again at quality 50, it was at least 0.997; between two of its 9,469 photos at most 0.969.
+_ALIKE = 0.985
+_FLAT = 4.0  # deviation of a thumbnail, of 255, below which it shows too little to be compared
+_BLOCK = 2048  # thumbnails compared at a time with all others, for the memory's sake
+_ORIENTATION = 0x0112  # EXIF tag
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectedPhoto:
+    """What is known of a photo.
+
+    Attributes:
+        path: Path of the file.
+        label: Label of its class.
+        width: Width in pixels, as stored.
+        height: Height in pixels, as stored.
+        rotated: Whether its EXIF data asks to be shown rotated or mirrored.
+        sha256: Hash of the file, "" if it cannot be read.
+        thumbnail: Gray picture, float32 of shape (256,), of mean 0 and length 1; zeros if the photo shows too little.
+        fault: Why it cannot be decoded; "" if it can.
+    """
+
+    path: str
+    label: int
+    width: int = 0
+    height: int = 0
+    rotated: bool = False
+    sha256: str = ""
+    thumbnail: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(_THUMBNAIL**2, "float32"), compare=False, repr=False
+    )
+    fault: str = ""
+
+
+def inspect(paths: Sequence[str], labels: Sequence[int], threads: int | None = None) -> list[InspectedPhoto]:
+    """Looks at photos, several at a time.
+
+    Args:
+        paths: Paths of the files.
+        labels: Label of each.
+        threads: Number of threads; default one for each core.
+    """
+    with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        return list(progress(pool.map(inspect_photo, paths, labels), len(paths), unit="photos"))
+
+
+def inspect_photo(path: str, label: int) -> InspectedPhoto:
+    """Looks at one photo."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        with photos.opened(io.BytesIO(data)) as image:
+            width, height = image.size
+            rotated = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            image.draft("L", (4 * _THUMBNAIL, 4 * _THUMBNAIL))  # lets libjpeg decode an eighth of the pixels
+            gray = photos.rgb(image).convert("L").resize((_THUMBNAIL, _THUMBNAIL), reducing_gap=3.0)
+    except (OSError, ValueError) as error:
+        return InspectedPhoto(path, label, fault=str(error))
+    digest = hashlib.sha256(data).hexdigest()
+    return InspectedPhoto(path, label, width, height, rotated, digest, _normalized(np.asarray(gray, "float32").ravel()))
+
+
+def _normalized(values: np.ndarray) -> np.ndarray:
+    values = values - values.mean()
+    if values.std() < _FLAT:
+        return np.zeros_like(values)
+    return values / np.linalg.norm(values)
+
+
+def duplicate_groups(found: Sequence[InspectedPhoto]) -> np.ndarray:
+    """Numbers that photos share if and only if they are the same picture, or linked by such pairs; shape (photos,).
+
+    The same file is the same picture, and so are two files with thumbnails that correlate, such as a photo that was
+    resized or saved again. Of photos that show next to nothing only the same file counts.
+    """
+    groups = _Groups(len(found))
+    first: dict[str, int] = {}
+    for index, photo in enumerate(found):
+        if photo.sha256:
+            groups.join(first.setdefault(photo.sha256, index), index)
+    thumbnails = np.stack([photo.thumbnail for photo in found])
+    for start in range(0, len(found), _BLOCK):
+        alike = thumbnails[start : start + _BLOCK] @ thumbnails[start:].T >= _ALIKE
+        for row, column in zip(*np.nonzero(np.triu(alike, 1)), strict=True):
+            groups.join(start + int(row), start + int(column))
+    return groups.numbers()
+
+
+class _Groups:
+    """Disjoint sets of indices."""
+
+    def __init__(self, count: int):
+        self._parents = list(range(count))
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self._root(one), self._root(other)))
+        self._parents[high] = low
+
+    def numbers(self) -> np.ndarray:
+        return np.array([self._root(index) for index in range(len(self._parents))])
+
+    def _root(self, index: int) -> int:
+        while self._parents[index] != index:
+            self._parents[index] = self._parents[self._parents[index]]  # halves the way for the next one
+            index = self._parents[index]
+        return index
