@@ -57,6 +57,16 @@ def tflite_classifier(runner: Runner) -> Classifier:
     return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))
 
 
+def from_one_score(classifier: Classifier) -> Classifier:
+    """A classifier of two classes whose only output is the probability of the second one, as a sigmoid's."""
+
+    def both(images: np.ndarray) -> np.ndarray:
+        second = classifier(images)
+        return np.concatenate([1 - second, second], axis=1)
+
+    return both
+
+
 def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: "Feed") -> Accuracy:
     """Runs a whole validation set through a classifier.
 

@@ -89,6 +89,8 @@ def main(argv: list[str]) -> None:
     val = sources.open_data(_DATA.value, val_fraction=_VAL.value, tfds_dir=_TFDS.value)["val"]
     goal = target(val) if _CHECK.value else None
     classifier, size, classes = load()
+    if (classes, len(val.classes)) == (1, 2):
+        classifier, classes = accuracy.from_one_score(classifier), 2
     if classes != len(val.classes):
         raise ValueError(f"{_MODEL.value} has {classes} classes, but {val.name} has {len(val.classes)}.")
     feed = input_pipeline.Feed(threads=_THREADS.value, bad=input_pipeline.BadImages(_BAD.value))
