@@ -1,11 +1,14 @@
 import json
 import pathlib
+import random
+import time
 
 import keras
 import numpy as np
 import pytest
 
 from fd_keras.training import checkpoint
+from tests.fd_keras.damaged_weights import damaged
 
 
 def _variables(value=0.0):
@@ -87,6 +90,19 @@ def test_a_flipped_zip_header_gives_way_to_the_one_before(tmp_path, offset):
         restored = _variables()
         assert checkpoint.restore(str(tmp_path), restored, lambda line: None) == {}
         assert float(restored[0][0, 0]) in (1.0, 2.0)  # a flipped time, say, harms nothing
+
+
+def test_no_damage_is_restored(tmp_path, reliability_seconds):
+    checkpoint.save(str(tmp_path), 1, _variables(1.0), {"step": 1}, keep=3)
+    path = pathlib.Path(checkpoint.save(str(tmp_path), 2, _variables(2.0), {"step": 2}, keep=3))
+    whole, seed, end = path.read_bytes(), 0, time.monotonic() + reliability_seconds
+    while seed < 500 or time.monotonic() < end:
+        path.write_bytes(damaged(random.Random(seed), whole))
+        restored, seed = _variables(), seed + 1
+        meta = checkpoint.restore(str(tmp_path), restored, lambda line: None)
+        assert meta in ({"step": 1}, {"step": 2})  # what is not read, such as a time, may be damaged
+        assert np.asarray(restored[0]).tolist() == np.full((2, 3), float(meta["step"])).tolist(), seed
+        assert int(restored[1].numpy()) == 7, seed
 
 
 def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
