@@ -22,7 +22,7 @@ def test_images_are_taken_evenly(many_photos):
 
 def test_images_are_decoded_in_order(many_photos, calibration, tmp_path):
     paths = [os.path.join(many_photos, f"{index:03}.png") for index in (1, 0)]
-    training_process._decode(paths, calibration.images.shape[1:3], str(tmp_path / "images.npy"))
+    training_process._decode(paths, calibration.images.shape[1:], str(tmp_path / "images.npy"))
     found = np.load(tmp_path / "images.npy")
     assert found.shape == (2, *calibration.images.shape[1:])
     own, others = (np.abs(found.astype(int) - calibration.images[order]).mean() for order in ([1, 0], [0, 1]))
