@@ -230,7 +230,7 @@ class DeviceTarget:
         found = [name for name in self._thermometer.stuck if name not in self._stuck]
         self._stuck += found
         for name in found:
-            log("warning", f"{self.device}: the sensor {name} always shows the same: it is not read any more")
+            log("warning", f"{self.device}: the sensor {name} is stuck at one value; ignoring it from now on")
 
     def _write_log(self, launch: Launch, attempt: int, output: LaunchOutput) -> str | None:
         """Stores the output before it is parsed, so that it is there if that fails."""

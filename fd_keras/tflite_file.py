@@ -95,7 +95,7 @@ def _names(enum: type) -> dict[int, str]:
 
 
 def _parsed(data: bytes) -> Any:
-    """The validated `schema.ModelT`; raises ValueError that says what is wrong."""
+    """Parses and validates a file; returns a `schema.ModelT`, or raises ValueError with the fault."""
     _check_form(data)
     from ai_edge_litert import schema_py_generated as schema
 
@@ -147,7 +147,7 @@ def _list(values: Any) -> list:
 
 
 class _Graph:
-    """Validates one network of a file; every method raises ValueError that says what is wrong."""
+    """Validates one network of a file; every method raises ValueError with the fault it finds."""
 
     def __init__(self, model: Any, graph: Any):
         self._model, self._buffers = model, _list(model.buffers)

@@ -70,7 +70,7 @@ def is_jpeg(data) -> tf.Tensor:
 
 
 def decode(data) -> tf.Tensor:
-    """uint8 RGB (height, width, 3) of an encoded photo: what PIL makes of it, bit for bit."""
+    """Decodes a photo to uint8 RGB (height, width, 3), equal to PIL bit for bit."""
     return tf.cond(
         _is_usual_jpeg(data),
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),

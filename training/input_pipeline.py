@@ -97,7 +97,7 @@ class Feed:
 
 
 class DamagedDataError(ProgramError):
-    """Photos or shards that cannot be read any more; the message names the file."""
+    """A photo or shard was damaged or removed during the run; the message names the file."""
 
 
 @contextlib.contextmanager

@@ -315,7 +315,7 @@ class TrainingRun(abc.ABC):
 
     @contextlib.contextmanager
     def _room_needed(self) -> Iterator[None]:
-        """Says where there is no room, or no right, to write."""
+        """Reports a full or read-only disk as a TrainingError that names the run's folder."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
@@ -326,7 +326,7 @@ class TrainingRun(abc.ABC):
 
     @contextlib.contextmanager
     def _peers_needed(self) -> Iterator[None]:
-        """Says that another process of the run was lost, which JAX notices in whatever it does next."""
+        """Reports a lost process of the run, which JAX notices in its next operation, as a LostProcessError."""
         try:
             yield
         except RuntimeError as error:

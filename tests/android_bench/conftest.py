@@ -291,7 +291,7 @@ def board(_phones, phones):
     """A device that lets us in through ssh."""
     key = _phones[1]
     if not shutil.which("ssh-keygen"):
-        pytest.skip("ssh is not installed")
+        pytest.skip("needs ssh: make device")
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     phones[0].write("/root/.ssh/authorized_keys", key.with_suffix(".pub").read_text(), 0o600)

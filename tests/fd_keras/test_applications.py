@@ -249,7 +249,7 @@ for name in ("FDMobileNet", "MobileNet", "ShuffleNet", "FDShuffleNet"):
 @pytest.mark.tensorflow_only(reason="torch is compared with TensorFlow")
 def test_on_torch_networks_build_predict_and_save(tmp_path, run):
     if not importlib.util.find_spec("torch"):
-        pytest.skip("torch is not installed")
+        pytest.skip("needs torch: pip install torch")
     command = [sys.executable, "-c", TORCH, str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "torch"})
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")

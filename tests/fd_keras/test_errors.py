@@ -50,7 +50,7 @@ def test_an_error_is_one_line(capsys, error, status, line):
 
 
 def test_an_operation_of_tensorflow_that_failed_is_one_line(capsys):
-    tf = pytest.importorskip("tensorflow")
+    tf = pytest.importorskip("tensorflow", reason="needs an error of TensorFlow: pip install tensorflow")
     assert status_of(lambda: tf.io.read_file("no/such/file")) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

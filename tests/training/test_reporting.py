@@ -36,7 +36,7 @@ def test_means_of_an_interval_follow_from_running_means():
 
 
 def test_figures_are_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
     reporting.plot(str(tmp_path / "curves.png"), "a run", ROWS)
     reporting.plot_runs(str(tmp_path / "runs.svg"), {"a": [ROWS, ROWS], "b": [ROWS[:1]]})
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -44,7 +44,7 @@ def test_figures_are_drawn(tmp_path):
 
 
 def test_tensorboard_has_what_is_written_by_who_leads(tmp_path):
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="reads the log: pip install tensorboard")
     for folder, leads in (("leads", True), ("follows", False)):
         board = reporting.TensorBoard(str(tmp_path / folder), write=leads)
         board.write(3, {"training/loss": 1.5})

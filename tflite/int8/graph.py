@@ -4,6 +4,7 @@ The graph is what the int8 recipe works on, what it simulates integers with, and
 Nothing here imports Keras: the process that trains for integers must not (see `tflite.qat`).
 """
 
+import abc
 import collections
 import dataclasses
 import math
@@ -17,7 +18,7 @@ RELU6 = 6.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Node:
+class Node(abc.ABC):
     """One operation; each kind of it is a subclass.
 
     Attributes:
@@ -49,8 +50,9 @@ class Node:
         """
         return self._compute(*inputs)
 
+    @abc.abstractmethod
     def _compute(self, *inputs: Any) -> Any:
-        raise NotImplementedError
+        """What the kind of operation does to its inputs."""
 
     def activate(self, x: Any) -> Any:
         """The output after the ReLU and its cap."""
@@ -67,7 +69,10 @@ class Node:
 
 
 class Input(Node):
-    """The image."""
+    """The image, which is given to the graph."""
+
+    def _compute(self, image: Any) -> Any:
+        return image
 
 
 # --- multiplications ---------------------------------------------------------------------------------------

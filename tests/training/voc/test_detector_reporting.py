@@ -22,6 +22,6 @@ def test_the_columns_are_those_of_a_row():
 
 
 def test_the_losses_are_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
     detector_reporting.plot(str(tmp_path / "curves.png"), "a detector", ROWS)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
