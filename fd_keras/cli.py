@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
 NAME = "fd-keras"
+LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +142,6 @@ def check_value(flag: str, value: object) -> None:
             raise UsageError(f"--{flag}={number}: must be a finite number")
         if isinstance(number, int) and abs(number) > LARGEST:
             raise UsageError(f"--{flag}={number}: must be at most {LARGEST}")
-
-
-LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
 def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:

@@ -72,7 +72,7 @@ _EXPECTED = {
 
 
 def _expected(error: Exception) -> str:
-    """What to show of an exception that is no fault of ours, or ""."""
+    """The message for an exception that is not a bug of ours; "" for all others."""
     for module, name in _EXPECTED.items():
         kind = getattr(sys.modules.get(module), name, None)
         if kind and isinstance(error, kind):

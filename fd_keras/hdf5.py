@@ -54,23 +54,24 @@ def _read_all(path: str, seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_AS, (_CHECK_MEMORY, _CHECK_MEMORY))
     file = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
-    with _but_for_memory():
+    with _ignoring_faults():
         for _ in arrays(file):
             pass
-    with _but_for_memory(), h5py.File(file, "r") as h5:
+    with _ignoring_faults(), h5py.File(file, "r") as h5:
         _read_attributes("", h5)
         h5.visititems(_read_attributes)
 
 
 def _read_attributes(_, item) -> None:
-    with _but_for_memory():
+    with _ignoring_faults():
         for name in item.attrs:
-            with _but_for_memory():
+            with _ignoring_faults():
                 item.attrs[name]
 
 
 @contextlib.contextmanager
-def _but_for_memory() -> Iterator[None]:
+def _ignoring_faults() -> Iterator[None]:
+    """Ignores all exceptions but a lack of memory."""
     try:
         yield
     except MemoryError:

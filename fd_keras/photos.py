@@ -68,7 +68,7 @@ def why_not(name: str) -> str | None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is none of the user's: `.DS_Store`, `._photo.jpg`, `__MACOSX`."""
+    """Whether a file or folder is hidden or belongs to the system: `.DS_Store`, `._photo.jpg`, `__MACOSX`."""
     return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 

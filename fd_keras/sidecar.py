@@ -1,4 +1,4 @@
-"""Reads the .json beside a .tflite file, which may be of anyone's making."""
+"""Reads the .json beside a .tflite file, which users and other programs write too."""
 
 import json
 import os

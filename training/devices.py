@@ -39,7 +39,7 @@ class Devices:
         return self.share.count == 1
 
     def largest(self, value: int) -> int:
-        """The largest of a number of every process; all have to call it at the same step."""
+        """Maximum of a number over all processes; each has to call it at the same step."""
         if self.alone:
             return value
         from jax.experimental import multihost_utils
@@ -48,7 +48,7 @@ class Devices:
 
     @staticmethod
     def abandon_peers() -> None:
-        """Has this process end without JAX's farewell, which waits minutes for a lost process and then aborts."""
+        """Skips JAX's shutdown when this process exits: it waits minutes for a lost process, then aborts."""
         atexit.register(_exit_at_once)
 
     def scope(self):

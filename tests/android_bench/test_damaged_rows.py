@@ -19,6 +19,7 @@ from fd_keras.android_bench.errors import BenchError
 from fd_keras.android_bench.parse import parse, strip
 from fd_keras.android_bench.plan import DELEGATES
 from fd_keras.android_bench.results import Results
+from tests.damage import damage_bytes
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/benchmark_model"
 LEAST = 150  # tries, however slow the machine is
@@ -59,31 +60,19 @@ def tries(reliability_seconds):
     return generate()
 
 
-def flip_bytes(content: bytes, chance: random.Random) -> bytes:
-    damaged = bytearray(content)
-    for _ in range(chance.choice((1, 3, 20))):
-        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-    return bytes(damaged)
-
-
-def cut(content: bytes, chance: random.Random) -> bytes:
-    start = chance.randrange(len(content))
-    return content[:start] + content[start + chance.choice((1, 10, 300, len(content))) :]
-
-
-def swap_lines(content: bytes, chance: random.Random) -> bytes:
+def swap_lines(chance: random.Random, content: bytes) -> bytes:
     lines = content.splitlines(keepends=True)
     return b"".join(chance.choices(lines, k=len(lines)))
 
 
-def change_numbers(content: bytes, chance: random.Random) -> bytes:
+def change_numbers(chance: random.Random, content: bytes) -> bytes:
     places = list(re.finditer(rb"[0-9][0-9.e+]*", content))
     match = chance.choice(places)
     other = chance.choice(("9" * 400, "9" * 5000, "1e308", "1e999", "-1", "nan", "²", "0", ""))
     return content[: match.start()] + other.encode() + content[match.end() :]
 
 
-def change_values(content: bytes, chance: random.Random) -> bytes:
+def change_values(chance: random.Random, content: bytes) -> bytes:
     """Deletes, replaces or adds a value somewhere in a line, at any depth."""
     lines = [json.loads(line) for line in content.splitlines()]
     for _ in range(chance.choice((1, 4))):
@@ -127,8 +116,8 @@ def test_damaged_results_make_a_report_or_an_error(small, tries):
     reports = 0
     for chance in tries:
         for name, content in whole.items():
-            damage = chance.choice((flip_bytes, cut, swap_lines, change_values, change_values))
-            (small / name).write_bytes(damage(content, chance) if chance.random() < 0.8 else content)
+            damage = chance.choice((damage_bytes, damage_bytes, swap_lines, change_values, change_values))
+            (small / name).write_bytes(damage(chance, content) if chance.random() < 0.8 else content)
         try:
             report.write(small)
             reports += 1
@@ -144,8 +133,8 @@ def test_damaged_output_of_the_tool_is_read_or_refused(tries):
     read = 0
     for chance in tries:
         for content in texts:
-            damaged = chance.choice((flip_bytes, cut, swap_lines, change_numbers, change_numbers))(
-                content, chance
+            damaged = chance.choice((damage_bytes, damage_bytes, swap_lines, change_numbers, change_numbers))(
+                chance, content
             ).decode("utf-8", "replace")
             json.dumps(parse_state(damaged), allow_nan=False)
             lines = [strip(line) for line in damaged.splitlines()]

@@ -13,24 +13,9 @@ import sys
 import time
 
 from fd_keras import checkpoints, spec, zoo
+from tests.damage import damage_bytes
 
 MEMORY = 4 << 30  # bytes of address space above today's; files are of a few 100 kB
-WORST = (0, 1, 127, 128, 255)
-
-
-def damaged(rng: random.Random, content: bytes) -> bytes:
-    """Some bytes are others, a stretch is gone or zeros, or a stretch is there twice."""
-    how = rng.choice(("bytes", "bytes", "head", "gap", "zeros", "twice", "end"))
-    start = rng.randrange(len(content))
-    length = rng.randrange(1, 1 + min(4096, len(content) - start))
-    if how in ("bytes", "head"):
-        changed = bytearray(content)
-        for _ in range(rng.choice((1, 1, 2, 8))):
-            place = rng.randrange(len(content) if how == "bytes" else min(2048, len(content)))  # headers are in front
-            changed[place] = rng.choice((*WORST, changed[place] ^ 1 << rng.randrange(8)))
-        return bytes(changed)
-    middle = {"gap": b"", "zeros": bytes(length), "twice": 2 * content[start : start + length]}
-    return content[:start] if how == "end" else content[:start] + middle[how] + content[start + length :]
 
 
 def outcome(path: str, ops) -> str:
@@ -59,7 +44,7 @@ def main(folder: str, first: str, count: str, seconds: str, *sources: str) -> No
         name = rng.choice(sorted(contents))
         path = os.path.join(folder, f"damaged-{name}")
         with open(path, "wb") as file:
-            file.write(damaged(rng, contents[name]))
+            file.write(damage_bytes(rng, contents[name]))
         found[f"{name} {outcome(path, ops)}"] += 1
         number += 1
     print(dict(found))

@@ -17,26 +17,13 @@ import numpy as np
 from fd_keras import litert
 from fd_keras.tflite.format import flatbuffer
 from fd_keras.tflite.memory import arena, c_array, report
+from tests.damage import damage_bytes
 
 _INTEGERS = (-(2**31), -2, -1, 0, 1, 2, 3, 7, 64, 127, 255, 1000, 65536, 2**30, 2**31 - 1)
 _REALS = (0.0, -1.0, float("nan"), float("inf"), 1e30, 1e-30)
 
 
 # --- damage ------------------------------------------------------------------------------------------------
-
-
-def with_bytes(rng: random.Random, content: bytes) -> bytes:
-    """A few bytes are others."""
-    damaged = bytearray(content)
-    for _ in range(rng.choice((1, 1, 1, 2, 8))):
-        damaged[rng.randrange(len(damaged))] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
-    return bytes(damaged)
-
-
-def with_gap(rng: random.Random, content: bytes) -> bytes:
-    """A stretch is gone, or zeros, as after a bad copy."""
-    start, length = rng.randrange(len(content)), rng.randrange(1, len(content))
-    return content[:start] + rng.choice((b"", bytes(length))) + content[start + length :]
 
 
 def with_field(rng: random.Random, content: bytes) -> bytes:
@@ -48,7 +35,7 @@ def with_field(rng: random.Random, content: bytes) -> bytes:
     try:
         return flatbuffer.pack(model)
     except (TypeError, ValueError, OverflowError):  # no number of that type
-        return with_bytes(rng, content)
+        return damage_bytes(rng, content)
 
 
 def _fields(table: Any):
@@ -106,7 +93,7 @@ def write_array(path: str) -> None:
 
 
 READERS: tuple[Callable, ...] = (run, plan, write_array, litert.read_weights)
-DAMAGES = (with_bytes, with_gap, with_field, with_field)
+DAMAGES = (damage_bytes, with_field)
 
 
 def outcome(reader: Callable, path: str) -> str:

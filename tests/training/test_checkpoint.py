@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training import checkpoint
-from tests.fd_keras.damaged_weights import damaged
+from tests.damage import damage_bytes
 
 
 def _variables(value=0.0):
@@ -97,7 +97,7 @@ def test_no_damage_is_restored(tmp_path, reliability_seconds):
     path = pathlib.Path(checkpoint.save(str(tmp_path), 2, _variables(2.0), {"step": 2}, keep=3))
     whole, seed, end = path.read_bytes(), 0, time.monotonic() + reliability_seconds
     while seed < 500 or time.monotonic() < end:
-        path.write_bytes(damaged(random.Random(seed), whole))
+        path.write_bytes(damage_bytes(random.Random(seed), whole))
         restored, seed = _variables(), seed + 1
         meta = checkpoint.restore(str(tmp_path), restored, lambda line: None)
         assert meta in ({"step": 1}, {"step": 2})  # what is not read, such as a time, may be damaged
