@@ -192,7 +192,7 @@ def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tu
     if len(found) < least:
         raise ValueError(f"{len(found)} images, but at least {least} are needed; {left_out}")
     if bad:
-        logging.warning("left out images: %s", left_out)
+        logging.warning("skipped images: %s", left_out)
     return list(found), list(found.values())
 
 

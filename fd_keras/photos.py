@@ -25,11 +25,11 @@ _OF_THE_SYSTEM = frozenset(  # what Windows, macOS and storage servers put besid
 )  # fmt: skip
 MAX_PIXELS = 89_478_485  # of a decoded photo, 256 MiB as RGB; PIL warns from here on
 
-HIDDEN = "hidden or of the system"
+HIDDEN = "hidden or system files"
 NOT_PHOTOS = "not photos"
-OTHER_FORMATS = "of a format that is not read, to convert to JPEG or PNG"
-NOT_FILES = "not files, such as links that lead nowhere"
-OUTSIDE = "outside of class folders"
+OTHER_FORMATS = "of an unsupported format (convert them to JPEG or PNG)"
+NOT_FILES = "broken links or special files"
+OUTSIDE = "outside the class folders"
 _SHOWN = 3  # names for each reason
 
 
@@ -44,12 +44,12 @@ class LeftOut:
         self._names[reason].append(name)
 
     def __str__(self) -> str:
-        return ", ".join(f"{len(names)} {reason} ({_first(names)})" for reason, names in sorted(self._names.items()))
+        return ", ".join(f"{reason}: {len(names)} ({_first(names)})" for reason, names in sorted(self._names.items()))
 
     def log(self, where: str) -> None:
         """Logs a warning with the counts, if there are any."""
         if self._names:
-            logging.warning("%s: left out %s", where, self)
+            logging.warning("%s: skipped %s", where, self)
 
 
 def _first(names: list[str]) -> str:
@@ -156,7 +156,7 @@ def list_images(path: str | os.PathLike) -> list[str]:
     left_out = LeftOut()
     found = find(path, left_out)
     if not found:
-        others = f"; left out {left_out}" if str(left_out) else ""
+        others = f"; skipped {left_out}" if str(left_out) else ""
         raise ValueError(f"{path}: no image below this folder (looked for {', '.join(sorted(SUFFIXES))}{others}).")
     left_out.log(path)
     return [os.path.join(path, name) for name in found]

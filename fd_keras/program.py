@@ -6,6 +6,7 @@ load TensorFlow or Keras, so that `--help` answers at once; `main` imports the r
 
 import contextlib
 import dataclasses
+import logging as std_logging
 import math
 import shutil
 import sys
@@ -60,6 +61,7 @@ class Program:
             run_and_exit(lambda: print(self.help(name, arguments), flush=True), name)
         startup.hide_tensorflow_notes()
         logging.use_absl_handler()
+        logging.get_absl_handler().setFormatter(_LowercaseFormatter())
         run_and_exit(lambda: self._work(arguments), name)
 
     def _work(self, arguments: Sequence[str]) -> int | None:
@@ -105,6 +107,13 @@ class Program:
             groups.setdefault(_GROUPS.get(flag.name, "Flags"), []).append(_described(flag, values))
         parts = [summary, usage, body.strip("\n"), *(f"{title}:\n" + "\n".join(groups[title]) for title in groups)]
         return "\n\n".join(filter(None, parts))
+
+
+class _LowercaseFormatter(std_logging.Formatter):
+    """Formats a record as "warning: message", as errors are."""
+
+    def format(self, record: std_logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
 def define_positive(name: str, default: float | None, text: str, high: float = math.inf) -> flags.FlagHolder:

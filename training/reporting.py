@@ -188,7 +188,7 @@ def closing(run, facts: dict) -> str:
         f"validation photos (best {100 * best['val_top1']:.2f}% after epoch {best['epoch']})",
     ]
     if facts["bad_images"]:
-        lines.append(f"  skipped  {len(facts['bad_images'])} photos that cannot be decoded; run.json names them")
+        lines.append(f"  skipped  undecodable photos: {len(facts['bad_images'])} (listed in run.json)")
     lines += [
         f"  model    {facts['models']['last']}",
         f"  best     {facts['models']['best']}",

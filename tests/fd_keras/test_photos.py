@@ -31,13 +31,13 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert list_images(tmp_path) == [str(tmp_path / "a.jpg")]
     assert caplog.messages == [
-        f"{tmp_path}: left out 7 hidden or of the system (.DS_Store, ._a.jpg, .git/, ...), "
-        "1 not files, such as links that lead nowhere (gone.jpg), "
-        "5 not photos (1.csv, 2.csv, 3.csv, ...), "
-        "1 of a format that is not read, to convert to JPEG or PNG (IMG_1.HEIC)"
+        f"{tmp_path}: skipped broken links or special files: 1 (gone.jpg), "
+        "hidden or system files: 7 (.DS_Store, ._a.jpg, .git/, ...), "
+        "not photos: 5 (1.csv, 2.csv, 3.csv, ...), "
+        "of an unsupported format (convert them to JPEG or PNG): 1 (IMG_1.HEIC)"
     ]
     write(tmp_path / "odd", "new\nline.txt")
-    with pytest.raises(ValueError, match=r"no image below this folder .*\.webp; left out 1 not photos \(new\\nline"):
+    with pytest.raises(ValueError, match=r"no image below this folder .*\.webp; skipped not photos: 1 \(new\\nline"):
         list_images(tmp_path / "odd")
 
 

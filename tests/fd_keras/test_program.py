@@ -10,7 +10,7 @@ PROGRAM = '''\
 
     greet --name=World
 """
-import sys
+import logging, sys
 from absl import flags
 from fd_keras.program import Program, Stopped, UsageError, define_positive, flag_group
 
@@ -30,6 +30,8 @@ def main(argv):
         raise UsageError("--name contradicts --style")
     if _NAME.value == "stopped":
         raise Stopped("saved", 15)
+    if _NAME.value == "warned":
+        logging.warning("%s is tired", _NAME.value)
     if _NAME.value == "missing":
         import not_there_at_all
     print("hello", _NAME.value, *argv)
@@ -91,6 +93,10 @@ def test_what_goes_wrong_is_one_line(run, arguments, status, line):
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_warning_begins_as_an_error_does(run):
+    assert run("--name=warned").stderr == "warning: warned is tired\n"
 
 
 def test_the_help_has_summary_usage_examples_and_the_flags_by_group(run):

@@ -94,8 +94,8 @@ def test_an_image_that_cannot_be_decoded_costs_no_other(folder, tmp_path, caplog
     loaded = load_calibration(str(copy), SIZE, COUNT)
     assert indices(loaded.ids) == [0, *range(2, COUNT)]
     assert [int(image[0, 0, 0]) for image in loaded.images] == indices(loaded.ids)
-    assert "left out 1 hidden" in caplog.text
-    assert f"left out images: 1 cannot be decoded: {paths[1]}: not a readable image" in caplog.text
+    assert "skipped hidden or system files: 1" in caplog.text
+    assert f"skipped images: 1 cannot be decoded: {paths[1]}: not a readable image" in caplog.text
     for path in paths[7:]:
         path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=f"^6 images, but at least 8 are needed; 94 cannot be decoded: {paths[1]}"):

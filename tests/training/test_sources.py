@@ -213,9 +213,9 @@ def test_every_kind_of_photo_counts_wherever_it_lies_in_its_class(photos, tmp_pa
         train = sources.open_data(f"folder:{tmp_path / 'photos'}")["train"]
     assert train.count == 48 + 5
     (line,) = caplog.messages
-    assert "3 hidden or of the system (__MACOSX/, blue/.DS_Store, blue/._a.webp)" in line
-    assert "1 not photos (blue/notes.txt)" in line
-    assert "1 outside of class folders (stray.jpg)" in line
+    assert "hidden or system files: 3 (__MACOSX/, blue/.DS_Store, blue/._a.webp)" in line
+    assert "not photos: 1 (blue/notes.txt)" in line
+    assert "outside the class folders: 1 (stray.jpg)" in line
     items = {os.path.basename(item.key.numpy()): item for item in _items(train.ordered(Share()))}
     assert {int(items[name].label) for name in (b"a.webp", b"b.tif", b"c.png", b"d.bmp", b"caf\xe9.jpg")} == {1}
     recipe = recipes.PAPER.override(image_size=32, batch_size=53)
