@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LINEAR_HEAD = "linear head"  # how the title of the candidate begins that every other one has to beat
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -73,6 +75,7 @@ class FileFacts:
         agreement: Percent of the held-out photos on which it names the class that the Keras model names.
         ties: Number of held-out photos for which several classes come first.
         milliseconds: Median time of an image on this machine, one thread.
+        top1: Share of the held-out photos whose class came first, of 1, if that was measured.
     """
 
     path: str
@@ -82,6 +85,7 @@ class FileFacts:
     agreement: float
     ties: int
     milliseconds: float
+    top1: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,3 +138,8 @@ class Results:
     def chosen(self) -> Candidate:
         """What was kept."""
         return next(candidate for candidate in self.candidates if candidate.chosen)
+
+    @property
+    def linear_head(self) -> Candidate | None:
+        """The linear head alone, if it was tried."""
+        return next((candidate for candidate in self.candidates if candidate.title.startswith(LINEAR_HEAD)), None)

@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from fd_keras.training.finetune import metrics
+from fd_keras.training.finetune.results import ClassCount, Measured
+
+
+def answers(photos: int, classes: int, seed: int = 0) -> Measured:
+    """Random probabilities that lean to the right class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, photos)
+    logits = rng.normal(size=(photos, classes)) + 1.5 * np.eye(classes)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return Measured([f"{i}.jpg" for i in range(photos)], labels, probabilities.astype("float32"))
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (0, 10), (10, 10), (7, 10), (37, 40), (2900, 3925)])
+def test_the_interval_is_scipys(hits, total):
+    expected = scipy.stats.binomtest(hits, total).proportion_ci(method="wilson")
+    assert metrics.wilson_interval(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-7)
+
+
+@pytest.mark.parametrize(("photos", "classes"), [(40, 2), (200, 7), (15, 12)])  # in the last, classes are missing
+def test_classes_are_measured_as_scikit_learn_does(photos, classes):
+    measured = answers(photos, classes)
+    named = measured.probabilities.argmax(-1)
+    matrix = metrics.confusion_matrix(measured)
+    assert np.array_equal(matrix, sklearn.metrics.confusion_matrix(measured.labels, named, labels=range(classes)))
+    expected = sklearn.metrics.precision_recall_fscore_support(
+        measured.labels, named, labels=range(classes), zero_division=np.nan
+    )
+    found = [(one.precision, one.recall, one.f1, one.photos) for one in metrics.class_metrics(matrix)]
+    np.testing.assert_allclose(found, np.transpose(expected))
+
+
+def test_top5_is_scikit_learns_and_only_for_many_classes():
+    measured = answers(300, 20)
+    expected = sklearn.metrics.top_k_accuracy_score(measured.labels, measured.probabilities, k=5, labels=range(20))
+    assert metrics.top5(measured) == pytest.approx(expected)
+    assert metrics.top5(answers(10, 11)) is not None
+    assert metrics.top5(answers(10, 10)) is None
+
+
+@pytest.fixture
+def four():
+    """Photos of three classes: right, wrong with 0.9, wrong with 0.6, and hardly right."""
+    probabilities = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.1, 0.3, 0.6], [0.3, 0.36, 0.34]], "float32")
+    return Measured(list("abcd"), np.array([0, 2, 1, 1]), probabilities)
+
+
+def test_photos_worth_a_look_come_in_order(four):
+    assert metrics.confident_mistakes(four, 9).tolist() == [1, 2]
+    assert metrics.confident_mistakes(four, 1).tolist() == [1]
+    assert metrics.least_certain(four, 9, np.array([1, 2])).tolist() == [3, 0]
+    assert metrics.least_certain(four, 2, np.array([], int)).tolist() == [3, 2]
+
+
+def test_pairs_are_counted():
+    matrix = np.array([[5, 2, 0], [0, 9, 3], [2, 0, 1]])
+    assert metrics.confused_pairs(matrix, 2) == [(1, 2, 3), (0, 1, 2)]
+    assert metrics.confused_pairs(matrix, 9) == [(1, 2, 3), (0, 1, 2), (2, 0, 2)]
+    assert metrics.confused_pairs(np.eye(3, dtype=int), 9) == []
+
+
+def test_a_class_that_never_comes_up_has_no_figures():
+    lonely = metrics.class_metrics(np.array([[3, 0], [0, 0]]))[1]
+    assert lonely.photos == 0
+    assert all(map(math.isnan, (lonely.precision, lonely.recall, lonely.f1)))
+
+
+def test_the_most_frequent_class_is_that_of_training(four):
+    counts = [ClassCount("a", 3, 1), ClassCount("b", 9, 2), ClassCount("c", 9, 1)]
+    assert metrics.majority(four, counts) == (1, 0.5)
+
+
+def test_two_classifiers_are_compared_photo_by_photo(four):
+    other = Measured(four.paths, four.labels, four.probabilities[[1, 2, 3, 0]])
+    assert metrics.discordant(four, other) == (1, 2)
+    assert metrics.discordant(four, answers(4, 3)) is None
