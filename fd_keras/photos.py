@@ -111,8 +111,12 @@ def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> I
             yield from _walk(root, path, left_out, (*above, real))
 
 
-def list_classes(folder: str) -> dict[str, list[str]]:
-    """Photos of every class: of each folder in a folder, and of its subfolders; logs what is left out.
+def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list[str]]:
+    """Photos of every class: of each folder in a folder, and of its subfolders.
+
+    Args:
+        folder: Local folder, or one in a bucket.
+        left_out: Counts the other files; without it they are logged.
 
     Returns:
         Paths relative to the folder, sorted, by class; the classes are sorted too.
@@ -121,7 +125,7 @@ def list_classes(folder: str) -> dict[str, list[str]]:
         ValueError: If a class has no photo, or there is no class.
         OSError: If a folder cannot be read.
     """
-    left_out, listing = LeftOut(), {}
+    log, left_out, listing = left_out is None, left_out or LeftOut(), {}
     folders, files, others = list_entries(folder)
     for name in (*files, *others):
         left_out.note(why_not(name) or (OUTSIDE if name in files else NOT_FILES), name)
@@ -136,7 +140,8 @@ def list_classes(folder: str) -> dict[str, list[str]]:
             )
     if not listing:
         raise ValueError(f"{folder}: no class folders in it; it wants CLASS/*.jpg, one folder for each class.")
-    left_out.log(folder)
+    if log:
+        left_out.log(folder)
     return listing
 
 

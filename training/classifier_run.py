@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fd_keras import spec, zoo
 from fd_keras.io import write_atomically
-from fd_keras.training import input_pipeline, reporting, run_record, trainable_classifier
+from fd_keras.saved import load_model
+from fd_keras.training import input_pipeline, reporting, run_record, sources, trainable_classifier
 from fd_keras.training.devices import Devices
 from fd_keras.training.epoch import EpochCallback, EvaluationCallback
 from fd_keras.training.optimizer import optimizer_of
@@ -27,15 +29,17 @@ class ClassifierRunConfig(RunConfig):
         recipe: How to train.
         model: Key of `zoo.ARCHS`.
         freeze: Layers that stay as they are, see `trainable_classifier.freeze`.
+        teacher: Path of the .keras file of a network to learn from, of the same classes and image size; None for none.
         max_bad_images: Maximum number of undecodable photos to skip.
     """
 
-    FIXED = ("model", *RunConfig.FIXED, "freeze")
+    FIXED = ("model", *RunConfig.FIXED, "freeze", "teacher")
 
     recipe: TrainingRecipe
     model: str
     freeze: str = "none"
     max_bad_images: int = 100
+    teacher: str | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +88,9 @@ class ClassifierRun(TrainingRun):
             self._load_weights(net)
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
-            self.trainee = trainable_classifier.TrainableClassifier(net, recipe, classes)
+            self.trainee = trainable_classifier.TrainableClassifier(
+                net, recipe, classes, self._teacher(net), self._class_weights()
+            )
             self.optimizer = optimizer_of(recipe, self.steps_per_epoch)
             self.trainee.compile(
                 self.optimizer,
@@ -98,6 +104,27 @@ class ClassifierRun(TrainingRun):
         batch = self._batches(0).element_spec
         symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
         self.trainee._symbolic_build(data_batch=symbolic)
+
+    def _teacher(self, net: keras.Model) -> keras.Model | None:
+        """The network to learn from; raises ValueError if it takes other images or has other classes."""
+        if self.config.teacher is None:
+            return None
+        teacher = load_model(self.config.teacher)
+        if (teacher.input_shape, teacher.output_shape) != (net.input_shape, net.output_shape):
+            raise ValueError(
+                f"--teacher={self.config.teacher}: takes images of {teacher.input_shape[1:]} and has "
+                f"{teacher.output_shape[-1]} classes, but {self.config.name} takes {net.input_shape[1:]} and has "
+                f"{net.output_shape[-1]}. Train a teacher on the same classes, with the same --image_size."
+            )
+        return teacher
+
+    def _class_weights(self) -> list[float] | None:
+        """Weight of a photo of each class, such that the mean over all photos is 1; None if all weigh alike."""
+        if not self.recipe.class_balance:
+            return None
+        counts = np.asarray(sources.counts_by_class(self.data["train"]), "float64")
+        weights = counts**-self.recipe.class_balance
+        return (weights * counts.sum() / (weights * counts).sum()).tolist()
 
     def _net(self, **arguments) -> keras.Model:
         config, classes = self.config, len(self.data["train"].classes)
@@ -246,6 +273,12 @@ class ClassifierRun(TrainingRun):
     def _remedies(self, bad_step: int) -> str:
         longer = f"a longer --warmup_epochs than {self.recipe.warmup_epochs:g}"
         return f", {longer}, or bfloat16 instead of --mixed_precision=float16"
+
+    def _is_over(self) -> bool:
+        """Whether the last epoch is done, or the validation loss has not become less for `patience` epochs."""
+        losses = [row["val_loss"] for row in self.history]
+        since_best = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return super()._is_over() or 0 < self.recipe.patience <= since_best
 
     # What is left.
 

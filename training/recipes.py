@@ -62,6 +62,17 @@ class TrainingRecipe(Settings):
     ema_decay: float = setting(
         0.0, "Decay of the averaged weights that are evaluated and saved; 0 is off.", 0, 0.999999
     )
+    class_balance: float = setting(
+        0.0,
+        "Power of a class's rarity by which its photos weigh more: 0 not at all, 1 all classes weigh the same.",
+        0,
+        1,
+    )
+    teacher_share: float = setting(0.7, "Share of the teacher's answers in the loss, with --teacher.", 0, 1)
+    teacher_temperature: float = setting(4.0, "Temperature that softens both answers, with --teacher.", 1)
+    patience: int = setting(
+        0, "Epochs without a better loss on the validation set before the end; 0: never end early.", 0
+    )
     targets: Targets = dataclasses.field(default_factory=dict)
 
     @property

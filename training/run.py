@@ -204,13 +204,18 @@ class TrainingRun(abc.ABC):
         with run_lifecycle.Signals(self._ask_to_stop), self._peers_needed():
             if len(self.history) > self._reported:  # killed after the checkpoint, before the models
                 self._leave_epoch(self.history[-1])
-            while (epoch := len(self.history)) < self.recipe.epochs:
+            while not self._is_over():
+                epoch = len(self.history)
                 self.timer = EpochTimer()
                 row = {"epoch": epoch + 1, **self._train_epoch(epoch), **self._evaluate()}
                 self.history.append(row)
                 self.save()  # first: a full disk may cost the models, but not the epoch
                 self._leave_epoch(row)
             return self._finish()
+
+    def _is_over(self) -> bool:
+        """Whether the last epoch is done."""
+        return len(self.history) >= self.recipe.epochs
 
     @property
     def step(self) -> int:

@@ -149,6 +149,11 @@ class Folder:
         self._labels = np.asarray(labels, "int64")
         self.fingerprint = _hash([list(paths), self._labels.tolist(), self.classes])
 
+    @property
+    def counts(self) -> list[int]:
+        """Number of photos of each class."""
+        return np.bincount(self._labels, minlength=len(self.classes)).tolist()
+
     def content(self) -> dict[str, str]:
         """See `Source`: the names below the folder, which may have been moved; the sizes; all bytes of a sample."""
         paths = [os.fsdecode(path) for path in self._paths]
@@ -331,6 +336,13 @@ class Tfds:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def counts_by_class(source: Source) -> list[int]:
+    """Number of photos of each class; raises ValueError for a source that does not know it."""
+    if not isinstance(source, Folder):
+        raise ValueError(f"--class_balance is for --data=folder:DIR; {source.name} does not list its labels.")
+    return source.counts
 
 
 def content_of(paths: Sequence[str]) -> dict[str, str]:

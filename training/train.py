@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 with flag_group("What to train"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
-    _FREEZE = flags.DEFINE_string("freeze", "none", "Layers that stay as they are: none, backbone, or a number.")
-    flags.register_validator(
-        "freeze", lambda value: value in ("none", "backbone") or value.isdecimal(), "must be none, backbone or a number"
+    _FREEZE = flags.DEFINE_string(
+        "freeze", "none", "Layers that stay as they are: none, statistics, backbone, or a number."
     )
+    flags.register_validator(
+        "freeze",
+        lambda value: value in ("none", "statistics", "backbone") or value.isdecimal(),
+        "must be none, statistics (of batch normalizations), backbone or a number",
+    )
+    _TEACHER = flags.DEFINE_string("teacher", None, "A .keras file of the same classes and image size to learn from.")
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
@@ -47,7 +52,7 @@ def config() -> "ClassifierRunConfig":
     given = run_flags.given(_MODEL.value)  # checked before TensorFlow is loaded
     from fd_keras.training.classifier_run import ClassifierRunConfig
 
-    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, **given)
+    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, _TEACHER.value, **given)
 
 
 def main(argv: list[str]) -> None:

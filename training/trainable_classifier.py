@@ -1,5 +1,6 @@
 """The network as it is trained: mirror and mixing in front, the averaged weights beside it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -43,6 +44,8 @@ class TrainableClassifier(keras.Model):
         net: Network that gives logits for raw images.
         recipe: How it is trained.
         classes: Number of classes.
+        teacher: Network whose answers it learns too: raw images to probabilities; None for none.
+        class_weights: Weight of a photo of each class in the loss; None for 1.
 
     Attributes:
         net: The network.
@@ -51,9 +54,19 @@ class TrainableClassifier(keras.Model):
         bad_step: First step whose loss was not finite, else -1.
     """
 
-    def __init__(self, net: keras.Model, recipe: TrainingRecipe, classes: int):
+    def __init__(
+        self,
+        net: keras.Model,
+        recipe: TrainingRecipe,
+        classes: int,
+        teacher: keras.Model | None = None,
+        class_weights: Sequence[float] | None = None,
+    ):
         super().__init__(name="trainee")
         self.net, self.recipe, self.classes = net, recipe, classes
+        # Behind a function, or Keras would take the teacher's weights for weights of this model.
+        self._answers = None if teacher is None else lambda images: teacher(images, training=False)
+        self._class_weights = None if class_weights is None else tuple(class_weights)
         self.steps = self._state("steps", 0, "int32")
         self.bad_step = self._state("bad_step", -1, "int32")
         self.averages = []
@@ -71,11 +84,15 @@ class TrainableClassifier(keras.Model):
 
     def call(self, inputs, training=False):
         """Logits for {"image", "flip"[, "own", "box"]}, as `input_pipeline.training_batches` gives them."""
+        return self.net(self._shown(inputs), training=training)
+
+    def _shown(self, inputs) -> Any:
+        """The images as the network sees them: mirrored and mixed."""
         images: Any = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
         images = ops.where(inputs["flip"][:, None, None, None] > 0, ops.flip(images, axis=2), images)
         if self.recipe.mixes:
             images = mix(images, inputs["own"], inputs["box"])
-        return self.net(images, training=training)
+        return images
 
     def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
         """Cross-entropy of the labels, mixed as the photos were; counts the step in training."""
@@ -83,10 +100,32 @@ class TrainableClassifier(keras.Model):
         if self.recipe.mixes:
             own = x["own"][:, None]
             targets = own * targets + (1 - own) * ops.roll(targets, 1, axis=0)
-        loss = super().compute_loss(x, targets, ops.cast(y_pred, "float32"), sample_weight, training)
+        logits: Any = ops.cast(y_pred, "float32")
+        loss: Any = super().compute_loss(x, targets, logits, self._weighed(y, sample_weight), training)
         if training:
+            if self._answers is not None:
+                share = self.recipe.teacher_share
+                loss = (1 - share) * loss + share * self._distance(self._answers(self._shown(x)), logits)
             self._note(loss)
         return loss
+
+    def _weighed(self, labels: Any, sample_weight: Any) -> Any:
+        """The photos' weights, times those of their classes."""
+        if self._class_weights is None:
+            return sample_weight
+        weights: Any = ops.take(ops.convert_to_tensor(self._class_weights, "float32"), labels)
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _distance(self, probabilities: Any, logits: Any) -> Any:
+        """Divergence of the answers from the teacher's (arXiv 1503.02531), both softened by the temperature.
+
+        Its gradient falls with the square of the temperature, by which it is multiplied in return.
+        """
+        temperature = self.recipe.teacher_temperature
+        wanted: Any = ops.log_softmax(ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-7)) / temperature)
+        wanted = ops.stop_gradient(wanted)
+        given: Any = ops.log_softmax(logits / temperature)
+        return temperature**2 * ops.mean(ops.sum(ops.exp(wanted) * (wanted - given), axis=-1))
 
     def _note(self, loss) -> None:
         """Counts the step and moves the averages.
@@ -149,7 +188,8 @@ def freeze(net: keras.Model, what: str) -> None:
 
     Args:
         net: The network.
-        what: "none", "backbone" (all but the classifier) or a number of layers, counted from the image.
+        what: "none", "statistics" (all batch normalizations), "backbone" (all but the classifier) or a number of
+            layers, counted from the image.
 
     Raises:
         ValueError: For anything else.
@@ -159,9 +199,15 @@ def freeze(net: keras.Model, what: str) -> None:
     ]
     if what == "none":
         return
+    if what == "statistics":
+        for layer in net.layers:
+            layer.trainable = "BatchNormalization" not in str(type(layer))
+        return
     count = len(kernels) - 1 if what == "backbone" else int(what) if what.isdecimal() else -1
     if not 0 <= count < len(kernels):
-        raise ValueError(f'--freeze={what}: must be "none", "backbone" or a number of layers below {len(kernels)}.')
+        raise ValueError(
+            f'--freeze={what}: must be "none", "statistics", "backbone" or a number of layers below {len(kernels)}.'
+        )
     frozen = {layer.name for layer in kernels[:count]}
     for layer in net.layers:
         if layer.name in frozen or layer.name.removesuffix("_bn") in frozen:
