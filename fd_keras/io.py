@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,12 @@ def _is_remote_folder(folder: str, name: str) -> bool:
 def printable(name: str) -> str:
     """A name from outside, to be shown: control characters and bytes that are not text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def identifier(name: str) -> str:
+    """A file's name as one of C++."""
+    name = re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower()
+    return name if name[:1].isalpha() else f"model_{name}"
 
 
 def read_bytes(path: str) -> bytes:

@@ -1,10 +1,9 @@
 """A .tflite file as a C++ array, for microcontrollers that have no file system."""
 
 import os
-import re
 from collections.abc import Iterator
 
-from fd_keras.io import sha256_of, write_atomically
+from fd_keras.io import identifier, sha256_of, write_atomically
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.format.network import FileNetwork, FileTensor
 from fd_keras.tflite.memory.arena import ALIGNMENT, plan, tflm_bytes
@@ -142,12 +141,6 @@ def resolver_methods(network: FileNetwork) -> list[str]:
 def _capitalized(kind: str) -> str:
     """DEPTHWISE_CONV_2D as DepthwiseConv2D."""
     return "".join(part.capitalize() for part in kind.split("_")).replace("2d", "2D")
-
-
-def identifier(name: str) -> str:
-    """A file's name as one of C++."""
-    name = re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower()
-    return name if name[:1].isalpha() else f"model_{name}"
 
 
 def _described(tensor: FileTensor) -> str:

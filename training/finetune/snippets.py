@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-import re
 import shlex
 import string
 from collections.abc import Sequence
 
 from fd_keras import imagenet
+from fd_keras.io import identifier
 from fd_keras.training.finetune.results import FileFacts, Results
 
 _WIDTH = 88  # of a line with class names
@@ -40,7 +40,7 @@ import sys
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 MODEL = @path
 SIZE = @size
@@ -50,8 +50,8 @@ CLASSES = [
 
 
 def load(path):
-    \"\"\"The center of a photo, resized and cropped as in the measurements; uint8 of shape (1, SIZE, SIZE, 3).\"\"\"
-    image = Image.open(path).convert("RGB")
+    \"\"\"The center of an upright photo, cropped as in the measurements; uint8 of shape (1, SIZE, SIZE, 3).\"\"\"
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     side, short = SIZE * @resize // @crop, min(image.size)
     image = image.resize((side * image.width // short, side * image.height // short), Image.Resampling.BILINEAR)
     left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)
@@ -88,7 +88,7 @@ CLASSES = [
 
 model = load_model(@path)
 photos = sys.argv[1:]
-images = np.stack([load_image(photo, (@size, @size)) for photo in photos]).astype("float32")
+images = np.stack([load_image(photo, (@size, @size), upright=True) for photo in photos]).astype("float32")
 
 for photo, probabilities in zip(photos, model.predict(images, verbose=0)):
     print(photo)
@@ -119,14 +119,15 @@ class Classifier(context: Context) : AutoCloseable {
         @write
         model.run(inputs, outputs)
         val scores = outputs[0].@read
-        return CLASSES.indices.map { CLASSES[it] to @probability }.sortedByDescending { it.second }
+        return CLASSES.indices.map { CLASSES[it] to @probability }
+            .sortedByDescending { it.second }
     }
 
     /** The center of a photo as RGB, resized and cropped as in the measurements. */
     private fun pixels(photo: Bitmap): ByteArray {
         val side = SIZE * @resize / @crop
         var image = photo
-        while (minOf(image.width, image.height) >= 2 * side) { // Android averages no more than 2 x 2 pixels at a time
+        while (minOf(image.width, image.height) >= 2 * side) { // Android averages 2 x 2 pixels, no more
             image = Bitmap.createScaledBitmap(image, image.width / 2, image.height / 2, true)
         }
         val short = minOf(image.width, image.height)
@@ -197,6 +198,7 @@ _CPP = _Template("""\
 // convert photo.jpg -filter Triangle -resize @{side}x@{side}^ -gravity center \\
 //     -extent @{size}x@{size} -depth 8 rgb:- | ./classify
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <numeric>
@@ -256,6 +258,8 @@ python -c "import sys; from fd_keras.tflite.memory import c_array; print(*c_arra
     @shell_path
 """)
 _TFLM = _Template("""\
+#include <cstdint>
+
 #include "@stem.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
@@ -293,7 +297,7 @@ def snippets(results: Results) -> list[Snippet]:
     file = next((file for file in results.files if file.recipe == "int8"), next(iter(results.files), None))
     keras = Snippet(
         "Python with Keras",
-        'pip install "fd-keras[train]". The .keras file, for training on or comparing.',
+        "pip install fd-keras. Slower to start and to run; for comparing, or training on.",
         "python",
         _filled(_PYTHON_KERAS, results, results.keras_file, repr),
     )
@@ -363,7 +367,7 @@ def _filled(template: _Template, results: Results, path: str, literal, **more: s
         file=literal(os.path.basename(path)),
         shell_path=shlex.quote(path),
         stem=stem,
-        space=re.sub(r"\W", "_", stem, flags=re.ASCII),
+        space=identifier(stem),
         size=str(results.image_size),
         side=str(results.image_size * imagenet.RESIZE // imagenet.SIZE),
         resize=str(imagenet.RESIZE),
@@ -388,10 +392,16 @@ def _listed(items: Sequence[str], indent: str = "    ") -> str:
 
 def _kotlin_text(text: str) -> str:
     """A text as a literal of Kotlin."""
-    units = (text.encode("utf-16-be", "surrogatepass")[i : i + 2] for i in range(0, 2 * len(text), 2))
-    if text.isprintable() and max(map(ord, text), default=0) < 0x10000:
-        return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
-    return '"' + "".join(f"\\u{int.from_bytes(unit, 'big'):04x}" for unit in units) + '"'
+    return '"' + "".join(map(_kotlin_character, text)) + '"'
+
+
+def _kotlin_character(character: str) -> str:
+    if character in '"\\$':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 def _cpp_text(text: str) -> str:

@@ -1,0 +1,193 @@
+"""The Python snippets are run as they stand; of the others, the facts that they rest on are checked."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as samples
+
+from fd_keras.applications import FDMobileNet
+from fd_keras.imagenet import load_image
+from fd_keras.io import identifier
+from fd_keras.litert import Runner
+from fd_keras.saved import load_model
+from fd_keras.tflite import export
+from fd_keras.tflite.memory import c_array
+from fd_keras.tflite.recipes import Calibration, get_recipes
+from fd_keras.training.finetune.results import ClassCount, FileFacts, Results
+from fd_keras.training.finetune.snippets import Snippet, snippets
+
+pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
+
+SIZE = 64
+NAMES = ['heron "grey"', "it's a $5 bill", "König\n🦩\\n"]
+HOSTILE_FOLDER = "it's $HOME"  # below which the files are
+
+
+def save_photos(folder: Path) -> list[str]:
+    """Photos wide and tall, one of which its EXIF data turns, and one in gray; returns their names."""
+    astronaut, cat, coffee = (
+        Image.fromarray(image()) for image in (samples.astronaut, samples.chelsea, samples.coffee)
+    )
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    astronaut.crop((0, 0, 301, 512)).save(folder / "tall.jpg")
+    cat.save(folder / "wide.jpg")
+    coffee.save(folder / "turned.jpg", exif=turned)
+    Image.fromarray(samples.camera()).save(folder / "gray.png")
+    Image.fromarray(samples.rocket()).resize((71, 97)).save(folder / "small.png")
+    return ["tall.jpg", "wide.jpg", "turned.jpg", "gray.png", "small.png"]
+
+
+def spread(model: keras.Model, images: np.ndarray) -> None:
+    """Gives a random network's head weights with which photos differ."""
+    head = model.layers[-1]
+    features = keras.Model(model.input, head.input).predict_on_batch(images)
+    kernel = np.random.default_rng(0).normal(size=(features.shape[-1], len(NAMES)))
+    kernel *= 2 / (features @ kernel).std(axis=0)
+    head.set_weights([kernel, -(features @ kernel).mean(axis=0)])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with photos and the files of a tiny network; and its results."""
+    folder = tmp_path_factory.mktemp("snippets")
+    names = save_photos(folder)
+    images = np.stack([load_image(folder / name, (SIZE, SIZE), upright=True) for name in names])
+    keras.utils.set_random_seed(0)
+    model = FDMobileNet((SIZE, SIZE, 3), 0.25, weights=None, classes=len(NAMES))
+    spread(model, images.astype("float32"))
+    (folder / HOSTILE_FOLDER).mkdir()
+    model.save(folder / HOSTILE_FOLDER / "net.keras")
+    paths = export.write(
+        model, "fd_mobilenet_0.25_64", {"arch": None}, get_recipes(["float32", "int8"]), str(folder / HOSTILE_FOLDER),
+        calibration=Calibration(tuple(names), images), class_names=["a", "b", "c"],
+    )  # fmt: skip
+    files = [FileFacts(str(Path(path).relative_to(folder)), name, 1, None, 100.0, 0, 1.0)
+             for path, name in zip(paths, ("float32", "int8"), strict=True)]  # fmt: skip
+    return folder, names, results_of(files, NAMES, f"{HOSTILE_FOLDER}/net.keras")
+
+
+def results_of(files: list[FileFacts], names: list[str], keras_file: str = "net.keras") -> Results:
+    return Results(
+        name="net", network="FD-MobileNet 0.25x", image_size=SIZE, photos="photos", output_dir="mine",
+        counts=[ClassCount(name, 10, 2) for name in names], notes=[], warnings=[], candidates=[], how_measured="",
+        trained_on="", keras_file=keras_file, files=files, macs=1, parameters=1, settings={}, command="",
+        next_commands=[], versions={},
+    )  # fmt: skip
+
+
+def only(results: Results, recipe: str) -> Results:
+    files = [file for file in results.files if file.recipe == recipe]
+    return results_of(files, NAMES, results.keras_file)
+
+
+def called(results: Results, title: str) -> Snippet:
+    (found,) = [snippet for snippet in snippets(results) if snippet.title == title]
+    return found
+
+
+def run(folder: Path, code: str, names: list[str]) -> list[tuple[str, float]]:
+    """The first class and its percentage that a snippet prints for each photo."""
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    blocks = re.split("|".join(f"^{re.escape(name)}\n" for name in names), done.stdout, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(names), done.stdout
+    found = [re.match(r" +([\d.]+)%  (.*?)\n  ", block, re.DOTALL) for block in blocks]
+    return [(match[2], float(match[1])) for match in found if match]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "float32"])
+def test_python_with_litert_answers_as_load_image_and_litert_do(made, recipe):
+    folder, names, results = made
+    results = only(results, recipe)
+    images = [load_image(folder / name, (SIZE, SIZE), upright=True) for name in names]
+    expected = Runner(folder / results.files[0].path)(np.stack(images).astype("float32"))
+    assert len(set(expected.argmax(-1))) > 1
+    found = run(folder, called(results, "Python with LiteRT").code, names)
+    assert [name for name, _ in found] == [NAMES[label] for label in expected.argmax(-1)]
+    np.testing.assert_allclose([percent for _, percent in found], 100 * expected.max(-1), atol=0.051)
+
+
+def test_python_with_keras_answers_as_the_model_does(made):
+    folder, names, results = made
+    images = np.stack([load_image(folder / name, (SIZE, SIZE), upright=True) for name in names])
+    expected = load_model(folder / results.keras_file).predict_on_batch(images.astype("float32"))
+    found = run(folder, called(results, "Python with Keras").code, names)
+    assert [name for name, _ in found] == [NAMES[label] for label in expected.argmax(-1)]
+    np.testing.assert_allclose([percent for _, percent in found], 100 * expected.max(-1), atol=0.1)
+
+
+def test_the_commands_for_microcontrollers_run(made):
+    folder, _, results = made
+    code = called(results, "Microcontroller: does it fit, and a C++ array").code
+    code = code.replace("fd-keras", f"{sys.executable} -m fd_keras.cli").replace("\npython", f"\n{sys.executable}")
+    done = subprocess.run(["bash", "-ec", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    stem = Path(results.files[1].path).stem
+    header = (folder / HOSTILE_FOLDER / f"{stem}.h").read_text()
+    cpp = called(results, "Microcontroller: C++ with TensorFlow Lite Micro").code
+    assert f'#include "{stem}.h"' in cpp
+    assert f"namespace net = {identifier(stem)};" in cpp
+    assert f"namespace {identifier(stem)} {{" in header
+    assert all(f"{word}" in header for word in re.findall(r"net::(\w+)", cpp))
+
+
+def test_integers_stand_for_what_the_snippets_say(made):
+    folder, _, results = made
+    runner = Runner(folder / results.files[1].path)
+    assert (runner.input["dtype"], *runner.input["quantization"]) == (np.uint8, 1.0, 0)
+    assert (runner.output["dtype"], *runner.output["quantization"]) == (np.uint8, 1 / 256, 0)
+    kotlin = called(results, "Android: Kotlin with LiteRT").code
+    assert "writeInt8(pixels(photo))" in kotlin
+    assert "and 0xFF) / 256f" in kotlin
+    assert "writeFloat(" in called(only(results, "float32"), "Android: Kotlin with LiteRT").code
+    assert "probability /= 256;" in called(results, "C++ with LiteRT").code
+    assert "probability /= 1;" in called(only(results, "float32"), "C++ with LiteRT").code
+
+
+def test_names_are_literals_of_each_language(made):
+    *_, results = made
+    kotlin, cpp = (called(results, title).code for title in ("Android: Kotlin with LiteRT", "C++ with LiteRT"))
+    assert r'''"heron \"grey\"", "it's a \$5 bill", "König\u000a🦩\\n"''' in kotlin
+    assert r'''"heron \"grey\"", "it's a $5 bill", "König\012🦩\\n"''' in cpp
+
+
+def test_literals_of_cpp_are_those_names(made, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("needs g++")
+    *_, results = made
+    literals = re.search(r"kClasses = (\{.*?\n\});", called(results, "C++ with LiteRT").code, re.DOTALL)
+    assert literals
+    (tmp_path / "names.cc").write_text(
+        f"#include <cstdio>\nconst char* const kNames[] = {literals[1]};\n"
+        "int main() { for (const char* name : kNames) std::puts(name); }",
+        "utf-8",
+    )
+    subprocess.run(["g++", "-std=c++17", "-Werror", "names.cc", "-o", "names"], cwd=tmp_path, check=True)
+    printed = subprocess.run([tmp_path / "names"], capture_output=True, check=True).stdout.decode()
+    assert printed == "".join(f"{name}\n" for name in NAMES)
+
+
+def test_many_classes_fit_into_lines():
+    file = FileFacts("x_int8.tflite", "int8", 1, None, 100.0, 0, 1.0)
+    results = results_of([file], [f"a class of photos {i}" for i in range(300)])
+    for snippet in snippets(results):
+        assert max(map(len, snippet.code.splitlines())) <= 120, snippet.title
+
+
+def test_what_is_not_there_is_not_shown(made):
+    *_, results = made
+    titles = [snippet.title for snippet in snippets(only(results, "float32"))]
+    assert not any("Microcontroller" in title for title in titles)
+    assert [snippet.title for snippet in snippets(only(results, "float16"))] == ["Python with Keras"]
+
+
+def test_c_arrays_take_the_same_identifier():
+    assert c_array.identifier is identifier
