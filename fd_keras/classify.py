@@ -2,53 +2,75 @@
 
     fd-keras classify photo.jpg folder/
     fd-keras classify --alpha=0.25 --weights=0.25x-FDMobileNet-224.pth.tar --json photo.jpg
+    fd-keras classify --model=mine.tflite --labels=names.txt photo.jpg
 
 Photos are decoded, resized and cropped exactly as in the reference evaluation, see `fd_keras.imagenet.load_image`.
+The classes of a model of one's own are named by its file, by the run that it lies in, or by --labels.
 """
 
 import argparse
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fd_keras import imagenet, spec, zoo
+from fd_keras import class_names, imagenet, spec, zoo
 from fd_keras.cli import parse_args, program_name, run_module, summary
 from fd_keras.errors import UsageError
+from fd_keras.io import printable
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
 
+if TYPE_CHECKING:
+    import keras
+
+    from fd_keras.image_classifier import ImageClassifier
+
 BATCH = 32
+_FILES = (".keras", ".tflite")
+_ZOO = {"alpha": 1.0, "groups": None, "stem_multiplier": None, "weights": "imagenet"}  # flags of the zoo's networks
 
 
-def classify(model, paths: Sequence[str], *, top: int = 5, upright: bool = False) -> Iterator[dict]:
+def classify(
+    model: "keras.Model | ImageClassifier",
+    paths: Sequence[str],
+    *,
+    top: int = 5,
+    upright: bool = False,
+    names: Sequence[str] | None = None,
+) -> Iterator[dict]:
     """Classifies image files; a broken one yields its error and does not stop the others.
 
     Args:
-        model: ImageNet model that takes raw RGB.
+        model: Classifier, or Keras model that takes raw images.
         paths: Paths of the images.
         top: Number of classes to return.
         upright: Whether to rotate photos by their EXIF orientation.
+        names: Class names in label order. Without any, 1000 classes are ImageNet's, and others are called "class 3".
 
     Yields:
-        {"image": path, "predictions": [{"label", "wnid", "name", "probability"}, ...]} or
-        {"image": path, "error": text}, in the order of `paths`.
+        {"image": path, "predictions": [{"label", "name", "probability"}, ...]} or {"image": path, "error": text}, in
+        the order of `paths`; predictions of ImageNet's classes have a "wnid" too.
     """
-    size = model.input_shape[1:3]
-    # Tracing a graph takes longer than running a small network on a few photos.
-    run = model.predict_on_batch if len(paths) > BATCH else lambda batch: model(batch, training=False)
+    from fd_keras.image_classifier import ImageClassifier, of_model
+
+    if not isinstance(model, ImageClassifier):
+        model = of_model(model, model.name, few=len(paths) <= BATCH)
+    known = _known_classes(model.classes, names)
     for start in range(0, len(paths), BATCH):
         chunk = paths[start : start + BATCH]
-        loaded = [_load(path, size, upright) for path in chunk]
+        loaded = [_load(path, model.size, upright) for path in chunk]
         images = [image for image in loaded if not isinstance(image, str)]
-        results = iter(_named(np.asarray(run(np.stack(images))), top) if images else ())
+        results = iter(_named(model(np.stack(images)), known, top) if images else ())
         for path, image in zip(chunk, loaded, strict=True):
             yield {"image": path, "error": image} if isinstance(image, str) else {"image": path, **next(results)}
 
 
-def _load(path: str, size: tuple[int, int], upright: bool) -> np.ndarray | str:
+def _load(path: str, size: Sequence[int], upright: bool) -> np.ndarray | str:
     """The image, as float so that the model takes it as it is; or what is wrong with it."""
     try:
         return imagenet.load_image(path, size, upright=upright).astype("float32")
@@ -56,31 +78,51 @@ def _load(path: str, size: tuple[int, int], upright: bool) -> np.ndarray | str:
         return str(error)
 
 
-def _named(probabilities: np.ndarray, top: int) -> Iterator[dict]:
-    wordnet_ids, names = imagenet.wordnet_ids(), imagenet.class_names()
+def _known_classes(classes: int, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """What a prediction says of each class but the probability."""
+    wordnet_ids, of_imagenet = imagenet.wordnet_ids(), imagenet.class_names()
+    if classes == imagenet.CLASSES and (names is None or tuple(names) in (wordnet_ids, of_imagenet)):
+        return [{"label": i, "wnid": wordnet_ids[i], "name": of_imagenet[i]} for i in range(classes)]
+    return [{"label": i, "name": names[i] if names else f"class {i}"} for i in range(classes)]
+
+
+def _named(probabilities: np.ndarray, known: Sequence[dict], top: int) -> Iterator[dict]:
     for row, best in zip(probabilities, imagenet.top_classes(probabilities, top), strict=True):
-        yield {
-            "predictions": [
-                {"label": i, "wnid": wordnet_ids[i], "name": names[i], "probability": float(row[i])}
-                for i in best.tolist()
-            ]
-        }
+        yield {"predictions": [known[i] | {"probability": float(row[i])} for i in best.tolist()]}
 
 
 def _report(result: dict) -> str:
-    lines = [f"  {p['probability']:6.1%}  {p['name']} ({p['wnid']})" for p in result["predictions"]]
+    lines = []
+    for found in result["predictions"]:
+        wnid = f" ({found['wnid']})" if "wnid" in found else ""
+        lines.append(f"  {found['probability']:6.1%}  {printable(found['name'])}{wnid}")
     return "\n".join([result["image"], *lines])
+
+
+def _network_or_file(text: str) -> str:
+    """The value of --model; raises ArgumentTypeError for what is neither."""
+    if text not in zoo.ARCHS and not text.endswith(_FILES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a {' or '.join(_FILES)} file nor one of {', '.join(zoo.ARCHS)}"
+        )
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
     flags.add_argument("images", nargs="+", metavar="PHOTO", help="image files, or folders of them")
-    flags.add_argument("--model", default="fd_mobilenet", choices=zoo.ARCHS, help="network (default %(default)s)")
-    flags.add_argument("--alpha", type=float, default=1.0, help="width multiplier of the network (default 1.0)")
+    flags.add_argument(
+        "--model",
+        type=_network_or_file,
+        default="fd_mobilenet",
+        help=f"a .keras or .tflite file, or a network: {', '.join(zoo.ARCHS)} (default %(default)s)",
+    )
+    flags.add_argument("--labels", help="class names of a file, a text file of one a line (default: as it names them)")
+    flags.add_argument("--alpha", type=float, help="width multiplier of a network (default 1.0)")
     flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
     flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
-    flags.add_argument("--weights", default="imagenet", help="imagenet, imagenet_authors or a path (default imagenet)")
+    flags.add_argument("--weights", help="of a network: imagenet, imagenet_authors or a path (default imagenet)")
     flags.add_argument("--top", type=int, default=5, help="number of classes to print (default 5)")
     flags.add_argument("--upright", action="store_true", help="rotate photos by their EXIF orientation")
     flags.add_argument("--json", action="store_true", help="print a JSON list")
@@ -99,15 +141,41 @@ def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
 
 
 def _classified(args: argparse.Namespace, paths: list[str]) -> Iterator[dict]:
-    """Builds the network, which may download its weights, and classifies the photos, if there are any."""
+    """Loads the model, which may download weights, and classifies the photos, if there are any."""
     if not paths:
         return
-    from fd_keras.applications import build_by_name
+    model = _model(args, few=len(paths) <= BATCH)
+    names = class_names.names_of(args.model, model.classes, args.labels) if args.model.endswith(_FILES) else None
+    yield from progress(classify(model, paths, top=args.top, upright=args.upright, names=names), len(paths))
 
-    model = build_by_name(
-        args.model, groups=args.groups, stem_multiplier=args.stem_multiplier, alpha=args.alpha, weights=args.weights
-    )
-    yield from progress(classify(model, paths, top=args.top, upright=args.upright), len(paths))
+
+def _model(args: argparse.Namespace, few: bool) -> "ImageClassifier":
+    from fd_keras import applications, image_classifier
+
+    if args.model.endswith(_FILES):
+        return image_classifier.open_classifier(args.model, os.cpu_count() or 1, few)
+    return image_classifier.of_model(applications.build_by_name(args.model, **_of_zoo(args)), args.model, few=few)
+
+
+def _of_zoo(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that choose a network of the zoo, with their defaults."""
+    given = {name: getattr(args, name) for name in _ZOO}
+    return {name: default if given[name] is None else given[name] for name, default in _ZOO.items()}
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises UsageError or ValueError for what cannot be, before anything is built."""
+    if not 1 <= args.top <= imagenet.CLASSES:
+        raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
+    if args.model.endswith(_FILES):
+        for name in _ZOO:
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} is for networks by name; --model={args.model} is a file")
+    else:
+        if args.labels:
+            raise UsageError(f"--labels is for a file as --model; {args.model} has ImageNet's classes")
+        network = _of_zoo(args)
+        spec.lower(zoo.get_arch(args.model, network["groups"], network["stem_multiplier"]), network["alpha"])
 
 
 def _print(result: dict, as_json: bool) -> None:
@@ -120,9 +188,7 @@ def _print(result: dict, as_json: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns the exit status, 1 if an image could not be classified."""
     args = parse_args(parser(), arguments)
-    if not 1 <= args.top <= imagenet.CLASSES:
-        raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
-    spec.lower(zoo.get_arch(args.model, args.groups, args.stem_multiplier), args.alpha)  # refuses what cannot be built
+    _check(args)
     paths, errors = _expand(args.images)
     results = []
     for result in itertools.chain(errors, _classified(args, paths)):

@@ -5,6 +5,7 @@ import importlib.resources
 import logging
 import os
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
@@ -143,13 +144,20 @@ def load_image(
         ValueError: If the file is not an image, or is broken or too small; the message names it.
         OSError: If the file cannot be read.
     """
+    return decode_image(path, os.fspath(path), size, resize=resize, upright=upright)
+
+
+def decode_image(
+    file: str | os.PathLike | IO[bytes], name: str, size: Sequence[int], *, resize: bool = True, upright: bool = False
+) -> np.ndarray:
+    """`load_image` of a file or its content, with a name for messages."""
     from PIL import Image, ImageOps
 
     try:
-        with photos.opened(path) as file:
-            image = photos.rgb(ImageOps.exif_transpose(file) if upright else file)
+        with photos.opened(file) as opened:
+            image = photos.rgb(ImageOps.exif_transpose(opened) if upright else opened)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}.") from error
+        raise ValueError(f"{name}: {error}.") from error
     *size, channels = (*size, 3)[:3]
     if channels == 1:
         image = image.convert("L")
@@ -159,8 +167,8 @@ def load_image(
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     if image.height < size[0] or image.width < size[1]:
         raise ValueError(
-            f"{os.fspath(path)}: {image.width}x{image.height} pixels are too few for a crop of "
-            f"{size[1]}x{size[0]} without resizing."
+            f"{name}: {image.width}x{image.height} pixels are too few for a crop of {size[1]}x{size[0]} without "
+            "resizing."
         )
     top, left = crop_offset(image.height, image.width, size)
     cropped = np.asarray(image.crop((left, top, left + size[1], top + size[0])))

@@ -33,7 +33,7 @@ _WORDS = {
 
 
 def sidecar_path(tflite_path: str) -> str:
-    """Where the description of a .tflite file is: beside it, under the same name."""
+    """Where the description of a .tflite or .keras file is: beside it, under the same name."""
     return os.path.splitext(tflite_path)[0] + ".json"
 
 
@@ -53,6 +53,9 @@ def read_sidecar(tflite_path: str) -> dict | None:
     for key, types in _TYPES.items():
         if key in content:
             check_field(path, key, content[key], types)
+    names = content.get("class_names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{path}: 'class_names' is not a list of strings; convert it again, or delete the file.")
     return content
 
 

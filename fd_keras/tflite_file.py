@@ -7,6 +7,8 @@ can end the process.
 import functools
 import math
 import os
+import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ BITS = {
     **dict.fromkeys(("INT64", "UINT64", "FLOAT64", "COMPLEX64"), 64),
     "COMPLEX128": 128,
 }
+LABELS_FILE = "labels.txt"  # class names in the archive at the end of a file
+_LARGEST_LABELS = 2**24  # bytes
 _LARGEST = 2**30  # bytes of a tensor: LiteRT counts some of them in 32 bits
 _UNSIZED = ("RESOURCE", "STRING", "VARIANT")
 _QUANTIZED = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1)}
@@ -63,6 +67,31 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
         return data, _parsed(data)
     except ValueError as error:
         raise LiteRTError(f"{path}: damaged ({error}); convert or download it again.") from error
+
+
+def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
+    """The class names in a .tflite file, in the archive at its end, where TFLite's task tools put them; None if none.
+
+    Raises:
+        LiteRTError: If the archive is damaged or the names are not UTF-8.
+    """
+    path = os.fspath(path)
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
+            entry = next((entry for entry in texts if entry.filename == LABELS_FILE or len(texts) == 1), None)
+            return None if entry is None else _lines(archive, entry)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise LiteRTError(f"{path}: its class names are damaged ({error}); convert or download it again.") from error
+
+
+def _lines(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[str, ...]:
+    with archive.open(entry) as file:
+        data = file.read(_LARGEST_LABELS + 1)
+    _check(len(data) <= _LARGEST_LABELS, f"larger than {_LARGEST_LABELS >> 20} MiB")
+    return tuple(line.rstrip("\r") for line in data.decode().rstrip("\n").split("\n"))
 
 
 def interpreter_class() -> Any:

@@ -59,7 +59,7 @@ def write(
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
         facts = _description(os.path.basename(path), data, model, source, recipe, calibration, include_preprocessing)
         if class_names is not None:
-            facts["labels"] = sidecar.labels_facts(class_names)
+            facts |= {"labels": sidecar.labels_facts(class_names), "class_names": list(class_names)}
         write_pair(path, data, facts)
         yield path
 

@@ -67,7 +67,7 @@ RECIPES = {
     )
 }
 IO_TYPES = ("uint8", "int8", "float32")
-MEASURES = ("classes", "logits", "scores", "values")  # see `verification.head`
+MEASURES = ("classes", "logits", "scores", "values")  # see `fd_keras.head`
 SENSITIVITY_MODES = ("alone", "kept_float")  # see `verification.sensitivity`
 
 

@@ -77,7 +77,7 @@ def table(records: Sequence[dict]) -> str:
 
 def measure_notes(reference: dict) -> list[str]:
     """What was compared, and what these images cannot show; `reference` is its record."""
-    from fd_keras.tflite.verification.head import HEADS
+    from fd_keras.head import HEADS
 
     notes = [f"compared: {HEADS[reference['measure']].text}"]
     if reference["measure"] == "classes" and reference["error_decides"]:
@@ -142,9 +142,9 @@ def rank_layers(path: str, mode: str) -> None:
 
 def measured() -> list[dict]:
     """The records of the reference and of all files."""
+    from fd_keras.head import HEADS
     from fd_keras.litert import Runner
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
-    from fd_keras.tflite.verification.head import HEADS
     from fd_keras.tflite.verification.reference import reference_classifier
 
     images = images_for(_TFLITE.value[0])

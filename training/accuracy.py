@@ -1,23 +1,20 @@
 """Accuracy of any classifier on a validation set, the paper's way: central crop, top-1 and top-5."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from fd_keras import imagenet
-from fd_keras.litert import Runner
+from fd_keras.image_classifier import Classifier, keras_classifier, tflite_classifier
 from fd_keras.progress import progress
-from fd_keras.sidecar import read_sidecar
 from fd_keras.training import recipes
 from fd_keras.training.sources import Source
 
 if TYPE_CHECKING:
     from fd_keras.training.input_pipeline import Feed
 
-Classifier = Callable[[np.ndarray], np.ndarray]  # uint8 RGB (batch, height, width, 3) -> scores (batch, classes)
+__all__ = ["Accuracy", "Classifier", "check", "keras_classifier", "score", "tflite_classifier"]
 
 
 @dataclasses.dataclass
@@ -44,27 +41,6 @@ class Accuracy:
     def percentages(self) -> dict[str, float]:
         """Top-1 and top-5 in percent of the images."""
         return {"images": self.images, "top1": 100 * self.top1 / self.images, "top5": 100 * self.top5 / self.images}
-
-
-def keras_classifier(model: keras.Model) -> Classifier:
-    """A Keras model that takes raw images."""
-    return lambda images: np.asarray(model.predict_on_batch(images.astype("float32")))
-
-
-def tflite_classifier(runner: Runner) -> Classifier:
-    """A .tflite file; whether it normalizes by itself is in the .json beside it, if there is one."""
-    include = (read_sidecar(runner.path) or {}).get("include_preprocessing", True)
-    return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))
-
-
-def from_one_score(classifier: Classifier) -> Classifier:
-    """A classifier of two classes whose only output is the probability of the second one, as a sigmoid's."""
-
-    def both(images: np.ndarray) -> np.ndarray:
-        second = classifier(images)
-        return np.concatenate([1 - second, second], axis=1)
-
-    return both
 
 
 def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: "Feed") -> Accuracy:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from fd_keras.head import tflite_head
 from fd_keras.litert import LiteRTError, Runner, dequantize, quantize, quiet
 from fd_keras.tflite.recipes import IO_TYPES
 
@@ -56,6 +57,13 @@ def test_every_stored_number_survives_the_way_there_and_back():
         stored = np.arange(limits.min, limits.max + 1, dtype=dtype)
         tensor = details(dtype, 0.0371, zero_point)
         np.testing.assert_array_equal(quantize(dequantize(stored, tensor), tensor), stored)
+
+
+# --- heads -------------------------------------------------------------------------------------------------
+
+
+def test_head_behind_the_operation_that_makes_scores_bytes(convert_tiny):
+    assert {tflite_head(convert_tiny(name)).name for name in ("float32", "int8")} == {"classes"}
 
 
 # --- running -----------------------------------------------------------------------------------------------

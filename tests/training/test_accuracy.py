@@ -17,10 +17,3 @@ def test_hits_are_counted_over_batches():
     counted.update(scores[:1], np.array([1]))  # second
     assert (counted.images, counted.top1, counted.top5) == (3, 1, 2)
     assert counted.percentages()["top5"] == pytest.approx(200 / 3)
-
-
-def test_one_score_is_the_probability_of_the_second_class():
-    classifier = accuracy.from_one_score(lambda images: images[:, 0, 0, :1] / 255)
-    images = np.zeros((2, 4, 4, 3), "uint8")
-    images[1] = 204
-    np.testing.assert_allclose(classifier(images), [[1, 0], [0.2, 0.8]], atol=1e-6)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from fd_keras import imagenet
+from fd_keras import class_names, imagenet
 from fd_keras.tflite.format.flatbuffer import pack, parse
+from fd_keras.tflite_file import LABELS_FILE
 
-LABELS_FILE = "labels.txt"  # in the archive
 _AXIS_LABELS, _IMAGE_PROPERTIES, _NORMALIZATION = 2, 2, 1
 _COLOR_SPACES = {1: 2, 3: 1}  # gray and RGB; values of the schema's enums and unions
 
@@ -30,14 +30,7 @@ def load_labels(source: str) -> list[str]:
     """
     if source == "imagenet":
         return list(imagenet.class_names())
-    try:
-        with open(source, encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file.read().rstrip().split("\n")]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--embed_labels={source}: not valid UTF-8 ({error}).") from error
-    if "" in names:
-        raise ValueError(f"--embed_labels={source}: line {names.index('') + 1} is empty; write one class name a line.")
-    return names
+    return list(class_names.read_lines(source, f"--embed_labels={source}"))
 
 
 def check_labels(names: Sequence[str], classes: int, include_preprocessing: bool, integers: bool) -> None:

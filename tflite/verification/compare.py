@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.head import HEADS, Head
 from fd_keras.litert import Runner
 from fd_keras.tflite.format.sidecar import read_sidecar
 from fd_keras.tflite.verification.deviation import Deviation
-from fd_keras.tflite.verification.head import HEADS, Head
 from fd_keras.training import accuracy
 from fd_keras.training.accuracy import Classifier
 

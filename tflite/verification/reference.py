@@ -9,13 +9,13 @@ import numpy as np
 
 from fd_keras import weights
 from fd_keras.applications import build_by_name
+from fd_keras.head import Head, keras_head, tflite_head
 from fd_keras.io import printable, sha256_of
 from fd_keras.saved import load_model
 from fd_keras.sidecar import check_field
 from fd_keras.tflite.format.sidecar import calibration_facts, read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, Int8Settings, load_calibration
 from fd_keras.tflite.verification.compare import Classifier, keras_classifier, tflite_classifier
-from fd_keras.tflite.verification.head import Head, keras_head, tflite_head
 
 
 @dataclasses.dataclass(frozen=True)

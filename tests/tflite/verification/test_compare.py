@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
+from fd_keras.head import HEADS
 from fd_keras.litert import Runner
 from fd_keras.tflite.format import sidecar
 from fd_keras.tflite.verification.compare import Comparison, compare, failures, keras_classifier, tflite_classifier
-from fd_keras.tflite.verification.head import HEADS
 
 CLASSES = 12
 

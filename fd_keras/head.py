@@ -1,11 +1,12 @@
-"""What a network gives for an image: classes, scores or values; this decides how two of them are compared."""
+"""What a network gives for an image: classes, scores or values; this decides how they are read and compared."""
 
 import dataclasses
+import os
 from typing import Any
 
 import keras
 
-from fd_keras.tflite.format import flatbuffer
+from fd_keras.tflite_file import kind_of, read_model
 
 _PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # layers that leave the numbers as they are
 _COPYING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
@@ -70,15 +71,17 @@ def keras_head(model: keras.Model) -> Head:
     return head_of(_last_of(model.outputs[0]), model.output_shape[-1])
 
 
-def tflite_head(path: str) -> Head:
-    """The head of a .tflite file; raises LiteRTError as `flatbuffer.read`."""
-    network = flatbuffer.read(path).network
-    (index,) = network.outputs
-    outputs = network.tensors[index].shape[-1]
-    for op in reversed(network.ops):
+def tflite_head(path: str | os.PathLike) -> Head:
+    """The head of a .tflite file; raises LiteRTError as `read_model`."""
+    _, model = read_model(path)
+    graph = model.subgraphs[0]
+    index = graph.outputs[0]
+    outputs = int(graph.tensors[index].shape[-1])
+    for op in reversed(graph.operators):
         if index in op.outputs:
-            if op.kind not in _COPYING:
-                return head_of(_OPS.get(op.kind, ""), outputs)
+            kind = kind_of(model, op)
+            if kind not in _COPYING:
+                return head_of(_OPS.get(kind, ""), outputs)
             index = op.inputs[0]
     return head_of("", outputs)
 

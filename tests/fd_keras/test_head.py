@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from fd_keras.applications import FDMobileNet
-from fd_keras.tflite.verification.head import keras_head, tflite_head
+from fd_keras.head import keras_head
 
 
 def ending_in(*layers) -> keras.Model:
@@ -45,8 +45,3 @@ def test_head_inside_nested_models():
     top = keras.Sequential([keras.Input((256,)), DENSE(4, "sigmoid")])
     assert keras_head(keras.Sequential([keras.Input((32, 32, 3)), trunk, top])).name == "scores"
     assert keras_head(FDMobileNet((32, 32, 3), 0.25, weights=None)).name == "classes"
-
-
-def test_head_of_a_tflite_file(convert_tiny):
-    """Behind the operation that makes the scores of an int8 file bytes."""
-    assert {tflite_head(convert_tiny(name)).name for name in ("float32", "int8")} == {"classes"}

@@ -1,0 +1,136 @@
+"""Classifiers from .keras and .tflite files: raw images in, probabilities out, whatever types and head the file has."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.head import Head, keras_head, tflite_head
+from fd_keras.litert import Runner
+from fd_keras.saved import load_model
+from fd_keras.sidecar import read_sidecar
+
+Classifier = Callable[[np.ndarray], np.ndarray]  # raw images (batch, height, width, channels) -> (batch, outputs)
+
+_ROUNDING = 1e-3  # by which a probability may be below 0 or above 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageClassifier:
+    """A classifier.
+
+    Attributes:
+        name: Path of its file, or name of the network, for messages.
+        size: (height, width, channels) of the image; 1 channel is gray, 3 are RGB.
+        outputs: Number of its outputs; one output is the probability of class 1 of two.
+        head: What the outputs are.
+        scores: Outputs for raw images.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    outputs: int
+    head: Head
+    scores: Classifier
+
+    def __post_init__(self):
+        if self.outputs == 1 and self.head.name != "scores":
+            raise ValueError(f"{self.name}: not a classifier; its only output is not a probability (no sigmoid).")
+        if self.size[2] not in (1, 3):
+            raise ValueError(
+                f"{self.name}: takes images of {self.size[2]} channels, but photos are read as gray (1) or RGB (3)."
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return max(self.outputs, 2)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 of shape (batch, classes), for raw images (batch, height, width, channels)."""
+        return probabilities(self.scores(images), self.head)
+
+
+def probabilities(scores: np.ndarray, head: Head) -> np.ndarray:
+    """Probabilities of shape (batch, classes) from the outputs of a network.
+
+    One output is the probability of the second of two classes. Logits, and whatever is beyond 0 and 1, go through the
+    softmax, which turns logarithms of probabilities into them too.
+    """
+    if scores.shape[1] == 1:
+        return np.concatenate([1 - scores, scores], axis=1)
+    beyond = (scores.min(axis=1) < -_ROUNDING) | (scores.max(axis=1) > 1 + _ROUNDING) | (head.name == "logits")
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.where(beyond[:, None], powers / powers.sum(axis=1, keepdims=True), scores)
+
+
+def open_classifier(path: str, threads: int = 1, few: bool = False) -> ImageClassifier:
+    """Loads a classifier.
+
+    Args:
+        path: Path of a .keras or .tflite file. A .json beside it records whether it normalizes images by itself;
+            without one it does.
+        threads: Number of threads of LiteRT.
+        few: Whether only a few images will come, see `of_model`.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is damaged or not a classifier of one image.
+        ImportError: For a .tflite without `ai-edge-litert`.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file.")
+    if path.endswith(".tflite"):
+        runner = Runner(path, threads)
+        return ImageClassifier(path, runner.input_shape, runner.classes, tflite_head(path), tflite_classifier(runner))
+    return of_model(load_model(path), path, takes_raw_images(path), few)
+
+
+def of_model(model: keras.Model, name: str, include_preprocessing: bool = True, few: bool = False) -> ImageClassifier:
+    """A Keras model as a classifier.
+
+    Args:
+        model: The model. One that takes images of any size gets them as ImageNet's networks do, of 224 pixels.
+        name: What messages call it.
+        include_preprocessing: Whether it normalizes images by itself.
+        few: Whether only a few images will come: tracing a graph takes longer than a small network on a few images.
+
+    Raises:
+        ValueError: If it is not a classifier of one image.
+    """
+    inputs, outputs = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
+    if [len(shape) for shape in inputs] != [4] or [len(shape) for shape in outputs] != [2] or outputs[0][1] is None:
+        raise ValueError(
+            f"{name}: not a classifier of one image; its inputs are of shape {_shown(inputs)}, its outputs of "
+            f"{_shown(outputs)}."
+        )
+    height, width, channels = (side or imagenet.SIZE for side in inputs[0][1:])
+    run = (lambda images: np.asarray(model(images, training=False))) if few else keras_classifier(model)
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        return run(np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing)))
+
+    return ImageClassifier(name, (height, width, channels), outputs[0][1], keras_head(model), scores)
+
+
+def _shown(shapes: list[tuple]) -> str:
+    return ", ".join(map(str, shapes))
+
+
+def takes_raw_images(path: str) -> bool:
+    """Whether a model normalizes images by itself, by the .json beside it; models without one do."""
+    return (read_sidecar(path) or {}).get("include_preprocessing", True)
+
+
+def keras_classifier(model: keras.Model) -> Classifier:
+    """A Keras model that takes raw images."""
+    return lambda images: np.asarray(model.predict_on_batch(images.astype("float32")))
+
+
+def tflite_classifier(runner: Runner) -> Classifier:
+    """A .tflite file; whether it normalizes by itself is in the .json beside it, if there is one."""
+    include = takes_raw_images(runner.path)
+    return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))

@@ -1,0 +1,93 @@
+import json
+import zipfile
+
+import pytest
+
+from fd_keras import class_names, imagenet
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    """The path of a model in a run's folder; nothing looks into the model."""
+    (tmp_path / "run" / "last").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    return str(tmp_path / "run" / "last" / "net.tflite")
+
+
+def write(path, *names: str) -> str:
+    path.write_text("".join(f"{name}\n" for name in names))
+    return str(path)
+
+
+def test_a_list_comes_before_the_file_the_sidecar_and_the_run(model, tmp_path):
+    assert class_names.names_of(model, 2) is None
+    write(tmp_path / "run" / "classes.txt", "of", "run")
+    assert class_names.names_of(model, 2) == ("of", "run")
+    (tmp_path / "run" / "last" / "net.json").write_text(json.dumps({"class_names": ["of", "sidecar"]}))
+    assert class_names.names_of(model, 2) == ("of", "sidecar")
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("labels.txt", "of\nfile")
+    assert class_names.names_of(model, 2) == ("of", "file")
+    assert class_names.names_of(model, 2, write(tmp_path / "mine.txt", "of", "mine")) == ("of", "mine")
+
+
+def test_the_run_of_the_model_that_a_file_was_made_from_names_its_classes(model, tmp_path):
+    write(tmp_path / "run" / "classes.txt", "cat", "dog")
+    (tmp_path / "out.json").write_text(json.dumps({"keras_model": model}))
+    assert class_names.names_of(str(tmp_path / "out.tflite"), 2) == ("cat", "dog")
+
+
+def test_a_list_that_is_not_in_a_run_is_not_taken(tmp_path):
+    write(tmp_path / "classes.txt", "cat", "dog")
+    assert class_names.names_of(str(tmp_path / "net.keras"), 2) is None
+
+
+def test_one_score_has_one_name_or_two(tmp_path):
+    one, two = write(tmp_path / "one.txt", "cat"), write(tmp_path / "two.txt", "dog", "cat")
+    assert class_names.names_of("net.keras", 2, one) == ("not cat", "cat")
+    assert class_names.names_of("net.keras", 2, two) == ("dog", "cat")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\nb\n", "--labels=.*names.txt: 2 class names, but net.keras has 3 classes"),
+        (b"a\n\nb", "--labels=.*names.txt: line 2 is empty"),
+        (b"", "--labels=.*names.txt: line 1 is empty"),
+        (b"\xff\xfea", "--labels=.*names.txt: not valid UTF-8"),
+        (b" " * (2**24 + 1), "--labels=.*names.txt: larger than 16 MiB"),
+        (None, "--labels=.*names.txt: no such file"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=message):
+        class_names.names_of("net.keras", 3, str(tmp_path / "names.txt"))
+
+
+def test_damaged_names_in_a_file_are_named(model):
+    with zipfile.ZipFile(model, "w") as archive:
+        archive.writestr("labels.txt", b"\xff\xfe")
+    with pytest.raises(ValueError, match="net.tflite: its class names are damaged"):
+        class_names.names_of(model, 2)
+
+
+def test_folders_are_matched_by_name():
+    names = ("rose", "daisy", "tulip")
+    assert class_names.match(["daisy", "rose"], names, 3) == {"daisy": 1, "rose": 0}
+    assert class_names.match(["ant", "bee", "cat"], names, 3) is None
+    with pytest.raises(ValueError, match="folder 'dasy' is not a class of the model; did you mean daisy"):
+        class_names.match(["dasy", "rose"], names, 3)
+    with pytest.raises(ValueError, match="'crane' is the name of several classes"):
+        class_names.match(["crane"], imagenet.class_names(), 1000)
+
+
+def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_many():
+    assert class_names.match(["b", "a"], None, 2) == {"a": 0, "b": 1}
+    assert class_names.match(["b", "a"], None, 3) is None
+
+
+def test_imagenet_goes_by_wordnet_ids_too():
+    for names in (None, imagenet.class_names(), imagenet.wordnet_ids()):
+        assert class_names.match(["n01440764", "n02979186"], names, 1000) == {"n01440764": 0, "n02979186": 482}

@@ -1,0 +1,77 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from fd_keras import imagenet
+from fd_keras.head import HEADS
+from fd_keras.image_classifier import of_model, open_classifier, probabilities
+
+
+def means(channels: int, *layers, size=(8, 12)) -> keras.Model:
+    """A model of the mean of each channel."""
+    image = keras.Input((*size, channels))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(image)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize(
+    ("head", "scores", "expected"),
+    [
+        ("classes", [0.25, 0.75], [0.25, 0.75]),
+        ("classes", np.log([0.25, 0.75]), [0.25, 0.75]),
+        ("logits", np.log([1, 3]), [0.25, 0.75]),
+        ("logits", [0.5, 0.5], [0.5, 0.5]),
+        ("values", [7, 7], [0.5, 0.5]),
+        ("scores", [0.9, 0.8], [0.9, 0.8]),
+        ("scores", [0.2], [0.8, 0.2]),
+    ],
+)
+def test_outputs_become_probabilities(head, scores, expected):
+    found = probabilities(np.array([scores], "float32"), HEADS[head])
+    np.testing.assert_allclose(found, [expected], atol=1e-6)
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_a_saved_model_of_gray_images_is_loaded(tmp_path, few):
+    means(1, keras.layers.Rescaling(1 / 255), keras.layers.Activation("sigmoid")).save(tmp_path / "a.keras")
+    found = open_classifier(str(tmp_path / "a.keras"), few=few)
+    assert (found.size, found.outputs, found.classes) == ((8, 12, 1), 1, 2)
+    second = 1 / (1 + np.exp(-0.2))
+    np.testing.assert_allclose(found(np.full((2, 8, 12, 1), 51, "uint8")), [[1 - second, second]] * 2, atol=1e-6)
+
+
+def test_the_json_beside_a_model_decides_who_normalizes(tmp_path):
+    means(3, keras.layers.Softmax()).save(tmp_path / "a.keras")
+    (tmp_path / "a.json").write_text(json.dumps({"include_preprocessing": False}))
+    image = np.full((1, 8, 12, 3), 100.0, "float32")
+    logits = imagenet.preprocess_input(image, False)[0, 0, 0]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(open_classifier(str(tmp_path / "a.keras"))(image), [expected], atol=1e-5)
+
+
+def test_images_of_any_size_are_taken_as_imagenets():
+    assert of_model(means(3, size=(None, None)), "net").size == (224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: means(1), "net: not a classifier; its only output is not a probability"),
+        (lambda: means(4), "net: takes images of 4 channels"),
+        (lambda: keras.Sequential([keras.Input((5,)), keras.layers.Softmax()]), r"its inputs are of shape \(None, 5\)"),
+        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU()]), r"outputs of \(None, 8, 8, 3\)"),
+    ],
+)
+def test_what_is_not_a_classifier_of_an_image_is_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        of_model(model(), "net")
+
+
+@pytest.mark.parametrize("name", ["gone.keras", "gone.tflite"])
+def test_a_file_that_is_not_there_is_named(name):
+    with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):
+        open_classifier(name)
