@@ -31,6 +31,7 @@ class ClassifierRunConfig(RunConfig):
         freeze: Layers that stay as they are, see `trainable_classifier.freeze`.
         teacher: Path of the .keras file of a network to learn from, of the same classes and image size; None for none.
         max_bad_images: Maximum number of undecodable photos to skip.
+        opened: Arguments of `sources.open_data` that open the data again, see `run_record.lasting`.
     """
 
     FIXED = ("model", *RunConfig.FIXED, "freeze", "teacher")
@@ -40,6 +41,7 @@ class ClassifierRunConfig(RunConfig):
     freeze: str = "none"
     max_bad_images: int = 100
     teacher: str | None = None
+    opened: dict | None = None
 
     @property
     def name(self) -> str:
@@ -307,6 +309,7 @@ def _describe(config: ClassifierRunConfig, data: dict[str, Source]) -> dict:
         "name": config.name,
         "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),
         "data": {split: describe(source) for split, source in data.items()},
+        "opened": config.opened,
         "classes": len(data["train"].classes),
         **run_record.origin(),
     }

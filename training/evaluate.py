@@ -2,8 +2,10 @@
 
     fd-keras evaluate --model=RUN/last/fd_mobilenet_0.25_224.keras --data=SHARDS --check
     fd-keras evaluate --model=fd_mobilenet --alpha=0.25 --weights=imagenet_authors --data=SHARDS
-    fd-keras evaluate --model=fd_mobilenet_0.25_224_int8.tflite --data=folder:PHOTOS
+    fd-keras evaluate --model=fd_mobilenet_0.25_224_int8.tflite --data=PHOTOS
+    fd-keras evaluate --run_dir=RUN
 
+PHOTOS has a folder for each class, of the class's name; a run knows its model and the photos that it held out.
 Photos are resized to a short side of 256 pixels for a crop of 224, and in proportion for other sizes.
 """
 
@@ -13,22 +15,25 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fd_keras import zoo
-from fd_keras.program import Program, define_positive, flag_group
+from fd_keras import class_names, zoo
+from fd_keras.program import Program, UsageError, define_positive, flag_group
 from fd_keras.training import recipes, run_record
 
 if TYPE_CHECKING:
-    from fd_keras.training.accuracy import Classifier
+    from fd_keras.image_classifier import ImageClassifier
     from fd_keras.training.sources import Source
 
 with flag_group("Network"):
-    _MODEL = flags.DEFINE_string("model", None, f"A .keras or .tflite file, or {', '.join(zoo.ARCHS)}.", required=True)
+    _MODEL = flags.DEFINE_string(
+        "model", None, f"A .keras or .tflite file, or {', '.join(zoo.ARCHS)} (default: the last model of --run_dir)."
+    )
     _ALPHA = define_positive("alpha", None, "Width multiplier of a network by name (default 1).", 100)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet by name (default 3).", 1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet by name.", 100)
     _WEIGHTS = flags.DEFINE_string("weights", "imagenet", "Of a network by name: imagenet, imagenet_authors, a path.")
 with flag_group("Data"):
-    _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
+    _DATA = flags.DEFINE_string("data", None, "Folder of class folders or of prepared shards, or tfds:NAME.")
+    _RUN = flags.DEFINE_string("run_dir", None, "Run whose held-out photos to take, instead of --data.")
     _VAL = define_positive("val_fraction", None, "Share of every class to hold out, as in training.", 1)
     _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
     _BAD = flags.DEFINE_integer("max_bad_images", 0, "Maximum number of undecodable photos to skip.", lower_bound=0)
@@ -42,34 +47,63 @@ with flag_group("Run"):
     _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 
-def load() -> tuple["Classifier", int, int]:
-    """The classifier that the flags name, the side of its image, and its number of classes."""
-    from fd_keras.applications import build_by_name
-    from fd_keras.litert import Runner
-    from fd_keras.saved import load_model
-    from fd_keras.training import accuracy
+def model_path() -> str:
+    """What --model names, or the model of the run. Raises UsageError for flags that lack something."""
+    run = _RUN.value
+    if _DATA.value is None and run is None:
+        raise UsageError("--data is required: the photos; or --run_dir, a run that held some out")
+    if _MODEL.value is None and run is None:
+        raise UsageError("--model is required: a .keras or .tflite file or a network; or --run_dir, a run's folder")
+    for flag in (_VAL, _TFDS):
+        if _DATA.value is None and flag.value is not None:
+            raise UsageError(f"--{flag.name} goes with --data; a run knows its photos")
+    from fd_keras.training import evaluation_photos
 
-    path = _MODEL.value
+    return _MODEL.value or evaluation_photos.model_of(run or "")
+
+
+def load(path: str) -> "ImageClassifier":
+    """The classifier at a path, or the network of that name.
+
+    Raises:
+        ValueError: If it is not a classifier of square RGB images.
+    """
+    from fd_keras import image_classifier
+    from fd_keras.applications import build_by_name
+
     if path in zoo.ARCHS:
         model = build_by_name(
             path, groups=_GROUPS.value, stem_multiplier=_STEM.value, alpha=_ALPHA.value or 1.0, weights=_WEIGHTS.value
         )
-    elif path.endswith(".tflite"):
-        runner = Runner(path, _THREADS.value)
-        return accuracy.tflite_classifier(runner), runner.input_shape[0], runner.classes
-    else:
-        model = load_model(path)
-    return accuracy.keras_classifier(model), model.input_shape[1], model.output_shape[-1]
+        return image_classifier.of_model(model, path)
+    classifier = image_classifier.open_classifier(path, _THREADS.value)
+    height, width, channels = classifier.size
+    if height != width or channels != 3:
+        raise ValueError(
+            f"{path}: takes images of {height}x{width}x{channels}, and only square RGB images can be evaluated; "
+            "fd-keras verify takes others."
+        )
+    return classifier
 
 
-def target(val: "Source") -> tuple[float, str]:
+def photos_for(path: str, classes: int) -> "Source":
+    """The photos that the flags name, labeled as the model at a path counts its classes."""
+    from fd_keras.training import evaluation_photos
+
+    if _DATA.value is None:
+        return evaluation_photos.of_run(_RUN.value or "")
+    names = None if path in zoo.ARCHS else class_names.names_of(path, classes)
+    return evaluation_photos.of_data(_DATA.value, names, classes, val_fraction=_VAL.value, tfds_dir=_TFDS.value)
+
+
+def target(path: str, val: "Source") -> tuple[float, str]:
     """The top-1 to reach and what it is of. Raises ValueError where none is stated."""
     from fd_keras.training import sources
 
     if _TARGET.value is not None:
         return _TARGET.value, "--target"
-    run = run_record.config_of(_MODEL.value)
-    network = (run["model"], run["alpha"]) if run else (_MODEL.value, _ALPHA.value or 1.0)
+    run = run_record.config_of(path)
+    network = (run["model"], run["alpha"]) if run else (path, _ALPHA.value or 1.0)
     name = _RECIPE.value or (run or {}).get("name", "paper")
     top1 = recipes.RECIPES[name].targets.get(network)
     if top1 is None:
@@ -84,19 +118,18 @@ def target(val: "Source") -> tuple[float, str]:
 
 def main(argv: list[str]) -> None:
     """Scores the classifier, and compares it with its target."""
-    from fd_keras.training import accuracy, input_pipeline, sources
+    path = model_path()
+    from fd_keras.training import accuracy, input_pipeline
 
-    val = sources.open_data(_DATA.value, val_fraction=_VAL.value, tfds_dir=_TFDS.value)["val"]
-    goal = target(val) if _CHECK.value else None
-    classifier, size, classes = load()
-    if (classes, len(val.classes)) == (1, 2):
-        classifier, classes = accuracy.from_one_score(classifier), 2
-    if classes != len(val.classes):
-        raise ValueError(f"{_MODEL.value} has {classes} classes, but {val.name} has {len(val.classes)}.")
+    classifier = load(path)
+    val = photos_for(path, classifier.classes)
+    goal = target(path, val) if _CHECK.value else None
+    if classifier.classes != len(val.classes):
+        raise ValueError(f"{path} has {classifier.classes} classes, but {val.name} has {len(val.classes)}.")
     feed = input_pipeline.Feed(threads=_THREADS.value, bad=input_pipeline.BadImages(_BAD.value))
-    result = accuracy.score(classifier, val, size, _BATCH.value, feed).percentages()
-    text = f"{_MODEL.value}: top-1 {result['top1']:.2f}%  top-5 {result['top5']:.2f}%  of {result['images']} photos"
-    print(json.dumps({"model": _MODEL.value, "data": val.name, **result}) if _JSON.value else text)
+    result = accuracy.score(classifier, val, classifier.size[0], _BATCH.value, feed).percentages()
+    text = f"{path}: top-1 {result['top1']:.2f}%  top-5 {result['top5']:.2f}%  of {result['images']} photos"
+    print(json.dumps({"model": path, "data": val.name, **result}) if _JSON.value else text)
     if goal:
         print(accuracy.check(result["top1"], *goal))
 

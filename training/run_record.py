@@ -54,6 +54,20 @@ def git_commit() -> str | None:
         return None
 
 
+def lasting(data: str, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict:
+    """Arguments of `sources.open_data` that open the same data from whatever folder."""
+    kind, _, rest = data.partition(":")
+    if kind == "folder" and is_local(rest):
+        data = f"folder:{_absolute(rest)}"
+    elif kind != "tfds" and is_local(data):
+        data = _absolute(data)
+    return {"data": data, "val_fraction": val_fraction, "tfds_dir": tfds_dir and _absolute(tfds_dir)}
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
+
+
 def check_same(path: str, now: dict) -> None:
     """Raises ValueError if the folder holds a run of another configuration or other data; names what differs.
 
@@ -67,7 +81,7 @@ def check_same(path: str, now: dict) -> None:
     try:
         before = json.loads(read_bytes(path))
         pairs = {f"--{key}": (value, now["config"].get(key)) for key, value in before["config"].items()}
-        changed = [_change_of_data(split, facts, now["data"][split]) for split, facts in before["data"].items()]
+        changed = [change_of_data(split, facts, now["data"][split]) for split, facts in before["data"].items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); use another --run_dir.") from error
     differing = [f"{name} was {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
@@ -83,7 +97,7 @@ def check_same(path: str, now: dict) -> None:
         )
 
 
-def _change_of_data(split: str, before: dict, now: dict) -> str:
+def change_of_data(split: str, before: dict, now: dict) -> str:
     """How the photos of a split differ from those of the record; "" if they do not, as far as both know them."""
     differing = {key for key in before.keys() & now.keys() if before[key] != now[key]}
     if "photos" in differing:
@@ -125,10 +139,11 @@ def config_of(path: str) -> dict | None:
     record = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path))), FILE)
     if not is_local(path) or not os.path.exists(record):
         return None
-    return _read(record)["config"]
+    return read(record)["config"]
 
 
-def _read(path: str) -> dict:
+def read(path: str) -> dict:
+    """The content of a run.json; raises ValueError if it is damaged."""
     try:
         return dict(json.loads(read_bytes(path)))
     except (ValueError, TypeError) as error:
@@ -148,7 +163,7 @@ def runs_below(folders: list[str]) -> list[dict]:
             raise FileNotFoundError(f"{folder}: no such folder.")
         for root, _, names in sorted(os.walk(folder)):
             if FILE in names:
-                run = _read(os.path.join(root, FILE))
+                run = read(os.path.join(root, FILE))
                 if "result" in run:
                     found.append(run | {"folder": root})
     return found

@@ -142,7 +142,7 @@ class Folder:
         classes: Class names in label order.
     """
 
-    def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]):
+    def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int] | np.ndarray, classes: Sequence[str]):
         self.name, self.classes, self.count = name, tuple(classes), len(paths)
         # As bytes, since names on Linux need not be text.
         self._paths = np.asarray([os.fsencode(path) for path in paths], dtype=object)
@@ -153,6 +153,11 @@ class Folder:
     def counts(self) -> list[int]:
         """Number of photos of each class."""
         return np.bincount(self._labels, minlength=len(self.classes)).tolist()
+
+    def relabeled(self, label_of: Mapping[str, int], classes: Sequence[str]) -> "Folder":
+        """The same photos with other labels, of the classes by name; they are positions in `classes`."""
+        numbers = np.array([label_of[name] for name in self.classes])
+        return Folder(self.name, [os.fsdecode(path) for path in self._paths], numbers[self._labels], classes)
 
     def content(self) -> dict[str, str]:
         """See `Source`: the names below the folder, which may have been moved; the sizes; all bytes of a sample."""

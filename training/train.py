@@ -12,7 +12,7 @@ from absl import flags
 
 from fd_keras import zoo
 from fd_keras.program import Program, define_positive, flag_group
-from fd_keras.training import recipes, run_flags, settings
+from fd_keras.training import recipes, run_flags, run_record, settings
 
 if TYPE_CHECKING:
     from fd_keras.training.classifier_run import ClassifierRunConfig
@@ -52,7 +52,13 @@ def config() -> "ClassifierRunConfig":
     given = run_flags.given(_MODEL.value)  # checked before TensorFlow is loaded
     from fd_keras.training.classifier_run import ClassifierRunConfig
 
-    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, _TEACHER.value, **given)
+    opened = run_record.lasting(**_data())
+    return ClassifierRunConfig(recipe, _MODEL.value, _FREEZE.value, _BAD.value, _TEACHER.value, opened=opened, **given)
+
+
+def _data() -> dict:
+    """Arguments of `sources.open_data`."""
+    return {"data": _DATA.value, "val_fraction": _VAL.value, "tfds_dir": _TFDS.value}
 
 
 def main(argv: list[str]) -> None:
@@ -68,7 +74,7 @@ def main(argv: list[str]) -> None:
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     machine = devices.make(_STRATEGY.value, asked.recipe.batch_size)
-    data = sources.open_data(_DATA.value, val_fraction=_VAL.value, tfds_dir=_TFDS.value)
+    data = sources.open_data(**_data())
     say = print if machine.leads else lambda line: None
     run = ClassifierRun(asked, data, machine, say)
     say(reporting.opening(run))

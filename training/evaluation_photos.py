@@ -1,0 +1,206 @@
+"""Photos to evaluate a model on: those that a run held out, or class folders whose names are matched to its classes."""
+
+import logging
+import os
+from collections.abc import Sequence
+
+from fd_keras import class_names, photos
+from fd_keras.io import is_local, join, list_entries, printable
+from fd_keras.training import run_record, sources
+from fd_keras.training.finetune import split
+from fd_keras.training.shards import INDEX
+from fd_keras.training.sources import Folder, Source
+
+_TRAINING = ("train", "training")
+_HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
+_SHOWN = 3  # classes without photos that are named
+
+
+def of_run(run_dir: str) -> Source:
+    """The photos that a run held out, of a training or a fine-tuning.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run, or its photos are not there.
+        ValueError: If its record is damaged or does not name its photos, or these are no longer what they were.
+    """
+    if os.path.isfile(join(run_dir, split.FILE)):
+        return _of_split(run_dir)
+    record = read_run(run_dir)
+    opened = record.get("opened") or _of_command(record.get("command"))
+    if not isinstance(opened, dict) or not isinstance(opened.get("data"), str):
+        raise ValueError(f"--run_dir={run_dir}: its {run_record.FILE} does not name its data; name the photos instead.")
+    try:
+        val = sources.open_data(**opened)["val"]
+        changed = run_record.change_of_data("val", record["data"]["val"], sources.describe(val))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); name the photos instead.") from error
+    if changed:
+        raise ValueError(f"--run_dir={run_dir} held out other photos: {changed}. Restore them, or name the photos.")
+    return val
+
+
+def read_run(run_dir: str) -> dict:
+    """The record of a run.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run.
+        ValueError: If the record is damaged.
+    """
+    path = join(run_dir, run_record.FILE)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"--run_dir={run_dir}: not a run (it has no {run_record.FILE} or {split.FILE}).")
+    return run_record.read(path)
+
+
+def model_of(run_dir: str) -> str:
+    """Path of the .keras file that a run leaves; raises ValueError if that is not clear, or as `read_run`."""
+    if not os.path.isdir(run_dir):
+        raise FileNotFoundError(f"--run_dir={run_dir}: no such folder.")
+    found = [join(run_dir, name) for name in sorted(os.listdir(run_dir)) if name.endswith(".keras")]
+    if not found:
+        last = run_record.model_path(run_dir, "last", str(read_run(run_dir).get("name")))
+        found = [last] if os.path.isfile(last) else []
+    if len(found) != 1:
+        raise ValueError(f"--run_dir={run_dir}: has {len(found)} models; name one with --model.")
+    return found[0]
+
+
+def _of_split(run_dir: str) -> Folder:
+    found = split.read(run_dir)
+    paths = [path for path, _ in found.held_out]
+    gone = [path for path in paths if not os.path.isfile(path)]
+    if not paths:
+        raise ValueError(f"--run_dir={run_dir}: held no photos out; name the photos instead.")
+    if gone:
+        raise FileNotFoundError(
+            f"--run_dir={run_dir}: {len(gone)} of its {len(paths)} held-out photos are not there, {printable(gone[0])} "
+            "for one. Restore them, or run the command in the folder where the photos were named."
+        )
+    return Folder(f"{run_dir} (held out)", paths, [label for _, label in found.held_out], found.classes)
+
+
+def _of_command(command: object) -> dict | None:
+    """What opened the data of a run that was made before its record had it, by the flags of its command."""
+    flags = {}
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name in ("data", "val_fraction", "tfds_dir"):
+            flags[name] = value if equals else after
+    if "val_fraction" in flags:
+        flags["val_fraction"] = float(flags["val_fraction"])
+    return flags or None
+
+
+def of_data(
+    data: str,
+    names: Sequence[str] | None,
+    classes: int,
+    *,
+    val_fraction: float | None = None,
+    tfds_dir: str | None = None,
+) -> Source:
+    """The photos that `--data` of `fd-keras evaluate` names.
+
+    Args:
+        data: As for `sources.open_data`, or a folder of class folders, of which all photos are taken.
+        names: Class names of the model, if they are known.
+        classes: Number of its classes.
+        val_fraction: Share of every class to take, as in training.
+        tfds_dir: Folder where TFDS keeps its data.
+
+    Raises:
+        ValueError: If it is not a data set, or its classes are not the model's; the message has what to do.
+        OSError: If it cannot be read.
+    """
+    kind, _, rest = data.partition(":")
+    root = os.path.expanduser(rest if kind == "folder" and rest else data)
+    if kind == "tfds" or (kind != "folder" and (not os.path.isdir(root) or os.path.isfile(join(root, INDEX)))):
+        return sources.open_data(data, val_fraction=val_fraction, tfds_dir=tfds_dir)["val"]
+    if val_fraction is None and is_local(root):
+        found = of_folder(root, names, classes)
+        if found is None:
+            raise ValueError(f"--data={data}: {_unrelated(root, names, classes)}")
+        return found
+    val = sources.open_data(f"folder:{root}", val_fraction=val_fraction)["val"]
+    assert isinstance(val, Folder)
+    if (label_of := class_names.match(val.classes, names, classes)) is None:
+        raise ValueError(f"--data={data}: {_unrelated(root, names, classes)}")
+    return val.relabeled(label_of, _titles(label_of, names, classes))
+
+
+def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | None:
+    """The photos in class folders, or in those of val/ where there is a train/ too, labeled as a model counts.
+
+    Args:
+        root: Local folder.
+        names: Class names of the model, if they are known.
+        classes: Number of its classes.
+
+    Returns:
+        The photos, or None if there are no class folders, or nothing relates them to the model.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If some folders are classes of the model and others are not, a class has no photo, or there is a
+            training set and no other.
+    """
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{root}: no such folder.")
+    train, held_out = _sides(root)
+    try:
+        label_of = class_names.match(_folders(train), names, classes)
+    except ValueError as error:
+        raise ValueError(f"{train}: {error}") from error
+    if label_of is None:
+        return None
+    listing = sources.list_classes(held_out)
+    if strange := sorted(listing.keys() - label_of.keys()):
+        raise ValueError(f"{held_out}: folder {printable(strange[0])!r} is not a class of {train}; rename it.")
+    titles = _titles(label_of, names, classes)
+    present = {label_of[name] for name in listing}
+    _log_absent([title for label, title in enumerate(titles) if label not in present], held_out)
+    pairs = [(path, label_of[name]) for name, paths in listing.items() for path in paths]
+    return Folder(held_out, [path for path, _ in pairs], [label for _, label in pairs], titles)
+
+
+def _sides(root: str) -> tuple[str, str]:
+    """The folders of classes that labels are counted by, and that photos are taken from; mostly one and the same."""
+    folders = {name.lower(): name for name in _folders(root)}
+    train = next((folders[name] for name in _TRAINING if name in folders), None)
+    if train is None:
+        return root, root
+    held_out = next((folders[name] for name in _HELD_OUT if name in folders), None)
+    if held_out is None:
+        raise ValueError(
+            f"{root}: there is {train}/ but no val/ beside it. Add one, or name the folder that has the class folders."
+        )
+    return join(root, train), join(root, held_out)
+
+
+def _folders(root: str) -> list[str]:
+    return [name for name in list_entries(root)[0] if not photos.is_hidden(name)]
+
+
+def _titles(label_of: dict[str, int], names: Sequence[str] | None, classes: int) -> Sequence[str]:
+    """A name for each class of the model."""
+    folders = {label: name for name, label in label_of.items()}
+    return names or [folders.get(label, f"class {label}") for label in range(classes)]
+
+
+def _log_absent(titles: Sequence[str], root: str) -> None:
+    if titles:
+        more = ", ..." if len(titles) > _SHOWN else ""
+        shown = ", ".join(map(printable, titles[:_SHOWN])) + more
+        logging.warning("%s: no photos of %d of the model's classes (%s)", root, len(titles), shown)
+
+
+def _unrelated(root: str, names: Sequence[str] | None, classes: int) -> str:
+    """Why class folders are not a model's."""
+    folders = _folders(_sides(root)[0]) if is_local(root) else []
+    found = f"{len(folders)} class folders ({', '.join(map(printable, folders[:_SHOWN]))})"
+    if not folders:
+        return "no class folders in it; it wants CLASS/*.jpg, one folder for each class."
+    if names is None:
+        return f"{found}, but the model has {classes} classes, and nothing tells their names."
+    return f"{found}, none of which is a class of the model ({', '.join(map(printable, names[:_SHOWN]))}, ...)."
