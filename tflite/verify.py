@@ -1,34 +1,42 @@
 """Compares .tflite files with the Keras model that they were made from, on the same images.
 
-fd-keras verify --tflite=OUT/a_float32.tflite,OUT/a_int8.tflite --images=PHOTOS --labels=labels.txt
+fd-keras verify --tflite=OUT/a_float32.tflite,OUT/a_int8.tflite --images=PHOTOS
+fd-keras verify --tflite=OUT/a_int8.tflite --run_dir=RUN --record
 fd-keras verify --tflite=OUT/a_int8.tflite --images=PHOTOS --sensitivity=alone --calibration_dir=TRAINING_PHOTOS
+
+Top-1 needs labels: PHOTOS has a folder for each class, of the class's name; or --labels has a line for each photo; or
+RUN is the run that the model comes from, which held photos out.
 """
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from fd_keras.io import check_figure, sha256_of
+from fd_keras import class_names
+from fd_keras.io import check_figure, printable, sha256_of
 from fd_keras.program import Program, ProgramError, UsageError, define_positive, flag_group
 from fd_keras.tflite.recipes import MEASURES, SENSITIVITY_MODES
 
 if TYPE_CHECKING:
     from fd_keras.tflite.verification.compare import Comparison
-    from fd_keras.tflite.verification.evaluation_set import EvaluationSet
+    from fd_keras.tflite.verification.evaluation_set import EvaluationSet, SourceImages
+    from fd_keras.training.sources import Source
 
 with flag_group("Files and images"):
     _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
-    _IMAGES = flags.DEFINE_string("images", None, "Folder of images.", required=True)
-    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label`; needed for top-1 and top-5.")
+    _IMAGES = flags.DEFINE_string("images", None, "Folder of images; of class folders for top-1 and top-5.")
+    _RUN = flags.DEFINE_string("run_dir", None, "Run whose held-out photos to take, instead of --images.")
+    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label`, in place of class folders.")
     _REFERENCE = flags.DEFINE_string("reference", None, "A .keras or .tflite; default: origin of the first file.")
     _RESIZE = flags.DEFINE_bool("resize", True, "Resize as for evaluation before the central crop, or only crop.")
     _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of the interpreter.", lower_bound=1)
 with flag_group("Output"):
     _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
-    _RECORD = flags.DEFINE_bool("record", False, "Write the accuracy into the .json of each file; needs --labels.")
+    _RECORD = flags.DEFINE_bool("record", False, "Write the accuracy into the .json of each file.")
     _CLASSES = flags.DEFINE_integer("per_class", 0, "Number of classes that lost most to print.", lower_bound=0)
 with flag_group("Limits"):
     _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
@@ -99,25 +107,76 @@ def class_table(record: dict) -> str:
 RECORDED = ("top1", "top5", "agreement", "ties", "measure", "relative_error", "largest_error", "mean_error")
 
 
-def record_accuracy(records: Sequence[dict], labels: str) -> None:
+def record_accuracy(records: Sequence[dict], images: "EvaluationSet | SourceImages") -> None:
     """Writes what was measured into the sidecars, where `fd-keras bench` finds it."""
     from fd_keras.tflite.format import sidecar
 
-    of = {"images": records[0]["images"], "labels": labels, "labels_sha256": sha256_of(labels)}
+    of = {"images": records[0]["images"], **photos_facts(images)}
     reference = {"reference": records[0]["file"], "reference_top1": records[0]["top1"]}
     for path, measured in zip(_TFLITE.value, records[1:], strict=True):
         own = {key: measured[key] for key in RECORDED}
         sidecar.record(path, accuracy=own | of | reference)
 
 
-def images_for(path: str) -> "EvaluationSet":
-    """The images that the flags name, as a file takes them."""
+def photos_facts(images: "EvaluationSet | SourceImages") -> dict:
+    """Which labeled photos were taken, for the record."""
+    from fd_keras.tflite.verification.evaluation_set import SourceImages
+
+    if isinstance(images, SourceImages):
+        return {"photos": images.source.name, "photos_sha256": images.source.fingerprint}
+    return {"labels": _LABELS.value, "labels_sha256": sha256_of(_LABELS.value)} if _LABELS.value else {}
+
+
+def images_for(path: str) -> "EvaluationSet | SourceImages":
+    """The images that the flags name, as a file takes them, labeled as it counts its classes.
+
+    Raises:
+        ValueError: If they are of other classes, cannot be read, or have no labels although --record needs some.
+        OSError: If they are not there.
+    """
     from fd_keras.litert import Runner
-    from fd_keras.tflite.verification.evaluation_set import EvaluationSet
+    from fd_keras.tflite.verification.evaluation_set import EvaluationSet, SourceImages
 
     runner = Runner(path)
     classes = max(runner.classes, 2)  # one score is that of class 1; the other class is 0
-    return EvaluationSet.load(_IMAGES.value, _LABELS.value, runner.input_shape, classes, _RESIZE.value)
+    source = None if _LABELS.value else labeled_photos(path, classes)
+    if source is not None:
+        return SourceImages(source, runner.input_shape, _RESIZE.value)
+    if _RECORD.value and not _LABELS.value:
+        raise ValueError(
+            f"--record needs labels: folders in --images={_IMAGES.value} with the names of the classes, or --labels."
+        )
+    return EvaluationSet.load(_IMAGES.value or "", _LABELS.value, runner.input_shape, classes, _RESIZE.value)
+
+
+def labeled_photos(path: str, classes: int) -> "Source | None":
+    """The photos of the run or of class folders, labeled as a file counts its classes; None if --images has no labels.
+
+    Raises:
+        ValueError: If they are of other classes.
+        OSError: If they are not there.
+    """
+    from fd_keras.training import evaluation_photos
+
+    if not _RUN.value:
+        return photos_in_folders(_IMAGES.value or "", path, classes)
+    source = evaluation_photos.of_run(_RUN.value)
+    if len(source.classes) != classes:
+        raise ValueError(f"{path} has {classes} classes, but {_RUN.value} is a run of {len(source.classes)}.")
+    return source
+
+
+def photos_in_folders(root: str, path: str, classes: int) -> "Source | None":
+    """The photos of class folders; None if there are none, or, with a warning, if they are not the file's classes."""
+    from fd_keras.training import evaluation_photos
+
+    if not os.path.isdir(root):  # a photo, or nothing
+        return None
+    source = evaluation_photos.of_folder(root, class_names.names_of(path, classes), classes)
+    if source is None and (folders := evaluation_photos.class_folders(root)):
+        shown = ", ".join(map(printable, folders[:3]))
+        logging.warning("%s: its folders (%s) are not the model's classes, so its images have no labels", root, shown)
+    return source
 
 
 def rank_layers(path: str, mode: str) -> None:
@@ -140,14 +199,13 @@ def rank_layers(path: str, mode: str) -> None:
         sensitivity.plot(_PLOT.value, records, mode)
 
 
-def measured() -> list[dict]:
+def measured(images: "EvaluationSet | SourceImages") -> list[dict]:
     """The records of the reference and of all files."""
     from fd_keras.head import HEADS
     from fd_keras.litert import Runner
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
     from fd_keras.tflite.verification.reference import reference_classifier
 
-    images = images_for(_TFLITE.value[0])
     candidates = [tflite_classifier(path, _THREADS.value) for path in _TFLITE.value]
     reference = reference_classifier(_REFERENCE.value, _TFLITE.value[0], _THREADS.value)
     head = HEADS[_MEASURE.value] if _MEASURE.value else reference.head
@@ -157,16 +215,24 @@ def measured() -> list[dict]:
     return report([_REFERENCE.value or "Keras", *map(os.path.basename, _TFLITE.value)], results, sizes)
 
 
+def check_flags() -> None:
+    """Raises UsageError for flags that contradict each other, or lack something."""
+    if (_IMAGES.value is None) == (_RUN.value is None):
+        raise UsageError("--images is required: a folder of images; or in its place --run_dir, a run's folder")
+    if _LABELS.value and _RUN.value:
+        raise UsageError("--labels goes with --images; a run knows the labels of its photos")
+
+
 def main(argv: list[str]) -> None:
     """Prints the comparison, or the sensitivity of the layers."""
-    if _RECORD.value and not _LABELS.value:
-        raise UsageError("--record needs --labels; without them there is no accuracy")
+    check_flags()
     if _SENSITIVITY.value:
         rank_layers(_TFLITE.value[0], _SENSITIVITY.value)
         return
-    records = measured()
-    if _RECORD.value and _LABELS.value:
-        record_accuracy(records, _LABELS.value)
+    images = images_for(_TFLITE.value[0])
+    records = measured(images)
+    if _RECORD.value:
+        record_accuracy(records, images)
     if _JSON.value:
         print(json.dumps(records, indent=1))
     else:

@@ -149,7 +149,7 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
         raise FileNotFoundError(f"{root}: no such folder.")
     train, held_out = _sides(root)
     try:
-        label_of = class_names.match(_folders(train), names, classes)
+        label_of = class_names.match(class_folders(train), names, classes)
     except ValueError as error:
         raise ValueError(f"{train}: {error}") from error
     if label_of is None:
@@ -166,7 +166,7 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
 
 def _sides(root: str) -> tuple[str, str]:
     """The folders of classes that labels are counted by, and that photos are taken from; mostly one and the same."""
-    folders = {name.lower(): name for name in _folders(root)}
+    folders = {name.lower(): name for name in class_folders(root)}
     train = next((folders[name] for name in _TRAINING if name in folders), None)
     if train is None:
         return root, root
@@ -178,7 +178,8 @@ def _sides(root: str) -> tuple[str, str]:
     return join(root, train), join(root, held_out)
 
 
-def _folders(root: str) -> list[str]:
+def class_folders(root: str) -> list[str]:
+    """Names of the folders in a folder, which may be classes."""
     return [name for name in list_entries(root)[0] if not photos.is_hidden(name)]
 
 
@@ -197,7 +198,7 @@ def _log_absent(titles: Sequence[str], root: str) -> None:
 
 def _unrelated(root: str, names: Sequence[str] | None, classes: int) -> str:
     """Why class folders are not a model's."""
-    folders = _folders(_sides(root)[0]) if is_local(root) else []
+    folders = class_folders(_sides(root)[0]) if is_local(root) else []
     found = f"{len(folders)} class folders ({', '.join(map(printable, folders[:_SHOWN]))})"
     if not folders:
         return "no class folders in it; it wants CLASS/*.jpg, one folder for each class."

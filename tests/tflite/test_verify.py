@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from fd_keras.applications import FDMobileNet
@@ -18,6 +19,7 @@ from fd_keras.litert import Runner
 from fd_keras.tflite.export import export, write
 from fd_keras.tflite.format.sidecar import saved_source
 from fd_keras.tflite.recipes import RECIPES, Int8Settings, load_calibration
+from fd_keras.training.finetune.split import Split
 
 CONVERT, VERIFY = "fd_keras.tflite.convert", "fd_keras.tflite.verify"
 ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
@@ -96,6 +98,64 @@ def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path
     assert accuracy["labels_sha256"] == sha256_of(str(tmp_path / "labels.txt"))
     path = out / "my.flowers_int8.tflite"
     run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--record").assert_refused("--record", "--labels")
+
+
+NAMES = ("dog", "ant", "cat", "bee")  # not in the order of the alphabet
+
+
+@pytest.fixture(scope="module")
+def class_folders(images, tmp_path_factory) -> Path:
+    """Thirty images in three of the four folders that `NAMES` has, each image in the folder of its number."""
+    root = tmp_path_factory.mktemp("folders")
+    for index, image in enumerate(images[:30].astype("uint8")):
+        (root / NAMES[index % 3]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(root / NAMES[index % 3] / f"{index:03}.png")
+    return root
+
+
+@pytest.fixture
+def named(tiny, class_folders, tmp_path) -> Path:
+    """A file with those names in a run's folder, beside the .keras that it was made from."""
+    (tmp_path / "run").mkdir()
+    tiny.save(tmp_path / "run" / "tiny.keras")
+    source = saved_source(str(tmp_path / "run" / "tiny.keras"))
+    list(write(tiny, "tiny", source, [RECIPES["float32"]], str(tmp_path / "run"), class_names=NAMES))
+    paths = sorted(class_folders.glob("*/*.png"))
+    Split(NAMES, (), tuple((str(path), NAMES.index(path.parent.name)) for path in paths)).write(str(tmp_path / "run"))
+    return tmp_path / "run" / "tiny_float32.tflite"
+
+
+def test_class_folders_and_runs_have_labels(run_program, named, class_folders, images, tiny):
+    expected = tiny.predict_on_batch(images[:30].astype("uint8").astype("float32")).argmax(axis=1)
+    top1 = pytest.approx(100 * np.mean(expected == np.arange(30) % 3))
+    for flag, photos in ((f"--images={class_folders}", class_folders), (f"--run_dir={named.parent}", named.parent)):
+        run = run_program(VERIFY, f"--tflite={named}", flag, "--noresize", "--json", "--record")
+        run.assert_done()
+        assert [(record["images"], record["top1"]) for record in json.loads(run.stdout)] == [(30, top1)] * 2
+        recorded = json.loads(named.with_suffix(".json").read_text())["accuracy"]
+        assert (recorded["images"], recorded["top1"]) == (30, top1)
+        assert recorded["photos"].startswith(str(photos))
+
+
+def test_photos_in_folders_that_cannot_be_decoded_are_skipped_and_named(run_program, named, class_folders, tmp_path):
+    shutil.copytree(class_folders, tmp_path / "photos")
+    (tmp_path / "photos" / "cat" / "002.png").write_bytes(b"no image")
+    run = run_program(VERIFY, f"--tflite={named}", "--images=photos", "--noresize", "--json")
+    run.assert_done()
+    assert json.loads(run.stdout)[0]["images"] == 29
+    assert "skipped photos that cannot be decoded: 1 (photos/cat/002.png" in run.stderr
+
+
+def test_folders_of_other_names_have_no_labels(run_program, named, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos" / "holiday")
+    run = run_program(VERIFY, f"--tflite={named}", "--images=photos", "--json")
+    run.assert_done()
+    assert json.loads(run.stdout)[1]["top1"] is None
+    assert "photos: its folders (holiday) are not the model's classes" in run.stderr
+    run_program(VERIFY, f"--tflite={named}", "--images=photos", "--record").assert_refused("--record needs labels")
+    shutil.copytree(photos, tmp_path / "photos" / "cat")
+    run_program(VERIFY, f"--tflite={named}", "--images=photos").assert_refused("'holiday'", "not a class of the model")
+    run_program(VERIFY, f"--tflite={named}", "--run_dir=photos").assert_refused("--run_dir=photos: not a run")
 
 
 @pytest.mark.parametrize(("flag", "code"), [("--min_agreement=0", 0), ("--min_agreement=100.5", 1)])
@@ -288,7 +348,12 @@ def test_verify_ranks_layers_and_refuses_other_images(program, tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "word"),
-    [("--no_such_flag=1", "no_such_flag"), ("stray", "'stray'"), ("--record", "--labels"), ("--threads=0", "threads")],
+    [
+        ("--no_such_flag=1", "no_such_flag"),
+        ("stray", "'stray'"),
+        ("--run_dir=c", "--images"),
+        ("--threads=0", "threads"),
+    ],
 )
 def test_flags_that_cannot_be_are_named(run_program, flag, word):
     run_program(VERIFY, "--tflite=a", "--images=b", flag).assert_refused(word)

@@ -1,16 +1,20 @@
 """Images on which the accuracy of files is measured."""
 
 import dataclasses
+import io
+import logging
 import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fd_keras import imagenet
+from fd_keras.io import printable
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
 from fd_keras.tflite.recipes import check_channels
 from fd_keras.training.raw_photos import read_labels
+from fd_keras.training.sources import Share, Source
 
 BATCH = 32
 
@@ -64,6 +68,49 @@ class EvaluationSet:
             chunk = slice(start, start + BATCH)
             images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
             yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceImages:
+    """Labeled images of class folders, shards or TFDS, decoded as those of an `EvaluationSet`.
+
+    Attributes:
+        source: Where they come from.
+        size: (height, width) to crop to, or (height, width, channels) for gray.
+        resize: Whether to resize as for evaluation first.
+    """
+
+    source: Source
+    size: Sequence[int]
+    resize: bool = True
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images, labels), see `EvaluationSet.batches`; logs photos that cannot be decoded, and skips them."""
+        check_channels(self.size)
+        images, labels, bad, found = [], [], [], 0
+        for image, label in self._decoded(bad):
+            images.append(image)
+            labels.append(label)
+            found += 1
+            if len(images) == BATCH:
+                yield np.stack(images).astype("float32"), np.array(labels)
+                images, labels = [], []
+        if images:
+            yield np.stack(images).astype("float32"), np.array(labels)
+        if bad:
+            logging.warning("skipped photos that cannot be decoded: %d (%s)", len(bad), " ".join(bad[:3]))
+        if not found:
+            raise ValueError(f"{self.source.name}: no photo that can be decoded.")
+
+    def _decoded(self, bad: list[str]) -> Iterator[tuple[np.ndarray, int]]:
+        photos = self.source.ordered(Share()).map(lambda photo: (photo.data, photo.label, photo.key))
+        count = getattr(self.source, "total", self.source.count)
+        for data, label, key in progress(photos.as_numpy_iterator(), count, unit="photos"):
+            name = printable(os.fsdecode(key))
+            try:
+                yield imagenet.decode_image(io.BytesIO(data), name, self.size, resize=self.resize), int(label)
+            except ValueError as error:
+                bad.append(str(error))
 
 
 def _read_labels(path: str, classes: int) -> dict[str, int]:

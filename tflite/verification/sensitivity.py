@@ -19,7 +19,7 @@ from fd_keras.tflite.int8.graph import Graph, Node, run
 from fd_keras.tflite.int8.pipeline import clip_logits, correction, equalized, ranges
 from fd_keras.tflite.recipes import Calibration, Int8Settings
 from fd_keras.tflite.verification.compare import Comparison
-from fd_keras.tflite.verification.evaluation_set import EvaluationSet
+from fd_keras.tflite.verification.evaluation_set import EvaluationSet, SourceImages
 
 Ranges = Mapping[str, tuple[float, float]]  # the ends of each rounded output's grid
 
@@ -91,7 +91,7 @@ def simulations(
 def measure(
     model: keras.Model,
     calibration: Calibration,
-    evaluation: EvaluationSet,
+    evaluation: EvaluationSet | SourceImages,
     settings: Int8Settings,
     include_preprocessing: bool,
     mode: str,
