@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def top5(measured: Measured) -> float | None:
     return float((imagenet.top_classes(measured.probabilities, 5) == measured.labels[:, None]).any(-1).mean())
 
 
-def majority(measured: Measured, counts: list[ClassCount]) -> tuple[int, float]:
+def majority(measured: Measured, counts: Sequence[ClassCount]) -> tuple[int, float]:
     """The class with most photos to train on, and the top-1, of 1, of always naming it."""
     label = int(np.argmax([count.train for count in counts]))
     return label, float((measured.labels == label).mean())

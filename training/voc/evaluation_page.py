@@ -1,8 +1,6 @@
 """An evaluation as one HTML page: curves, the best and the worst images. No script, nothing from the network."""
 
-import base64
 import dataclasses
-import io
 import math
 from collections.abc import Sequence
 from html import escape
@@ -12,6 +10,7 @@ from PIL import Image
 
 from fd_keras import zoo
 from fd_keras.progress import progress
+from fd_keras.training import html_page
 from fd_keras.training.voc import dataset, draw, metric
 from fd_keras.training.voc.dataset import Annotation
 from fd_keras.training.voc.detections import Detections
@@ -20,31 +19,13 @@ from fd_keras.training.voc.evaluation import Evaluation, paper_row
 SHOWN = 12  # best images, and as many worst
 SIDE = 640  # of the pictures on the page, at most
 POINTS = 80  # of a curve
+_QUALITY = 82  # of the pictures, as JPEG
 
 # Readable on photos; the page's legend has them too.
 HIT, FALSE, MISSED, IGNORED = "#22a05a", "#e0383e", "#f5b301", "#8a93a0"
 _LEGEND = ((HIT, "hit"), (FALSE, "false"), (MISSED, "missed (dashed)"), (IGNORED, "on a difficult object, ignored"))
 
-# The browser is to load nothing and to run nothing, whatever a name on the page holds.
-_POLICY = (
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-    "img-src data:; base-uri 'none'; form-action 'none'\">"
-)
 _STYLE = """
-:root { --paper:#fff; --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --card:#f6f7f9; --curve:#1f6feb;
-  color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --paper:#14171b; --ink:#e6e9ee; --soft:#9aa4b2; --line:#2c333d;
-  --card:#1b2027; --curve:#6ea8fe; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: .5rem 0; } h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; }
-p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
-.figures { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; padding: 0; list-style: none; }
-.figures li { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; color: var(--soft);
-  font-size: .85rem; }
-.figures b { display: block; color: var(--ink); font-size: 1.5rem; line-height: 1.3;
-  font-variant-numeric: tabular-nums; }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
   align-items: start; }
 .curves { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
@@ -52,12 +33,12 @@ p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem
 .curves figcaption { display: flex; justify-content: space-between; gap: .3rem; color: var(--ink); }
 .curves b { white-space: nowrap; } .curves figcaption { font-size: .85rem; }
 .curves small { color: var(--soft); } .curves svg { display: block; width: 100%; height: auto; }
-figure { margin: 0; } img { display: block; max-width: 100%; max-height: 26rem; width: auto; height: auto;
+img { display: block; max-width: 100%; max-height: 26rem; width: auto; height: auto;
   border-radius: .4rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .9rem; padding: 0; list-style: none; }
 .mark { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .4rem;
   vertical-align: -.05rem; }
-@media (max-width: 34rem) { .curves { grid-template-columns: 1fr 1fr; } h1 { font-size: 1.3rem; } }
+@media (max-width: 34rem) { .curves { grid-template-columns: 1fr 1fr; } }
 """
 
 
@@ -120,17 +101,7 @@ def html(evaluation: Evaluation) -> str:
     count = min(SHOWN, len(seen) // 2)
     pictures = [_picture(image, evaluation.classes) for image in progress(seen[:count] + seen[::-1][:count])]
     legend = "".join(f'<li><span class="mark" style="background:{color}"></span>{name}</li>' for color, name in _LEGEND)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{_POLICY}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(evaluation.title)} on {escape(evaluation.split)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(evaluation.title)}</h1>
+    body = f"""<h1>{escape(evaluation.title)}</h1>
 <p class="soft">Detection on {escape(evaluation.split)} of {escape(evaluation.voc_dirs)}, {len(evaluation.annotations)}
 images. Average precision by the rules of PASCAL VOC, in percent.</p>
 {_figures(evaluation)}
@@ -146,10 +117,8 @@ with more hits are better.</p>
 <h2>Best</h2>
 <div class="grid">{"".join(pictures[:count]) or "<p>There are too few images.</p>"}</div>
 <h2>Worst</h2>
-<div class="grid">{"".join(pictures[count:]) or "<p>There are too few images.</p>"}</div>
-</body>
-</html>
-"""
+<div class="grid">{"".join(pictures[count:]) or "<p>There are too few images.</p>"}</div>"""
+    return html_page.document(f"{evaluation.title} on {evaluation.split}", body, _STYLE)
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -159,9 +128,8 @@ def _figures(evaluation: Evaluation) -> str:
         where = "" if evaluation.is_papers else ", on VOC2007's test set (not this one)"
         title = f"{zoo.get_arch(row.arch).title} {row.alpha:g}x"
         items.append((f"{row.mean_ap:.1f}", f"{title} in the paper's table 3{where}"))
-    cells = "".join(f"<li><b>{value}</b>{escape(name)}</li>" for value, name in items)
     left_out = f'<p class="soft">Without objects, and left out of the mean: {escape(", ".join(result.empty))}.</p>'
-    return f'<ul class="figures">{cells}</ul>{left_out if result.empty else ""}'
+    return html_page.figures(items) + (left_out if result.empty else "")
 
 
 def _percent(value: float) -> str:
@@ -187,12 +155,9 @@ def _curve(result: metric.ClassResult) -> str:
 def _picture(seen: Seen, classes: Sequence[str]) -> str:
     hits, false, missed = seen.counts
     image = draw.draw(*_scaled(dataset.read_image(seen.annotation.path), _marks(seen, classes)))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=82)
-    source = base64.b64encode(file.getvalue()).decode()
     name = escape(seen.annotation.id)
     text = f"{hits} hit{'s' * (hits != 1)}, {false} false, {missed} missed"
-    return f"""<figure><img src="data:image/jpeg;base64,{source}" width="{image.width}" height="{image.height}"
+    return f"""<figure><img src="{html_page.jpeg_url(image, _QUALITY)}" width="{image.width}" height="{image.height}"
 loading="lazy" alt="{name} with boxes: {text}"><figcaption>{name}: {text}</figcaption></figure>
 """
 

@@ -7,15 +7,11 @@ import sklearn.metrics
 
 from fd_keras.training.finetune import metrics
 from fd_keras.training.finetune.results import ClassCount, Measured
+from tests.training.finetune.made_results import answers
 
 
-def answers(photos: int, classes: int, seed: int = 0) -> Measured:
-    """Random probabilities that lean to the right class."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, photos)
-    logits = rng.normal(size=(photos, classes)) + 1.5 * np.eye(classes)[labels]
-    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    return Measured([f"{i}.jpg" for i in range(photos)], labels, probabilities.astype("float32"))
+def drawn(photos: int, classes: int) -> list[int]:
+    return np.random.default_rng(0).integers(0, classes, photos).tolist()
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (0, 10), (10, 10), (7, 10), (37, 40), (2900, 3925)])
@@ -26,7 +22,7 @@ def test_the_interval_is_scipys(hits, total):
 
 @pytest.mark.parametrize(("photos", "classes"), [(40, 2), (200, 7), (15, 12)])  # in the last, classes are missing
 def test_classes_are_measured_as_scikit_learn_does(photos, classes):
-    measured = answers(photos, classes)
+    measured = answers(drawn(photos, classes), classes)
     named = measured.probabilities.argmax(-1)
     matrix = metrics.confusion_matrix(measured)
     assert np.array_equal(matrix, sklearn.metrics.confusion_matrix(measured.labels, named, labels=range(classes)))
@@ -38,11 +34,11 @@ def test_classes_are_measured_as_scikit_learn_does(photos, classes):
 
 
 def test_top5_is_scikit_learns_and_only_for_many_classes():
-    measured = answers(300, 20)
+    measured = answers(drawn(300, 20), 20)
     expected = sklearn.metrics.top_k_accuracy_score(measured.labels, measured.probabilities, k=5, labels=range(20))
     assert metrics.top5(measured) == pytest.approx(expected)
-    assert metrics.top5(answers(10, 11)) is not None
-    assert metrics.top5(answers(10, 10)) is None
+    assert metrics.top5(answers(drawn(10, 11), 11)) is not None
+    assert metrics.top5(answers(drawn(10, 10), 10)) is None
 
 
 @pytest.fixture
@@ -80,4 +76,4 @@ def test_the_most_frequent_class_is_that_of_training(four):
 def test_two_classifiers_are_compared_photo_by_photo(four):
     other = Measured(four.paths, four.labels, four.probabilities[[1, 2, 3, 0]])
     assert metrics.discordant(four, other) == (1, 2)
-    assert metrics.discordant(four, answers(4, 3)) is None
+    assert metrics.discordant(four, answers([0, 1, 2, 0], 3)) is None

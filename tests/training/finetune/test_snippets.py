@@ -1,5 +1,6 @@
 """The Python snippets are run as they stand; of the others, the facts that they rest on are checked."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -20,8 +21,9 @@ from fd_keras.saved import load_model
 from fd_keras.tflite import export
 from fd_keras.tflite.memory import c_array
 from fd_keras.tflite.recipes import Calibration, get_recipes
-from fd_keras.training.finetune.results import ClassCount, FileFacts, Results
+from fd_keras.training.finetune.results import Results
 from fd_keras.training.finetune.snippets import Snippet, snippets
+from tests.training.finetune.made_results import file_facts, results_of
 
 pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 
@@ -69,23 +71,13 @@ def made(tmp_path_factory):
         model, "fd_mobilenet_0.25_64", {"arch": None}, get_recipes(["float32", "int8"]), str(folder / HOSTILE_FOLDER),
         calibration=Calibration(tuple(names), images), class_names=["a", "b", "c"],
     )  # fmt: skip
-    files = [FileFacts(str(Path(path).relative_to(folder)), name, 1, None, 100.0, 0, 1.0)
-             for path, name in zip(paths, ("float32", "int8"), strict=True)]  # fmt: skip
-    return folder, names, results_of(files, NAMES, f"{HOSTILE_FOLDER}/net.keras")
-
-
-def results_of(files: list[FileFacts], names: list[str], keras_file: str = "net.keras") -> Results:
-    return Results(
-        name="net", network="FD-MobileNet 0.25x", image_size=SIZE, photos="photos", output_dir="mine",
-        counts=[ClassCount(name, 10, 2) for name in names], notes=[], warnings=[], candidates=[], how_measured="",
-        trained_on="", keras_file=keras_file, files=files, macs=1, parameters=1, settings={}, command="",
-        next_commands=[], versions={},
-    )  # fmt: skip
+    recipes = zip(paths, ("float32", "int8"), strict=True)
+    files = [file_facts(str(Path(path).relative_to(folder)), recipe) for path, recipe in recipes]
+    return folder, names, results_of(NAMES, files=files, keras_file=f"{HOSTILE_FOLDER}/net.keras")
 
 
 def only(results: Results, recipe: str) -> Results:
-    files = [file for file in results.files if file.recipe == recipe]
-    return results_of(files, NAMES, results.keras_file)
+    return dataclasses.replace(results, files=[file for file in results.files if file.recipe == recipe])
 
 
 def called(results: Results, title: str) -> Snippet:
@@ -176,9 +168,7 @@ def test_literals_of_cpp_are_those_names(made, tmp_path):
 
 
 def test_many_classes_fit_into_lines():
-    file = FileFacts("x_int8.tflite", "int8", 1, None, 100.0, 0, 1.0)
-    results = results_of([file], [f"a class of photos {i}" for i in range(300)])
-    for snippet in snippets(results):
+    for snippet in snippets(results_of([f"a class of photos {i}" for i in range(300)])):
         assert max(map(len, snippet.code.splitlines())) <= 120, snippet.title
 
 

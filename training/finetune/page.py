@@ -1,0 +1,256 @@
+"""The page of a fine-tuning: how good it is, what it confuses, its files, and what to do with them."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from fd_keras.io import printable, write_atomically
+from fd_keras.training import html_page
+from fd_keras.training.finetune import metrics, page_confusion, page_photos
+from fd_keras.training.finetune.metrics import ClassMetrics
+from fd_keras.training.finetune.page_style import STYLE
+from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, Measured, Results
+from fd_keras.training.finetune.snippets import Snippet, snippets
+
+_UNKNOWN = "–"
+_FILE_FACTS = (
+    "file",
+    "size",
+    "working memory on a microcontroller",
+    "top-1 on the held-out photos",
+    "held-out photos for which it names the class that the Keras model names",
+    "held-out photos for which several classes come first",
+    "an image on this machine, one thread",
+)
+_SECTIONS = {
+    "files": "Files",
+    "classes": "Classes",
+    "photos": "Photos",
+    "training": "Training",
+    "next": "What to do next",
+}
+
+
+def write(path: str, results: Results) -> None:
+    """Writes the page.
+
+    Args:
+        path: Path of the .html file.
+        results: What it shows. Photos that are gone or broken by now are shown as such.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    write_atomically(path, html(results).encode("utf-8", "backslashreplace"))
+
+
+def html(results: Results) -> str:
+    """The page as text."""
+    measured, names = results.chosen.measured, [count.name for count in results.counts]
+    matrix = metrics.confusion_matrix(measured)
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in _SECTIONS.items())
+    body = f"""<main>
+<h1>{escape(results.network)} for {len(names)} classes</h1>
+<p class="soft">Fine-tuned on the photos in {html_page.name(results.photos)},
+{results.image_size} x {results.image_size} pixels.</p>
+{_headline(results)}
+{_warnings(results.warnings)}
+{_figures(results)}
+<nav aria-label="Sections">{links}</nav>
+{_files(results)}
+{_section("classes")}
+{_classes(results.counts, metrics.class_metrics(matrix))}
+<h3>What is confused</h3>
+{page_confusion.confusion(matrix, names)}
+{_section("photos")}
+<h3>Most confident mistakes</h3>
+<p class="soft">Class → what the network names. Photos in the wrong folder show up here first. The squares are what the
+network sees.</p>
+{page_photos.confident_mistakes(measured, names)}
+<h3>Least certain</h3>
+<p class="soft">The two first answers are nearest to each other. More photos like these help most.</p>
+{page_photos.least_certain(measured, names)}
+<h3>What was found in the photos</h3>
+{_listed(results.notes) or "<p>Nothing unusual.</p>"}
+{_section("training")}
+{_candidates(results)}
+<p>{escape(printable(results.trained_on))}</p>
+{_facts("Settings", results.settings)}
+<h3>The command</h3>
+{_code(results.command)}
+{_facts("Versions", results.versions)}
+{_section("next")}
+{_next(results.next_commands)}
+<h3>Code to copy</h3>
+{"".join(map(_snippet, snippets(results)))}
+</main>"""
+    return html_page.document(f"{results.network}: {results.photos}", body, STYLE)
+
+
+def _section(anchor: str) -> str:
+    return f'<h2 id="{anchor}">{_SECTIONS[anchor]}</h2>'
+
+
+def _percent(share: float) -> str:
+    return _UNKNOWN if math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def _interval(measured: Measured) -> str:
+    low, high = metrics.wilson_interval(measured.hits, len(measured.labels))
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _headline(results: Results) -> str:
+    """The result in one sentence, beside the simplest rivals."""
+    measured = results.chosen.measured
+    label, share = metrics.majority(measured, results.counts)
+    return (
+        f'<p class="lead"><b>Top-1 {_percent(measured.top1)}</b> (95% interval {_interval(measured)}) '
+        f"{escape(printable(results.how_measured))}; {_rivals(results)}always naming the most frequent class, "
+        f"{html_page.name(results.counts[label].name)}, {_percent(share)}.</p>"
+    )
+
+
+def _rivals(results: Results) -> str:
+    head, others = results.linear_head, [candidate for candidate in results.candidates if not candidate.chosen]
+    if head is None:
+        return ""
+    if not head.chosen:
+        return f"a linear head alone reaches {_percent(head.measured.top1)}, "
+    if not others:
+        return "this is a linear head alone; "
+    best = max(others, key=lambda candidate: candidate.measured.hits)
+    return f"this is a linear head alone, {escape(printable(best.title))} reaches {_percent(best.measured.top1)}, "
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+    return f'<div class="warnings" role="note"><strong>Read with care</strong>{_listed(warnings)}</div>'
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(printable(sentence))}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if sentences else ""
+
+
+def _figures(results: Results) -> str:
+    measured = results.chosen.measured
+    items = [(_percent(measured.top1), "top-1")]
+    if (top5 := metrics.top5(measured)) is not None:
+        items.append((_percent(top5), "top-5"))
+    if results.files:
+        file = min(results.files, key=lambda file: file.size_bytes)
+        items.append((f"{file.size_bytes / 1000:,.0f} kB", f"{file.recipe} file"))
+        items.append((f"{file.milliseconds:.2f} ms", "an image, on this machine"))
+        if file.ram_bytes is not None:
+            items.append((f"{file.ram_bytes / 1024:,.0f} KiB", "of RAM on a microcontroller"))
+    return html_page.figures(items)
+
+
+def _files(results: Results) -> str:
+    """The files side by side, a line for each of their facts that is known of one of them."""
+    columns = [_file(file) for file in results.files]
+    rows = [[title, *(column[title] for column in columns)] for title in _FILE_FACTS]
+    known = [row for row in rows if any(cell != _UNKNOWN for cell in row[1:])]
+    heads = ["", *(escape(printable(file.recipe)) for file in results.files)]
+    return f"""{_section("files")}
+{html_page.table("Files for devices", heads, known, "files") if columns else ""}
+<p class="soft">All in the folder {html_page.name(results.output_dir)}. They were made from
+<code>{escape(printable(results.keras_file))}</code>: {results.macs / 1e6:,.1f} million multiply-accumulates an image,
+{results.parameters:,} parameters.</p>"""
+
+
+def _file(file: FileFacts) -> dict[str, str]:
+    """The facts of a file in the order of `_FILE_FACTS`."""
+    facts = (
+        f"<code>{escape(printable(os.path.basename(file.path)))}</code>",
+        f"{file.size_bytes / 1000:,.0f} kB",
+        _UNKNOWN if file.ram_bytes is None else f"{file.ram_bytes / 1024:,.1f} KiB",
+        _UNKNOWN if file.top1 is None else _percent(file.top1),
+        f"{file.agreement:.1f}%",
+        str(file.ties),
+        f"{file.milliseconds:.2f} ms",
+    )
+    return dict(zip(_FILE_FACTS, facts, strict=True))
+
+
+def _classes(counts: Sequence[ClassCount], measured: Sequence[ClassMetrics]) -> str:
+    rows = [
+        [_clipped(count.name), str(count.train), str(count.held_out), *map(_share, shares)]
+        for count, one in zip(counts, measured, strict=True)
+        for shares in [(one.precision, one.recall, one.f1)]
+    ]
+    heads = ("class", "trained on", "held out", "precision", "recall", "F1")
+    table = html_page.table("Photos, precision and recall of each class", heads, rows)
+    if len(counts) > page_confusion.MOST_CLASSES:
+        table = f"<details><summary>All {len(counts)} classes</summary>{table}</details>"
+    return f"""<p class="soft">Precision: share of the photos named so that are of the class. Recall: share of the
+photos of the class that are named so.</p>
+{table}"""
+
+
+def _clipped(name: str) -> str:
+    """A class name of a few lines at most."""
+    return f'<span class="clip" title="{escape(printable(name))}">{html_page.name(name)}</span>'
+
+
+def _share(share: float) -> str:
+    """A share with a bar behind it."""
+    return f'<span class="share" style="--w:{0 if math.isnan(share) else 100 * share:.0f}%">{_percent(share)}</span>'
+
+
+def _candidates(results: Results) -> str:
+    rows = [_candidate(candidate) for candidate in results.candidates]
+    table = html_page.table("What was tried", ("", "top-1", "95% interval"), rows, "tried")
+    return f"<h3>What was tried</h3>{table}{_comparison(results)}"
+
+
+def _candidate(candidate: Candidate) -> list[str]:
+    measured = candidate.measured
+    title = escape(printable(candidate.title))
+    title = f"<strong>{title}</strong>, kept" if candidate.chosen else title
+    return [title, _percent(measured.top1), _interval(measured) + _range(measured)]
+
+
+def _range(measured: Measured) -> str:
+    """An accuracy and its interval on an axis from 0 to 100%."""
+    low, high = (100 * end for end in metrics.wilson_interval(measured.hits, len(measured.labels)))
+    return (
+        '<svg class="interval" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
+        f'<line x1="0" y1="6" x2="100" y2="6"/><line class="range" x1="{low:.1f}" y1="6" x2="{high:.1f}" y2="6"/>'
+        f'<line class="mean" x1="{100 * measured.top1:.1f}" y1="2" x2="{100 * measured.top1:.1f}" y2="10"/></svg>'
+    )
+
+
+def _comparison(results: Results) -> str:
+    """How what was kept and the linear head differ, photo by photo."""
+    head = results.linear_head
+    pair = None if head is None or head.chosen else metrics.discordant(results.chosen.measured, head.measured)
+    if pair is None:
+        return ""
+    title = escape(printable(results.chosen.title))
+    return f"<p>{pair[0]} of the photos only {title} names right, {pair[1]} only the linear head.</p>"
+
+
+def _facts(title: str, facts: Mapping[str, str]) -> str:
+    rows = [[escape(printable(name)), escape(printable(value))] for name, value in facts.items()]
+    table = html_page.table(title, ("name", "value"), rows, "words")
+    return f"<details><summary>{title}</summary>{table}</details>" if rows else ""
+
+
+def _next(commands: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<p>{escape(printable(purpose))}</p>{_code(command)}" for purpose, command in commands)
+
+
+def _snippet(snippet: Snippet) -> str:
+    return (
+        f"<details><summary>{escape(snippet.title)}</summary><p>{escape(printable(snippet.note))}</p>"
+        f"{_code(snippet.code)}</details>"
+    )
+
+
+def _code(code: str) -> str:
+    """Code that a click selects as a whole."""
+    return f'<pre tabindex="0"><code>{escape(code.strip())}</code></pre>'
