@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from fd_keras.io import check_figure, list_entries, printable, sha256_of, write_atomically, write_figure, write_json
+from fd_keras.io import (
+    check_figure,
+    identifier,
+    list_entries,
+    printable,
+    sha256_of,
+    write_atomically,
+    write_figure,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -152,3 +161,16 @@ def test_entries_of_a_bucket():
 
 def test_names_are_shown_without_control_characters():
     assert printable("a\n\x1b[31mé中\udcff.jpg") == "a\\n\\x1b[31mé中\\udcff.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fd_mobilenet_0.25_224_int8", "fd_mobilenet_0_25_224_int8"),
+        ("Größe", "gr_e"),
+        ("1", "model_1"),
+        ("-", "model_"),
+    ],
+)
+def test_names_become_identifiers(name, expected):
+    assert identifier(name) == expected

@@ -10,7 +10,7 @@ from fd_keras.training import html_page
 from fd_keras.training.finetune import metrics, page_confusion, page_photos
 from fd_keras.training.finetune.metrics import ClassMetrics
 from fd_keras.training.finetune.page_style import STYLE
-from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, Measured, Results
+from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults, Measured
 from fd_keras.training.finetune.snippets import Snippet, snippets
 
 _UNKNOWN = "–"
@@ -32,7 +32,7 @@ _SECTIONS = {
 }
 
 
-def write(path: str, results: Results) -> None:
+def write(path: str, results: FinetuneResults) -> None:
     """Writes the page.
 
     Args:
@@ -45,7 +45,7 @@ def write(path: str, results: Results) -> None:
     write_atomically(path, html(results).encode("utf-8", "backslashreplace"))
 
 
-def html(results: Results) -> str:
+def html(results: FinetuneResults) -> str:
     """The page as text."""
     measured, names = results.chosen.measured, [count.name for count in results.counts]
     matrix = metrics.confusion_matrix(measured)
@@ -101,7 +101,7 @@ def _interval(measured: Measured) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _headline(results: Results) -> str:
+def _headline(results: FinetuneResults) -> str:
     """The result in one sentence, beside the simplest rivals."""
     measured = results.chosen.measured
     label, share = metrics.majority(measured, results.counts)
@@ -112,7 +112,7 @@ def _headline(results: Results) -> str:
     )
 
 
-def _rivals(results: Results) -> str:
+def _rivals(results: FinetuneResults) -> str:
     head, others = results.linear_head, [candidate for candidate in results.candidates if not candidate.chosen]
     if head is None:
         return ""
@@ -135,7 +135,7 @@ def _listed(sentences: Sequence[str]) -> str:
     return f"<ul>{items}</ul>" if sentences else ""
 
 
-def _figures(results: Results) -> str:
+def _figures(results: FinetuneResults) -> str:
     measured = results.chosen.measured
     items = [(_percent(measured.top1), "top-1")]
     if (top5 := metrics.top5(measured)) is not None:
@@ -149,7 +149,7 @@ def _figures(results: Results) -> str:
     return html_page.figures(items)
 
 
-def _files(results: Results) -> str:
+def _files(results: FinetuneResults) -> str:
     """The files side by side, a line for each of their facts that is known of one of them."""
     columns = [_file(file) for file in results.files]
     rows = [[title, *(column[title] for column in columns)] for title in _FILE_FACTS]
@@ -201,7 +201,7 @@ def _share(share: float) -> str:
     return f'<span class="share" style="--w:{0 if math.isnan(share) else 100 * share:.0f}%">{_percent(share)}</span>'
 
 
-def _candidates(results: Results) -> str:
+def _candidates(results: FinetuneResults) -> str:
     rows = [_candidate(candidate) for candidate in results.candidates]
     table = html_page.table("What was tried", ("", "top-1", "95% interval"), rows, "tried")
     return f"<h3>What was tried</h3>{table}{_comparison(results)}"
@@ -224,7 +224,7 @@ def _range(measured: Measured) -> str:
     )
 
 
-def _comparison(results: Results) -> str:
+def _comparison(results: FinetuneResults) -> str:
     """How what was kept and the linear head differ, photo by photo."""
     head = results.linear_head
     pair = None if head is None or head.chosen else metrics.discordant(results.chosen.measured, head.measured)

@@ -89,7 +89,7 @@ class FileFacts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
+class FinetuneResults:
     """Everything that the page shows.
 
     Attributes:
@@ -143,3 +143,6 @@ class Results:
     def linear_head(self) -> Candidate | None:
         """The linear head alone, if it was tried."""
         return next((candidate for candidate in self.candidates if candidate.title.startswith(LINEAR_HEAD)), None)
+
+
+Results = FinetuneResults

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fd_keras import imagenet
 from fd_keras.io import identifier
 from fd_keras.training.finetune import snippet_templates
-from fd_keras.training.finetune.results import FileFacts, Results
+from fd_keras.training.finetune.results import FileFacts, FinetuneResults
 
 _WIDTH = 88  # of a line with class names
 
@@ -34,7 +34,7 @@ class Snippet:
 _BITMAP = "Give it upright photos as software bitmaps (ARGB_8888)."
 
 
-def snippets(results: Results) -> list[Snippet]:
+def snippets(results: FinetuneResults) -> list[Snippet]:
     """The code for each place where the files can run; it takes the int8 file if there is one."""
     file = next((file for file in results.files if file.recipe == "int8"), next(iter(results.files), None))
     keras = Snippet(
@@ -46,7 +46,7 @@ def snippets(results: Results) -> list[Snippet]:
     return [keras] if file is None else [*_for_file(results, file, keras), *_for_microcontroller(results, file)]
 
 
-def _for_file(results: Results, file: FileFacts, keras: Snippet) -> list[Snippet]:
+def _for_file(results: FinetuneResults, file: FileFacts, keras: Snippet) -> list[Snippet]:
     assets = f"Put {os.path.basename(file.path)} into app/src/main/assets/."
     recipe = file.recipe if file.recipe in snippet_templates.KOTLIN_TYPES else "float32"
     kotlin = _filled(
@@ -84,7 +84,7 @@ def _for_file(results: Results, file: FileFacts, keras: Snippet) -> list[Snippet
     ]
 
 
-def _for_microcontroller(results: Results, file: FileFacts) -> list[Snippet]:
+def _for_microcontroller(results: FinetuneResults, file: FileFacts) -> list[Snippet]:
     if file.recipe != "int8":
         return []
     return [
@@ -103,7 +103,7 @@ def _for_microcontroller(results: Results, file: FileFacts) -> list[Snippet]:
     ]
 
 
-def _filled(template: string.Template, results: Results, path: str, literal, **more: str) -> str:
+def _filled(template: string.Template, results: FinetuneResults, path: str, literal, **more: str) -> str:
     """A template with the facts of a model; `literal` writes a text in the language."""
     stem = os.path.splitext(os.path.basename(path))[0]
     return template.substitute(

@@ -98,19 +98,6 @@ def test_header_says_what_goes_in_and_out(model):
     assert re.search(r"output: +uint8 \[1, 10\]", header)
 
 
-@pytest.mark.parametrize(
-    ("name", "identifier"),
-    [
-        ("fd_mobilenet_0.25_224_int8", "fd_mobilenet_0_25_224_int8"),
-        ("Größe", "gr_e"),
-        ("1", "model_1"),
-        ("-", "model_"),
-    ],
-)
-def test_names_become_identifiers(name, identifier):
-    assert c_array.identifier(name) == identifier
-
-
 @pytest.mark.parametrize("name", ["mobilenet", "shufflenet", "fd_shufflenet"])
 def test_methods_of_other_networks_by_hand(converted, name):
     extra = {"AddAdd", "AddMaxPool2D", "AddReshape", "AddTranspose"} if "shuffle" in name else set()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, Measured, Results
+from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults, Measured
 
 
 def answers(
@@ -22,12 +22,12 @@ def file_facts(path: str, recipe: str) -> FileFacts:
     return FileFacts(path, recipe, size_bytes=195_432, ram_bytes=305_152, agreement=97.5, ties=3, milliseconds=1.234)
 
 
-def results_of(names: Sequence[str], measured: Measured | None = None, **others) -> Results:
+def results_of(names: Sequence[str], measured: Measured | None = None, **others) -> FinetuneResults:
     """Results of fine-tuning that beats a linear head."""
     measured = measured or answers([i % len(names) for i in range(4 * len(names))], len(names))
     worse = answers(measured.labels.tolist(), len(names), measured.paths, lean=0.5)
     held_out = np.bincount(measured.labels, minlength=len(names)).tolist()
-    results = Results(
+    results = FinetuneResults(
         name="net", network="FD-MobileNet 0.25x", image_size=64, photos="photos", output_dir="mine",
         counts=[ClassCount(name, 10 + label, held_out[label]) for label, name in enumerate(names)],
         notes=["3 photos are there twice."], warnings=[],

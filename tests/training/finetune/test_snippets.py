@@ -19,9 +19,8 @@ from fd_keras.io import identifier
 from fd_keras.litert import Runner
 from fd_keras.saved import load_model
 from fd_keras.tflite import export
-from fd_keras.tflite.memory import c_array
 from fd_keras.tflite.recipes import Calibration, get_recipes
-from fd_keras.training.finetune.results import Results
+from fd_keras.training.finetune.results import FinetuneResults
 from fd_keras.training.finetune.snippets import Snippet, snippets
 from tests.training.finetune.made_results import file_facts, results_of
 
@@ -76,11 +75,11 @@ def made(tmp_path_factory):
     return folder, names, results_of(NAMES, files=files, keras_file=f"{HOSTILE_FOLDER}/net.keras")
 
 
-def only(results: Results, recipe: str) -> Results:
+def only(results: FinetuneResults, recipe: str) -> FinetuneResults:
     return dataclasses.replace(results, files=[file for file in results.files if file.recipe == recipe])
 
 
-def called(results: Results, title: str) -> Snippet:
+def called(results: FinetuneResults, title: str) -> Snippet:
     (found,) = [snippet for snippet in snippets(results) if snippet.title == title]
     return found
 
@@ -177,7 +176,3 @@ def test_what_is_not_there_is_not_shown(made):
     titles = [snippet.title for snippet in snippets(only(results, "float32"))]
     assert not any("Microcontroller" in title for title in titles)
     assert [snippet.title for snippet in snippets(only(results, "float16"))] == ["Python with Keras"]
-
-
-def test_c_arrays_take_the_same_identifier():
-    assert c_array.identifier is identifier
