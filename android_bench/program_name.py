@@ -1,5 +1,7 @@
 """What the user called a program of this package."""
 
+import shlex
+import shutil
 import sys
 
 
@@ -10,3 +12,9 @@ def program_name(module: str) -> str:
         module: Name of the program's module.
     """
     return sys.argv[0] if sys.argv[0].startswith("fd-keras ") else f"python -m {__package__}.{module}"
+
+
+def report_command(folder: str) -> str:
+    """Returns the command that reports on a folder of results, to be pasted into a shell as it is."""
+    program = "fd-keras report" if shutil.which("fd-keras") else f"{shlex.quote(sys.executable)} -m {__package__}.report"
+    return f"{program} {shlex.quote(folder)}"

@@ -22,7 +22,7 @@ from .host_target import HostTarget
 from .messages import log
 from .models import find_models, read_models
 from .plan import ANY_CORE, DELEGATES, BenchPlan, parse_threads, split_list
-from .program_name import program_name
+from .program_name import program_name, report_command
 from .results import Results
 from .session import Target, measure_all
 from .shell import Shell
@@ -178,6 +178,8 @@ def _measure(
                 results.append_event(run=run["run"], reported=True)
     with suppress(OSError):  # the terminal was closed, but all is stored
         print(final_report(runs, results.folder), flush=True)
+        if any(run["models"] for run in runs):
+            print(f"next: {report_command(str(results.folder))}", flush=True)
     return any(run["failures"] for run in runs)
 
 

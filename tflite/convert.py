@@ -112,11 +112,14 @@ def main(argv: list[str]) -> None:
         io=model_flags.IO.value,
         class_names=names,
     )
+    written = []
     for path in paths:
+        written.append(path)
         for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
             print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
     if _REPORT.value and calibration:
         report(model, calibration)
+    print(model_flags.goes_on(written))
 
 
 PROGRAM = Program(main)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
+from fd_keras.next_step import next_line
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite.output import check_folder
 from fd_keras.tflite.recipes import check_names
@@ -94,6 +95,7 @@ def main(argv: list[str]) -> None:
             result = metric.score(detector.classes, annotations, found)
             eleven, area = 100 * result.map11, 100 * result.map_area
             print(f"  mAP on {_SPLIT.value}: {eleven:.1f} (11-point), {area:.1f} (area)")
+    print(next_line("bench", models=_OUTPUT.value, target="host"))
 
 
 PROGRAM = Program(main)

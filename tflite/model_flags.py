@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from fd_keras import class_names, zoo
 from fd_keras import weights as weights_lib
-from fd_keras import zoo
 from fd_keras.io import sha256_of
+from fd_keras.next_step import next_line
 from fd_keras.program import define_positive, flag_group
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import saved_source
@@ -74,6 +75,16 @@ def _weights() -> str | None:
 
 def _ids() -> tuple[str, ...] | None:
     return tuple(read_ids(_IDS.value)) if _IDS.value else None
+
+
+def goes_on(paths: Sequence[str]) -> str:
+    """The line about what to do with files: verify them on photos that the model's run held out, or time them."""
+    from fd_keras.training import evaluation_photos
+
+    run = class_names.run_of(_KERAS_MODEL.value) if _KERAS_MODEL.value else None
+    if run and evaluation_photos.is_known(run):
+        return next_line("verify", tflite=paths, run_dir=run, record=True)
+    return next_line("bench", models=OUTPUT_DIR.value, target="host")
 
 
 def model() -> "tuple[keras.Model, str, dict]":

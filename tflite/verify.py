@@ -18,6 +18,7 @@ from absl import flags
 
 from fd_keras import class_names
 from fd_keras.io import check_figure, printable, sha256_of
+from fd_keras.next_step import next_line
 from fd_keras.program import Program, ProgramError, UsageError, define_positive, flag_group
 from fd_keras.tflite.recipes import MEASURES, SENSITIVITY_MODES
 
@@ -240,8 +241,12 @@ def main(argv: list[str]) -> None:
         print("\n\n".join([table(records), *tables]))
     from fd_keras.tflite.verification.compare import failures
 
-    if _CHECK.value and (found := failures(records, _DROP.value, _AGREEMENT.value, _ERROR.value)):
+    found = failures(records, _DROP.value, _AGREEMENT.value, _ERROR.value) if _CHECK.value else []
+    if found:
         raise ProgramError("\n".join(found))
+    if not _JSON.value:
+        folders = dict.fromkeys(os.path.dirname(path) or "." for path in _TFLITE.value)
+        print(next_line("bench", models=",".join(folders), target="host"))
 
 
 PROGRAM = Program(main)

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fd_keras import spec, zoo
+from fd_keras import class_names, spec, zoo
 from fd_keras.io import write_atomically
 from fd_keras.saved import load_model
-from fd_keras.training import input_pipeline, reporting, run_record, sources, trainable_classifier
+from fd_keras.training import calibration, input_pipeline, reporting, run_record, sources, trainable_classifier
 from fd_keras.training.devices import Devices
 from fd_keras.training.epoch import EpochCallback, EvaluationCallback
 from fd_keras.training.optimizer import optimizer_of
@@ -80,7 +80,7 @@ class ClassifierRun(TrainingRun):
         super().__init__(config, _describe(config, data), steps_per_epoch, devices, say)
         if devices.leads:
             names = "".join(f"{name}\n" for name in data["train"].classes)
-            write_atomically(self._path("classes.txt"), names.encode())
+            write_atomically(self._path(class_names.FILE), names.encode())
 
     def _build(self) -> None:
         config, recipe, classes = self.config, self.recipe, len(self.data["train"].classes)
@@ -297,6 +297,9 @@ class ClassifierRun(TrainingRun):
             "best": self.best,
             "models": {kind: self.model_path(kind) for kind in ("best", "last")},
             "bad_images": sorted(self.feed.bad.names),
+            "calibration": calibration.flags(
+                self.config.run_dir, self.data["train"], self.data["val"], self.feed.bad.names, self.devices.leads
+            ),
         }
 
 

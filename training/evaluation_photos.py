@@ -39,6 +39,17 @@ def of_run(run_dir: str) -> Source:
     return val
 
 
+def is_known(run_dir: str) -> bool:
+    """Whether a run's folder names the photos that it held out; they are not looked for."""
+    try:
+        if os.path.isfile(join(run_dir, split.FILE)):
+            return bool(split.read(run_dir).held_out)
+        record = read_run(run_dir)
+        return bool(record.get("opened") or _of_command(record.get("command")))
+    except (ValueError, OSError):
+        return False
+
+
 def read_run(run_dir: str) -> dict:
     """The record of a run.
 

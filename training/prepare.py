@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from absl import flags
 
 from fd_keras.io import join, locked, remove_unfinished, write_json
+from fd_keras.next_step import next_line, unused
 from fd_keras.program import Program, flag_group
 from fd_keras.training import raw_photos, shards
 
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
             index["splits"][split] = [{key: facts[key] for key in shards.INDEXED} for facts in written]
             print("\n".join(shards.report(split, written)))
         write_json(join(folder, shards.INDEX), index)
-    print(f"next: fd-keras train --data={folder} --run_dir=RUN")
+    print(next_line("train", data=folder, run_dir=unused("run")))
 
 
 @contextlib.contextmanager

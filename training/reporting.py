@@ -5,7 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fd_keras.io import join, list_folder, read_bytes, write_atomically, write_figure
+from fd_keras import class_names
+from fd_keras.io import is_local, join, list_folder, read_bytes, write_atomically, write_figure
+from fd_keras.next_step import next_line
 from fd_keras.progress import bar, duration
 
 if TYPE_CHECKING:
@@ -194,7 +196,19 @@ def closing(run, facts: dict) -> str:
         f"  best     {facts['models']['best']}",
         f"  curves   {facts['plot'] or 'none'}",
         f"  history  {join(run.config.run_dir, 'history.csv')}",
-        f"next: fd-keras convert --keras_model={facts['models']['last']} --recipes=float32,int8 "
-        "--calibration_dir=PHOTOS --output_dir=OUT",
     ]
+    if is_local(run.config.run_dir):  # the converter reads files of this machine
+        lines.append(_next_line(run, facts))
     return "\n".join(lines)
+
+
+def _next_line(run, facts: dict) -> str:
+    """The command that converts the model, to int8 too if there are training photos to calibrate on."""
+    named = all(name.strip() == name and name.isprintable() for name in run.data["train"].classes)
+    return next_line(
+        "convert",
+        keras_model=facts["models"]["last"],
+        embed_labels=join(run.config.run_dir, class_names.FILE) if named else None,
+        **(facts["calibration"] or {"recipes": "float32"}),
+        output_dir=join(run.config.run_dir, "tflite"),
+    )

@@ -150,6 +150,11 @@ class Folder:
         self.fingerprint = _hash([list(paths), self._labels.tolist(), self.classes])
 
     @property
+    def paths(self) -> list[str]:
+        """Paths of the photos."""
+        return [os.fsdecode(path) for path in self._paths]
+
+    @property
     def counts(self) -> list[int]:
         """Number of photos of each class."""
         return np.bincount(self._labels, minlength=len(self.classes)).tolist()
@@ -157,13 +162,12 @@ class Folder:
     def relabeled(self, label_of: Mapping[str, int], classes: Sequence[str]) -> "Folder":
         """The same photos with other labels, of the classes by name; they are positions in `classes`."""
         numbers = np.array([label_of[name] for name in self.classes])
-        return Folder(self.name, [os.fsdecode(path) for path in self._paths], numbers[self._labels], classes)
+        return Folder(self.name, self.paths, numbers[self._labels], classes)
 
     def content(self) -> dict[str, str]:
         """See `Source`: the names below the folder, which may have been moved; the sizes; all bytes of a sample."""
-        paths = [os.fsdecode(path) for path in self._paths]
-        names = [path.removeprefix(f"{self.name}/") for path in paths]
-        return {"names": _hash([names, self._labels.tolist(), self.classes]), **content_of(paths)}
+        names = [path.removeprefix(f"{self.name}/") for path in self.paths]
+        return {"names": _hash([names, self._labels.tolist(), self.classes]), **content_of(self.paths)}
 
     def damaged(self) -> None:
         """See `Source`."""

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -45,7 +46,8 @@ def test_a_run_prints_a_table_and_writes_rows_and_summary(converted, tmp_path, c
         ["mobilenet_0.5", "int8", "1"],
         ["mobilenet_0.5", "int8", "2"],
     ]
-    assert all(len(line) <= 100 for line in text.splitlines()[:-1])
+    assert all(len(line) <= 100 for line in text.splitlines()[:-2])
+    assert re.fullmatch(rf"next: .+\breport {re.escape(str(out))}", text.splitlines()[-1])
     assert "time of fd_mobilenet_0.25_float32" in text
     rows, (known,) = _rows(out), _runs(out)
     assert len(rows) == 12

@@ -32,7 +32,8 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
     found = re.fullmatch(
         r"out/faster_rcnn_fd_mobilenet_0\.25_96_float32\.tflite: \d+\.\d\d MB, an image of 96x128\n"
         r"  photo\.png: (\d+) of Keras's detections above 0\.5, least overlap (?:0\.9\d+|1\.000)\n"
-        r"  IoU > 0\.95 with (\d+) of Keras's (\d+) detections above 0\.5\n",
+        r"  IoU > 0\.95 with (\d+) of Keras's (\d+) detections above 0\.5\n"
+        r"next: .+ bench --models=out --target=host\n",
         run.stdout,
     )
     assert found, run.stdout

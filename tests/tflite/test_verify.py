@@ -72,7 +72,8 @@ def test_verify_prints_a_table(run_program, flowers, photos):
     path = flowers.out / "my.flowers_int8.tflite"
     run = run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--noresize")
     run.assert_done()
-    head, keras_row, row, foot, compared = run.stdout.splitlines()
+    head, keras_row, row, foot, compared, last = run.stdout.splitlines()
+    assert re.fullmatch(f"next: .+ bench --models={flowers.out} --target=host", last)
     assert compared == "compared: the first class"
     assert "top-1" in head
     assert "agreement" in head

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 import shutil
 import signal
 import time
@@ -21,7 +22,7 @@ def test_photos_become_shards_that_can_be_trained_on(run, photos, tmp_path):
     flags = [f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out", "--shards=3"]
     result = run(*flags)
     assert result.returncode == 0, result.stderr
-    assert f"next: fd-keras train --data={tmp_path}/out" in result.stdout
+    assert re.search(f"^next: .+ train --data={tmp_path}/out --run_dir=run$", result.stdout, re.M)
     index = json.loads((tmp_path / "out" / shards.INDEX).read_text())
     assert index["classes"] == ["amber", "blue", "cyan"]
     assert [shard["count"] for shard in index["splits"]["train"]] == [16, 16, 16]

@@ -66,6 +66,7 @@ def main(argv: list[str]) -> None:
     if held_out["after"] == held_out["before"]:
         print("training did not help: the weights are those of the int8 recipe")
     print(f"{path}  {os.path.getsize(path) / 1e3:,.0f} kB")
+    print(model_flags.goes_on([path]))
 
 
 PROGRAM = Program(main)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fd_keras.cli import parse_args
 from fd_keras.io import printable
+from fd_keras.next_step import next_line, unused
 from fd_keras.progress import progress
 from fd_keras.training.voc import dataset
 
@@ -130,7 +131,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared = _shared(reports)
     if shared:
         print(f"\nunusable together: {len(shared)} names are in more than one folder, {shared[0]} for one")
-    return int(bool(shared) or any(report.unusable for report in reports))
+    unusable = bool(shared) or any(report.unusable for report in reports)
+    if not unusable and (split := _to_train_on(reports)):
+        flags = {"voc_dir": args.folders, "split": split, "classes": args.classes, "init_weights": "imagenet"}
+        print(next_line("detect train", **flags, run_dir=unused("run")))
+    return int(unusable)
+
+
+def _to_train_on(reports: Sequence[DatasetReport]) -> str | None:
+    """The split that all folders have, of those that are made to be trained on; None if there is none."""
+    return next((split for split in ("trainval", "train") if all(split in r.splits for r in reports)), None)
 
 
 def _shared(reports: Sequence[DatasetReport]) -> list[str]:

@@ -142,6 +142,11 @@ def splits(folder: str, classes: Sequence[str] = CLASSES) -> list[str]:
     return sorted(n for n in names if not n.startswith(of_one_class) and not _has_presence(folder, n))
 
 
+def is_annotated(folder: str, split: str) -> bool:
+    """Whether the first image of a split has an annotation; those of some test sets are kept secret."""
+    return os.path.isfile(_annotation_path(folder, read_list(folder, split)[0]))
+
+
 def _has_presence(folder: str, split: str) -> bool:
     """Whether each line of a list says after a name if a class is there: 1, 0 or -1."""
     try:

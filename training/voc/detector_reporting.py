@@ -67,8 +67,8 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
     write_figure(path, figure)
 
 
-def closing(run, facts: dict) -> str:
-    """The lines of a run at its end."""
+def closing(run, facts: dict, goes_on: str) -> str:
+    """The lines of a run at its end; the last one, `goes_on`, has the next command."""
     return "\n".join(
         (
             "",
@@ -76,6 +76,6 @@ def closing(run, facts: dict) -> str:
             f"  model    {facts['model']}",
             f"  curves   {facts['plot'] or 'none'}",
             f"  history  {join(run.config.run_dir, 'history.csv')}",
-            f"next: fd-keras detect evaluate --voc_dir=VOC --split=test --run_dir={run.config.run_dir}",
+            goes_on,
         )
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras.io import sha256_of
+from fd_keras.next_step import next_line
 from fd_keras.program import Program, Stopped, UsageError, flag_group
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ def main(argv: list[str]) -> None:
     show(result)
     if _OUTPUT.value:
         write(result, _OUTPUT.value)
+    if _RUN.value and not _JSON.value:
+        folder = os.path.join(_RUN.value, "tflite")
+        data = {"voc_dir": _VOC.value, "split": _SPLIT.value}
+        print(next_line("detect convert", run_dir=_RUN.value, output_dir=folder, **data))
 
 
 def check_flags() -> None:

@@ -46,7 +46,7 @@ def made(packages, tmp_path_factory, saved, many_photos, run_in_shell) -> Made:
 
 def test_it_writes_a_file_and_its_sidecar_and_nothing_else(made):
     assert sorted(path.name for path in made.out.iterdir()) == ["mine_qat.json", "mine_qat.tflite"]
-    assert made.stdout.splitlines()[-1].startswith("out/mine_qat.tflite  ")
+    assert made.stdout.splitlines()[-2].startswith("out/mine_qat.tflite  ")
 
 
 def test_its_file_is_all_integer(made, converted):

@@ -22,10 +22,13 @@ def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
     assert lines["without"][-2:] == ["1", "0"]
     assert f"1 box {dataset.INVERTED}:\n  {devkit.xml('b')}" in out
     assert f"1 box {dataset.CLIPPED}:\n  {devkit.xml('a')}" in out
+    assert f" detect train --voc_dir={devkit} --split=train --init_weights=imagenet --run_dir=run" in out
 
     devkit.image("a").write_bytes(devkit.image("a").read_bytes()[:-300])  # its size can still be read
     assert check_dataset.main([str(devkit)]) == 1
-    assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in out
+    assert "next:" not in out
     assert check_dataset.main([str(devkit), "--classes=dog,cat", "--split=val"]) == 1
     assert "val.txt: no such list; there are train" in capsys.readouterr().out
     assert check_dataset.main([f"{devkit}/nowhere"]) == 1
