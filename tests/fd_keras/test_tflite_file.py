@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,34 @@ schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs
 
 from fd_keras.litert import Runner  # noqa: E402
 from fd_keras.tflite.format.flatbuffer import pack  # noqa: E402
-from fd_keras.tflite_file import LiteRTError, read_model  # noqa: E402
+from fd_keras.tflite_file import LiteRTError, read_labels, read_model  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ({"labels.txt": "a\nb\n"}, ("a", "b")),
+        ({"labels.txt": "a\r\nb", "other.txt": "c"}, ("a", "b")),
+        ({"labelmap.txt": "a"}, ("a",)),
+        ({"one.txt": "a", "other.txt": "b"}, None),
+        ({"model.json": "{}"}, None),
+    ],
+)
+def test_names_are_read_from_the_archive_at_the_end(tmp_path, files, names):
+    path = tmp_path / "a.tflite"
+    path.write_bytes(b"not looked at")
+    assert read_labels(path) is None
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    assert read_labels(path) == names
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.tflite", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "a" * (2**24 + 1))
+    with pytest.raises(LiteRTError, match="a.tflite: its class names are damaged .larger than 16 MiB"):
+        read_labels(tmp_path / "a.tflite")
 
 
 def tensor(dtype: int, shape: list[int], buffer: int = 0, scales: int = 0):

@@ -3,8 +3,10 @@
 import math
 
 from fd_keras.io import join, write_figure
+from fd_keras.next_step import next_line
 from fd_keras.progress import bar, duration
 from fd_keras.training.reporting import style_epochs, waits
+from fd_keras.training.voc import dataset
 from fd_keras.training.voc.trainable_detector import LOSSES
 
 COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
@@ -67,8 +69,18 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
     write_figure(path, figure)
 
 
-def closing(run, facts: dict, goes_on: str) -> str:
-    """The lines of a run at its end; the last one, `goes_on`, has the next command."""
+def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
+    """The line about what to do with a detector: score it on a split that it was not trained on, or convert it."""
+    wanted = ("test", "val") if trained_on == "train" else ("test",)
+    for folder in dataset.folders(voc_dir):
+        for split in wanted:
+            if split in dataset.splits(folder) and dataset.is_annotated(folder, split):
+                return next_line("detect evaluate", voc_dir=folder, split=split, run_dir=run_dir)
+    return next_line("detect convert", run_dir=run_dir, output_dir=join(run_dir, "tflite"))
+
+
+def closing(run, facts: dict, voc_dir: str, split: str) -> str:
+    """The lines of a run at its end, after it was trained on a split of folders."""
     return "\n".join(
         (
             "",
@@ -76,6 +88,6 @@ def closing(run, facts: dict, goes_on: str) -> str:
             f"  model    {facts['model']}",
             f"  curves   {facts['plot'] or 'none'}",
             f"  history  {join(run.config.run_dir, 'history.csv')}",
-            goes_on,
+            goes_on(voc_dir, split, run.config.run_dir),
         )
     )

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras import zoo
-from fd_keras.io import join
-from fd_keras.next_step import next_line
 from fd_keras.program import Program, flag_group
 from fd_keras.training import run_flags, settings
 from fd_keras.training.voc.detector_recipe import PAPER, DetectorRecipe
@@ -52,19 +50,7 @@ def main(argv: list[str]) -> None:
     found = dataset.open_split(_VOC.value, _SPLIT.value, classes)
     run = DetectorRun(asked, detection_pipeline.Images(f"{_VOC.value} {_SPLIT.value}", found), classes)
     print(detector_reporting.opening(run))
-    print(detector_reporting.closing(run, run.train(), goes_on(_VOC.value, _SPLIT.value, asked.run_dir)))
-
-
-def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
-    """The line about what to do with a detector: score it on a split that it was not trained on, or convert it."""
-    from fd_keras.training.voc import dataset
-
-    wanted = ("test", "val") if trained_on == "train" else ("test",)
-    for folder in dataset.folders(voc_dir):
-        for split in wanted:
-            if split in dataset.splits(folder) and dataset.is_annotated(folder, split):
-                return next_line("detect evaluate", voc_dir=folder, split=split, run_dir=run_dir)
-    return next_line("detect convert", run_dir=run_dir, output_dir=join(run_dir, "tflite"))
+    print(detector_reporting.closing(run, run.train(), _VOC.value, _SPLIT.value))
 
 
 PROGRAM = Program(main, values=PAPER.settings)

@@ -17,6 +17,24 @@ def test_lines():
     assert line == f"epoch 1/15  {losses}  rate 0.001  0.50 s/image"
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "splits", "command"),
+    [
+        ("trainval", ["test", "val"], "detect evaluate --voc_dir={folder} --split=test"),
+        ("train", ["val"], "detect evaluate --voc_dir={folder} --split=val"),
+        ("trainval", ["val"], "detect convert"),
+        ("trainval", ["secret"], "detect convert"),
+    ],
+)
+def test_the_last_line_goes_on_with_a_split_that_was_not_trained_on(devkit, trained_on, splits, command):
+    devkit.add("a")
+    for split in splits:
+        devkit.split("test" if split == "secret" else split, "unknown" if split == "secret" else "a")
+    line = detector_reporting.goes_on(str(devkit), trained_on, "run")
+    assert f" {command.format(folder=devkit)} --" in line
+    assert "--run_dir=run" in line
+
+
 def test_the_columns_are_those_of_a_row():
     assert set(detector_reporting.COLUMNS) == set(ROWS[0])
 
