@@ -124,7 +124,7 @@ def photos_facts(images: "EvaluationSet | SourceImages") -> dict:
     from fd_keras.tflite.verification.evaluation_set import SourceImages
 
     if isinstance(images, SourceImages):
-        return {"photos": images.source.name, "photos_sha256": images.source.fingerprint}
+        return {"photos": images.source.name, "photos_fingerprint": images.source.fingerprint}
     return {"labels": _LABELS.value, "labels_sha256": sha256_of(_LABELS.value)} if _LABELS.value else {}
 
 

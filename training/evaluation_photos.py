@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-from fd_keras import class_names, photos
+from fd_keras import class_names, imagenet, photos
 from fd_keras.io import is_local, join, list_entries, printable
 from fd_keras.training import run_record, sources
 from fd_keras.training.finetune import split
@@ -197,6 +197,8 @@ def class_folders(root: str) -> list[str]:
 def _titles(label_of: dict[str, int], names: Sequence[str] | None, classes: int) -> Sequence[str]:
     """A name for each class of the model."""
     folders = {label: name for name, label in label_of.items()}
+    if names is None and classes == imagenet.CLASSES and set(label_of) <= set(imagenet.wordnet_ids()):
+        return imagenet.wordnet_ids()
     return names or [folders.get(label, f"class {label}") for label in range(classes)]
 
 

@@ -104,6 +104,14 @@ def test_without_names_the_folders_are_taken_in_order(photos, prepared):
         assert labels_of(evaluation_photos.of_data(str(data), None, 3)) == {"amber": 0, "blue": 1, "cyan": 2}
 
 
+def test_imagenets_wordnet_ids_name_its_classes(photos, tmp_path, caplog):
+    for name in ("n01440764", "n02979186"):
+        shutil.copytree(photos / "val" / "blue", tmp_path / name)
+    found = evaluation_photos.of_data(str(tmp_path), None, 1000)
+    assert [found.classes[label] for label in (0, 482)] == ["n01440764", "n02979186"]
+    assert "no photos of 998 of the model's classes (n01443537, " in caplog.text
+
+
 @pytest.mark.parametrize(
     ("data", "names", "message"),
     [
