@@ -50,7 +50,7 @@ DETECT = {
 
 # In the order of the job: look, train, convert, measure.
 COMMANDS: dict[str, Command | Mapping[str, Command]] = {
-    "classify": Command("fd_keras.classify", "classify photos with a network or a .keras file"),
+    "classify": Command("fd_keras.classify", "classify photos with a network, a .keras or a .tflite file"),
     "profile": Command("fd_keras.profiler", "multiply-accumulates and parameters: tables 1 and 2 of the paper"),
     "prepare": Command("fd_keras.training.prepare", "write ImageNet as shards for fast training", "train"),
     "train": Command("fd_keras.training.train", "train or fine-tune a network; resumes where it was", "train"),
