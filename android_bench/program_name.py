@@ -16,5 +16,7 @@ def program_name(module: str) -> str:
 
 def report_command(folder: str) -> str:
     """Returns the command that reports on a folder of results, to be pasted into a shell as it is."""
-    program = "fd-keras report" if shutil.which("fd-keras") else f"{shlex.quote(sys.executable)} -m {__package__}.report"
+    program = (
+        "fd-keras report" if shutil.which("fd-keras") else f"{shlex.quote(sys.executable)} -m {__package__}.report"
+    )
     return f"{program} {shlex.quote(folder)}"

@@ -39,6 +39,7 @@ def test_description_is_beside_the_file(path, tmp_path):
         ({"include_preprocessing": None}, "'include_preprocessing' is not true or false"),
         ({"groups": 1.5}, "'groups' is not an integer"),
         ({"input": []}, "'input' is not an object"),
+        ({"class_names": ["a", 3]}, "'class_names' is not a list of strings"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file(path, content, words):

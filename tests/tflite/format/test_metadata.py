@@ -136,6 +136,7 @@ def test_files_are_written_with_names_and_described_as_they_are(tiny, tmp_path):
     assert facts["size_bytes"] == Path(path).stat().st_size
     expected = hashlib.sha256("".join(f"{name}\n" for name in NAMES).encode()).hexdigest()
     assert facts["labels"] == {"count": len(NAMES), "sha256": expected}
+    assert facts["class_names"] == NAMES
 
 
 # --- a reader of others ------------------------------------------------------------------------------------
