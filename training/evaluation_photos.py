@@ -34,6 +34,10 @@ def of_run(run_dir: str) -> Source:
         changed = run_record.change_of_data("val", record["data"]["val"], sources.describe(val))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); name the photos instead.") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"--run_dir={run_dir} held out photos that are gone: {error} Or name others."
+        ) from error
     if changed:
         raise ValueError(f"--run_dir={run_dir} held out other photos: {changed}. Restore them, or name the photos.")
     return val

@@ -54,6 +54,9 @@ def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
     os.unlink(next((tmp_path / "photos" / "val" / "blue").iterdir()))
     with pytest.raises(ValueError, match="held out other photos: val had 15 photos, now 14"):
         evaluation_photos.of_run(run)
+    shutil.rmtree(tmp_path / "photos")
+    with pytest.raises(FileNotFoundError, match="run held out photos that are gone: .*photos: no such folder"):
+        evaluation_photos.of_run(run)
 
 
 def test_a_fine_tuning_knows_its_split(photos, tmp_path):
