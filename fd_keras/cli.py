@@ -50,6 +50,9 @@ DETECT = {
 
 # In the order of the job: look, train, convert, measure.
 COMMANDS: dict[str, Command | Mapping[str, Command]] = {
+    "finetune": Command(
+        "fd_keras.tflite.finetune", "from a folder of your photos to files for a device", "tflite,train"
+    ),
     "classify": Command("fd_keras.classify", "classify photos with a network, a .keras or a .tflite file"),
     "profile": Command("fd_keras.profiler", "multiply-accumulates and parameters: tables 1 and 2 of the paper"),
     "prepare": Command("fd_keras.training.prepare", "write ImageNet as shards for fast training", "train"),

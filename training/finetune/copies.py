@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from PIL import Image, ImageOps
 
 from fd_keras import imagenet, photos
-
 from fd_keras.progress import progress
 from fd_keras.training.finetune.inspection import InspectedPhoto
 

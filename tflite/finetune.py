@@ -1,0 +1,179 @@
+"""Makes a classifier of photos of one's own: from a folder of photos to files for a device, and a page about them.
+
+    fd-keras finetune PHOTOS --output_dir=mine
+    fd-keras finetune PHOTOS --output_dir=mine --alpha=0.5 --image_size=128
+
+PHOTOS has one folder of photos for each class, or train/ and val/ with such folders. The same command again goes on
+where it was stopped. Without a value, flags about training are chosen by the number of photos.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from absl import flags, logging
+
+from fd_keras import imagenet, zoo
+from fd_keras import weights as weights_lib
+from fd_keras.io import join, write_json
+from fd_keras.program import Program, UsageError, define_positive, flag_group
+from fd_keras.training import recipes, settings
+
+if TYPE_CHECKING:
+    from fd_keras.training.finetune.candidates import Network
+    from fd_keras.training.finetune.finetuning import Finetuned, Options
+    from fd_keras.training.finetune.photo_folder import PhotoFolder
+    from fd_keras.training.finetune.preparation import Prepared
+
+_FRACTION = 0.2
+_WORK, _TIMING = "work", "timing"  # folders in the output folder
+
+with flag_group("Network"):
+    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
+    _ALPHA = define_positive("alpha", 0.25, "Width multiplier of the network: 0.25, 0.5, 0.75 or 1.", 100)
+    _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
+    _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
+    _WEIGHTS = flags.DEFINE_string("init_weights", "imagenet", "imagenet, imagenet_authors, a path, or none (random).")
+with flag_group("Output"):
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of files and page; made, or resumed.", required=True)
+with flag_group("Choices"):
+    _SHARE = define_positive("val_fraction", None, "Share of every class to hold out (0.2), if there is no val/.", 1)
+    _METHOD = flags.DEFINE_enum(
+        "method", "auto", ["auto", "head", "tune"], "Linear head, whole network, or the better."
+    )
+    _REFIT = flags.DEFINE_enum("refit", "auto", ["auto", "yes", "no"], "Train once more in the end, on all photos.")
+    _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo that the linear head is fitted on.", 1, 64)
+    _TEACHER = flags.DEFINE_string("teacher", "auto", "A .keras file to learn from, auto (a wider network) or none.")
+    _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+    _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
+with flag_group("Training of the whole network"):
+    _OVERRIDES = recipes.TrainingRecipe.define_flags()
+    flags.adopt_module_key_flags(settings)
+
+_RECORDED = (_MODEL, _ALPHA, _GROUPS, _STEM, _WEIGHTS, _SHARE, _METHOD, _REFIT, _VIEWS, _TEACHER, _SEED)
+
+
+def _overrides() -> dict:
+    return {name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None}
+
+
+def _weights() -> str | None:
+    """Path of the weights to start from: where those of --init_weights=imagenet are not at hand, the authors'."""
+    wanted, arch = _WEIGHTS.value, zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value)
+    if wanted.lower() == "none":
+        return None
+    try:
+        return weights_lib.resolve(wanted, arch, _ALPHA.value)
+    except OSError as error:
+        if wanted != "imagenet":
+            raise
+        try:
+            path = weights_lib.resolve("imagenet_authors", arch, _ALPHA.value)
+        except (OSError, ValueError):
+            raise error from None
+        print(f"starting from {path}: the weights of --init_weights=imagenet are not at hand")
+        return path
+
+
+def _network(classes: tuple[str, ...], weights: str | None) -> "Network":
+    from fd_keras.training.finetune.candidates import Network
+
+    size = _OVERRIDES["image_size"].value or imagenet.SIZE
+    return Network(_MODEL.value, _ALPHA.value, size, classes, weights, _GROUPS.value, _STEM.value, _SEED.value)
+
+
+def _options() -> "Options":
+    from fd_keras.training.finetune.finetuning import Options
+
+    teacher = None if _TEACHER.value.lower() == "none" else _TEACHER.value
+    return Options(_METHOD.value, _REFIT.value, _VIEWS.value, teacher, _overrides(), _THREADS.value)
+
+
+def _open(photos: str) -> "PhotoFolder":
+    from fd_keras.training.finetune.photo_folder import open_folder
+
+    folder = open_folder(photos)
+    if folder.held_out is not None and _SHARE.value is not None:
+        raise ValueError(f"{photos} has held-out photos of its own; leave --val_fraction out.")
+    if _TEACHER.value not in ("auto", "none") and not os.path.isfile(_TEACHER.value):
+        raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
+    return folder
+
+
+def _description(network: "Network", photos: str, prepared: "Prepared") -> dict:
+    """What makes this fine-tuning what it is, for run.json; another one in the same folder is refused."""
+    from fd_keras.training import run_record, sources
+    from fd_keras.training.finetune.candidates import source_of
+
+    config = {flag.name: flag.value for flag in _RECORDED} | _overrides()
+    sides = {"train": prepared.split.train, "val": prepared.split.held_out}
+    data = {side: sources.describe(source_of(photos, found, network.classes)) for side, found in sides.items()}
+    return {"name": network.name, "config": config, "data": data, **run_record.origin()}
+
+
+def _is_finished(path: str, description: dict) -> bool:
+    """Whether run.json says that this fine-tuning is done; raises ValueError if it is another one's."""
+    from fd_keras.training import run_record
+
+    run_record.check_same(path, description)
+    return os.path.exists(path) and "result" in run_record.read(path)
+
+
+def _train(network: "Network", prepared: "Prepared") -> "Finetuned":
+    from fd_keras.training.finetune.finetuning import Finetuning
+
+    work = join(_OUTPUT.value, _WORK)
+    return Finetuning(network, prepared.split, prepared.given, _options(), work).run()
+
+
+def _write(network: "Network", photos: str, prepared: "Prepared", found: "Finetuned") -> dict:
+    """Writes the network, the files and the page; returns what run.json keeps of the result."""
+    from fd_keras.tflite import finetune_files, finetune_results
+    from fd_keras.training import run_record
+    from fd_keras.training.finetune import page
+
+    folder, split = _OUTPUT.value, prepared.split
+    keras_file = join(folder, f"{network.name}.keras")
+    run_record.save_model(found.model, keras_file)
+    print("converting to float32 and int8")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
+    paths = finetune_files.convert(found.model, network.name, keras_file, split.train, network.classes, folder)
+    print(f"comparing the files with Keras on {len(split.held_out)} photos")
+    files = finetune_files.measure(found.model, paths, split.held_out, keras_file, found.refit)
+    print("timing them on this machine")
+    files = finetune_files.timed(files, join(folder, _TIMING))
+    results = finetune_results.gather(network, photos, folder, prepared, found, keras_file, files)
+    page.write(join(folder, finetune_results.PAGE), results)
+    print(finetune_results.closing(results))
+    return finetune_results.summary(results)
+
+
+def main(argv: list[str]) -> None:
+    """Does the whole job, from where it was."""
+    if len(argv) != 1:
+        raise UsageError(f"name one folder of photos, not {len(argv)}")
+    folder, weights = _open(argv[0]), _weights()
+    from fd_keras.tflite import finetune_results
+    from fd_keras.training import devices, run_lifecycle, run_record
+    from fd_keras.training.finetune.preparation import prepare
+
+    devices.reproducible(_THREADS.value)
+    network, out = _network(folder.classes, weights), _OUTPUT.value
+    record = join(out, run_record.FILE)
+    with run_lifecycle.locked_folder(out):
+        prepared = prepare(folder, network.image_size, _SHARE.value or _FRACTION, out, print)
+        description = _description(network, folder.root, prepared)
+        if _is_finished(record, description):
+            print(finetune_results.already_done(out, run_record.read(record)["result"]))
+            return
+        write_json(record, description)
+        prepared.split.write(out)
+        for note in prepared.notes:
+            print(f"note: {note}")
+        result = _write(network, folder.root, prepared, _train(network, prepared))
+        write_json(record, description | {"result": result})
+
+
+PROGRAM = Program(main, positional="PHOTOS")
+
+if __name__ == "__main__":
+    PROGRAM.run()

@@ -1,0 +1,133 @@
+"""The files of a fine-tuned network: converted, compared with it on held-out photos, planned and timed."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.errors import ProgramError
+from fd_keras.io import join
+from fd_keras.litert import Runner
+from fd_keras.tflite import export
+from fd_keras.tflite.format import flatbuffer, sidecar
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
+from fd_keras.tflite.recipes import Calibration, evenly, get_recipes
+from fd_keras.tflite.verification.compare import compare, keras_classifier, tflite_classifier
+from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.results import FileFacts
+
+RECIPES = ("float32", "int8")
+_CALIBRATION_PHOTOS = 128
+_LEAST_IMAGES = 32  # to calibrate on; crops of the photos where these are fewer
+_BATCH = 32
+_ROUNDS = 5
+
+
+def convert(
+    model: keras.Model, name: str, keras_file: str, train: Sequence[Labeled], classes: Sequence[str], output_dir: str
+) -> list[str]:
+    """Writes the .tflite files with their class names; returns their paths.
+
+    Args:
+        model: The network.
+        name: Beginning of the files' names.
+        keras_file: Path of the saved network.
+        train: Photos that it was trained on, to calibrate on.
+        classes: Class names in label order.
+        output_dir: Folder to write into.
+    """
+    calibration = _calibration([path for path, _ in train], model.input_shape[1:3])
+    source = sidecar.saved_source(keras_file)
+    recipes = get_recipes(RECIPES)
+    return list(
+        export.write(model, name, source, recipes, output_dir, calibration=calibration, class_names=list(classes))
+    )
+
+
+def _calibration(paths: Sequence[str], size: Sequence[int]) -> Calibration:
+    chosen = evenly(sorted(paths), _CALIBRATION_PHOTOS)
+    images = np.stack([imagenet.load_image(path, size) for path in chosen])
+    if len(images) < _LEAST_IMAGES:  # a handful of photos: their mirror images widen the ranges a little
+        images, chosen = np.concatenate([images, images[:, :, ::-1]]), chosen * 2
+    return Calibration(tuple(chosen), images)
+
+
+def measure(
+    model: keras.Model, paths: Sequence[str], photos: Sequence[Labeled], keras_file: str, refit: bool
+) -> list[FileFacts]:
+    """Compares files with the network on photos, and records the result in their descriptions.
+
+    Args:
+        model: The network.
+        paths: Paths of the files.
+        photos: The held-out photos.
+        keras_file: Path of the saved network.
+        refit: Whether the network was trained on these photos in the end: their top-1 shows nothing then.
+    """
+    runners = [Runner(path) for path in paths]
+    steps = [runner.output["quantization"][0] for runner in runners]
+    threads = os.cpu_count() or 1
+    candidates = [tflite_classifier(path, threads) for path in paths]
+    found = compare(keras_classifier(model), candidates, _batches(photos, model.input_shape[1:3]), steps=steps)[1:]
+    facts = []
+    for path, comparison in zip(paths, found, strict=True):
+        measured = comparison.percentages()
+        if refit:
+            measured |= {"top1": None, "top5": None}
+        recorded = {key: measured[key] for key in ("images", "top1", "top5", "agreement", "ties")}
+        sidecar.record(path, accuracy=recorded | {"reference": keras_file, "trained_on_these": refit})
+        facts.append(_facts(path, measured))
+    return facts
+
+
+def _batches(photos: Sequence[Labeled], size: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    for start in range(0, len(photos), _BATCH):
+        chunk = photos[start : start + _BATCH]
+        images = np.stack([imagenet.load_image(path, size) for path, _ in chunk])
+        yield images.astype("float32"), np.array([label for _, label in chunk])
+
+
+def _facts(path: str, measured: dict) -> FileFacts:
+    recipe = os.path.splitext(path)[0].rpartition("_")[2]
+    network = flatbuffer.read(path).network
+    ram = plan(network).arena + tflm_bytes(network) if recipe == "int8" else None
+    top1 = None if measured["top1"] is None else measured["top1"] / 100
+    return FileFacts(path, recipe, os.path.getsize(path), ram, measured["agreement"], measured["ties"], 0.0, top1)
+
+
+def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
+    """The facts with the median time of each file on this machine, one thread.
+
+    The bench runs in a process of its own: it knows nothing of networks, and nothing else runs beside it there.
+
+    Args:
+        facts: The files.
+        folder: Folder for the bench's results.
+
+    Raises:
+        ProgramError: If they cannot be timed.
+    """
+    program = [
+        sys.executable,
+        "-m",
+        "fd_keras.android_bench.run",
+        "--target=host",
+        f"--rounds={_ROUNDS}",
+        "--cooldown=0",
+    ]
+    models = ",".join(fact.path for fact in facts)
+    done = subprocess.run([*program, f"--models={models}", f"--output_dir={folder}"], capture_output=True, text=True)
+    if done.returncode:
+        raise ProgramError(f"timing the files failed: {done.stderr.strip()[-500:]}")
+    with open(join(folder, "rows.jsonl"), encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    times = {
+        fact.path: [row["median_ns"] for row in rows if row["file"] == os.path.basename(fact.path)] for fact in facts
+    }
+    return [dataclasses.replace(fact, milliseconds=float(np.median(times[fact.path])) / 1e6) for fact in facts]

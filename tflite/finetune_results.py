@@ -1,0 +1,134 @@
+"""What a fine-tuning came to: for its page, for the terminal and for run.json."""
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from fd_keras.cost import profile
+from fd_keras.io import join
+from fd_keras.next_step import command
+from fd_keras.tflite.memory.byte_sizes import kib
+from fd_keras.training import run_record
+from fd_keras.training.finetune import metrics
+from fd_keras.training.finetune.candidates import Network
+from fd_keras.training.finetune.finetuning import Finetuned
+from fd_keras.training.finetune.preparation import Prepared
+from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults
+
+PAGE = "report.html"
+_DISAGREEING = 98.0  # percent of agreement below which an int8 file gets a warning
+
+
+def gather(
+    network: Network,
+    photos: str,
+    folder: str,
+    prepared: Prepared,
+    found: Finetuned,
+    keras_file: str,
+    files: Sequence[FileFacts],
+) -> FinetuneResults:
+    """Puts together what the page shows."""
+    sides = [Counter(label for _, label in side) for side in (prepared.split.train, prepared.split.held_out)]
+    counts = [ClassCount(name, *(side[label] for side in sides)) for label, name in enumerate(network.classes)]
+    cost = profile(found.model)
+    return FinetuneResults(
+        name=network.name,
+        network=f"{network.arch.title} {network.alpha:g}x",
+        image_size=network.image_size,
+        photos=photos,
+        output_dir=folder,
+        counts=counts,
+        notes=prepared.notes,
+        warnings=[*found.warnings, *_of_files(files)],
+        candidates=[_with_originals(candidate, prepared) for candidate in found.candidates],
+        how_measured=found.how_measured,
+        trained_on=found.trained_on,
+        keras_file=keras_file,
+        files=files,
+        macs=cost.macs,
+        parameters=cost.parameters,
+        settings=dict(found.settings),
+        command=shlex.join(["fd-keras", "finetune", *sys.argv[1:]]),
+        next_commands=_next(folder, prepared, files),
+        versions=run_record.origin()["versions"],
+    )
+
+
+def _with_originals(candidate: Candidate, prepared: Prepared) -> Candidate:
+    """The candidate with the paths of the user's files in the place of those of our copies."""
+    measured = candidate.measured
+    paths = [prepared.originals[path] for path in measured.paths]
+    return dataclasses.replace(candidate, measured=dataclasses.replace(measured, paths=paths))
+
+
+def _of_files(files: Sequence[FileFacts]) -> list[str]:
+    return [
+        f"{os.path.basename(file.path)} names another class than the Keras model on {100 - file.agreement:.1f}% of the "
+        "held-out photos; more photos to calibrate on help."
+        for file in files
+        if file.agreement < _DISAGREEING
+    ]
+
+
+def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[tuple[str, str]]:
+    """What to do next, by what for."""
+    small = files[-1].path
+    photo = prepared.originals[prepared.split.held_out[0][0]]
+    listed = ",".join(file.path for file in files)
+    return [
+        ("Try a photo", command("classify", photo, model=small, upright=True)),
+        ("Time the files on a phone over adb", command("bench", models=folder, fetch_binary=True)),
+        ("Put it on a microcontroller", command("memory", model=small)),
+        ("Compare the files with Keras again", command("verify", tflite=listed, run_dir=folder)),
+    ]
+
+
+def closing(results: FinetuneResults) -> str:
+    """The lines at the end."""
+    measured = results.chosen.measured
+    low, high = metrics.wilson_interval(measured.hits, len(measured.labels))
+    lines = [
+        "",
+        f"done: {results.chosen.title}, top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to "
+        f"{100 * high:.1f}) {results.how_measured}",
+        *(f"warning: {warning}" for warning in results.warnings),
+        f"  keras    {results.keras_file}",
+        *(f"  {file.recipe:8} {_described(file)}" for file in results.files),
+        f"  page     {os.path.abspath(join(results.output_dir, PAGE))}",
+        f"next: {results.next_commands[0][1]}",
+    ]
+    return "\n".join(lines)
+
+
+def _described(file: FileFacts) -> str:
+    ram = f", {kib(file.ram_bytes)} of RAM" if file.ram_bytes is not None else ""
+    same = f"the same class as Keras on {file.agreement:.1f}%"
+    return f"{file.path}  {file.size_bytes / 1e3:,.0f} kB{ram}, {file.milliseconds:.2f} ms here, {same}"
+
+
+def summary(results: FinetuneResults) -> dict:
+    """The figures for run.json."""
+    measured = results.chosen.measured
+    return {
+        "kept": results.chosen.title,
+        "top1": measured.top1,
+        "photos": len(measured.labels),
+        "candidates": {one.title: one.measured.top1 for one in results.candidates},
+        "how_measured": results.how_measured,
+        "warnings": list(results.warnings),
+        "files": [dataclasses.asdict(file) for file in results.files],
+        "page": join(results.output_dir, PAGE),
+        "next": results.next_commands[0][1],
+    }
+
+
+def already_done(folder: str, result: dict) -> str:
+    """The lines about a fine-tuning that was finished before."""
+    return (
+        f"{folder} is finished: {result['kept']}, top-1 {100 * result['top1']:.1f}% {result['how_measured']}. Name "
+        f"another --output_dir to train anew.\n  page     {os.path.abspath(result['page'])}\nnext: {result['next']}"
+    )

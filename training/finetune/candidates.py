@@ -1,0 +1,190 @@
+"""The ways of training that are tried: a linear head on frozen features, and the whole network, from that head on."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from fd_keras import imagenet, spec, zoo
+from fd_keras import weights as weights_lib
+from fd_keras.io import join
+from fd_keras.saved import load_model
+from fd_keras.training import devices, input_pipeline, run_record, trainable_classifier
+from fd_keras.training.classifier_run import ClassifierRun, ClassifierRunConfig
+from fd_keras.training.finetune import features
+from fd_keras.training.finetune.linear_head import LinearHead
+from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.results import Measured
+from fd_keras.training.recipes import TrainingRecipe
+from fd_keras.training.sources import Folder, Source
+
+# Deviation of the classifier's weights from which fine-tuning starts, at most. A head that was fitted on features that
+# hardly tell the classes apart has large ones, and the gradients that these send back wreck the features.
+_START_DEVIATION = 0.01
+_LEAST_CROP = 0.5  # share of a photo's area in the views that the head is fitted on
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network to fine-tune.
+
+    Attributes:
+        model: Key of `zoo.ARCHS`.
+        alpha: Width multiplier.
+        image_size: Side of its image.
+        classes: Class names in label order.
+        weights: Path of the weights to start from; None for random ones.
+        groups: Groups of a ShuffleNet.
+        stem_multiplier: Stem width of a ShuffleNet.
+        seed: Seed of everything random.
+    """
+
+    model: str
+    alpha: float
+    image_size: int
+    classes: tuple[str, ...]
+    weights: str | None
+    groups: int | None = None
+    stem_multiplier: float | None = None
+    seed: int = 0
+
+    @property
+    def arch(self) -> spec.Arch:
+        """The table of the network."""
+        return zoo.get_arch(self.model, self.groups, self.stem_multiplier)
+
+    @property
+    def name(self) -> str:
+        """Name of the model, which its files share."""
+        return spec.model_name(self.arch, self.alpha, (self.image_size, self.image_size))
+
+    def build(self, activation: str | None = "softmax") -> keras.Model:
+        """The network, with the weights to start from; its classifier is random."""
+        net = trainable_classifier.build_net(
+            self.model, self.alpha, self.image_size, len(self.classes), groups=self.groups,
+            stem_multiplier=self.stem_multiplier, activation=activation,
+        )  # fmt: skip
+        if self.weights is not None:
+            ops = spec.lower(self.arch, self.alpha, (self.image_size,) * 2, include_top=False)
+            for layer, arrays in weights_lib.read(self.weights, self.arch, self.alpha, ops).items():
+                net.get_layer(layer).set_weights(arrays)
+        return net
+
+
+def classifier_of(net: keras.Model) -> Any:
+    """The last dense layer of a network."""
+    return next(layer for layer in reversed(net.layers) if isinstance(layer, keras.layers.Dense))
+
+
+def pooled_features(network: Network, paths: Sequence[str], views: int) -> np.ndarray:
+    """Features of photos, (photos, views, channels), see `features.pooled`."""
+    net = network.build()
+    trunk = keras.Model(net.inputs, classifier_of(net).input)
+    return features.pooled(trunk, paths, views, _LEAST_CROP, network.seed)
+
+
+def pixels(size: int, photos: Sequence[Labeled]) -> np.ndarray:
+    """The evaluation crops of photos as small pictures, (photos, 1, size * size * 3)."""
+    images = [imagenet.load_image(path, (size, size)) for path, _ in photos]
+    return np.stack(images).astype("float32").reshape(len(photos), 1, -1)
+
+
+def with_head(network: Network, head: LinearHead) -> keras.Model:
+    """The network with a linear head as its classifier."""
+    net = network.build()
+    classifier_of(net).set_weights([head.kernel, head.bias])
+    return net
+
+
+def shrunk(head: LinearHead) -> LinearHead:
+    """A head of the same directions whose weights are small enough to fine-tune from."""
+    kernel = head.kernel - head.kernel.mean(-1, keepdims=True)
+    factor = min(1.0, _START_DEVIATION / max(float(kernel.std()), 1e-9))
+    return dataclasses.replace(head, kernel=factor * kernel, bias=factor * (head.bias - head.bias.mean()))
+
+
+def measure_head(head: LinearHead, values: np.ndarray, photos: Sequence[Labeled]) -> Measured:
+    """The answers of a head for photos, from the features of their first view, (photos, channels)."""
+    return Measured([path for path, _ in photos], _labels(photos), _softmax(head.logits(values)))
+
+
+def cross_validated(head: LinearHead, photos: Sequence[Labeled]) -> Measured:
+    """The answers of heads for photos that they were not fitted on."""
+    tested = [photos[index] for index in head.tested]
+    return Measured([path for path, _ in tested], _labels(tested), _softmax(head.logits_when_left_out))
+
+
+def measure(model: keras.Model, photos: Sequence[Labeled]) -> Measured:
+    """The answers of a network for photos."""
+    source = source_of("held-out photos", photos, [""] * model.output_shape[-1])
+    batches = input_pipeline.evaluation_batches(source, model.input_shape[1], _BATCH, input_pipeline.Feed())
+    rows = [(model.predict_on_batch(images.numpy().astype("float32")), weights) for images, _, weights in batches]
+    probabilities = np.concatenate([row[weights.numpy() > 0] for row, weights in rows])
+    return Measured([path for path, _ in photos], _labels(photos), probabilities)
+
+
+def tune(
+    network: Network,
+    recipe: TrainingRecipe,
+    train: Sequence[Labeled],
+    held_out: Sequence[Labeled],
+    run_dir: str,
+    *,
+    start: LinearHead | None = None,
+    teacher: str | None = None,
+    threads: int | None = None,
+    say: Callable[[str], None] = print,
+) -> keras.Model:
+    """Trains the whole network; goes on where an earlier call with the same run folder was stopped.
+
+    Args:
+        network: The network.
+        recipe: How to train it.
+        train: Photos to train on.
+        held_out: Photos on which its progress is shown.
+        run_dir: Folder of the run.
+        start: Head to start from, or None for a random classifier.
+        teacher: Path of a .keras file to learn from.
+        threads: Number of threads; None for all cores.
+        say: Prints a line.
+
+    Raises:
+        Stopped, TrainingError: As `ClassifierRun.train`.
+    """
+    weights = network.weights
+    if start is not None:
+        weights = join(run_dir, "start.keras")
+        if not os.path.exists(weights):
+            run_record.save_model(with_head(network, shrunk(start)), weights)
+    config = ClassifierRunConfig(
+        recipe, network.model, alpha=network.alpha, run_dir=run_dir, groups=network.groups, threads=threads,
+        stem_multiplier=network.stem_multiplier, seed=network.seed, init_weights=weights, teacher=teacher,
+    )  # fmt: skip
+    data: dict[str, Source] = {
+        "train": source_of("photos to train on", train, network.classes),
+        "val": source_of("held-out photos", held_out, network.classes),
+    }
+    run = ClassifierRun(config, data, devices.make("none", recipe.batch_size), say)
+    try:
+        run.train()
+        return load_model(run.model_path("last"))
+    finally:
+        run.close()
+
+
+def source_of(name: str, photos: Sequence[Labeled], classes: Sequence[str]) -> Folder:
+    """Photos as a source for training."""
+    return Folder(name, [path for path, _ in photos], [label for _, label in photos], classes)
+
+
+def _labels(photos: Sequence[Labeled]) -> np.ndarray:
+    return np.array([label for _, label in photos], "int64")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return (shifted / shifted.sum(-1, keepdims=True)).astype("float32")

@@ -1,0 +1,279 @@
+"""Fine-tuning from photos to a trained network: tries a linear head and the whole network, and keeps what is better."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from fd_keras import weights as weights_lib
+from fd_keras.io import join
+from fd_keras.training import run_record
+from fd_keras.training.finetune import candidates, linear_head, metrics, plan
+from fd_keras.training.finetune.candidates import Network
+from fd_keras.training.finetune.linear_head import LinearHead, cross_entropy
+from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.results import LINEAR_HEAD, Candidate, Measured
+from fd_keras.training.finetune.split import Split
+from fd_keras.training.recipes import TrainingRecipe
+
+METHODS = ("auto", "head", "tune")
+REFIT = ("auto", "yes", "no")
+AUTO = "auto"
+FINE_TUNED, FROM_SCRATCH, ON_PIXELS = "fine-tuned", "trained from scratch", f"{LINEAR_HEAD} on the pixels"
+_PIXELS = 16  # side of the pictures that the linear classifier of a fresh network's rival sees
+_CERTAIN = 50  # photos below which a result is little more than an impression
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen beside the network.
+
+    Attributes:
+        method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
+        refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
+        views: Views of each photo for the linear head; None: by the number of photos.
+        teacher: Path of a .keras file to learn from; "auto": a wider network, if photos are many; None: none.
+        overrides: Values of `TrainingRecipe` other than the plan's.
+        threads: Number of threads; None for all cores.
+    """
+
+    method: str = AUTO
+    refit: str = AUTO
+    views: int | None = None
+    teacher: str | None = None
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    threads: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetuned:
+    """What a fine-tuning leaves.
+
+    Attributes:
+        model: The network, from raw images to probabilities.
+        candidates: What was tried; one is chosen.
+        how_measured: How that one was measured, to follow "Top-1 90%".
+        trained_on: What `model` was trained on, a sentence.
+        refit: Whether that includes the held-out photos.
+        warnings: What to know before trusting the result, a sentence each.
+        settings: How it was trained, by name.
+    """
+
+    model: keras.Model
+    candidates: Sequence[Candidate]
+    how_measured: str
+    trained_on: str
+    refit: bool
+    warnings: Sequence[str]
+    settings: Mapping[str, str]
+
+
+class Finetuning:
+    """A fine-tuning.
+
+    Args:
+        network: The network.
+        split: The photos. Those held out measure what was trained on the others.
+        given: Whether the held-out photos were given, not drawn.
+        options: What else was chosen.
+        work_dir: Folder of the training runs, which go on where they were stopped.
+        say: Prints a line.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        split: Split,
+        given: bool,
+        options: Options,
+        work_dir: str,
+        say: Callable[[str], None] = print,
+    ):
+        self._network, self._split, self._given, self._options = network, split, given, options
+        self._work_dir, self._say = work_dir, say
+        self._train, self._held_out = split.train, split.held_out
+        self._settings: dict[str, str] = {}
+
+    def run(self) -> Finetuned:
+        """Trains what is worth trying, chooses, and trains that on all photos where it pays."""
+        head = None if self._network.weights is None else self._fit_head()
+        found = [self._pixels() if head is None else Candidate(LINEAR_HEAD, self._measured_head(head), False)]
+        model = None
+        if head is None or self._tries_tuning():
+            model = self._tune(head)
+            title = FROM_SCRATCH if head is None else FINE_TUNED
+            found.append(Candidate(title, candidates.measure(model, self._held_out), False))
+            self._say(_line(found[-1]))
+        if head is not None and (model is None or not self._better(*(one.measured for one in found))):
+            return self._keep_head(head, found)
+        assert model is not None
+        return self._keep_network(model, head, found)
+
+    # The linear head.
+
+    def _fit_head(self) -> LinearHead:
+        photos = (*self._train, *self._held_out)
+        views = self._options.views or plan.views(len(photos))
+        self._say(f"linear head: features of {len(photos)} photos, {views} views of each")
+        self._features = candidates.pooled_features(self._network, [path for path, _ in photos], views)
+        head = self._regression(self._features[: len(self._train)], self._train)
+        self._settings |= {"views of a photo": str(views), "regularization of the head, C": f"{head.c:.4g}"}
+        return head
+
+    def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
+        return linear_head.fit(values, np.array([label for _, label in photos]), len(self._split.classes))
+
+    def _measured_head(self, head: LinearHead) -> Measured:
+        measured = candidates.measure_head(head, self._features[len(self._train) :, 0], self._held_out)
+        self._say(_line(Candidate(LINEAR_HEAD, measured, False)))
+        return measured
+
+    def _pixels(self) -> Candidate:
+        """A linear classifier on the pixels of small pictures, the rival of a network that starts from nothing."""
+        values = candidates.pixels(_PIXELS, (*self._train, *self._held_out))
+        head = self._regression(values[: len(self._train)], self._train)
+        found = Candidate(
+            ON_PIXELS, candidates.measure_head(head, values[len(self._train) :, 0], self._held_out), False
+        )
+        self._say(_line(found))
+        return found
+
+    def _keep_head(self, head: LinearHead, found: Sequence[Candidate]) -> Finetuned:
+        refit = self._refits()
+        how = self._on_held_out()
+        if refit:
+            head = self._regression(self._features, (*self._train, *self._held_out))
+            if len(self._held_out) < plan.FEWEST_TO_HOLD_OUT:
+                measured = candidates.cross_validated(head, (*self._train, *self._held_out))
+                found = [dataclasses.replace(found[0], measured=measured), *found[1:]]
+                how = f"in cross-validation: each of {len(measured.labels)} photos by a head that was fitted without it"
+        return self._finished(candidates.with_head(self._network, head), found, LINEAR_HEAD, how, refit)
+
+    # The whole network.
+
+    def _tries_tuning(self) -> bool:
+        if self._options.method != AUTO:
+            return self._options.method == "tune"
+        return len(self._train) >= plan.FEWEST_TO_TUNE * len(self._split.classes)
+
+    def _recipe(self, photos: int) -> TrainingRecipe:
+        make = plan.scratch_recipe if self._network.weights is None else plan.tuning_recipe
+        return make(photos, self._network.image_size).override(**self._options.overrides)
+
+    def _tune(self, head: LinearHead | None) -> keras.Model:
+        recipe = self._recipe(len(self._train))
+        self._settings |= {name: str(value) for name, value in recipe.settings().items() if name != "name"}
+        return self._trained(self._network, recipe, self._train, "tune", head, self._teacher())
+
+    def _trained(
+        self,
+        network: Network,
+        recipe: TrainingRecipe,
+        photos: Sequence[Labeled],
+        folder: str,
+        head: LinearHead | None,
+        teacher: str | None,
+    ) -> keras.Model:
+        self._say(f"{network.name}: {recipe.epochs} epochs of {len(photos)} photos, in batches of {recipe.batch_size}")
+        return candidates.tune(
+            network, recipe, photos, self._held_out, join(self._work_dir, folder), start=head, teacher=teacher,
+            threads=self._options.threads, say=self._say,
+        )  # fmt: skip
+
+    def _teacher(self) -> str | None:
+        """Path of the network to learn from, which is trained first if it has to be made."""
+        if self._options.teacher != AUTO:
+            self._settings["teacher"] = self._options.teacher or "none"
+            return self._options.teacher
+        wider = self._wider() if len(self._train) >= plan.FEWEST_FOR_TEACHER else None
+        self._settings["teacher"] = wider.name if wider else "none"
+        if wider is None:
+            return None
+        path = run_record.model_path(join(self._work_dir, "teacher"), "last", wider.name)
+        values = candidates.pooled_features(wider, [photo for photo, _ in self._train], 1)
+        head = self._regression(values, self._train)
+        self._trained(wider, self._recipe(len(self._train)), self._train, "teacher", head, None)
+        return path
+
+    def _wider(self) -> Network | None:
+        """The network of twice the width, if its weights are at hand."""
+        alpha = 2 * self._network.alpha
+        for collection in weights_lib.COLLECTIONS:
+            try:
+                path = weights_lib.resolve(collection, self._network.arch, alpha)
+                return dataclasses.replace(self._network, alpha=alpha, weights=path)
+            except (OSError, ValueError):
+                continue
+        self._say(f"no teacher: there are no weights of {self._network.arch.title} {alpha:g}x here")
+        return None
+
+    def _better(self, head: Measured, tuned: Measured) -> bool:
+        """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""
+        if self._options.method == "tune":
+            return True
+        return (tuned.hits, -_loss(tuned)) > (head.hits, -_loss(head))
+
+    def _keep_network(self, model: keras.Model, head: LinearHead | None, found: Sequence[Candidate]) -> Finetuned:
+        refit = self._refits()
+        if refit:
+            photos = (*self._train, *self._held_out)
+            whole = None if head is None else self._regression(self._features, photos)
+            self._say("once more, with the held-out photos")
+            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, self._old_teacher())
+        return self._finished(model, found, found[-1].title, self._on_held_out(), refit)
+
+    def _old_teacher(self) -> str | None:
+        return self._options.teacher if self._options.teacher != AUTO else None
+
+    # What came out.
+
+    def _refits(self) -> bool:
+        if self._options.refit != AUTO:
+            return self._options.refit == "yes"
+        return not self._given and len(self._train) + len(self._held_out) <= plan.MOST_TO_REFIT
+
+    def _on_held_out(self) -> str:
+        return f"on {len(self._held_out)} photos that it was not trained on"
+
+    def _finished(self, model: keras.Model, found: Sequence[Candidate], title: str, how: str, refit: bool) -> Finetuned:
+        found = [dataclasses.replace(one, chosen=one.title == title) for one in found]
+        count = len(self._train) + len(self._held_out) * refit
+        trained_on = f"The files were trained on {count} photos"
+        trained_on += ", the held-out ones included, after these had measured." if refit else "."
+        chosen = next(one for one in found if one.chosen)
+        self._settings = {"kept": title, **self._settings}
+        return Finetuned(model, found, how, trained_on, refit, self._warnings(chosen.measured), self._settings)
+
+    def _warnings(self, measured: Measured) -> list[str]:
+        """What the figures cannot show."""
+        total = len(measured.labels)
+        low, high = metrics.wilson_interval(measured.hits, total)
+        warnings = []
+        if total < _CERTAIN:
+            warnings.append(
+                f"The result rests on {total} photos, so it may as well be {100 * low:.0f}% as {100 * high:.0f}%. "
+                "More photos tell more."
+            )
+        share = np.bincount(measured.labels).max() / total
+        if low <= share:
+            warnings.append(
+                f"This is no better than chance: always naming the most frequent class is right for {100 * share:.0f}% "
+                "of these photos. Check that the folders hold what their names say, and add photos."
+            )
+        return warnings
+
+
+def _line(candidate: Candidate) -> str:
+    measured = candidate.measured
+    low, high = metrics.wilson_interval(measured.hits, len(measured.labels))
+    return (
+        f"{candidate.title}: top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f}) on "
+        f"{len(measured.labels)} held-out photos"
+    )
+
+
+def _loss(measured: Measured) -> float:
+    logits = np.log(np.maximum(measured.probabilities, 1e-7))
+    return float(cross_entropy(logits, measured.labels).mean())
