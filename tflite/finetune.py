@@ -7,19 +7,20 @@ PHOTOS has one folder of photos for each class, or train/ and val/ with such fol
 where it was stopped. Without a value, flags about training are chosen by the number of photos.
 """
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from fd_keras import imagenet, zoo
+from fd_keras import class_names, imagenet, zoo
 from fd_keras import weights as weights_lib
-from fd_keras.io import join, write_json
+from fd_keras.io import join, write_atomically, write_json
 from fd_keras.program import Program, UsageError, define_positive, flag_group
 from fd_keras.training import recipes, settings
 
 if TYPE_CHECKING:
-    from fd_keras.training.finetune.candidates import Network
+    from fd_keras.training.finetune.candidates import FinetuneNetwork
     from fd_keras.training.finetune.finetuning import Finetuned, Options
     from fd_keras.training.finetune.photo_folder import PhotoFolder
     from fd_keras.training.finetune.preparation import Prepared
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _FRACTION = 0.2
 _WORK, _TIMING = "work", "timing"  # folders in the output folder
 
-with flag_group("Network"):
-    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
+with flag_group("FinetuneNetwork"):
+    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "FinetuneNetwork to train.")
     _ALPHA = define_positive("alpha", 0.25, "Width multiplier of the network: 0.25, 0.5, 0.75 or 1.", 100)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
@@ -69,16 +70,16 @@ def _weights() -> str | None:
         try:
             path = weights_lib.resolve("imagenet_authors", arch, _ALPHA.value)
         except (OSError, ValueError):
-            raise error from None
+            raise OSError(f"{error} Or train from scratch, with --init_weights=none.") from None
         print(f"starting from {path}: the weights of --init_weights=imagenet are not at hand")
         return path
 
 
-def _network(classes: tuple[str, ...], weights: str | None) -> "Network":
-    from fd_keras.training.finetune.candidates import Network
+def _network(classes: tuple[str, ...], weights: str | None) -> "FinetuneNetwork":
+    from fd_keras.training.finetune.candidates import FinetuneNetwork
 
     size = _OVERRIDES["image_size"].value or imagenet.SIZE
-    return Network(_MODEL.value, _ALPHA.value, size, classes, weights, _GROUPS.value, _STEM.value, _SEED.value)
+    return FinetuneNetwork(_MODEL.value, _ALPHA.value, size, classes, weights, _GROUPS.value, _STEM.value, _SEED.value)
 
 
 def _options() -> "Options":
@@ -99,7 +100,7 @@ def _open(photos: str) -> "PhotoFolder":
     return folder
 
 
-def _description(network: "Network", photos: str, prepared: "Prepared") -> dict:
+def _description(network: "FinetuneNetwork", photos: str, prepared: "Prepared") -> dict:
     """What makes this fine-tuning what it is, for run.json; another one in the same folder is refused."""
     from fd_keras.training import run_record, sources
     from fd_keras.training.finetune.candidates import source_of
@@ -118,14 +119,14 @@ def _is_finished(path: str, description: dict) -> bool:
     return os.path.exists(path) and "result" in run_record.read(path)
 
 
-def _train(network: "Network", prepared: "Prepared") -> "Finetuned":
+def _train(network: "FinetuneNetwork", prepared: "Prepared") -> "Finetuned":
     from fd_keras.training.finetune.finetuning import Finetuning
 
     work = join(_OUTPUT.value, _WORK)
     return Finetuning(network, prepared.split, prepared.given, _options(), work).run()
 
 
-def _write(network: "Network", photos: str, prepared: "Prepared", found: "Finetuned") -> dict:
+def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found: "Finetuned") -> dict:
     """Writes the network, the files and the page; returns what run.json keeps of the result."""
     from fd_keras.tflite import finetune_files, finetune_results
     from fd_keras.training import run_record
@@ -134,6 +135,8 @@ def _write(network: "Network", photos: str, prepared: "Prepared", found: "Finetu
     folder, split = _OUTPUT.value, prepared.split
     keras_file = join(folder, f"{network.name}.keras")
     run_record.save_model(found.model, keras_file)
+    write_atomically(join(folder, class_names.FILE), "".join(f"{name}\n" for name in network.classes).encode())
+    dataclasses.replace(split, refit=found.refit).write(folder)
     print("converting to float32 and int8")
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     paths = finetune_files.convert(found.model, network.name, keras_file, split.train, network.classes, folder)

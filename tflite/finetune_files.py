@@ -113,21 +113,16 @@ def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
     Raises:
         ProgramError: If they cannot be timed.
     """
-    program = [
-        sys.executable,
-        "-m",
-        "fd_keras.android_bench.run",
-        "--target=host",
-        f"--rounds={_ROUNDS}",
-        "--cooldown=0",
-    ]
-    models = ",".join(fact.path for fact in facts)
-    done = subprocess.run([*program, f"--models={models}", f"--output_dir={folder}"], capture_output=True, text=True)
+    program = [sys.executable, "-m", "fd_keras.android_bench.run", "--target=host", "--cooldown=0"]
+    how = [f"--rounds={_ROUNDS}", f"--models={','.join(fact.path for fact in facts)}", f"--output_dir={folder}"]
+    done = subprocess.run([*program, *how], capture_output=True, text=True)
     if done.returncode:
         raise ProgramError(f"timing the files failed: {done.stderr.strip()[-500:]}")
     with open(join(folder, "rows.jsonl"), encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    times = {
-        fact.path: [row["median_ns"] for row in rows if row["file"] == os.path.basename(fact.path)] for fact in facts
-    }
-    return [dataclasses.replace(fact, milliseconds=float(np.median(times[fact.path])) / 1e6) for fact in facts]
+    return [dataclasses.replace(fact, milliseconds=_median_ms(fact.path, rows)) for fact in facts]
+
+
+def _median_ms(path: str, rows: Sequence[dict]) -> float:
+    """The median over the rounds."""
+    return float(np.median([row["median_ns"] for row in rows if row["file"] == path])) / 1e6

@@ -13,7 +13,7 @@ from fd_keras.next_step import command
 from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.training import run_record
 from fd_keras.training.finetune import metrics
-from fd_keras.training.finetune.candidates import Network
+from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.finetuning import Finetuned
 from fd_keras.training.finetune.preparation import Prepared
 from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults
@@ -23,7 +23,7 @@ _DISAGREEING = 98.0  # percent of agreement below which an int8 file gets a warn
 
 
 def gather(
-    network: Network,
+    network: FinetuneNetwork,
     photos: str,
     folder: str,
     prepared: Prepared,

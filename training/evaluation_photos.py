@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from fd_keras import class_names, imagenet, photos
 from fd_keras.io import is_local, join, list_entries, printable
 from fd_keras.training import run_record, sources
-from fd_keras.training.finetune import split
+from fd_keras.training.finetune import photo_folder, split
 from fd_keras.training.shards import INDEX
 from fd_keras.training.sources import Folder, Source
 
-_TRAINING = ("train", "training")
-_HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
 _SHOWN = 3  # classes without photos that are named
 
 
@@ -86,6 +84,11 @@ def _of_split(run_dir: str) -> Folder:
     gone = [path for path in paths if not os.path.isfile(path)]
     if not paths:
         raise ValueError(f"--run_dir={run_dir}: held no photos out; name the photos instead.")
+    if found.refit:
+        logging.warning(
+            "%s: the network was trained on the held-out photos too in the end: their top-1 says nothing about others",
+            run_dir,
+        )
     if gone:
         raise FileNotFoundError(
             f"--run_dir={run_dir}: {len(gone)} of its {len(paths)} held-out photos are not there, {printable(gone[0])} "
@@ -182,10 +185,10 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
 def _sides(root: str) -> tuple[str, str]:
     """The folders of classes that labels are counted by, and that photos are taken from; mostly one and the same."""
     folders = {name.lower(): name for name in class_folders(root)}
-    train = next((folders[name] for name in _TRAINING if name in folders), None)
+    train = next((folders[name] for name in photo_folder.TRAIN if name in folders), None)
     if train is None:
         return root, root
-    held_out = next((folders[name] for name in _HELD_OUT if name in folders), None)
+    held_out = next((folders[name] for name in photo_folder.HELD_OUT if name in folders), None)
     if held_out is None:
         raise ValueError(
             f"{root}: there is {train}/ but no val/ beside it. Add one, or name the folder that has the class folders."

@@ -122,10 +122,11 @@ class TrainableClassifier(keras.Model):
         Its gradient falls with the square of the temperature, by which it is multiplied in return.
         """
         temperature = self.recipe.teacher_temperature
-        wanted: Any = ops.log_softmax(ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-7)) / temperature)
-        wanted = ops.stop_gradient(wanted)
+        logs: Any = ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-7))
+        wanted: Any = ops.stop_gradient(ops.log_softmax(logs / temperature))
         given: Any = ops.log_softmax(logits / temperature)
-        return temperature**2 * ops.mean(ops.sum(ops.exp(wanted) * (wanted - given), axis=-1))
+        distances: Any = ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
+        return ops.multiply(ops.mean(distances), temperature**2)
 
     def _note(self, loss) -> None:
         """Counts the step and moves the averages.

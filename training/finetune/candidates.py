@@ -29,7 +29,7 @@ _BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class FinetuneNetwork:
     """A network to fine-tune.
 
     Attributes:
@@ -80,7 +80,7 @@ def classifier_of(net: keras.Model) -> Any:
     return next(layer for layer in reversed(net.layers) if isinstance(layer, keras.layers.Dense))
 
 
-def pooled_features(network: Network, paths: Sequence[str], views: int) -> np.ndarray:
+def pooled_features(network: FinetuneNetwork, paths: Sequence[str], views: int) -> np.ndarray:
     """Features of photos, (photos, views, channels), see `features.pooled`."""
     net = network.build()
     trunk = keras.Model(net.inputs, classifier_of(net).input)
@@ -93,7 +93,7 @@ def pixels(size: int, photos: Sequence[Labeled]) -> np.ndarray:
     return np.stack(images).astype("float32").reshape(len(photos), 1, -1)
 
 
-def with_head(network: Network, head: LinearHead) -> keras.Model:
+def with_head(network: FinetuneNetwork, head: LinearHead) -> keras.Model:
     """The network with a linear head as its classifier."""
     net = network.build()
     classifier_of(net).set_weights([head.kernel, head.bias])
@@ -128,7 +128,7 @@ def measure(model: keras.Model, photos: Sequence[Labeled]) -> Measured:
 
 
 def tune(
-    network: Network,
+    network: FinetuneNetwork,
     recipe: TrainingRecipe,
     train: Sequence[Labeled],
     held_out: Sequence[Labeled],

@@ -38,12 +38,13 @@ def pooled(trunk: keras.Model, paths: Sequence[str], views: int, least: float, s
 
 def _views(paths: Sequence[str], size: int, views: int, least: float, seed: int) -> tf.data.Dataset:
     """The views of each photo, uint8 (views, size, size, 3)."""
+    drawn = max(0, views - 2)
 
     def of(index, path):
         data = tf.io.read_file(path)
         plain = crops.eval_crop(data, size)
         shown = [plain, plain[:, ::-1]][:views]
-        if (drawn := views - len(shown)) > 0:
+        if drawn:
             draws = crops.draw_boxes(drawn, tf.stack([index, tf.constant(seed, tf.int64)]), least)
             random = crops.train_crops([data] * drawn, tf.unstack(draws, drawn), size, antialias=True)
             shown += [image[:, ::-1] if place % 2 else image for place, image in enumerate(tf.unstack(random, drawn))]

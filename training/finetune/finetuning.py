@@ -11,7 +11,7 @@ from fd_keras import weights as weights_lib
 from fd_keras.io import join
 from fd_keras.training import run_record
 from fd_keras.training.finetune import candidates, linear_head, metrics, plan
-from fd_keras.training.finetune.candidates import Network
+from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead, cross_entropy
 from fd_keras.training.finetune.photo_folder import Labeled
 from fd_keras.training.finetune.results import LINEAR_HEAD, Candidate, Measured
@@ -84,7 +84,7 @@ class Finetuning:
 
     def __init__(
         self,
-        network: Network,
+        network: FinetuneNetwork,
         split: Split,
         given: bool,
         options: Options,
@@ -169,7 +169,7 @@ class Finetuning:
 
     def _trained(
         self,
-        network: Network,
+        network: FinetuneNetwork,
         recipe: TrainingRecipe,
         photos: Sequence[Labeled],
         folder: str,
@@ -197,7 +197,7 @@ class Finetuning:
         self._trained(wider, self._recipe(len(self._train)), self._train, "teacher", head, None)
         return path
 
-    def _wider(self) -> Network | None:
+    def _wider(self) -> FinetuneNetwork | None:
         """The network of twice the width, if its weights are at hand."""
         alpha = 2 * self._network.alpha
         for collection in weights_lib.COLLECTIONS:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fd_keras import photos
 from fd_keras.io import join, list_entries
 
-_TRAIN = ("train", "training")
-_HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
+TRAIN = ("train", "training")
+HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
 
 Labeled = tuple[str, int]  # path and label of a photo
 
@@ -39,13 +39,13 @@ def open_folder(root: str) -> PhotoFolder:
         FileNotFoundError: If there is no such folder.
         ValueError: If it has not at least two classes with photos, or val/ has a class that train/ has not.
     """
-    root = os.path.expanduser(root)
+    root = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: no such folder. Pass a folder that has one folder of photos for each class.")
     left_out = photos.LeftOut()
     folders = {name.lower(): name for name in list_entries(root)[0]}
-    train = next((folders[name] for name in _TRAIN if name in folders), None)
-    sides = [folders[name] for name in _HELD_OUT if name in folders]
+    train = next((folders[name] for name in TRAIN if name in folders), None)
+    sides = [folders[name] for name in HELD_OUT if name in folders]
     if train is None:
         listing, held_out, notes = photos.list_classes(root, left_out), None, []
     else:

@@ -66,16 +66,16 @@ def prepare(
             raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
     else:
         is_dropped = ~is_held & np.isin(groups, groups[is_held])
-        notes += _leaks([photo for photo, dropped in zip(found, is_dropped, strict=True) if dropped], folder)
+        notes += _leaks([photo for photo, dropped in zip(found, is_dropped, strict=True) if dropped])
         found, is_held = [found[index] for index in np.flatnonzero(~is_dropped)], is_held[~is_dropped]
         _check_counts(found, is_held, folder)
     paths = copies.paths_of(found, folder.classes, image_size, join(output_dir, COPIES))
-    sides = [
+    train, held_out = [
         tuple((path, photo.label) for path, photo, held in zip(paths, found, is_held, strict=True) if held == side)
         for side in (False, True)
     ]
     originals = {path: photo.path for path, photo in zip(paths, found, strict=True)}
-    return Prepared(Split(folder.classes, *sides), originals, folder.held_out is not None, tuple(notes))
+    return Prepared(Split(folder.classes, train, held_out), originals, folder.held_out is not None, tuple(notes))
 
 
 def _check_counts(found: Sequence[InspectedPhoto], is_held: np.ndarray, folder: PhotoFolder) -> None:
@@ -125,7 +125,7 @@ def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray) -> list[str
         )
     if across:
         notes.append(
-            f"{len(across)} pictures are in several classes, such as {_named(across[0])}: remove them from the wrong one."
+            f"{len(across)} pictures are in several classes, such as {_named(across[0])}: remove the wrong ones."
         )
     return notes
 
@@ -142,11 +142,11 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
     ]
 
 
-def _leaks(dropped: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str]:
+def _leaks(dropped: Sequence[InspectedPhoto]) -> list[str]:
     if not dropped:
         return []
     return [
-        f"{_photos(dropped)} to train on are among the held-out ones too, and were not trained on: {_named(dropped)}."
+        f"{_photos(dropped)} to train on show the same picture as a held-out one, and were not used: {_named(dropped)}."
     ]
 
 

@@ -22,12 +22,14 @@ class Split:
     Attributes:
         classes: Class names in label order.
         train: Photos to train on, as (path, label).
-        held_out: Photos that only measure.
+        held_out: Photos that measured what was trained on the others.
+        refit: Whether the network was trained once more in the end, on all photos: they cannot measure it then.
     """
 
     classes: tuple[str, ...]
     train: tuple[tuple[str, int], ...]
     held_out: tuple[tuple[str, int], ...]
+    refit: bool = False
 
     def write(self, folder: str) -> None:
         """Writes it into a folder."""
@@ -50,7 +52,7 @@ def read(folder: str) -> Split:
         raise ValueError(f"{path}: damaged ({error!r}); delete it to draw the held-out photos again.") from error
     if any(not 0 <= label < len(classes) for side in sides for _, label in side):
         raise ValueError(f"{path}: damaged (a label out of range); delete it to draw the held-out photos again.")
-    return Split(classes, *sides)
+    return Split(classes, *sides, refit=content.get("refit") is True)
 
 
 def hold_out(found: Sequence[InspectedPhoto], groups: np.ndarray, fraction: float) -> np.ndarray:
