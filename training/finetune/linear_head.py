@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 C_GRID = tuple(10.0**power for power in np.arange(-4, 1.01, 0.5))  # inverse of the regularization
 _FOLDS = 5
@@ -46,10 +48,11 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[f
     """
     scale = features.reshape(-1, features.shape[-1]).std(0) + 1e-6
     scaled = features / scale
-    c, tested, left_out = _best_c(scaled[:, 0], labels, classes, grid)
     photos, views, channels = scaled.shape
-    path = _Path(scaled.reshape(photos * views, channels), np.repeat(labels, views), classes)
-    kernel, bias = path.at(c / views)
+    with threadpool_limits(1):  # the products are so small that threads wait for each other most of the time
+        c, tested, left_out = _best_c(scaled[:, 0], labels, classes, grid)
+        path = _Path(scaled.reshape(photos * views, channels), np.repeat(labels, views), classes)
+        kernel, bias = path.at(c / views)
     return LinearHead((kernel / scale[:, None]).astype("float32"), bias.astype("float32"), c, tested, left_out)
 
 
@@ -91,8 +94,6 @@ class _Path:
     """Logistic regressions on the same rows; each starts from the one before, which has a stronger regularization."""
 
     def __init__(self, rows: np.ndarray, labels: np.ndarray, classes: int):
-        from sklearn.linear_model import LogisticRegression
-
         self._rows, self._labels, self._classes = rows, labels, classes
         self._model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=1e-3)
 
