@@ -12,7 +12,6 @@ again. FD_KERAS_DATA names the folder with imagenette128/, VOCdevkit/ and weight
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -21,6 +20,7 @@ import sys
 import warnings
 import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fd_keras import startup
 
@@ -53,7 +53,7 @@ def imagenette(data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
 
 def digits(data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     """scikit-learn's digits: 1,200 to train on, 597 to test."""
-    loaded = load_digits()
+    loaded: Any = load_digits()
     for place, index in enumerate(np.random.default_rng(0).permutation(len(loaded.images))):
         side = "train" if place < 1200 else "val"
         path = out / "digits" / side / str(loaded.target[index]) / f"{index:04}.png"
@@ -222,8 +222,14 @@ def main() -> None:
     data, out = pathlib.Path(args.data), pathlib.Path(args.output_dir)
     source = DATASETS[args.dataset](data, out)
     alphas = [float(alpha) for alpha in args.alphas.split(",")]
-    for seed, classes, photos, alpha in itertools.product(range(args.draws), args.classes, args.photos, alphas):
-        cell = Cell(args.dataset, classes, photos, alpha, args.image_size, seed)
+    cells = [
+        Cell(args.dataset, classes, photos, alpha, args.image_size, seed)
+        for seed in range(args.draws)
+        for classes in args.classes
+        for photos in args.photos
+        for alpha in alphas
+    ]
+    for cell in cells:
         target = out / f"{cell.name}.json"
         if not target.exists():
             write_json(target, make(cell, data, source, out / cell.name, args.flags))
