@@ -72,8 +72,9 @@ def load(path: str | os.PathLike, threads: int = 1, **options):
     path = os.fspath(path)
     content, _ = read_model(path)
     try:
-        interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
-        interpreter.allocate_tensors()
+        with quiet():  # it reports the delegate that it creates
+            interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise LiteRTError(f"{path}: LiteRT cannot load it ({reason}); convert it again.") from error

@@ -31,8 +31,10 @@ def pooled(trunk: keras.Model, paths: Sequence[str], views: int, least: float, s
     start = 0
     rows = _views(paths, size, views, least, seed).unbatch().batch(_BATCH).prefetch(4)
     for images in progress(rows.as_numpy_iterator(), -(-len(flat) // _BATCH), unit="batches"):
-        flat[start : start + len(images)] = trunk.predict_on_batch(images.astype("float32"))
-        start += len(images)
+        count = len(images)
+        full = np.resize(images, (_BATCH, size, size, 3))  # for the last batch, or Keras would trace the trunk again
+        flat[start : start + count] = trunk.predict_on_batch(full.astype("float32"))[:count]
+        start += count
     return features
 
 
