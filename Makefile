@@ -9,7 +9,7 @@ TARGET ?= --target=host --op_profile --memory
 .PHONY: help demo table4 device test test-arm check package release clean
 
 help:
-	@echo "make demo     train a small FD-MobileNet, convert it to int8, verify and time it (about 5 minutes)"
+	@echo "make demo     from a folder of images to int8 files and a page about them (about 5 minutes)"
 	@echo "make table4   time the paper's networks on this machine, beside the paper's figures (about 15 minutes)"
 	@echo "               on a phone: make table4 TARGET='--target=adb --fetch_binary' (docs/phones.md)"
 	@echo "make test     run the tests"
