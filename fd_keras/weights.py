@@ -1,9 +1,11 @@
 """The known ImageNet checkpoints: where each is, its hash, licence and published accuracy; and how to get them."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -267,7 +269,8 @@ def _download(checkpoint: Checkpoint) -> str:
     name = checkpoint.url.rsplit("/", 1)[1]
     try:
         _cache().mkdir(parents=True, exist_ok=True)  # get_file takes a folder that is not there for a read-only one
-        return keras.utils.get_file(name, checkpoint.url, cache_dir=_cache(), cache_subdir="downloads")
+        with contextlib.redirect_stdout(sys.stderr):  # where progress belongs
+            return keras.utils.get_file(name, checkpoint.url, cache_dir=_cache(), cache_subdir="downloads")
     except Exception as error:  # get_file raises a bare Exception when the network fails
         raise OSError(
             f"Could not download {checkpoint.url} ({error}). Without a network: put {checkpoint.file} into a folder "

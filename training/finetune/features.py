@@ -1,5 +1,6 @@
 """Pooled features of photos: what a network sees in several views of each, before its classifier."""
 
+import os
 from collections.abc import Sequence
 
 import keras
@@ -52,5 +53,6 @@ def _views(paths: Sequence[str], size: int, views: int, least: float, seed: int)
             shown += [image[:, ::-1] if place % 2 else image for place, image in enumerate(tf.unstack(random, drawn))]
         return tf.stack(shown)
 
-    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(paths), dtype="int64"), list(paths)))
+    names = [os.fsencode(path) for path in paths]
+    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(paths), dtype="int64"), names))
     return rows.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

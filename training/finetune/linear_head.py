@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 C_GRID = tuple(10.0**power for power in np.arange(-4, 1.01, 0.5))  # inverse of the regularization
 _FOLDS = 5
 _MANY = 2500  # photos from which on one fold tells enough, and five would take minutes
+_NEVER = 10  # by how much the logit of a class without photos is lower than all others
 _ITERATIONS = 300  # the weakest regularizations may need more, and are hardly ever the best
 
 
@@ -99,13 +100,17 @@ class _Path:
 
     def at(self, c: float) -> tuple[np.ndarray, np.ndarray]:
         """Kernel (features, classes) and bias (classes,); a class without photos is never first."""
+        kernel, bias = np.zeros((self._rows.shape[-1], self._classes)), np.full(self._classes, -np.inf)
+        present = np.unique(self._labels)
+        if len(present) == 1:  # of two classes of a photo each, one is left out
+            bias[:] = np.where(np.arange(self._classes) == present, 0, -_NEVER)
+            return kernel, bias
         model = self._model.set_params(C=c)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the number of iterations
             model.fit(self._rows, self._labels)
-        kernel, bias = np.zeros((self._rows.shape[-1], self._classes)), np.full(self._classes, -np.inf)
         # Of two classes scikit-learn keeps the difference.
         shares = np.array([[-0.5], [0.5]]) if len(model.classes_) == 2 else 1.0
         kernel[:, model.classes_], bias[model.classes_] = (shares * model.coef_).T, np.ravel(shares * model.intercept_)
-        bias[np.isneginf(bias)] = bias[np.isfinite(bias)].min() - 10
+        bias[np.isneginf(bias)] = bias[np.isfinite(bias)].min() - _NEVER
         return kernel, bias

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from fd_keras import photos
-from fd_keras.io import join, list_entries
+from fd_keras.io import join, list_entries, printable
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
@@ -52,7 +52,10 @@ def open_folder(root: str) -> PhotoFolder:
         listing, held_out, notes = _sides(root, train, sides, left_out)
     classes = tuple(listing)
     if len(classes) < 2:
-        raise ValueError(f"{root}: need at least 2 class folders, found {', '.join(classes)}.")
+        raise ValueError(f"{root}: need at least 2 class folders, found {printable(', '.join(classes))}.")
+    for name in classes:
+        if not name.isprintable():  # it goes into lists of one name a line
+            raise ValueError(f"{root}: the class folder '{printable(name)}' is not printable text; rename it.")
     if str(left_out):
         notes.append(f"Skipped {left_out}.")
     at = root if train is None else join(root, train)
@@ -67,7 +70,9 @@ def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut
     held_out = photos.list_classes(join(root, sides[0]), left_out)
     strange = sorted(set(held_out) - set(listing))
     if strange:
-        raise ValueError(f"{join(root, sides[0])}: class {strange[0]!r} is not among those of {join(root, train)}.")
+        raise ValueError(
+            f"{join(root, sides[0])}: class '{printable(strange[0])}' is not among those of {join(root, train)}."
+        )
     notes = [f"The photos in {name}/ were not used: {sides[0]}/ measures." for name in sides[1:]]
     return listing, _labeled(join(root, sides[0]), held_out, tuple(listing)), notes
 

@@ -62,13 +62,14 @@ def prepare(
     notes = [*folder.notes, *_notes(looked_at, found, groups, folder, image_size)]
     if folder.held_out is None:
         is_held = split.hold_out(found, groups, fraction)
-        if not is_held.any():
-            raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
     else:
         is_dropped = ~is_held & np.isin(groups, groups[is_held])
         notes += _leaks([photo for photo, dropped in zip(found, is_dropped, strict=True) if dropped])
         found, is_held = [found[index] for index in np.flatnonzero(~is_dropped)], is_held[~is_dropped]
         _check_counts(found, is_held, folder)
+    if not is_held.any():
+        raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
+    notes += _unmeasured(found, is_held, folder)
     paths = copies.paths_of(found, folder.classes, image_size, join(output_dir, COPIES))
     train, held_out = [
         tuple((path, photo.label) for path, photo, held in zip(paths, found, is_held, strict=True) if held == side)
@@ -103,11 +104,11 @@ def _notes(
     rotated = [photo for photo in found if photo.rotated]
     notes = []
     if broken:
-        notes.append(f"{_photos(broken)} cannot be decoded and were skipped: {_named(broken)}.")
+        notes.append(f"Skipped {_photos(broken)} that cannot be decoded: {_named(broken)}.")
     if tiny:
-        notes.append(f"{_photos(tiny)} are smaller than half of the network's {image_size} pixels: {_named(tiny)}.")
+        notes.append(f"{_photos(tiny)} smaller than half of the network's {image_size} pixels: {_named(tiny)}.")
     if rotated:
-        notes.append(f"{_photos(rotated)} were stored on their side; upright copies of them are used.")
+        notes.append(f"{_photos(rotated)} stored rotated or mirrored; upright copies are used.")
     return [*notes, *_duplicates(found, groups), *_imbalance(found, folder)]
 
 
@@ -120,13 +121,9 @@ def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray) -> list[str
     notes = []
     if same:
         extra = sum(len(group) - 1 for group in same)
-        notes.append(
-            f"{extra} photos show the same picture as another one, such as {_named(same[0])}; they stay on one side."
-        )
+        notes.append(f"Duplicates of other photos: {extra}, such as {_named(same[0])}; they are never on both sides.")
     if across:
-        notes.append(
-            f"{len(across)} pictures are in several classes, such as {_named(across[0])}: remove the wrong ones."
-        )
+        notes.append(f"Pictures in several classes: {len(across)}, such as {_named(across[0])}; remove the wrong ones.")
     return notes
 
 
@@ -145,9 +142,13 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
 def _leaks(dropped: Sequence[InspectedPhoto]) -> list[str]:
     if not dropped:
         return []
-    return [
-        f"{_photos(dropped)} to train on show the same picture as a held-out one, and were not used: {_named(dropped)}."
-    ]
+    return [f"Not trained on, as held-out photos show the same picture: {_photos(dropped)}, {_named(dropped)}."]
+
+
+def _unmeasured(found: Sequence[InspectedPhoto], is_held: np.ndarray, folder: PhotoFolder) -> list[str]:
+    measured = {photo.label for photo, held in zip(found, is_held, strict=True) if held}
+    names = [printable(name) for label, name in enumerate(folder.classes) if label not in measured]
+    return [f"Without held-out photos, and so not measured: {', '.join(names)}."] if names else []
 
 
 def _photos(found: Sequence[InspectedPhoto]) -> str:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from fd_keras.training.finetune import linear_head
 
@@ -14,6 +15,10 @@ def clusters(classes: int, each: int, views: int = 1, noise: float = 1.0, seed: 
     return centers[labels][:, None] + spread, labels
 
 
+def accuracy_when_left_out(head, labels) -> float:
+    return np.mean(head.logits_when_left_out.argmax(-1) == labels[head.tested])
+
+
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_new_photos_are_told_apart_as_scikit_learn_does(classes):
     features, labels = clusters(classes, 30)
@@ -24,7 +29,7 @@ def test_new_photos_are_told_apart_as_scikit_learn_does(classes):
     found = head.logits(new[:, 0]).argmax(-1)
     assert np.mean(found == rival.predict(new[:, 0] / scale)) > 0.99
     assert np.mean(found == expected) > 1.2 / classes
-    assert head.accuracy == pytest.approx(np.mean(found == expected), abs=0.2)
+    assert accuracy_when_left_out(head, labels) == pytest.approx(np.mean(found == expected), abs=0.2)
 
 
 def test_noise_asks_for_more_regularization():
@@ -36,7 +41,7 @@ def test_views_of_a_photo_stay_in_one_fold():
     """Otherwise features that only name the photo would look as good as those of its class."""
     rng = np.random.default_rng(0)
     features, labels = np.repeat(rng.normal(size=(60, 1, 40)), 4, axis=1), np.arange(60) % 2
-    assert linear_head.fit(features, labels, 2).accuracy < 0.8
+    assert accuracy_when_left_out(linear_head.fit(features, labels, 2), labels) < 0.8
 
 
 def test_a_class_of_one_photo_is_in_the_head():
@@ -44,3 +49,55 @@ def test_a_class_of_one_photo_is_in_the_head():
     head = linear_head.fit(features[:41], labels[:41], 3)
     assert head.logits(features[40:41, 0]).argmax() == 2
     assert np.isfinite(head.bias).all()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_left_out_photos_are_scored_by_fits_without_them(classes):
+    """As scikit-learn does it, in the same folds."""
+    features, labels = clusters(classes, 15)
+    head = linear_head.fit(features, labels, classes, grid=(0.1,))
+    assert sorted(head.tested.tolist()) == list(range(len(labels)))
+    scaled, folds = features[:, 0] / features[:, 0].std(0), linear_head._folds(labels)
+    for fold in np.unique(folds):
+        out = folds == fold
+        assert np.bincount(labels[out], minlength=classes).tolist() == [3] * classes
+        rival = LogisticRegression(C=0.1, max_iter=1000).fit(scaled[~out], labels[~out]).predict_proba(scaled[out])
+        order = [head.tested.tolist().index(index) for index in np.flatnonzero(out)]
+        logits = head.logits_when_left_out[order]
+        ours = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        np.testing.assert_allclose(ours, rival, atol=0.02)
+
+
+def test_the_value_of_c_is_the_one_that_predicts_best():
+    features, labels = clusters(3, 40, noise=3.0)
+    chosen = linear_head.fit(features, labels, 3)
+
+    def loss(head) -> float:
+        return linear_head.cross_entropy(head.logits_when_left_out, labels[head.tested]).mean()
+
+    for c in (linear_head.C_GRID[0], linear_head.C_GRID[-1]):
+        assert loss(chosen) <= loss(linear_head.fit(features, labels, 3, grid=(c,))) + 1e-3
+
+
+def test_of_many_photos_a_fifth_is_left_out(monkeypatch):
+    monkeypatch.setattr(linear_head, "_MANY", 60)
+    features, labels = clusters(3, 20)
+    head = linear_head.fit(features, labels, 3)
+    assert head.tested.shape == (12,)
+    assert head.logits_when_left_out.shape == (12, 3)
+
+
+def test_two_photos_of_two_classes_are_enough():
+    features, labels = clusters(2, 1, views=3)
+    head = linear_head.fit(features, labels, 2)
+    assert head.logits(features[:, 0]).argmax(-1).tolist() == [0, 1]
+    assert head.logits_when_left_out.argmax(-1).tolist() == (1 - labels[head.tested]).tolist()
+    assert np.isfinite(head.logits_when_left_out).all()
+
+
+def test_cross_entropy_is_what_scikit_learn_computes():
+    logits, labels = np.random.default_rng(0).normal(size=(9, 4)) * 3, np.arange(9) % 4
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    rival = log_loss(labels, shares, labels=range(4))
+    assert linear_head.cross_entropy(logits, labels).mean() == pytest.approx(rival, rel=1e-6)

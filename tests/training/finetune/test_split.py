@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -51,8 +52,14 @@ def test_a_class_of_one_picture_is_trained_on():
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
     drawn = Split(("a", "b"), (("x/1.jpg", 0), ("x/\udce9.jpg", 1)), (("x/2.jpg", 1),))
-    drawn.write(str(tmp_path))
-    assert split.read(str(tmp_path)) == drawn
+    for written in (drawn, dataclasses.replace(drawn, refit=True)):
+        written.write(str(tmp_path))
+        assert split.read(str(tmp_path)) == written
+
+
+def test_a_split_without_a_word_of_a_refit_had_none(tmp_path):
+    (tmp_path / split.FILE).write_text('{"classes": ["a"], "train": [], "held_out": []}')
+    assert not split.read(str(tmp_path)).refit
 
 
 @pytest.mark.parametrize(

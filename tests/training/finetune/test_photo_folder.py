@@ -1,0 +1,73 @@
+import os
+
+import pytest
+
+from fd_keras.training.finetune.photo_folder import open_folder
+
+
+def write(root, *names: str) -> str:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return str(root)
+
+
+def names_of(photos) -> list[tuple[str, int]]:
+    return [(os.path.basename(path), label) for path, label in photos]
+
+
+def test_class_folders_are_classes(photos):
+    found = open_folder(str(photos / "train"))
+    assert found.classes == ("amber", "blue", "cyan")
+    assert found.held_out is None
+    assert len(found.train) == 48
+    assert all(os.path.isfile(path) and f"/{found.classes[label]}/" in path for path, label in found.train)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("side", ["val", "valid", "Validation", "test"])
+def test_sides_are_recognized(tmp_path, side):
+    found = open_folder(write(tmp_path, "Train/a/1.jpg", "Train/b/2.jpg", f"{side}/b/3.jpg"))
+    assert found.classes == ("a", "b")
+    assert names_of(found.train) == [("1.jpg", 0), ("2.jpg", 1)]
+    assert names_of(found.held_out) == [("3.jpg", 1)]
+
+
+def test_train_alone_has_no_held_out_photos(tmp_path):
+    found = open_folder(write(tmp_path, "train/a/1.jpg", "train/b/2.jpg"))
+    assert (len(found.train), found.held_out) == (2, None)
+
+
+def test_what_is_not_used_is_noted(tmp_path):
+    found = open_folder(
+        write(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/b/x.txt", "val/a/3.jpg", "test/a/4.jpg")
+    )
+    assert names_of(found.held_out) == [("3.jpg", 0)]
+    assert found.notes == (
+        "The photos in test/ were not used: val/ measures.",
+        "Skipped not photos: 1 (b/x.txt).",
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "no class folders in it"),
+        (("a/1.jpg",), r"need at least 2 class folders, found a\."),
+        (("a/1.jpg", "b/x.txt"), "b: no photo in this class folder"),
+        (("train/a/1.jpg", "train/b/2.jpg", "val/c\x1b/3.jpg"), r"class 'c\\x1b' is not among those of .*train"),
+        (("a/1.jpg", "two\nlines/1.jpg"), r"the class folder 'two\\nlines' is not printable text; rename it"),
+        (("a/1.jpg", "caf\udce9/1.jpg"), r"the class folder 'caf\\udce9' is not printable text"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_are_refused(tmp_path, names, message):
+    with pytest.raises(ValueError, match=message):
+        open_folder(write(tmp_path, *names))
+
+
+def test_a_missing_folder_is_named(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="gone: no such folder. Pass a folder that has one folder of photos"):
+        open_folder(str(tmp_path / "gone"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "a/1.jpg", "b/2.jpg")
+    assert open_folder("~").root == str(tmp_path)

@@ -1,0 +1,31 @@
+import pytest
+
+from fd_keras.training.finetune import plan
+
+
+@pytest.mark.parametrize("photos", [2, 5, 50, 400, 10_000])
+def test_every_count_of_photos_has_a_batch_that_fits(photos):
+    assert 1 <= plan.batch_size(photos) <= min(photos, 64)
+    assert plan.batch_size(100) < plan.batch_size(1000)
+    for make in (plan.tuning_recipe, plan.scratch_recipe):
+        recipe = make(photos, 96)
+        assert (recipe.batch_size, recipe.image_size) == (plan.batch_size(photos), 96)
+
+
+def test_the_recipe_goes_by_the_number_of_photos():
+    few, some, many = (plan.tuning_recipe(photos, 96) for photos in (100, 2000, 100_000))
+    assert few.epochs <= some.epochs <= many.epochs
+    assert few.learning_rate < many.learning_rate
+    assert few.ema_decay == 0 < many.ema_decay
+
+
+def test_a_fresh_network_is_trained_for_many_steps_however_few_the_photos():
+    steps = [(plan.scratch_recipe(n, 96).epochs * n / plan.batch_size(n)) for n in (20, 200, 2000, 200_000)]
+    assert all(count > 2500 for count in steps)
+    assert plan.scratch_recipe(200_000, 96).epochs >= 30
+
+
+def test_fewer_photos_are_seen_in_more_views():
+    views = [plan.views(photos) for photos in (2, 100, 1000, 100_000)]
+    assert views == sorted(views, reverse=True)
+    assert (views[0], views[-1]) == (plan.MOST_VIEWS, 1)

@@ -1,0 +1,126 @@
+import os
+
+import pytest
+from PIL import Image
+
+from fd_keras.training.finetune.photo_folder import open_folder
+from fd_keras.training.finetune.preparation import prepare
+from tests.training.finetune.test_inspection import picture
+
+ORIENTATION = 0x0112
+
+
+def write(root, side: str = "", counts=(6, 6), seed: int = 0) -> None:
+    """Different pictures, so many of each of the classes a, b, ..."""
+    for label, count in enumerate(counts):
+        (root / side / "abc"[label]).mkdir(parents=True, exist_ok=True)
+        for n in range(count):
+            picture(1000 * seed + 100 * label + n).save(root / side / "abc"[label] / f"{n}.jpg")
+
+
+def prepared(root, size: int = 64, fraction: float = 0.2, said: list | None = None):
+    said = [] if said is None else said
+    return prepare(open_folder(str(root)), size, fraction, str(root.parent / "mine"), said.append)
+
+
+def names(side) -> set[str]:
+    return {f"{os.path.basename(os.path.dirname(path))}/{os.path.basename(path)}" for path, _ in side}
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "photos"
+
+
+def test_a_share_of_every_class_is_held_out(root):
+    write(root, counts=(5, 10, 15))
+    said = []
+    found = prepared(root, said=said)
+    assert said == ["looking at 30 photos of 3 classes"]
+    assert [sum(label == wanted for _, label in found.split.held_out) for wanted in range(3)] == [1, 2, 3]
+    assert len(names(found.split.train) | names(found.split.held_out)) == 30
+    assert (found.given, found.split.classes, found.split.refit) == (False, ("a", "b", "c"), False)
+    assert found.originals == {path: path for path, _ in (*found.split.train, *found.split.held_out)}
+
+
+def test_what_is_unusual_is_noted_and_what_is_broken_is_skipped(root):
+    write(root, counts=(4, 13))
+    (root / "a" / "bro\nken.jpg").write_bytes(b"\xff\xd8 not a photo")
+    picture(50).resize((20, 15)).save(root / "a" / "tiny.jpg")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture(51).save(root / "b" / "lying.jpg", exif=exif)
+    picture(100).save(root / "b" / "again.png")  # as b/0.jpg
+    picture(1).save(root / "b" / "wrong.png")  # as a/1.jpg
+    found = prepared(root)
+    notes = "\n".join(found.notes)
+    assert f"Skipped 1 photo that cannot be decoded: {root}/a/bro\\nken.jpg." in notes
+    assert f"1 photo smaller than half of the network's 64 pixels: {root}/a/tiny.jpg." in notes
+    assert "1 photo stored rotated or mirrored; upright copies are used." in notes
+    assert "Duplicates of other photos: 2, such as" in notes
+    assert f"Pictures in several classes: 1, such as {root}/a/1.jpg, {root}/b/wrong.png;" in notes
+    assert "Classes are uneven: 16 photos of b, 5 of a." in notes
+    everything = (*found.split.train, *found.split.held_out)
+    assert len(everything) == 21
+    assert not any("ken.jpg" in path for path, _ in everything)
+    (copy,) = (path for path, _ in everything if path.startswith(str(root.parent / "mine")))
+    assert found.originals[copy] == str(root / "b" / "lying.jpg")
+    sides = [names(side) for side in (found.split.train, found.split.held_out)]
+    assert any({"b/0.jpg", "b/again.png"} <= side for side in sides)
+    assert {"a/1.jpg", "b/wrong.png"} <= sides[0]
+
+
+def test_photos_of_an_ordinary_folder_need_no_notes(root):
+    write(root)
+    assert prepared(root).notes == ()
+
+
+def test_given_sides_are_kept_and_what_leaks_is_not_trained_on(root):
+    write(root, "train")
+    write(root, "val", counts=(2, 2), seed=1)
+    picture(1000).save(root / "train" / "a" / "leak.png")  # as val/a/0.jpg
+    found = prepared(root)
+    assert found.given
+    assert (len(found.split.train), len(found.split.held_out)) == (12, 4)
+    assert all(f"{root}/val/" in path for path, _ in found.split.held_out)
+    expected = f"Not trained on, as held-out photos show the same picture: 1 photo, {root}/train/a/leak.png."
+    assert found.notes[-1] == expected
+
+
+def test_two_classes_of_two_photos_are_enough(root):
+    write(root, counts=(2, 2))
+    found = prepared(root)
+    assert [label for _, label in found.split.train] == [label for _, label in found.split.held_out] == [0, 1]
+
+
+def test_too_few_usable_photos_are_refused_by_class(root):
+    write(root, counts=(6, 1))
+    (root / "b" / "broken.jpg").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="class 'b' has 1 usable photos to train on; it needs at least 2"):
+        prepared(root)
+
+
+def test_a_class_of_duplicates_is_trained_on_and_named(root):
+    write(root, counts=(6, 0))
+    for n in range(4):
+        picture(100).save(root / "b" / f"{n}.jpg", quality=70 + 5 * n)
+    found = prepared(root)
+    assert {label for _, label in found.split.held_out} == {0}
+    assert "Without held-out photos, and so not measured: b." in found.notes
+
+
+def test_nothing_to_hold_out_is_refused(root):
+    for name, seed in (("a", 1), ("b", 2)):
+        (root / name).mkdir(parents=True)
+        for n in range(3):
+            picture(seed).save(root / name / f"{n}.png")
+    with pytest.raises(ValueError, match="no photo can be held out; every class needs at least two different ones"):
+        prepared(root)
+
+
+def test_held_out_photos_that_are_all_broken_are_refused(root):
+    write(root, "train")
+    (root / "val" / "a").mkdir(parents=True)
+    (root / "val" / "a" / "x.jpg").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no photo can be held out"):
+        prepared(root)
