@@ -111,6 +111,15 @@ def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> I
             yield from _walk(root, path, left_out, (*above, real))
 
 
+def holds_classes(folder: str) -> bool:
+    """Whether a folder can be a side, such as train/: it has folders, and no photos beside them.
+
+    A class of photos may be called "train" too.
+    """
+    folders, files, _ = list_entries(folder)
+    return any(not is_hidden(name) for name in folders) and all(map(why_not, files))
+
+
 def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list[str]]:
     """Photos of every class: of each folder in a folder, and of its subfolders.
 

@@ -184,16 +184,14 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
 
 def _sides(root: str) -> tuple[str, str]:
     """The folders of classes that labels are counted by, and that photos are taken from; mostly one and the same."""
-    folders = {name.lower(): name for name in class_folders(root)}
-    train = next((folders[name] for name in photo_folder.TRAIN if name in folders), None)
+    train, sides = photo_folder.side_folders(root)
     if train is None:
         return root, root
-    held_out = next((folders[name] for name in photo_folder.HELD_OUT if name in folders), None)
-    if held_out is None:
+    if not sides:
         raise ValueError(
             f"{root}: there is {train}/ but no val/ beside it. Add one, or name the folder that has the class folders."
         )
-    return join(root, train), join(root, held_out)
+    return join(root, train), join(root, sides[0])
 
 
 def class_folders(root: str) -> list[str]:

@@ -461,6 +461,7 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
     if not tf.io.gfile.isdir(root):
         raise FileNotFoundError(f"--data=folder:{root}: no such folder.")
     have = {split: join(root, split) for split in SPLITS if tf.io.gfile.isdir(join(root, split))}
+    have = {split: folder for split, folder in have.items() if photos.holds_classes(folder)}
     if "train" in have:
         if "val" not in have and val_fraction is None:
             raise ValueError(

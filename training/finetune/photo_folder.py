@@ -43,9 +43,7 @@ def open_folder(root: str) -> PhotoFolder:
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: no such folder. Pass a folder that has one folder of photos for each class.")
     left_out = photos.LeftOut()
-    folders = {name.lower(): name for name in list_entries(root)[0]}
-    train = next((folders[name] for name in TRAIN if name in folders), None)
-    sides = [folders[name] for name in HELD_OUT if name in folders]
+    train, sides = side_folders(root)
     if train is None:
         listing, held_out, notes = photos.list_classes(root, left_out), None, []
     else:
@@ -60,6 +58,13 @@ def open_folder(root: str) -> PhotoFolder:
         notes.append(f"Skipped {left_out}.")
     at = root if train is None else join(root, train)
     return PhotoFolder(root, classes, _labeled(at, listing, classes), held_out, tuple(notes))
+
+
+def side_folders(root: str) -> tuple[str | None, list[str]]:
+    """Names of the folder to train on and of those to measure on, if a folder has such; None and [] otherwise."""
+    folders = {name.lower(): name for name in list_entries(root)[0] if photos.holds_classes(join(root, name))}
+    train = next((folders[name] for name in TRAIN if name in folders), None)
+    return train, [folders[name] for name in HELD_OUT if name in folders] if train else []
 
 
 def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut):
