@@ -76,6 +76,6 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
 def test_a_class_may_be_called_train(photos, tmp_path):
     for name, source in zip(("bus", "train", "val"), ("amber", "blue", "cyan"), strict=True):
         (tmp_path / name).symlink_to(photos / "train" / source)
-    found = photo_folder.open_folder(str(tmp_path))
+    found = open_folder(str(tmp_path))
     assert found.classes == ("bus", "train", "val")
     assert found.held_out is None
