@@ -63,6 +63,19 @@ def test_nothing_to_list_is_an_error(tmp_path):
         list_images(tmp_path)
 
 
+def test_what_classes_leave_out_is_counted_or_logged(tmp_path, caplog):
+    write(tmp_path, "a/1.jpg", "a/x.txt", "b/2.jpg", ".git/3.jpg", "stray.jpg")
+    left_out = photos.LeftOut()
+    with caplog.at_level(logging.WARNING):
+        assert photos.list_classes(str(tmp_path), left_out) == {"a": ["a/1.jpg"], "b": ["b/2.jpg"]}
+    assert not caplog.messages
+    counted = "hidden or system files: 1 (.git/), not photos: 1 (a/x.txt), outside the class folders: 1 (stray.jpg)"
+    assert str(left_out) == counted
+    with caplog.at_level(logging.WARNING):
+        photos.list_classes(str(tmp_path))
+    assert caplog.messages == [f"{tmp_path}: skipped {counted}"]
+
+
 # --- opening -----------------------------------------------------------------------------------------------
 
 

@@ -59,11 +59,15 @@ def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
         evaluation_photos.of_run(run)
 
 
-def test_a_fine_tuning_knows_its_split(photos, tmp_path):
+def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     paths = sorted((photos / "val" / "blue").iterdir())
     Split(("amber", "blue"), (), tuple((str(path), 1) for path in paths)).write(str(tmp_path))
     found = evaluation_photos.of_run(str(tmp_path))
     assert (found.classes, found.count, labels_of(found)) == (("amber", "blue"), 5, {"blue": 1})
+    assert not caplog.messages
+    Split(("amber", "blue"), (), tuple((str(path), 1) for path in paths), refit=True).write(str(tmp_path))
+    assert evaluation_photos.of_run(str(tmp_path)).count == 5
+    assert "the network was trained on the held-out photos too in the end" in caplog.text
     Split(("amber", "blue"), (), (("gone.jpg", 0), *((str(path), 1) for path in paths))).write(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"1 of its 6 held-out photos are not there, gone\.jpg"):
         evaluation_photos.of_run(str(tmp_path))

@@ -221,3 +221,12 @@ def test_every_kind_of_photo_counts_wherever_it_lies_in_its_class(photos, tmp_pa
     recipe = recipes.PAPER.override(image_size=32, batch_size=53)
     ((_, _, weights),) = input_pipeline.training_batches(train, recipe, 0, 0, input_pipeline.Feed(careful=True))
     assert (weights.numpy() == 1).all()
+
+
+def test_photos_are_counted_by_class(photos, prepared, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "photos")
+    os.unlink(tmp_path / "photos" / "blue" / "blue_003.jpg")
+    split = sources.open_data(f"folder:{tmp_path / 'photos'}", val_fraction=0.25)
+    assert [sources.counts_by_class(split[side]) for side in ("train", "val")] == [[12, 11, 12], [4, 4, 4]]
+    with pytest.raises(ValueError, match="--class_balance is for --data=folder:DIR; .* does not list its labels"):
+        sources.counts_by_class(sources.open_data(str(prepared))["train"])

@@ -51,3 +51,69 @@ def test_averages_follow_the_weights():
     trainee._note(keras.ops.array(float("nan")))
     trainee._note(keras.ops.array(float("nan")))
     assert int(trainee.bad_step) == 1
+
+
+def _trainee(teacher=None, class_weights=None, **settings):
+    recipe = recipes.PAPER.override(image_size=32, **settings)
+    net = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
+    trainee = trainable_classifier.TrainableClassifier(net, recipe, 3, teacher, class_weights)
+    trainee.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    return trainee
+
+
+def _log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+LOGITS, LABELS = np.array([[2.0, 0, -1], [0, 1, 1], [1, 1, 3]], "float32"), np.array([0, 2, 1])
+
+
+def test_class_weights_weigh_the_loss():
+    trainee = _trainee(class_weights=[0.5, 2.0, 1.5])
+    cross_entropy = -_log_softmax(LOGITS)[range(3), LABELS]
+    for own in (np.ones(3), np.array([1.0, 0.0, 1.0])):  # of weight 0 are photos that cannot be decoded
+        loss = trainee.compute_loss({}, LABELS, keras.ops.array(LOGITS), own.astype("float32"), training=False)
+        expected = (cross_entropy * np.array([0.5, 1.5, 2.0]) * own).sum() / 3
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_takes_its_share_of_the_loss():
+    answers = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
+    shown = []
+
+    def teacher(images, training):
+        assert not training
+        shown.append(np.asarray(images))
+        return keras.ops.array(answers)
+
+    trainee = _trainee(teacher, teacher_share=0.6, teacher_temperature=2.0)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
+    x, weights = {"image": images, "flip": np.array([0.0, 1.0, 0.0], "float32")}, np.ones(3, "float32")
+    loss = trainee.compute_loss(x, LABELS, keras.ops.array(LOGITS), weights, training=True)
+    wanted, given = _log_softmax(np.log(answers) / 2), _log_softmax(LOGITS / 2)
+    divergence = (np.exp(wanted) * (wanted - given)).sum(-1).mean()
+    cross_entropy = -_log_softmax(LOGITS)[range(3), LABELS].mean()
+    assert float(loss) == pytest.approx(0.4 * cross_entropy + 0.6 * 4 * divergence, rel=1e-5)
+    np.testing.assert_array_equal(shown[0], np.stack([images[0], images[1, :, ::-1], images[2]]))  # what the pupil sees
+    validation = trainee.compute_loss(x, LABELS, keras.ops.array(LOGITS), weights, training=False)
+    assert float(validation) == pytest.approx(cross_entropy, rel=1e-5)
+
+
+def test_a_teacher_is_not_trained():
+    teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3, activation="softmax")
+    ours = {id(weight) for weight in _trainee(teacher).weights}
+    assert not ours & {id(weight) for weight in teacher.weights}
+
+
+def test_frozen_statistics_leave_all_other_weights_to_train():
+    net = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
+    norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [weight.numpy() for layer in norms for weight in layer.weights]
+    trainable_classifier.freeze(net, "statistics")
+    assert not any(layer.trainable for layer in norms)
+    assert len(net.trainable_weights) == len(net.weights) - len(before)
+    net(np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32"), training=True)
+    after = [weight.numpy() for layer in norms for weight in layer.weights]
+    assert all((one == other).all() for one, other in zip(before, after, strict=True))
+    with pytest.raises(ValueError, match='must be "none", "statistics", "backbone" or a number'):
+        trainable_classifier.freeze(net, "stats")
