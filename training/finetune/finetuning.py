@@ -10,7 +10,8 @@ import numpy as np
 from fd_keras import weights as weights_lib
 from fd_keras.io import join
 from fd_keras.training import run_record
-from fd_keras.training.finetune import candidates, linear_head, metrics, plan
+from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan
+from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead, cross_entropy
 from fd_keras.training.finetune.photo_folder import Labeled
@@ -118,11 +119,29 @@ class Finetuning:
         views = self._options.views or plan.views(len(photos))
         self._say(f"linear head: features of {len(photos)} photos, {views} views of each")
         self._features = candidates.pooled_features(self._network, [path for path, _ in photos], views)
+        self._augmentation = self._borne()
+        self._features = self._features[:, self._augmentation.usable(views)]
         head = self._regression(self._features[: len(self._train)], self._train)
-        self._settings |= {"views of a photo": str(views), "regularization of the head, C": f"{head.c:.4g}"}
+        self._settings |= {
+            "views of a photo": str(self._features.shape[1]),
+            "regularization of the head, C": f"{head.c:.4g}",
+        }
         return head
 
+    def _borne(self) -> Augmentation:
+        """What the photos bear, as their features say, and the flags."""
+        labels = np.array([label for _, label in self._train])
+        found = augmentation.choose(self._features[: len(self._train)], labels, len(self._split.classes))
+        if "flip" in self._options.overrides:
+            found = dataclasses.replace(found, mirrored=self._options.overrides["flip"] > 0)
+        for change, borne, flag in (("mirrored", found.mirrored, "flip"), ("cropped", found.cropped, "crop_scale")):
+            self._settings[f"photos may be {change}"] = "yes" if borne else "no"
+            if not borne and flag not in self._options.overrides:
+                self._say(f"photos are hardly {change} in training: a linear head does not know such photos again")
+        return found
+
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
+        values = values[:, : max(1, plan.MOST_ROWS // len(photos))]
         return linear_head.fit(values, np.array([label for _, label in photos]), len(self._split.classes))
 
     def _measured_head(self, head: LinearHead) -> Measured:
@@ -159,8 +178,12 @@ class Finetuning:
         return len(self._train) >= plan.FEWEST_TO_TUNE * len(self._split.classes)
 
     def _recipe(self, photos: int) -> TrainingRecipe:
-        make = plan.scratch_recipe if self._network.weights is None else plan.tuning_recipe
-        return make(photos, self._network.image_size).override(**self._options.overrides)
+        size = self._network.image_size
+        if self._network.weights is None:
+            recipe = plan.scratch_recipe(photos, size)
+        else:
+            recipe = plan.tuning_recipe(photos, size, self._augmentation)
+        return recipe.override(**self._options.overrides)
 
     def _tune(self, head: LinearHead | None) -> keras.Model:
         recipe = self._recipe(len(self._train))

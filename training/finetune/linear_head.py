@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 C_GRID = tuple(10.0**power for power in np.arange(-4, 1.01, 0.5))  # inverse of the regularization
+_USUAL_C = 0.03
 _FOLDS = 5
 _MANY = 2500  # photos from which on one fold tells enough, and five would take minutes
 _NEVER = 10  # by how much the logit of a class without photos is lower than all others
@@ -60,7 +61,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[f
 def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float]):
     """The value with the least cross-entropy on photos left out; which those are; and their logits."""
     folds = _folds(labels)
-    chosen = range(1 if len(labels) >= _MANY else _FOLDS)
+    chosen = _folds_to_fit(labels)
     paths = [_Path(scaled[folds != fold], labels[folds != fold], classes) for fold in chosen]
     tested = np.concatenate([np.flatnonzero(folds == fold) for fold in chosen])
 
@@ -73,6 +74,31 @@ def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence
     scores = {c: logits(c) for c in grid}
     best = min(scores, key=lambda c: float(cross_entropy(scores[c], labels[tested]).mean()))
     return best, tested, scores[best]
+
+
+def hits_when_left_out(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Whether each view of each photo is named right by a fit on the first views of other photos.
+
+    Args:
+        features: Features, (photos, views, channels).
+        labels: Label of each photo, (photos,).
+        classes: Number of classes.
+
+    Returns:
+        bool of shape (photos, views); of many photos only for a fifth.
+    """
+    scaled, folds = features / (features[:, 0].std(0) + 1e-6), _folds(labels)
+    hits = []
+    with threadpool_limits(1):
+        for fold in _folds_to_fit(labels):
+            kernel, bias = _Path(scaled[folds != fold, 0], labels[folds != fold], classes).at(_USUAL_C)
+            found = (scaled[folds == fold] @ kernel + bias).argmax(-1)
+            hits.append(found == labels[folds == fold][:, None])
+    return np.concatenate(hits)
+
+
+def _folds_to_fit(labels: np.ndarray) -> range:
+    return range(1 if len(labels) >= _MANY else _FOLDS)
 
 
 def _folds(labels: np.ndarray) -> np.ndarray:

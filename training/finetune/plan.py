@@ -2,13 +2,15 @@
 
 import dataclasses
 
+from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
 FEWEST_TO_TUNE = 20  # photos a class, on the mean, below which only the classifier is trained
 FEWEST_TO_HOLD_OUT = 100  # held-out photos below which cross-validation of the head tells more
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
 FEWEST_FOR_TEACHER = 4000  # photos from which on a wider network, trained first, is worth its time
-MOST_VIEWS = 8
+MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three show which changes it bears
+MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes, and tell little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,7 @@ _TUNING = (
     _Row(FEWEST_FOR_TEACHER, _FEW | {"epochs": 20, "learning_rate": 0.02}),
     _Row(float("inf"), {"epochs": 30, "learning_rate": 0.05, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
+_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where photos do not bear smaller ones
 _SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both
 _SCRATCH = {"learning_rate": 0.05, "crop_scale": 0.36, "warmup_epochs": 2.0, "ema_decay": 0.99}
 
@@ -34,19 +37,24 @@ def batch_size(photos: int) -> int:
     return min(64, max(4, photos // 8), photos)
 
 
-def tuning_recipe(photos: int, image_size: int) -> TrainingRecipe:
+def tuning_recipe(photos: int, image_size: int, augmentation: Augmentation) -> TrainingRecipe:
     """The recipe that goes on from a trained network and the linear head on its features."""
-    settings = next(row.settings for row in _TUNING if photos < row.photos)
+    settings = dict(next(row.settings for row in _TUNING if photos < row.photos))
+    if not augmentation.mirrored:
+        settings["flip"] = 0.0
+    if not augmentation.cropped:
+        settings["crop_scale"] = _GENTLE_CROP
     return RECIPES["finetune"].override(batch_size=batch_size(photos), image_size=image_size, **settings)
 
 
 def scratch_recipe(photos: int, image_size: int) -> TrainingRecipe:
     """The recipe for random weights."""
     batch = batch_size(photos)
-    epochs = max(30, round(_SCRATCH_STEPS * batch / photos))
+    epochs = max(30, round(_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where photos do not bear smaller ones
+_SCRATCH_STEPS * batch / photos))
     return RECIPES["finetune"].override(batch_size=batch, image_size=image_size, epochs=epochs, **_SCRATCH)
 
 
 def views(photos: int) -> int:
-    """Views of each photo that the linear head is fitted on: more where photos are few."""
-    return max(1, min(MOST_VIEWS, 4000 // photos))
+    """Views of each photo to take: more where photos are few."""
+    return max(FEWEST_VIEWS, min(MOST_VIEWS, MOST_ROWS // photos))
