@@ -50,8 +50,7 @@ def tuning_recipe(photos: int, image_size: int, augmentation: Augmentation) -> T
 def scratch_recipe(photos: int, image_size: int) -> TrainingRecipe:
     """The recipe for random weights."""
     batch = batch_size(photos)
-    epochs = max(30, round(_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where photos do not bear smaller ones
-_SCRATCH_STEPS * batch / photos))
+    epochs = max(30, round(_SCRATCH_STEPS * batch / photos))
     return RECIPES["finetune"].override(batch_size=batch, image_size=image_size, epochs=epochs, **_SCRATCH)
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -70,7 +71,7 @@ def prepare(
     if not is_held.any():
         raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
     notes += _unmeasured(found, is_held, folder)
-    paths = copies.paths_of(found, folder.classes, image_size, join(output_dir, COPIES))
+    paths = copies.paths_of(found, folder.classes, image_size, join(os.path.abspath(output_dir), COPIES))
     train, held_out = [
         tuple((path, photo.label) for path, photo, held in zip(paths, found, is_held, strict=True) if held == side)
         for side in (False, True)
