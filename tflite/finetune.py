@@ -108,14 +108,14 @@ def _description(network: "FinetuneNetwork", photos: str, prepared: "Prepared") 
     config = {flag.name: flag.value for flag in _RECORDED} | _overrides()
     sides = {"train": prepared.split.train, "val": prepared.split.held_out}
     data = {side: sources.describe(source_of(photos, found, network.classes)) for side, found in sides.items()}
-    return {"name": network.name, "config": config, "data": data, **run_record.origin()}
+    return {"name": network.name, "config": config, "data": data, "notes": prepared.notes, **run_record.origin()}
 
 
 def _is_finished(path: str, description: dict) -> bool:
     """Whether run.json says that this fine-tuning is done; raises ValueError if it is another one's."""
     from fd_keras.training import run_record
 
-    run_record.check_same(path, description)
+    run_record.check_same(path, description, "--output_dir")
     return os.path.exists(path) and "result" in run_record.read(path)
 
 
@@ -162,7 +162,7 @@ def main(argv: list[str]) -> None:
     devices.reproducible(_THREADS.value)
     network, out = _network(folder.classes, weights), _OUTPUT.value
     record = join(out, run_record.FILE)
-    with run_lifecycle.locked_folder(out):
+    with run_lifecycle.locked_folder(out, flag="--output_dir"):
         prepared = prepare(folder, network.image_size, _SHARE.value or _FRACTION, out, print)
         description = _description(network, folder.root, prepared)
         if _is_finished(record, description):

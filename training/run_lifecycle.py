@@ -15,13 +15,16 @@ _SPARE = 64 << 20  # bytes of disk for logs and plots
 
 
 @contextlib.contextmanager
-def locked_folder(run_dir: str, folders: Sequence[str] = (), leads: bool = True) -> Iterator[None]:
+def locked_folder(
+    run_dir: str, folders: Sequence[str] = (), leads: bool = True, flag: str = "--run_dir"
+) -> Iterator[None]:
     """Makes a run's folder, and keeps other processes from training into it.
 
     Args:
         run_dir: The folder.
         folders: Folders below it to make.
         leads: Whether this process is the one that writes.
+        flag: The flag that names the folder.
 
     Raises:
         OSError: If the folder cannot be written, or another process is training into it.
@@ -38,7 +41,7 @@ def locked_folder(run_dir: str, folders: Sequence[str] = (), leads: bool = True)
                 write_atomically(probe, b"")
                 tf.io.gfile.remove(probe)
         except (OSError, tf.errors.OpError) as error:
-            raise OSError(f"--run_dir={run_dir}: cannot write there ({error}).") from error
+            raise OSError(f"{flag}={run_dir}: cannot write there ({error}).") from error
         yield
 
 

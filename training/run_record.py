@@ -68,12 +68,13 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
 
 
-def check_same(path: str, now: dict) -> None:
+def check_same(path: str, now: dict, flag: str = "--run_dir") -> None:
     """Raises ValueError if the folder holds a run of another configuration or other data; names what differs.
 
     Args:
         path: Path of run.json, which may be missing.
         now: What it would hold; "config" and "data" are compared.
+        flag: The flag that names the folder.
     """
     folder, name = os.path.split(path)
     if name not in list_folder(folder):
@@ -83,17 +84,16 @@ def check_same(path: str, now: dict) -> None:
         pairs = {f"--{key}": (value, now["config"].get(key)) for key, value in before["config"].items()}
         changed = [change_of_data(split, facts, now["data"][split]) for split, facts in before["data"].items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); use another --run_dir.") from error
+        raise ValueError(f"{path}: damaged ({error!r}); use another {flag}.") from error
     differing = [f"{name} was {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
     if differing:
         raise ValueError(
-            f"{folder} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or another "
-            "--run_dir."
+            f"{folder} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or another {flag}."
         )
     if any(changed):
         raise ValueError(
             f"{folder} holds a run on other photos: {'; '.join(filter(None, changed))}. Restore them to resume it, or "
-            "start a new run with another --run_dir."
+            f"start a new run with another {flag}."
         )
 
 

@@ -195,3 +195,48 @@ def test_impossible_freeze_is_refused(photos, tmp_path, freeze):
 def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         classifier_run.ClassifierRunConfig(RECIPE, "fd_mobilenet", alpha=0.25, run_dir="run").seed = 1
+
+
+def test_rare_classes_weigh_more_and_the_mean_stays_one(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    for path in sorted((tmp_path / "photos" / "train" / "blue").iterdir())[4:]:
+        path.unlink()
+    counts = np.array([16, 4, 16])
+    for power, expected in ((0.5, counts**-0.5), (1.0, 1 / counts)):
+        run = _run(tmp_path / "photos", tmp_path / f"run{power}", recipe=RECIPE.override(class_balance=power))
+        run.close()
+        weights = np.array(run.trainee._class_weights)
+        np.testing.assert_allclose(weights / weights[0], expected / expected[0])
+        assert (weights * counts).sum() == pytest.approx(counts.sum())
+    run = _run(photos, tmp_path / "even")
+    run.close()
+    assert run.trainee._class_weights is None
+
+
+def test_a_run_ends_when_the_loss_no_longer_falls(photos, tmp_path, monkeypatch):
+    losses = iter([1.0, 0.8, 0.9, 0.85, 0.1, 0.1])
+    run = _run(photos, tmp_path / "run", recipe=RECIPE.override(epochs=6, patience=2))
+    monkeypatch.setattr(run, "_train_epoch", lambda epoch: dict.fromkeys(reporting.COLUMNS[1:], 0))
+    monkeypatch.setattr(run, "_evaluate", lambda: {"val_loss": next(losses), "val_top1": 0.5, "val_top5": 1.0})
+    run.train()
+    assert [row["val_loss"] for row in run.history] == [1.0, 0.8, 0.9, 0.85]
+    run.close()
+
+
+def test_a_teacher_changes_what_is_learned_and_has_to_fit(finished, photos, tmp_path):
+    teacher = finished[1]["models"]["last"]
+    ended = []
+    for name, arguments in (("alone", {}), ("taught", {"teacher": teacher})):
+        run = _run(photos, tmp_path / name, recipe=RECIPE.override(epochs=1), **arguments)
+        run.train()
+        run.close()
+        ended.append(run.model.get_weights())
+    assert len(ended[0]) == len(ended[1])  # none of the teacher's are saved
+    assert any((one != other).any() for one, other in zip(*ended, strict=True))
+    message = (
+        r"takes images of \(32, 32, 3\) and has 3 classes, but fd_mobilenet_0.25_64 takes images|Train a teacher on"
+    )
+    with pytest.raises(ValueError, match=message):
+        _run(photos, tmp_path / "large", recipe=RECIPE.override(image_size=64), teacher=teacher)
+    with pytest.raises(ValueError, match="--teacher was None, now "):
+        _run(photos, tmp_path / "alone", recipe=RECIPE.override(epochs=1), teacher=teacher)

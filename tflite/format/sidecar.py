@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from fd_keras import cost, version
-from fd_keras.io import sha256_of, write_json
+from fd_keras.io import printable, sha256_of, write_json
 from fd_keras.litert import Runner
 from fd_keras.sidecar import read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, ConversionRecipe
@@ -87,7 +87,7 @@ def calibration_facts(calibration: Calibration) -> dict:
     """Which images, by id, and a hash of their pixels as the network saw them."""
     return {
         "count": len(calibration.ids),
-        "ids": list(calibration.ids),
+        "ids": [printable(name) for name in calibration.ids],  # bytes that are not text have no place in JSON
         "sha256": hashlib.sha256(calibration.images.tobytes()).hexdigest(),
     }
 

@@ -1,0 +1,112 @@
+import keras
+import numpy as np
+import pytest
+
+from fd_keras import imagenet
+from fd_keras.training.finetune import candidates, linear_head
+from fd_keras.training.finetune.candidates import FinetuneNetwork
+from fd_keras.training.recipes import RECIPES
+
+CLASSES = ("amber", "blue", "cyan")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    """A file of random weights, whose batch normalizations keep features of different photos apart."""
+    keras.utils.set_random_seed(3)
+    net = FinetuneNetwork("fd_mobilenet", 0.25, 32, tuple("abcde"), None).build()
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    net(np.random.default_rng(0).uniform(0, 255, (16, 32, 32, 3)).astype("float32"), training=True)
+    path = str(tmp_path_factory.mktemp("weights") / "w.keras")
+    net.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(weights) -> FinetuneNetwork:
+    return FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights)
+
+
+def labeled(photos, side: str, count: int) -> list[tuple[str, int]]:
+    return [
+        (str(path), label)
+        for label, name in enumerate(CLASSES)
+        for path in sorted((photos / side / name).iterdir())[:count]
+    ]
+
+
+def images_of(found) -> np.ndarray:
+    return np.stack([imagenet.load_image(path, (32, 32)) for path, _ in found]).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def train(photos):
+    return labeled(photos, "train", 6)
+
+
+@pytest.fixture(scope="module")
+def head(network, train):
+    values = candidates.pooled_features(network, [path for path, _ in train], 2)
+    return linear_head.fit(values, np.array([label for _, label in train]), 3)
+
+
+def test_a_network_is_named_and_starts_from_the_file(network, weights):
+    assert network.name == "fd_mobilenet_0.25_32"
+    net, saved = network.build(), keras.saving.load_model(weights)
+    assert net.output_shape == (None, 3)
+    first = next(layer.name for layer in saved.layers if layer.weights)
+    np.testing.assert_array_equal(net.get_layer(first).get_weights()[0], saved.get_layer(first).get_weights()[0])
+
+
+def test_a_head_in_the_network_answers_as_it_does_on_features(network, head, photos):
+    """And so what is measured on features holds for the network that is saved."""
+    val = labeled(photos, "val", 3)
+    values = candidates.pooled_features(network, [path for path, _ in val], 1)[:, 0]
+    on_features = candidates.measure_head(head, values, val)
+    net = candidates.with_head(network, head)
+    measured = candidates.measure(net, val)
+    assert measured.paths == [path for path, _ in val]
+    assert measured.labels.tolist() == on_features.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    np.testing.assert_allclose(measured.probabilities, on_features.probabilities, atol=1e-3)
+    np.testing.assert_allclose(
+        measured.probabilities, net.predict(images_of(val), verbose=0), atol=0.06
+    )  # crops differ by 1 of 255
+    assert measured.probabilities.sum(-1) == pytest.approx(np.ones(9), abs=1e-5)
+
+
+def test_cross_validation_names_the_photos_that_were_left_out(head, train):
+    measured = candidates.cross_validated(head, train)
+    assert sorted(zip(measured.paths, measured.labels.tolist(), strict=True)) == sorted(train)
+    assert measured.probabilities.shape == (18, 3)
+    assert measured.probabilities.sum(-1) == pytest.approx(np.ones(18), abs=1e-5)
+
+
+def test_a_shrunk_head_has_the_same_directions(head):
+    found = candidates.shrunk(head)
+    assert found.kernel.std() <= 0.0100001
+    kernels = [kernel - kernel.mean(-1, keepdims=True) for kernel in (head.kernel, found.kernel)]
+    assert np.corrcoef(kernels[0].ravel(), kernels[1].ravel())[0, 1] > 0.9999
+    again = candidates.shrunk(found)
+    np.testing.assert_allclose(again.kernel, found.kernel, atol=1e-8)  # a small one is left as it is
+
+
+def test_pixels_are_small_evaluation_crops(train):
+    values = candidates.pixels(16, train[:2])
+    assert values.shape == (2, 1, 16 * 16 * 3)
+    np.testing.assert_array_equal(values[0].reshape(16, 16, 3), imagenet.load_image(train[0][0], (16, 16)))
+
+
+def test_tuning_starts_from_the_head_and_is_not_done_twice(network, head, train, photos, tmp_path):
+    recipe = RECIPES["finetune"].override(image_size=32, batch_size=6, epochs=1)
+    said = []
+    arguments = (network, recipe, train, labeled(photos, "val", 2), str(tmp_path / "run"))
+    first = candidates.tune(*arguments, start=head, threads=1, say=said.append)
+    start = keras.saving.load_model(str(tmp_path / "run" / "start.keras"))
+    np.testing.assert_allclose(candidates.classifier_of(start).get_weights()[0], candidates.shrunk(head).kernel)
+    assert any((one != other).any() for one, other in zip(first.get_weights(), start.get_weights(), strict=True))
+    again = candidates.tune(*arguments, start=head, threads=1, say=said.append)
+    assert any("resumed at step 3 of 3" in line for line in said)
+    for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from fd_keras import weights as weights_lib
+from fd_keras.training.finetune import candidates, plan
+from fd_keras.training.finetune.candidates import FinetuneNetwork
+from fd_keras.training.finetune.finetuning import Finetuning, Options
+from fd_keras.training.finetune.results import Measured
+from fd_keras.training.finetune.split import Split
+from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
+
+NETWORK = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, None)
+
+
+def certain(hits: int, total: int, share: float = 0.9) -> Measured:
+    """Answers of which so many are right, each with that probability."""
+    labels = np.arange(total) % 3
+    first = np.where(np.arange(total) < hits, labels, (labels + 1) % 3)
+    probabilities = np.full((total, 3), (1 - share) / 2, "float32")
+    probabilities[np.arange(total), first] = share
+    return Measured([f"{n}.jpg" for n in range(total)], labels, probabilities)
+
+
+@pytest.fixture
+def split(photos) -> Split:
+    return Split(CLASSES, tuple(labeled(photos, "train", 8)), tuple(labeled(photos, "val", 3)))
+
+
+@pytest.fixture
+def make(split, weights, tmp_path, monkeypatch):  # noqa: F811
+    """A fine-tuning whose trainings are recorded, not done: each leaves the network as it was built."""
+    trained = []
+
+    def tune(network, recipe, train, held_out, run_dir, *, start, teacher, threads, say):
+        trained.append({"run": run_dir.rpartition("/")[2], "photos": len(train), "start": start, "recipe": recipe,
+                        "teacher": teacher, "alpha": network.alpha})  # fmt: skip
+        return network.build()
+
+    monkeypatch.setattr(candidates, "tune", tune)
+
+    def make(given: bool = False, fresh: bool = False, tuned: Measured | None = None, **options):
+        network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, None if fresh else weights)
+        if tuned is not None:
+            monkeypatch.setattr(candidates, "measure", lambda model, photos: tuned)
+        options = Options(**{"views": 1, "threads": 1, "overrides": {"epochs": 3}} | options)
+        found = Finetuning(network, split, given, options, str(tmp_path / "work"), lambda line: None).run()
+        return found, trained
+
+    return make
+
+
+def chosen(found) -> str:
+    (one,) = (candidate.title for candidate in found.candidates if candidate.chosen)
+    return one
+
+
+def test_few_photos_are_not_tuned_on(make):
+    """24 photos of three classes; the head is fitted once more, on all, and measured by cross-validation."""
+    found, trained = make()
+    assert (trained, chosen(found), found.refit) == ([], "linear head", True)
+    assert found.candidates[0].measured.probabilities.shape == (33, 3)
+    assert "33 photos" in found.how_measured
+    assert "trained on 33 photos, the held-out ones included" in found.trained_on
+
+
+def test_the_network_that_is_kept_is_the_head_that_was_measured(make, split):
+    found, _ = make(refit="no")
+    again = candidates.measure(found.model, split.held_out)
+    np.testing.assert_allclose(found.candidates[0].measured.probabilities, again.probabilities, atol=1e-3)
+    assert found.how_measured == "on 9 photos that it was not trained on"
+    assert (found.refit, found.trained_on) == (False, "The files were trained on 24 photos.")
+
+
+@pytest.mark.parametrize(("tuned", "title"), [(certain(9, 9), "fine-tuned"), (certain(0, 9), "linear head")])
+def test_what_makes_fewer_mistakes_is_kept(make, monkeypatch, tuned, title):
+    monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
+    monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(5, 9))
+    found, trained = make(tuned=tuned)
+    assert chosen(found) == title
+    assert [one.title for one in found.candidates] == ["linear head", "fine-tuned"]
+    assert [(one["run"], one["photos"]) for one in trained] == [("tune", 24), ("refit", 33)][
+        : 1 + (title == "fine-tuned")
+    ]
+    assert all(one["recipe"].epochs == 3 and one["start"] is not None for one in trained)
+    assert found.settings["kept"] == title
+
+
+@pytest.mark.parametrize(("share", "title"), [(0.99, "fine-tuned"), (0.5, "linear head")])
+def test_of_as_many_mistakes_the_better_probabilities_win(make, monkeypatch, share, title):
+    monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(9, 9, 0.8))
+    monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
+    assert chosen(make(tuned=certain(9, 9, share))[0]) == title
+
+
+def test_tuning_that_is_asked_for_is_kept_whatever_comes_out(make):
+    found, trained = make(method="tune", tuned=certain(0, 9), refit="no", teacher="t.keras")
+    assert chosen(found) == "fine-tuned"
+    assert [(one["run"], one["teacher"]) for one in trained] == [("tune", "t.keras")]
+    assert found.settings["teacher"] == "t.keras"
+
+
+def test_given_photos_are_not_trained_on(make):
+    found, _ = make(given=True)
+    assert not found.refit
+
+
+def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
+    found, trained = make(fresh=True, refit="no")
+    assert [one.title for one in found.candidates] == ["linear head on the pixels", "trained from scratch"]
+    assert chosen(found) == "trained from scratch"
+    assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
+
+
+def test_many_photos_have_a_teacher_of_twice_the_width(make, monkeypatch, weights):  # noqa: F811
+    monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
+    wide = FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, None)
+    monkeypatch.setattr(Finetuning, "_wider", lambda self: wide)
+    _, trained = make(method="tune", teacher="auto", refit="no")
+    assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.5), ("tune", 0.25)]
+    assert trained[1]["teacher"].endswith("teacher/last/fd_mobilenet_0.5_32.keras")
+
+
+def test_without_weights_of_a_wider_network_there_is_no_teacher(make, monkeypatch):
+    monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
+    monkeypatch.setattr(weights_lib, "fetch", lambda _: (_ for _ in ()).throw(OSError("offline")))
+    found, trained = make(method="tune", teacher="auto", refit="no")
+    assert [one["teacher"] for one in trained] == [None]
+    assert found.settings["teacher"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("measured", "warned"),
+    [(certain(8, 9), ["rests on 9 photos"]), (certain(30, 90), ["no better than chance"]), (certain(80, 90), [])],
+)
+def test_results_that_show_little_come_with_a_warning(make, measured, warned):
+    found, _ = make(method="tune", tuned=measured, refit="no")
+    assert len(found.warnings) == len(warned)
+    assert all(word in warning for word, warning in zip(warned, found.warnings, strict=True))
