@@ -11,6 +11,7 @@ again. FD_KERAS_DATA names the folder with imagenette128/, VOCdevkit/ and weight
 """
 
 import argparse
+import collections
 import dataclasses
 import json
 import os
@@ -196,6 +197,30 @@ def make(cell: Cell, data: pathlib.Path, source: pathlib.Path, folder: pathlib.P
     }
 
 
+def table(out: pathlib.Path) -> str:
+    """All cells of a folder as Markdown: means over the draws, with the least and the greatest value."""
+    cells: dict[str, list[dict]] = {}
+    for path in sorted(out.glob("*_*x*_*.json")):
+        cells.setdefault(path.stem.rpartition("_")[0], []).append(json.loads(path.read_text()))
+    lines = [
+        "| cell | draws | ours | int8 | linear classifier | ours - linear | kept |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for name, found in cells.items():
+        columns = [_spread([row[key] for row in found]) for key in ("ours", "int8", "probe")]
+        gain = float(np.mean([row["ours"] - row["probe"] for row in found]))
+        kept = collections.Counter(row["kept"] for row in found)
+        lines.append(
+            f"| {name} | {len(found)} | {' | '.join(columns)} | {gain:+.1f} | "
+            f"{', '.join(f'{title} {count}' for title, count in kept.items())} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+
+
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     described = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,6 +259,7 @@ def main() -> None:
         if not target.exists():
             write_json(target, make(cell, data, source, out / cell.name, args.flags))
         print(cell.name, json.loads(target.read_text()), flush=True)
+    print(table(out))
 
 
 if __name__ == "__main__":
