@@ -17,6 +17,7 @@ KINDS = {
     "phone": "phone",
     "board": "board or other Linux machine: not a phone",
     "host": "this machine: not a phone",
+    "browser": "in a browser: not the times of an app",
     "emulator": "emulated: these times mean nothing for a phone",
 }
 TABLE4_NOTE = (

@@ -27,10 +27,10 @@ class Origin:
     """The device and the engine that measured.
 
     Attributes:
-        target: `host`, `adb` or `ssh`. A host row never stands for a phone.
+        target: `host`, `adb`, `ssh` or `browser`. A host row never stands for a phone.
         device: Serial of the phone, address of the board, or name of this machine.
         engine: Interpreter or benchmark tool, and its version.
-        machine: `phone`, `emulator`, `board` or `host`; empty in old rows.
+        machine: `phone`, `emulator`, `board`, `host` or `browser`; empty in old rows.
     """
 
     target: str

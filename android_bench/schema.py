@@ -51,7 +51,10 @@ ANY = Kind("a value", lambda value: True)
 RUN = Kind(
     "the name of a run", lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w+-][\w.+-]{0,199}", value))
 )
-MACHINE = Kind("phone, emulator, board or host", lambda value: value in ("", "phone", "emulator", "board", "host"))
+MACHINE = Kind(
+    "phone, emulator, board, host or browser",
+    lambda value: value in ("", "phone", "emulator", "board", "host", "browser"),
+)
 STATISTIC = Kind("median or min", lambda value: value in ("median", "min"))
 IMAGE_SIZE = Kind(
     "[height, width]",
