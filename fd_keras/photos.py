@@ -112,12 +112,12 @@ def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> I
 
 
 def holds_classes(folder: str) -> bool:
-    """Whether a folder can be a side, such as train/: it has folders, and no photos beside them.
+    """Whether a folder can be a side, such as train/: it has folders, and hardly any photos beside them.
 
     A class of photos may be called "train" too.
     """
     folders, files, _ = list_entries(folder)
-    return any(not is_hidden(name) for name in folders) and all(map(why_not, files))
+    return sum(not is_hidden(name) for name in folders) > sum(why_not(name) is None for name in files)
 
 
 def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list[str]]:
