@@ -276,8 +276,8 @@ class Finetuning:
         warnings = []
         if total < _CERTAIN:
             warnings.append(
-                f"The result rests on {total} photos, so it may as well be {100 * low:.0f}% as {100 * high:.0f}%. "
-                "More photos tell more."
+                f"The result rests on {total} photos: on others it may be anything from {100 * low:.0f}% to "
+                f"{100 * high:.0f}%. More photos narrow this."
             )
         share = np.bincount(measured.labels).max() / total
         if low <= share:

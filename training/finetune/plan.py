@@ -25,7 +25,7 @@ _FEW = {"epochs": 16, "learning_rate": 0.01, "crop_scale": 0.5}
 _TUNING = (
     _Row(1000, _FEW),
     _Row(FEWEST_FOR_TEACHER, _FEW | {"epochs": 20, "learning_rate": 0.02}),
-    _Row(float("inf"), {"epochs": 30, "learning_rate": 0.05, "crop_scale": 0.36, "ema_decay": 0.999}),
+    _Row(float("inf"), {"epochs": 40, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
 _GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where photos do not bear smaller ones
 _SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both
