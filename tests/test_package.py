@@ -13,7 +13,7 @@ from fd_keras import cli
 from fd_keras.version import __version__
 
 ROOT = pathlib.Path(__file__).parents[1]
-FOLDERS = ("fd_keras", "training", "tflite", "android_bench")
+FOLDERS = ("fd_keras", "training", "tflite", "android_bench", "web")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def test_the_wheel_holds_the_whole_pipeline(wheel):
     files = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     expected = {str(file if file.parts[0] == "fd_keras" else "fd_keras" / file) for file in files}
     expected |= {"fd_keras/imagenet_classes.tsv", "fd_keras/py.typed"}
+    expected |= {f"fd_keras/web/app/{path.name}" for path in (ROOT / "web" / "app").iterdir()}
     assert {name for name in wheel.namelist() if name.startswith("fd_keras/")} == expected
 
 

@@ -10,12 +10,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# What each folder may import of the others: fd_keras <- training <- tflite, and android_bench stands alone.
+# What each folder may import of the others: fd_keras <- training <- tflite <- web; android_bench stands alone, and web
+# stores measurements with it.
 MAY_IMPORT = {
     "fd_keras": {"fd_keras"},
     "training": {"fd_keras", "training"},
     "tflite": {"fd_keras", "training", "tflite"},
     "android_bench": {"android_bench"},
+    "web": {"fd_keras", "training", "tflite", "android_bench", "web"},
 }
 HEAVY = {"ai_edge_litert", "cv2", "flatbuffers", "jax", "keras", "matplotlib", "tensorflow", "tf_keras"}
 

@@ -1,0 +1,345 @@
+// The page: pictures go to the models, and what the models say to the cards.
+
+import { loadLiteRt } from "@litertjs/core";
+import { breakable, Card, element, milliseconds } from "./card.js";
+import { classifierView } from "./geometry.js";
+import { describeBrowser, Disturbed, measure, noise, summarize } from "./measure.js";
+import { open } from "./model.js";
+import { keepOffline } from "./offline.js";
+import { Camera, fromFile } from "./picture.js";
+import { compose, draw, share } from "./view.js";
+
+const MOST_AT_ONCE = 3; // models that are chosen at the start
+const FRAMES = 20; // over which frames per second are counted
+const SPOKEN_EVERY = 4000; // milliseconds between two answers that a screen reader reads, live
+
+const $ = (id) => document.getElementById(id);
+const camera = new Camera($("video"));
+const entries = []; // {facts, model, card, chosen, firstMs}
+let settings, source = null, busy = null, wanted = 0, frames = [], spoken = { text: "", at: 0 };
+
+// --- models ---
+
+async function start() {
+  try {
+    settings = await (await fetch("models.json", { cache: "no-cache" })).json();
+    await loadLiteRt("./runtime/wasm/", { threads: false });
+  } catch (error) {
+    return fail(`The page cannot start: ${error.message ?? error}. Check that the whole folder was copied, and reload.`);
+  }
+  settings.models.forEach((facts, i) => entries.push({ facts, card: new Card(facts), chosen: i < MOST_AT_ONCE }));
+  await loadModels();
+  showChoice();
+  showFiles();
+  await offerGpu();
+  $("status").textContent = `${settings.runtime}, ${$("accelerator").selectedOptions[0].textContent}`;
+  $("measure").disabled = !running().length;
+  await keepOffline((kept) => { $("offline").textContent = kept ? "It works offline now." : ""; });
+  document.documentElement.dataset.ready = "yes";
+}
+
+async function loadModels() {
+  const accelerator = $("accelerator").value;
+  for (const entry of entries) {
+    entry.model?.delete();
+    entry.model = null;
+    try {
+      entry.model = await open(entry.facts, settings, accelerator);
+      entry.firstMs = (await entry.model.run(noise(entry.model))).ms;
+    } catch (error) {
+      entry.chosen = false;
+      fail(error.message ?? String(error));
+    }
+  }
+  $("cards").replaceChildren(...running().map(({ card }) => card.element));
+}
+
+function running() {
+  return entries.filter(({ model, chosen }) => model && chosen);
+}
+
+function showChoice() {
+  $("choice").hidden = entries.length < 2;
+  for (const entry of entries) {
+    const box = Object.assign(element("input"), { type: "checkbox", checked: entry.chosen, disabled: !entry.model });
+    box.addEventListener("change", () => choose(entry, box.checked));
+    const label = element("label");
+    label.append(box, element("bdi", "", breakable(entry.facts.label)));
+    $("choice").append(label);
+  }
+}
+
+function choose(entry, chosen) {
+  entry.chosen = chosen;
+  entry.card.reset();
+  $("cards").replaceChildren(...running().map(({ card }) => card.element));
+  $("measure").disabled = !running().length;
+  lookAgain();
+}
+
+function showFiles() {
+  for (const { label, size_bytes: size, sha256, kind, classes, input } of settings.models) {
+    const [, height, width] = input.shape;
+    $("files").append(element("dt", "", label), element("dd", "",
+      `${kind}, ${classes.length} classes, ${width} x ${height} pixels, ${input.dtype}, ${Math.round(size / 1000)} kB, SHA-256 ${sha256}`));
+  }
+}
+
+async function offerGpu() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  document.querySelectorAll(".gpu").forEach((part) => { part.hidden = !adapter; });
+}
+
+// --- pictures ---
+
+/** Takes a new picture instead of the old one, and shows what the models say. */
+function take(next) {
+  if (source && source !== next) source.close();
+  source = next;
+  $("stage").classList.remove("empty");
+  return lookAgain();
+}
+
+/** Lets all chosen models look at the picture; what was asked for meanwhile is done last, and once. */
+async function lookAgain() {
+  wanted++;
+  if (busy) return busy;
+  busy = (async () => {
+    for (let done = 0; done !== wanted;) {
+      done = wanted;
+      if (source) await look(camera.isOn && !isFrozen());
+    }
+  })();
+  try {
+    await busy;
+  } catch (error) {
+    fail(`A model cannot look at this picture: ${error.message ?? error}.`);
+  } finally {
+    busy = null;
+  }
+}
+
+async function look(live) {
+  const shown = source, boxes = [];
+  for (const { model, card } of running()) {
+    const found = await model.look(shown);
+    card.show(found, live);
+    if (found.boxes) boxes.push(...card.sure(found.boxes));
+    if (!live) await new Promise(requestAnimationFrame);
+  }
+  draw($("view"), shown, { seen: seenOf(shown), boxes, mirrored: camera.isMirrored });
+  speak(live);
+}
+
+/** The square of the first classifier. */
+function seenOf({ width, height }) {
+  const facts = running().map((entry) => entry.facts).find(({ kind }) => kind === "classifier");
+  return facts && classifierView([height, width], facts, settings.longest).seen;
+}
+
+/** Says what was found to a screen reader: each photo, and of a camera what changed, now and then. */
+function speak(live) {
+  const text = running().map(({ facts, card }) => `${facts.label}: ${live ? card.rows[0]?.name ?? "nothing" : card.texts.join(", ")}`).join("; ");
+  if (live && (performance.now() - spoken.at < SPOKEN_EVERY || text === spoken.text)) return;
+  spoken = { text, at: performance.now() };
+  $("spoken").textContent = text;
+  $("view").setAttribute("aria-label", live ? "The camera's picture" : `A picture. ${text}`);
+}
+
+async function openFile(file) {
+  if (!file) return;
+  clearError();
+  try {
+    const photo = await fromFile(file, settings.max_pixels);
+    stopCamera();
+    reset();
+    await take(photo);
+    $("share").hidden = false;
+  } catch (error) {
+    fail(error.message);
+  }
+}
+
+function reset() {
+  entries.forEach(({ card }) => card.reset());
+  frames = [];
+  $("rate").textContent = "";
+}
+
+// --- camera ---
+
+function isFrozen() {
+  return $("freeze").getAttribute("aria-pressed") === "true";
+}
+
+async function startCamera() {
+  clearError();
+  $("camera").disabled = true;
+  try {
+    await camera.start(() => { stopCamera(); fail("The camera went away. Connect it and start it again, or use a photo."); });
+  } catch (error) {
+    fail(error.message);
+    stopCamera();
+    return;
+  } finally {
+    $("camera").disabled = false;
+  }
+  reset();
+  press("freeze", false);
+  press("torch", false);
+  $("camera").textContent = "Stop camera";
+  $("camera").classList.remove("main");
+  $("torch").hidden = !camera.hasTorch;
+  ["freeze", "share"].forEach((id) => { $(id).hidden = false; });
+  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  $("turn").hidden = cameras.length < 2;
+  follow(camera.stream);
+}
+
+/** Looks at frame after frame until the camera is another or off. */
+async function follow(stream) {
+  while (camera.stream === stream) {
+    await new Promise(requestAnimationFrame);
+    if (camera.stream !== stream || isFrozen() || !camera.isReady || measuring) continue;
+    await take(camera.grab());
+    countFrame();
+  }
+}
+
+function countFrame() {
+  frames = [...frames.slice(1 - FRAMES), performance.now()];
+  document.documentElement.dataset.frames = Number(document.documentElement.dataset.frames ?? 0) + 1;
+  if (frames.length > 1) {
+    $("rate").textContent = `${((1000 * (frames.length - 1)) / (frames.at(-1) - frames[0])).toFixed(0)} frames per second`;
+  }
+}
+
+function stopCamera() {
+  camera.stop();
+  $("camera").textContent = "Start camera";
+  $("camera").classList.add("main");
+  ["turn", "torch", "freeze"].forEach((id) => { $(id).hidden = true; });
+  press("freeze", false);
+  $("rate").textContent = "";
+}
+
+function press(id, on) {
+  $(id).setAttribute("aria-pressed", String(on));
+}
+
+// --- measuring ---
+
+let measuring = false;
+
+async function startMeasuring() {
+  const runs = Math.min(Math.max(Math.round(Number($("runs").value)) || 200, 10), 10_000);
+  $("runs").value = runs;
+  clearError();
+  measuring = true;
+  await busy;
+  ["measure", "accelerator", "runs"].forEach((id) => { $(id).disabled = true; });
+  $("measured").hidden = false;
+  $("measured").value = 0;
+  $("measure-note").textContent = "Measuring …";
+  try {
+    const chosen = running();
+    const rounds = await measure(chosen.map(({ model }) => model), runs, (share) => { $("measured").value = share; });
+    showTimings(chosen, rounds);
+    $("measure-note").textContent = await send(chosen, rounds);
+  } catch (error) {
+    $("measure-note").textContent = "";
+    fail(error instanceof Disturbed ? error.message : `Measuring failed: ${error.message ?? error}.`);
+  } finally {
+    measuring = false;
+    $("measured").hidden = true;
+    ["measure", "accelerator", "runs"].forEach((id) => { $(id).disabled = false; });
+  }
+}
+
+function showTimings(chosen, rounds) {
+  const rows = chosen.map(({ facts, firstMs }) => {
+    const { median, p90, drift } = summarize(rounds, facts.label);
+    const row = element("tr"), head = element("th", "", breakable(facts.label));
+    head.scope = "row";
+    const cells = [milliseconds(median), milliseconds(p90), milliseconds(firstMs), `${drift >= 0 ? "+" : "−"}${Math.abs(100 * drift).toFixed(0)}%`];
+    row.append(head, ...cells.map((text) => element("td", "", text)));
+    return row;
+  });
+  $("timings").querySelector("tbody").replaceChildren(...rows);
+  $("timings").hidden = false;
+}
+
+/** Sends the timings to the program that serves the page, if it does; returns a sentence for the user. */
+async function send(chosen, rounds) {
+  const batch = Math.max(...rounds.map((round) => round.batch));
+  const { runs } = summarize(rounds, chosen[0].facts.label);
+  const how = `${runs} runs in ${rounds.length / chosen.length} rounds; a sample is the mean of up to ${batch} runs, since a browser's clock is coarse.`;
+  const token = new URLSearchParams(location.hash.slice(1)).get("save");
+  if (!token) return how;
+  const content = {
+    ...(await describeBrowser()),
+    accelerator: $("accelerator").value,
+    runtime: settings.runtime,
+    first_ms: Object.fromEntries(chosen.map(({ facts, firstMs }) => [facts.label, Math.max(firstMs, 1e-4)])),
+    rounds,
+  };
+  try {
+    const answer = await fetch("measurements", {
+      method: "POST", headers: { "Content-Type": "application/json", "X-Token": token }, body: JSON.stringify(content),
+    });
+    const { rows, error } = await answer.json();
+    return error ? `${how} Not stored: ${error}.` : `${how} Stored: ${rows} rows in the results folder.`;
+  } catch {
+    return `${how} Not stored: fd-keras page does not run any more. Start it again with --serve.`;
+  }
+}
+
+// --- messages and events ---
+
+function fail(message) {
+  $("error").textContent = message;
+  $("error").hidden = false;
+}
+
+function clearError() {
+  $("error").hidden = true;
+}
+
+$("stage").classList.add("empty");
+$("camera").addEventListener("click", () => (camera.isOn ? stopCamera() : startCamera()));
+$("turn").addEventListener("click", () => { camera.turn(); startCamera(); });
+$("torch").addEventListener("click", async () => {
+  const on = $("torch").getAttribute("aria-pressed") !== "true";
+  try {
+    await camera.setTorch(on);
+    press("torch", on);
+  } catch {
+    fail("This camera's light cannot be switched.");
+  }
+});
+$("freeze").addEventListener("click", () => press("freeze", !isFrozen()));
+$("share").addEventListener("click", async () => {
+  const answers = running().map(({ facts, card }) => ({ label: facts.label, rows: card.texts }));
+  await share(await compose($("view"), answers));
+});
+$("file").addEventListener("change", async () => { await openFile($("file").files[0]); $("file").value = ""; });
+document.addEventListener("paste", (event) => openFile([...event.clipboardData.files][0]));
+document.addEventListener("dragover", (event) => { event.preventDefault(); $("stage").classList.add("dropping"); });
+document.addEventListener("dragleave", () => $("stage").classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("stage").classList.remove("dropping");
+  openFile(event.dataTransfer.files[0]);
+});
+$("measure").addEventListener("click", startMeasuring);
+$("accelerator").addEventListener("change", async () => {
+  $("accelerator").disabled = true;
+  measuring = true;
+  await busy;
+  await loadModels();
+  measuring = false;
+  $("accelerator").disabled = false;
+  lookAgain();
+});
+
+start();

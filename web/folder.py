@@ -1,0 +1,93 @@
+"""Writes the page's folder: our own files, the runtime, the models, and the list that the service worker keeps."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fd_keras import imagenet, photos
+from fd_keras.errors import ProgramError
+from fd_keras.web import icons, runtime
+from fd_keras.web.page_models import PageModel
+
+APP = pathlib.Path(__file__).parent / "app"
+MARK = "models.json"  # a folder with this file is a page of ours, and may be replaced
+_WORKER = "service_worker.js"
+
+
+def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> list[str]:
+    """Writes the folder, as a whole or not at all; an older page there is replaced.
+
+    Returns:
+        The paths of its files, relative to it.
+
+    Raises:
+        ProgramError: If something else is in the folder.
+        OSError: If it cannot be written.
+    """
+    check(folder)
+    parent = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(parent, exist_ok=True)
+    files = contents(models, runtime_files)
+    with tempfile.TemporaryDirectory(prefix=".page-", dir=parent) as work:
+        new, old = os.path.join(work, "new"), os.path.join(work, "old")
+        for name, content in files.items():
+            path = os.path.join(new, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+        os.chmod(new, 0o755)
+        if os.path.lexists(folder):
+            os.rename(folder, old)
+        os.rename(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    return sorted(files)
+
+
+def check(folder: str) -> None:
+    """Raises ProgramError if a folder holds anything but a page, which writing another would delete."""
+    if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
+        raise ProgramError(f"--output_dir={folder}: not a folder; name another one")
+    if os.path.isdir(folder) and os.listdir(folder) and not os.path.isfile(os.path.join(folder, MARK)):
+        raise ProgramError(f"--output_dir={folder}: has files that are not a page; name another folder, or empty it")
+
+
+def contents(models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of the page by their paths."""
+    files = {path.name: path.read_bytes() for path in sorted(APP.iterdir()) if path.is_file()}
+    files |= {f"runtime/{name}": content for name, content in runtime_files.items()}
+    files["runtime/NOTICE.txt"] = runtime.NOTICE.encode()
+    files |= {f"icon-{side}.png": icons.png(side) for side in icons.SIZES}
+    files |= {model.address: model.source.path.read_bytes() for model in models}
+    files[MARK] = _json(_settings(models))
+    worker = files.pop(_WORKER)
+    return files | {_WORKER: b"const KEPT = " + _json(_kept(files, worker)).rstrip() + b";\n" + worker}
+
+
+def _settings(models: Sequence[PageModel]) -> dict[str, Any]:
+    return {
+        "runtime": f"LiteRT.js {runtime.VERSION}",
+        "longest": imagenet.LONGEST,
+        "max_pixels": photos.MAX_PIXELS,
+        "models": [model.described() for model in models],
+    }
+
+
+def _kept(files: Mapping[str, bytes], worker: bytes) -> dict[str, Any]:
+    """What the service worker stores at once, and a version that changes with any file.
+
+    The page adds the one of the two builds of the runtime that its browser takes.
+    """
+    digest = hashlib.sha256(worker)
+    for name in sorted(files):
+        digest.update(f"{name}\0{hashlib.sha256(files[name]).hexdigest()}\n".encode())
+    named = [name for name in sorted(files) if not name.startswith("runtime/wasm/")]
+    return {"version": digest.hexdigest()[:16], "files": named}
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
