@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import warnings
@@ -233,7 +234,7 @@ def parser() -> argparse.ArgumentParser:
     add("--alphas", default="0.25")
     add("--draws", type=int, default=3)
     add("--image_size", type=int, default=128)
-    add("--flags", nargs="*", default=[], help="further flags of fd-keras finetune")
+    add("--flags", type=shlex.split, default=[], help="further flags of fd-keras finetune, in quotes")
     return described
 
 

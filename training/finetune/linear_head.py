@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 C_GRID = tuple(10.0**power for power in np.arange(-4, 1.01, 0.5))  # inverse of the regularization
-_USUAL_C = 0.03
+_USUAL_C = 0.01
 _FOLDS = 5
 _MANY = 2500  # photos from which on one fold tells enough, and five would take minutes
 _NEVER = 10  # by how much the logit of a class without photos is lower than all others
@@ -59,7 +59,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[f
 
 
 def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float]):
-    """The value with the least cross-entropy on photos left out; which those are; and their logits."""
+    """The value that names photos left out best; which those are; and their logits."""
     folds = _folds(labels)
     chosen = _folds_to_fit(labels)
     paths = [_Path(scaled[folds != fold], labels[folds != fold], classes) for fold in chosen]
@@ -72,8 +72,24 @@ def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence
         )
 
     scores = {c: logits(c) for c in grid}
-    best = min(scores, key=lambda c: float(cross_entropy(scores[c], labels[tested]).mean()))
+    best = _simplest({c: found.argmax(-1) == labels[tested] for c, found in scores.items()})
     return best, tested, scores[best]
+
+
+def _simplest(hits: dict[float, np.ndarray]) -> float:
+    """The value nearest to the usual one that is not worse, by more than a standard error, than the best one.
+
+    Of a few photos cross-validation tells next to nothing: whatever it likes best was 2 points worse than the usual
+    value on 3 and 10 classes of 5 and 10 photos of Imagenette, and cross-entropy instead of hits no better.
+    """
+    best = max(hits.values(), key=np.sum)
+
+    def is_worse(found: np.ndarray) -> bool:
+        lost, gained = int((best & ~found).sum()), int((found & ~best).sum())
+        return lost - gained > (lost + gained) ** 0.5
+
+    fine = [c for c, found in hits.items() if not is_worse(found)]
+    return min(fine, key=lambda c: abs(np.log(c / _USUAL_C)))
 
 
 def hits_when_left_out(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
