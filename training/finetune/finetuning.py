@@ -35,7 +35,8 @@ class Options:
         method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
         refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
         views: Views of each photo for the linear head; None: by the number of photos.
-        teacher: Path of a .keras file to learn from; "auto": a wider network, if photos are many; None: none.
+        teacher: Path of a .keras file to learn from; "auto": a wider or an equal network, trained first on the same
+            photos, if these are many; None: none.
         overrides: Values of `TrainingRecipe` other than the plan's.
         threads: Number of threads; None for all cores.
     """
@@ -210,18 +211,19 @@ class Finetuning:
         if self._options.teacher != AUTO:
             self._settings["teacher"] = self._options.teacher or "none"
             return self._options.teacher
-        wider = self._wider() if len(self._train) >= plan.FEWEST_FOR_TEACHER else None
-        self._settings["teacher"] = wider.name if wider else "none"
-        if wider is None:
+        if len(self._train) < plan.FEWEST_FOR_TEACHER or self._network.weights is None:
+            self._settings["teacher"] = "none"
             return None
-        path = run_record.model_path(join(self._work_dir, "teacher"), "last", wider.name)
-        values = candidates.pooled_features(wider, [photo for photo, _ in self._train], 1)
-        head = self._regression(values, self._train)
-        self._trained(wider, self._recipe(len(self._train)), self._train, "teacher", head, None)
-        return path
+        teacher = self._teacher_network()
+        self._settings["teacher"] = f"{teacher.name}, trained on the same photos"
+        values = candidates.pooled_features(teacher, [photo for photo, _ in self._train], 1)
+        recipe = self._recipe(len(self._train))
+        recipe = recipe.override(epochs=max(1, recipe.epochs // 2))
+        self._trained(teacher, recipe, self._train, "teacher", self._regression(values, self._train), None)
+        return run_record.model_path(join(self._work_dir, "teacher"), "last", teacher.name)
 
-    def _wider(self) -> FinetuneNetwork | None:
-        """The network of twice the width, if its weights are at hand."""
+    def _teacher_network(self) -> FinetuneNetwork:
+        """The network of twice the width, if its weights are at hand; else the same one, which helps less."""
         alpha = 2 * self._network.alpha
         for collection in weights_lib.COLLECTIONS:
             try:
@@ -229,8 +231,7 @@ class Finetuning:
                 return dataclasses.replace(self._network, alpha=alpha, weights=path)
             except (OSError, ValueError):
                 continue
-        self._say(f"no teacher: there are no weights of {self._network.arch.title} {alpha:g}x here")
-        return None
+        return self._network
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
         """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""

@@ -37,10 +37,6 @@ def labeled(photos, side: str, count: int) -> list[tuple[str, int]]:
     ]
 
 
-def images_of(found) -> np.ndarray:
-    return np.stack([imagenet.load_image(path, (32, 32)) for path, _ in found]).astype("float32")
-
-
 @pytest.fixture(scope="module")
 def train(photos):
     return labeled(photos, "train", 6)
@@ -70,9 +66,6 @@ def test_a_head_in_the_network_answers_as_it_does_on_features(network, head, pho
     assert measured.paths == [path for path, _ in val]
     assert measured.labels.tolist() == on_features.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     np.testing.assert_allclose(measured.probabilities, on_features.probabilities, atol=1e-3)
-    np.testing.assert_allclose(
-        measured.probabilities, net.predict(images_of(val), verbose=0), atol=0.06
-    )  # crops differ by 1 of 255
     assert measured.probabilities.sum(-1) == pytest.approx(np.ones(9), abs=1e-5)
 
 

@@ -114,18 +114,18 @@ def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
 def test_many_photos_have_a_teacher_of_twice_the_width(make, monkeypatch, weights):  # noqa: F811
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
     wide = FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, None)
-    monkeypatch.setattr(Finetuning, "_wider", lambda self: wide)
+    monkeypatch.setattr(Finetuning, "_teacher_network", lambda self: wide)
     _, trained = make(method="tune", teacher="auto", refit="no")
     assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.5), ("tune", 0.25)]
     assert trained[1]["teacher"].endswith("teacher/last/fd_mobilenet_0.5_32.keras")
 
 
-def test_without_weights_of_a_wider_network_there_is_no_teacher(make, monkeypatch):
+def test_without_weights_of_a_wider_network_the_teacher_is_as_wide(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
     monkeypatch.setattr(weights_lib, "fetch", lambda _: (_ for _ in ()).throw(OSError("offline")))
     found, trained = make(method="tune", teacher="auto", refit="no")
-    assert [one["teacher"] for one in trained] == [None]
-    assert found.settings["teacher"] == "none"
+    assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.25), ("tune", 0.25)]
+    assert found.settings["teacher"] == "fd_mobilenet_0.25_32, trained on the same photos"
 
 
 @pytest.mark.parametrize(
