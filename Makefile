@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 # Where `make table4` times, e.g. make table4 TARGET="--target=adb --fetch_binary"
 TARGET ?= --target=host --op_profile --memory
 
-.PHONY: help demo table4 device test test-arm check package release clean
+.PHONY: help demo table4 table4-arm device emulator test test-arm check package release clean
 
 help:
 	@echo "make demo     from a folder of images to int8 files and a page about them (about 5 minutes)"
 	@echo "make table4   time the paper's networks on this machine, beside the paper's figures (about 15 minutes)"
 	@echo "               on a phone: make table4 TARGET='--target=adb --fetch_binary' (docs/phones.md)"
+	@echo "make emulator an ARM processor that counts what it executes (as root, on Debian; docs/emulator.md)"
+	@echo "make table4-arm count what the paper's networks execute on it"
 	@echo "make test     run the tests"
 	@echo "make test-arm compare LiteRT's answers on an emulated ARM processor with this one's (needs FD_KERAS_DATA)"
 	@echo "make device   install what the tests of phones and of the report's page need (as root, on Debian)"
@@ -57,6 +59,16 @@ test-arm: $(VENV)/installed
 	tests/arm/make.sh $(BIN)/python
 	$(BIN)/python -m tests.arm.check
 
+# A qemu with the plugin of ours, in .emulator, for the Python that test-arm uses too.
+emulator: $(VENV)/installed
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends gcc libc6-dev libglib2.0-dev ninja-build pkg-config
+	tests/arm/make.sh $(BIN)/python
+	tests/arm/make_emulator.sh $(BIN)/python
+
+table4-arm:
+	$(MAKE) table4 TARGET="--target=emulator --op_profile"
+
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,5 +89,5 @@ release: $(VENV)/installed
 	@echo "tagged v$(VERSION); dist/ holds what to upload"
 
 clean:
-	rm -rf $(VENV) build dist demo_output table4_output results .arm .device .device.part *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo_output table4_output results .arm .emulator .device .device.part *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

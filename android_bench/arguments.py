@@ -11,7 +11,7 @@ from .messages import log
 from .plan import DELEGATES, parse_threads, split_list
 
 _LISTS = ("models", "threads", "delegates", "core", "serial")
-_WORDS = (*_LISTS, "output_dir", "benchmark_binary", "adb", "ssh", "baseline")
+_WORDS = (*_LISTS, "output_dir", "benchmark_binary", "adb", "ssh", "baseline", "emulator", "baseline_file")
 
 
 class Parser(argparse.ArgumentParser):

@@ -138,35 +138,51 @@ class _Library:
         self.call("AddOpaqueOptions", options, self.get("CreateOpaqueOptions", identifier, copy, self._c.free))
 
 
+class ProfiledModel:
+    """A model in LiteRT with its profiler, on images of zeros, which take as long as others.
+
+    Args:
+        path: The .tflite file.
+        threads: Number of threads.
+
+    Raises:
+        BenchError: If LiteRT cannot load it.
+    """
+
+    def __init__(self, path: str, threads: int) -> None:
+        library = self._library = _Library()
+        environment = library.get("CreateEnvironment", 0, None)
+        model = library.get("CreateModelFromFile", environment, path.encode())
+        options = library.get("CreateOptions")
+        library.call("SetOptionsHardwareAccelerators", options, _CPU)
+        library.add_options(options, b"runtime_options_string", b"enable_profiling = true\n")
+        library.add_options(options, b"xnnpack", b"num_threads = %d\n" % threads)
+        compiled = self._compiled = library.get("CreateCompiledModel", environment, model, options)
+        self._inputs, self._outputs = (
+            _buffers(library, environment, model, compiled, kind) for kind in ("Input", "Output")
+        )
+        for _ in range(_WARMUP):
+            self._invoke()
+        self._profiler = library.get("CompiledModelGetProfiler", compiled)
+
+    def invoke(self) -> tuple[int, list[tuple[str, int]]]:
+        """Runs the model once; returns what `_ops` does."""
+        self._library.call("ResetProfiler", self._profiler)
+        self._library.call("StartProfiler", self._profiler)
+        self._invoke()
+        self._library.call("StopProfiler", self._profiler)
+        return _ops(_events(self._library, self._profiler))
+
+    def _invoke(self) -> None:
+        zero, one = c_size_t(0), c_size_t(1)
+        self._library.call("RunCompiledModel", self._compiled, zero, one, self._inputs, one, self._outputs)
+
+
 def profile(path: str, threads: int, runs: int) -> dict[str, Any]:
-    """The time of each op, those inside of XNNPACK too; the images are zeros, which take as long as others."""
-    library = _Library()
-    environment = library.get("CreateEnvironment", 0, None)
-    model = library.get("CreateModelFromFile", environment, path.encode())
-    options = library.get("CreateOptions")
-    library.call("SetOptionsHardwareAccelerators", options, _CPU)
-    library.add_options(options, b"runtime_options_string", b"enable_profiling = true\n")
-    library.add_options(options, b"xnnpack", b"num_threads = %d\n" % threads)
-    compiled = library.get("CreateCompiledModel", environment, model, options)
-    inputs, outputs = (_buffers(library, environment, model, compiled, kind) for kind in ("Input", "Output"))
-    zero, one = c_size_t(0), c_size_t(1)
-
-    def invoke() -> None:
-        library.call("RunCompiledModel", compiled, zero, one, inputs, one, outputs)
-
-    for _ in range(_WARMUP):
-        invoke()
-    profiler = library.get("CompiledModelGetProfiler", compiled)
-    samples, rounds = [], []
-    for _ in range(runs):  # one by one, since the profiler forgets what is too much for it
-        library.call("ResetProfiler", profiler)
-        library.call("StartProfiler", profiler)
-        invoke()
-        library.call("StopProfiler", profiler)
-        total, ops = _ops(_events(library, profiler))
-        samples.append(1000 * total)
-        rounds.append(ops)
-    return {"samples_ns": samples, "ops": _medians(rounds)}
+    """The time of each op, those inside of XNNPACK too."""
+    model = ProfiledModel(path, threads)
+    rounds = [model.invoke() for _ in range(runs)]  # one by one, since the profiler forgets what is too much for it
+    return {"samples_ns": [1000 * total for total, _ in rounds], "ops": _medians([ops for _, ops in rounds])}
 
 
 def _buffers(library: _Library, environment: c_void_p, model: c_void_p, compiled: c_void_p, kind: str) -> Any:

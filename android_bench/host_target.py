@@ -151,7 +151,7 @@ class HostTarget:
     def _interpreter(self, job: Job) -> Any:
         if job in self._loaded:
             return self._loaded[job]
-        interpreter = _load(job)
+        interpreter = load(job)
         if self._keep:
             self._loaded[job] = interpreter
         return interpreter
@@ -160,7 +160,7 @@ class HostTarget:
         """Times one round of a model; returns None if it was stopped meanwhile."""
         started, load = _now(), self.load_average()
         interpreter = self._interpreter(launch.job)
-        with _naming(launch.job.model), _no_garbage_collection():
+        with _naming(launch.job.model), no_garbage_collection():
             for _ in range(self.plan.warmup):  # the caches still hold the model before
                 interpreter.invoke()
             start = time.thread_time_ns()
@@ -226,8 +226,12 @@ def _timed(invoke: Callable[[], object], plan: BenchPlan, stop: Callable[[], boo
     return samples
 
 
-def _load(job: Job) -> Any:
-    """Returns an interpreter that has run once, its input set for good."""
+def load(job: Job) -> Any:
+    """Returns an interpreter that has run once, its input set for good.
+
+    Raises:
+        BenchError: If LiteRT cannot load or run the model.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     with _naming(job.model):
@@ -259,7 +263,7 @@ def _naming(model: ModelFile) -> Iterator[None]:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Keeps the garbage collector out of the latencies."""
     was_enabled = gc.isenabled()
     gc.disable()

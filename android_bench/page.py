@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import delegation
+from . import count_summary, delegation
 from .page_style import FAMILIES, STYLE, color_dot, family_index
 from .report_model import KINDS, TABLE4_NOTE, DeviceConfig, DeviceReport, Table4, cell_texts, number, short_name
 from .scatter_plot import scatter_plot
+from .terminal_table import count_columns
 
 # The browser is to load nothing and to run nothing, whatever a name in the results holds.
 _POLICY = (
@@ -71,11 +72,13 @@ def _card(device: DeviceReport) -> str:
     environment, run = device.run.get("environment", {}), device.run
     before, after = environment.get("state", {}), device.last_state
     entries = {
-        "serial": run.get("device") if run.get("target") != "host" else None,
+        "serial": run.get("device") if run.get("target") not in ("host", "emulator") else None,
         "engine": environment.get("engine"),
         "system": _joined(environment.get("android") and f"Android {environment['android']}", environment.get("soc"))
         or environment.get("os")
         or environment.get("kernel"),
+        "caches, modeled": environment.get("caches"),
+        "their source": environment.get("source"),
         "cores": environment.get("clocks") or environment.get("cores"),
         "ran on core": _pinned(environment.get("pinned")),
         "governor": ", ".join(sorted(set((before.get("governor") or {}).values()))) or environment.get("governor"),
@@ -84,7 +87,7 @@ def _card(device: DeviceReport) -> str:
         "temperature": _temperature(before, after),
         "battery": _change(_battery_percent(before), _battery_percent(after), "{:.0f}%"),
         "load": _change(run.get("load_before"), run.get("load_after"), "{:.1f}"),
-        "plan": _plan(run.get("options", {})),
+        "plan": None if run.get("target") == "emulator" else _plan(run.get("options", {})),
         "date": str(environment.get("date", "")).replace("T", " ").replace("+00:00", " UTC"),
     }
     cells = [f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in entries.items() if v not in (None, "", {})]
@@ -110,15 +113,48 @@ def _battery_percent(state: Mapping[str, Any]) -> float | None:
 
 def _config(config: DeviceConfig) -> str:
     parts = [f"<h3>{escape(config.title)}</h3>"]
+    if config.counts:
+        parts += [_counts_table4(config.counts), _counts(config.counts), _counted_profiles(config.counts)]
     if config.table4:
         parts.append(_table4(config.table4))
-    parts += [
-        _latency_bars(config.summary),
-        scatter_plot(config.summary),
-        _profiles(config.profiles),
-        _details(config.summary),
-    ]
+    if config.summary:
+        parts += [_latency_bars(config.summary), scatter_plot(config.summary)]
+        parts += [_profiles(config.profiles, _TIMES), _details(config.summary)]
     return "\n".join(part for part in parts if part)
+
+
+def _counts_table4(counts: Sequence[dict[str, Any]]) -> str:
+    heads, lines = count_summary.table4(counts)
+    if not lines:
+        return ""
+    note = f'<p class="soft">{escape(count_summary.TABLE4_NOTE)}</p>'
+    return f"<h4>Table 4 in instructions, beside the paper</h4>{_plain_table(heads, lines, words=2)}{note}"
+
+
+def _counts(counts: Sequence[dict[str, Any]]) -> str:
+    note = f'<p class="soft">{escape(count_summary.NOTE)}</p>'
+    return f"<h4>Counted, not timed</h4>{_plain_table(*count_columns(counts), words=3)}{note}"
+
+
+def _plain_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:
+    """Returns a table whose first columns are words."""
+    kinds = [' class="word"' if column < words else "" for column in range(len(heads))]
+    rows = "".join(
+        f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, line, strict=True))}</tr>"
+        for line in lines
+    )
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, heads, strict=True))
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _counted_profiles(counts: Sequence[dict[str, Any]]) -> str:
+    ops = {line["label"]: [_op_in_millions(op) for op in line["ops"]] for line in counts if line["ops"]}
+    return _profiles(ops, _INSTRUCTIONS)
+
+
+def _op_in_millions(op: Sequence[Any]) -> tuple[str, float, str]:
+    kind, name, counts = op
+    return kind, counts["instructions"] / 1e6, name
 
 
 def _table4(table: Table4) -> str:
@@ -154,31 +190,54 @@ def _latency_bars(summary: Sequence[dict[str, Any]]) -> str:
     return f'<h4>Float against int8</h4><figure><div class="bars">{"".join(rows)}</div>{note}</figure>'
 
 
-def _profiles(profiles: Mapping[str, Sequence[Sequence[Any]]]) -> str:
-    """Returns a bar for the time by kind of op of each model that was profiled, and its slowest ops."""
+class _Cost(NamedTuple):
+    """What a profile is of."""
+
+    unit: str
+    title: str
+    most: str
+    note: str
+
+
+_TIMES = _Cost(
+    "ms",
+    "Where the time goes",
+    "The slowest ops of each model",
+    "Times of a launch with the profiler on, which slows it down a little.",
+)
+_INSTRUCTIONS = _Cost(
+    "M",
+    "Where the instructions go",
+    "The ops of each model with the most instructions",
+    "Millions of instructions inside of the ops; what LiteRT executes between them is not shown.",
+)
+
+
+def _profiles(profiles: Mapping[str, Sequence[Sequence[Any]]], cost: _Cost) -> str:
+    """Returns a bar for the cost by kind of op of each model that was profiled, and its dearest ops."""
     if not profiles:
         return ""
-    kinds = {label: _ms_by_kind(ops) for label, ops in sorted(profiles.items())}
+    kinds = {label: _cost_by_kind(ops) for label, ops in sorted(profiles.items())}
     most = max(sum(parts.values()) for parts in kinds.values())
     used = [kind for kind in _OP_KINDS if any(kind in parts for parts in kinds.values())]
     legend = "".join(f"<li>{color_dot(list(_OP_KINDS).index(kind), 'o')}{kind}</li>" for kind in used)
-    rows = "".join(_stacked_bar(label, parts, most) for label, parts in kinds.items())
-    slowest = "".join(_slowest(label, ops) for label, ops in sorted(profiles.items()))
-    return f"""<h4>Where the time goes</h4>
+    rows = "".join(_stacked_bar(label, parts, most, cost.unit) for label, parts in kinds.items())
+    dearest = "".join(_dearest(label, ops, cost.unit) for label, ops in sorted(profiles.items()))
+    return f"""<h4>{cost.title}</h4>
 <figure><ul class="legend">{legend}</ul><div class="bars">{rows}</div>
-<figcaption>Times of a launch with the profiler on, which slows it down a little.</figcaption></figure>
-<details><summary>The slowest ops of each model</summary>{slowest}</details>"""
+<figcaption>{cost.note}</figcaption></figure>
+<details><summary>{cost.most}</summary>{dearest}</details>"""
 
 
-def _stacked_bar(label: str, parts: Mapping[str, float], most: float) -> str:
+def _stacked_bar(label: str, parts: Mapping[str, float], most: float, unit: str) -> str:
     total = sum(parts.values())
     inner = "".join(
         f'<i style="width:{100 * parts[kind] / total:.2f}%;background:var(--o{index})" '
-        f'title="{kind}: {parts[kind]:.3f} ms"></i>'
+        f'title="{kind}: {parts[kind]:.3f} {unit}"></i>'
         for index, kind in enumerate(_OP_KINDS)
         if kind in parts and total
     )
-    return _bar(label, f'<span class="bar" style="width:{_width(total, most)}%">{inner}</span>', f"{total:.3f} ms")
+    return _bar(label, f'<span class="bar" style="width:{_width(total, most)}%">{inner}</span>', f"{total:.3f} {unit}")
 
 
 def _bar(label: str, bar: str, value: str) -> str:
@@ -187,13 +246,13 @@ def _bar(label: str, bar: str, value: str) -> str:
     return f'<span class="name">{escape(label)}</span>{track}'
 
 
-def _slowest(label: str, ops: Sequence[Sequence[Any]], count: int = 8) -> str:
+def _dearest(label: str, ops: Sequence[Sequence[Any]], unit: str, count: int = 8) -> str:
     ordered = sorted(ops, key=lambda op: -op[1])[:count]
     rows = "".join(
-        f'<tr><td>{escape(kind)}</td><td>{ms:.3f}</td><td class="word">{escape(name)}</td></tr>'
-        for kind, ms, name in ordered
+        f'<tr><td>{escape(kind)}</td><td>{value:.3f}</td><td class="word">{escape(name)}</td></tr>'
+        for kind, value, name in ordered
     )
-    head = '<tr><th>op</th><th>ms</th><th class="word">output</th></tr>'
+    head = f'<tr><th>op</th><th>{unit}</th><th class="word">output</th></tr>'
     return f'<h4>{escape(label)}</h4><div class="scroll"><table>{head}{rows}</table></div>'
 
 
@@ -217,11 +276,11 @@ def _details(summary: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _ms_by_kind(ops: Sequence[Sequence[Any]]) -> dict[str, float]:
+def _cost_by_kind(ops: Sequence[Sequence[Any]]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for kind, ms, _ in ops:
+    for kind, value, _ in ops:
         name = next(name for name, pattern in _OP_KINDS.items() if re.search(pattern, kind, re.IGNORECASE))
-        total[name] = total.get(name, 0) + ms
+        total[name] = total.get(name, 0) + value
     return total
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import page
+from . import count_summary, page
 from .arguments import Parser
 from .errors import BenchError
 from .escaping import markdown as escaped
@@ -20,7 +20,7 @@ from .messages import log
 from .program_name import program_name
 from .report_model import KINDS, TABLE4_NOTE, DeviceReport, Table4, cell_texts, number, read_report
 from .results import Results
-from .terminal_table import markdown_table, summary_markdown
+from .terminal_table import counts_markdown, markdown_table, summary_markdown
 
 
 def write(folder: Path) -> list[Path]:
@@ -48,7 +48,7 @@ def comma_separated(devices: Sequence[DeviceReport]) -> str:
         _inactive({"device_name": device.name, "kind": device.kind, **_flat(line)})
         for device in devices
         for config in device.configs
-        for line in config.summary
+        for line in (*config.summary, *map(_without_ops, config.counts))
     ]
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
@@ -71,8 +71,20 @@ def _device_markdown(device: DeviceReport) -> list[str]:
         parts.append(f"### {escaped(config.title)}")
         if config.table4:
             parts += [_table4_markdown(config.table4), TABLE4_NOTE]
-        parts.append(summary_markdown(config.summary))
+        if config.summary:
+            parts.append(summary_markdown(config.summary))
+        parts += _counts_markdown(config.counts)
     return parts
+
+
+def _counts_markdown(counts: list[dict[str, Any]]) -> list[str]:
+    """Returns the blocks about what was counted."""
+    if not counts:
+        return []
+    heads, lines = count_summary.table4(counts)
+    heads = [escaped(head) for head in heads]
+    table4 = [markdown_table(heads, lines, words=2), count_summary.TABLE4_NOTE] if lines else []
+    return [*table4, counts_markdown(counts), count_summary.NOTE]
 
 
 def _table4_markdown(table: Table4) -> str:
@@ -84,6 +96,10 @@ def _table4_markdown(table: Table4) -> str:
             cells = [text for recipe in table.recipes for text in cell_texts(network.cells[recipe])]
             lines.append([str(mflops), network.name, number(network.paper_ratio, ".2f"), *cells])
     return markdown_table(heads, lines, words=2)
+
+
+def _without_ops(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name != "ops"}
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

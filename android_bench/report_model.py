@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from . import paper
+from .count_summary import summarize_counts
 from .errors import BenchError
 from .messages import log
 from .plan import ANY_CORE
@@ -18,6 +19,7 @@ KINDS = {
     "board": "board or other Linux machine: not a phone",
     "host": "this machine: not a phone",
     "browser": "in a browser: not the times of an app",
+    "core": "an emulated ARM core: counted, not timed",
     "emulator": "emulated: these times mean nothing for a phone",
 }
 TABLE4_NOTE = (
@@ -86,6 +88,7 @@ class DeviceConfig:
         summary: See `summary.summarize`.
         table4: Table 4; None if no network of it was measured.
         profiles: Ops of each model by label, as (type, ms, name).
+        counts: See `count_summary.summarize_counts`; empty where models were timed.
     """
 
     threads: int
@@ -94,6 +97,7 @@ class DeviceConfig:
     summary: list[dict[str, Any]]
     table4: Table4 | None
     profiles: dict[str, Sequence[Sequence[Any]]]
+    counts: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -274,23 +278,25 @@ def _device_report(run: dict[str, Any], rows: list[Row], damaged: int) -> Device
 
 
 def _configs(rows: Iterable[Row], baseline: str | None) -> list[DeviceConfig]:
-    """Returns the results by configuration; without those where all timed launches failed."""
+    """Returns the results by configuration; without those where all launches failed."""
     groups: dict[tuple[int, str, str], list[Row]] = {}
     for row in rows:
         job = row.launch.job
         groups.setdefault((job.threads, job.delegate, job.core), []).append(row)
     configs = [_config(*key, groups[key], baseline) for key in sorted(groups)]
-    return [config for config in configs if config.summary]
+    return [config for config in configs if config.summary or config.counts]
 
 
 def _config(threads: int, delegate: str, core: str, rows: list[Row], baseline: str | None) -> DeviceConfig:
     profiles = {row.label: row.details.ops for row in rows if row.details.ops}
-    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), table4(rows), profiles)
+    counts = summarize_counts(rows, baseline)
+    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), table4(rows), profiles, counts)
 
 
-def _warnings(run: dict[str, Any], configs: Iterable[DeviceConfig], damaged: int) -> list[str]:
+def _warnings(run: dict[str, Any], configs: Sequence[DeviceConfig], damaged: int) -> list[str]:
     warnings = [*run.get("failures", ()), *run.get("warnings", ())]
     warnings += reliability_warnings(line for config in configs for line in config.summary)
+    warnings += [f"{line['label']}: {flag}" for config in configs for line in config.counts for flag in line["flags"]]
     if run.get("state") != "complete":
         warnings.insert(0, f"this run is not complete: {run.get('state', 'it was cut off')}")
     if damaged:

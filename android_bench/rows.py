@@ -1,7 +1,8 @@
 """The measurement of one launch, and how it is stored as a line of JSON: the same for every target."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,8 +19,10 @@ KEYS = (
     *("runs", "statistic", "median_ns", "min_ns", "p95_ns", "max_ns", "mean_ns", "std_ns"),
     *("delegate", "core", "kind", "attempt", "flags", "load"),
     *("samples_ns", "init_ns", "first_ns", "memory_mb", "delegated", "ops", "before", "after", "log", "machine"),
-    "delegation",
+    *("delegation", "counts", "counted_ops"),
 )
+_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops")  # old rows do not have them
+COUNT = "count"  # the kind of a launch that was counted, not timed
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,10 @@ class Origin:
     """The device and the engine that measured.
 
     Attributes:
-        target: `host`, `adb`, `ssh` or `browser`. A host row never stands for a phone.
+        target: `host`, `adb`, `ssh`, `browser` or `emulator`. A host row never stands for a phone.
         device: Serial of the phone, address of the board, or name of this machine.
         engine: Interpreter or benchmark tool, and its version.
-        machine: `phone`, `emulator`, `board`, `host` or `browser`; empty in old rows.
+        machine: `phone`, `emulator` (Android's), `board`, `host`, `browser` or `core`; empty in old rows.
     """
 
     target: str
@@ -70,6 +73,11 @@ class Latency:
         return self.min_ns if self.median_ns is None else self.median_ns
 
 
+# Of a launch that was not timed: nothing can be computed of it by mistake.
+NOT_TIMED = Latency(0, "median", None, math.nan, None, math.nan, math.nan, math.nan)
+_TIMES = {part.name for part in fields(Latency)} - {"runs"}
+
+
 @dataclass(frozen=True)
 class Details:
     """What a launch showed besides its latency.
@@ -80,6 +88,8 @@ class Details:
         ops: Profile: type, ms and name of each op.
         log: File with the output of the benchmark tool, relative to the folder of results.
         delegation: What the delegate took of the model; see `delegation.Delegation.to_json`. Empty where unknown.
+        counts: What an emulated core executes per inference; see `schema.COUNTERS`. Empty where timed.
+        counted_ops: Type, name and counts of each op.
     """
 
     memory_mb: Mapping[str, float] = field(default_factory=dict)
@@ -87,6 +97,8 @@ class Details:
     ops: Sequence[Sequence[Any]] = ()
     log: str | None = None
     delegation: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    counted_ops: Sequence[Sequence[Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Row:
         origin: The device and the engine.
         launch: Model, configuration and round.
         started: Time of the start (UTC, ISO 8601).
-        latency: Latency of the invocations.
+        latency: Latency of the invocations; `NOT_TIMED` but for the number of runs where they were counted.
         attempt: Number of the attempt, from 1. The last attempt counts.
         flags: Reasons not to trust the latency; empty if there are none.
         details: Memory, delegation, profile and log.
@@ -150,7 +162,7 @@ class Row:
         return (self.origin.target, self.origin.device, *self.launch.job[1:])
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a flat dict with the keys `KEYS`, without `delegation` where it is unknown, as in old rows."""
+        """Returns a flat dict with the keys `KEYS`, without what is unknown in old rows, and times only if timed."""
         launch, job = self.launch, self.launch.job
         flat = {
             **vars(self),
@@ -164,7 +176,8 @@ class Row:
             "model": job.model.name,
             "file": str(job.model.path),
         }
-        return {key: flat[key] for key in KEYS if flat[key] or key != "delegation"}
+        needless = {key for key in _LEFT_OUT_EMPTY if not flat[key]} | (_TIMES if self.kind == COUNT else set())
+        return {key: flat[key] for key in KEYS if key not in needless}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:
@@ -194,12 +207,20 @@ class Row:
             origin=_part(Origin, line),
             launch=Launch(line["round"], line["place"], job, line.get("kind", "time")),
             started=line["started"],
-            latency=_part(Latency, line),
+            latency=_latency(line),
             attempt=line.get("attempt", 1),
             flags=line.get("flags", ()),
             details=_part(Details, line),
             conditions=_part(Conditions, line),
         )
+
+
+def _latency(line: Mapping[str, Any]) -> Latency:
+    if line.get("kind") != COUNT:
+        return _part(Latency, line)
+    if not line.get("counts"):
+        raise KeyError("counts")
+    return replace(NOT_TIMED, runs=line["runs"])
 
 
 _Part = TypeVar("_Part", Origin, Latency, Details, Conditions)

@@ -1,7 +1,8 @@
-"""Times .tflite files on phones, boards or this machine, side by side and in rounds.
+"""Times .tflite files on phones, boards or this machine, side by side and in rounds; or counts what they execute.
 
 fd-keras bench --models=FOLDER --fetch_binary
 fd-keras bench --models=FOLDER --target=host
+fd-keras bench --models=FOLDER --target=emulator
 """
 
 import argparse
@@ -12,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import adb, arguments, device_files, device_info, fetch, report
+from . import adb, arguments, count_baseline, device_files, device_info, fetch, report
 from .arguments import Parser
 from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
 from .device_target import DeviceTarget
+from .emulated_cores import CORES, choose
+from .emulator_target import FOLDER, Emulator, EmulatorTarget
 from .errors import BenchError
 from .host_target import HostTarget
 from .messages import log
@@ -36,7 +39,7 @@ alike. Every row is appended to rows.jsonl in the output folder as soon as it is
 same command continues a plan that was interrupted. At the end report.html, report.md and
 report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
-exit status: 0 all models were timed; 1 some were not; 2 nothing could be started;
+exit status: 0 all models were timed; 1 some were not, or have become dearer; 2 nothing could be started;
 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
@@ -89,13 +92,16 @@ def parser() -> argparse.ArgumentParser:
     _add_where(described.add_argument_group("where"))
     _add_what(described.add_argument_group("what"))
     _add_how(described.add_argument_group("how"))
+    _add_check(described.add_argument_group("check (--target=emulator)"))
     return described
 
 
 def _add_where(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--target", choices=("adb", "ssh", "host"), default="adb", help="phones (default), boards, this machine")
-    add("--serial", metavar="A,B", help="of `adb devices`, or all; for ssh: user@host")
+    targets = ("adb", "ssh", "host", "emulator")
+    add("--target", choices=targets, default="adb", help="phones (default), boards, this machine, emulated ARM cores")
+    add("--serial", metavar="A,B", help=f"of `adb devices`, or all; for ssh: user@host; emulated: {', '.join(CORES)}")
+    add("--emulator", default=str(FOLDER), metavar="FOLDER", help="what `make emulator` made (default: %(default)s)")
     add("--benchmark_binary", metavar="PATH", help="the TFLite benchmark tool, built for the device")
     add("--fetch_binary", nargs="?", const="litert", choices=tuple(fetch.URLS), help="download it (default: litert)")
     add("--refetch", action="store_true", help="download it again, to have the newest build")
@@ -128,6 +134,14 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     add("--clean_only", action="store_true", help="remove them now, and time nothing")
 
 
+def _add_check(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--baseline_file", metavar="PATH", help="counts to compare with: exit status 1 if a model has become dearer")
+    add("--update_baseline", action="store_true", help="write the counts into it instead")
+    tolerance = count_baseline.parse_tolerance
+    add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="by which a count may grow (default: 1%%)")
+
+
 def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     """Checks all flags; returns the plan, still without models, and the settings.
 
@@ -140,6 +154,10 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
         checked = BenchPlan((), **_plan_options(args)), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
     except BenchError as error:
         raise BenchError(f"--{error}") from error
+    if (args.baseline_file or args.update_baseline) and args.target != "emulator":
+        raise BenchError("--baseline_file is of counts: it needs --target=emulator")
+    if args.update_baseline and not args.baseline_file:
+        raise BenchError("--update_baseline: --baseline_file=PATH is missing: which file to write")
     if not (args.models or args.clean_only):
         raise BenchError("--models=FOLDER is missing: which .tflite files to time")
     return checked
@@ -167,20 +185,38 @@ def _measure(
     results: Results,
     stop: StopSignal,
 ) -> bool:
-    """Measures and reports; returns whether a model could not be timed."""
+    """Measures and reports; returns whether a model could not be timed, or has become dearer."""
+    baseline = count_baseline.read(Path(args.baseline_file)) if args.baseline_file and not args.update_baseline else {}
     with results.lock():
         with ExitStack() as cleanup:
             targets = list(_targets(args, plan, settings, failures, results, cleanup))
             runs = measure_all(targets, results, stop, args.baseline, args.fresh)
-        if any(run["models"] for run in runs):
+        measured = any(run["models"] or run["counts"] for run in runs)
+        if measured:
             report.write(results.folder)
             for run in runs:
                 results.append_event(run=run["run"], reported=True)
     with suppress(OSError):  # the terminal was closed, but all is stored
         print(final_report(runs, results.folder), flush=True)
-        if any(run["models"] for run in runs):
+        if measured:
             print(f"next: {report_command(str(results.folder))}", flush=True)
-    return any(run["failures"] for run in runs)
+    failed = any(run["failures"] for run in runs)
+    return (_is_dearer(args, baseline, runs) or failed) if args.baseline_file and measured else failed
+
+
+def _is_dearer(args: argparse.Namespace, baseline: count_baseline.Baseline, runs: Sequence[Mapping[str, Any]]) -> bool:
+    """Compares the counts with those of the baseline file, or writes them into it."""
+    counts = count_baseline.collect(line for run in runs for line in run["counts"])
+    if args.update_baseline and any(run["state"] != "complete" for run in runs):
+        log("error", f"--baseline_file={args.baseline_file}: not written, since not all models were counted")
+        return True
+    if args.update_baseline:
+        count_baseline.write(Path(args.baseline_file), counts)
+        return False
+    log("warning", *count_baseline.unchecked(counts, baseline))
+    found = count_baseline.dearer(counts, baseline, args.tolerance)
+    log("error", *found)
+    return bool(found)
 
 
 def _clean(args: argparse.Namespace) -> bool:
@@ -193,7 +229,7 @@ def _clean(args: argparse.Namespace) -> bool:
 
 
 def _plan_options(args: argparse.Namespace) -> dict[str, Any]:
-    core = args.core or (ANY_CORE if args.target == "host" else "big")
+    core = args.core or (ANY_CORE if args.target in ("host", "emulator") else "big")
     return {
         **_select(args, _PLAN_HELP),
         "threads": parse_threads(args.threads),
@@ -216,6 +252,11 @@ def _targets(
     cleanup: ExitStack,
 ) -> Iterator[Target]:
     """Yields the targets; `cleanup` leaves each device as it was, whatever happens."""
+    if args.target == "emulator":
+        emulator = Emulator.find(Path(args.emulator))
+        for core in choose(split_list(args.serial or "")):
+            yield EmulatorTarget(plan, core, emulator, failures)
+        return
     if not (args.benchmark_binary or args.fetch_binary):
         if args.target != "host":
             raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")

@@ -56,13 +56,19 @@ class RunProgress:
         doubt = f" (doubtful: {row.flags[0]})" if row.flags else ""
         return (
             f"{self._done} of {self._total}, {_duration(left)} left: {row.origin.device}: "
-            f"{row.label} {row.latency.headline_ns / 1e6:.3f} ms{doubt}"
+            f"{row.label} {_measured(row)}{doubt}"
         )
 
     def _rewrite(self, line: str) -> None:
         width = shutil.get_terminal_size().columns - 1
         self._stream.write(f"\r{line[:width].ljust(width)}\r")
         self._stream.flush()
+
+
+def _measured(row: Row) -> str:
+    if row.details.counts:
+        return f"{row.details.counts['instructions'] / 1e6:.1f} M instructions"
+    return f"{row.latency.headline_ns / 1e6:.3f} ms"
 
 
 def _duration(seconds: float) -> str:

@@ -52,8 +52,8 @@ RUN = Kind(
     "the name of a run", lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w+-][\w.+-]{0,199}", value))
 )
 MACHINE = Kind(
-    "phone, emulator, board, host or browser",
-    lambda value: value in ("", "phone", "emulator", "board", "host", "browser"),
+    "phone, emulator, board, host, browser or core",
+    lambda value: value in ("", "phone", "emulator", "board", "host", "browser", "core"),
 )
 STATISTIC = Kind("median or min", lambda value: value in ("median", "min"))
 IMAGE_SIZE = Kind(
@@ -69,6 +69,22 @@ _OP = Kind(
         and isinstance(value[0], str)
         and DURATION.test(value[1])
         and isinstance(value[2], str)
+    ),
+)
+# What an emulated core counts, in the order of the plugin.
+COUNTERS = ("instructions", "simd", "dot", "matmul", "loads", "stores", "l1_misses", "l2_misses")
+COUNTS = Kind(
+    "an object of " + ", ".join(COUNTERS),
+    lambda value: isinstance(value, dict) and value.keys() == set(COUNTERS) and all(map(SIZE.test, value.values())),
+)
+COUNTED_OP = Kind(
+    "[type, name, counts]",
+    lambda value: (
+        isinstance(value, list)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and isinstance(value[1], str)
+        and COUNTS.test(value[2])
     ),
 )
 FACTS = {"arch": Optional(TEXT), "alpha": Optional(WIDTH), "size": Optional(IMAGE_SIZE)}
@@ -101,6 +117,7 @@ ROW = {
     },
     **{"load": Optional(NUMBER), "samples_ns": [DURATION], "memory_mb": Mapped(NUMBER), "ops": [_OP]},
     **{"delegated": Mapped([SIZE]), "before": _STATE, "after": _STATE, "log": Optional(TEXT), "machine": MACHINE},
+    **{"counts": COUNTS, "counted_ops": [COUNTED_OP]},
     "delegation": {**dict.fromkeys(("ops", "of", "partitions", "kernels"), Optional(SIZE)), "whole": Optional(FLAG)},
 }
 EVENT = {
@@ -112,6 +129,7 @@ EVENT = {
         **dict.fromkeys(("device", "engine"), TEXT),
         **dict.fromkeys(("android", "soc", "os", "kernel", "build", "clocks", "governor", "date"), Optional(TEXT)),
         **{"kind": MACHINE, "cores": Optional(NUMBER), "fixed_performance": Optional(FLAG)},
+        **dict.fromkeys(("caches", "source"), Optional(TEXT)),
         **{"pinned": Mapped([SIZE]), "state": _STATE},
     },
 }

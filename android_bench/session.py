@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from .count_summary import summarize_counts
 from .errors import BenchError
 from .messages import log
 from .models import choose_baseline
@@ -76,7 +77,7 @@ def measure_all(
         fresh: Whether to start anew where an earlier run of the same plan was interrupted.
 
     Returns:
-        For each target the events of its run, and `models`, its summary.
+        For each target the events of its run, `models`, its summary, and `counts`, that of what was counted.
 
     Raises:
         BenchError: If a target has no model left, or there is no such baseline.
@@ -141,7 +142,7 @@ class _TargetRun:
         except BenchError as error:
             end["failures"].append(str(error))
             log("error", error)
-        return self._start | end | {"models": models}
+        return self._start | end | {"models": models, "counts": summarize_counts(self._rows, self._baseline)}
 
     def _announce(self) -> None:
         target = self._target

@@ -4,19 +4,29 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .count_summary import millions
 from .escaping import markdown, printable
 from .summary import is_partial
 
 WIDTH = 100  # columns of a terminal
 _GAP = "  "
-_WORDS = ("model", "recipe", "core", "delegate")  # left-aligned columns; numbers are right-aligned
+_NAMES = ("model", "recipe", "core", "delegate")
+_WORDS = (*_NAMES, "kernels")  # left-aligned columns; numbers are right-aligned
 _RECIPE_WIDTH = 20
 _MIN_NAME_WIDTH = 12  # even if the table gets wider than WIDTH
 
 
 def text_table(summary: Sequence[dict[str, Any]]) -> str:
     """Returns the summary as lines of at most `WIDTH` columns; long names lose their middle."""
-    heads, lines = _columns(summary)
+    return _aligned_text(*_columns(summary))
+
+
+def counts_text(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary of counts likewise; see `count_summary.summarize_counts`."""
+    return _aligned_text(*count_columns(summary))
+
+
+def _aligned_text(heads: list[str], lines: Sequence[list[str]]) -> str:
     lines = [heads, *([line[0], _shorten(line[1], _RECIPE_WIDTH), *line[2:]] for line in lines)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     widths[0] = min(widths[0], max(_MIN_NAME_WIDTH, WIDTH - sum(widths[1:]) - len(_GAP) * (len(widths) - 1)))
@@ -31,7 +41,15 @@ def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: 
 
 def summary_markdown(summary: Sequence[dict[str, Any]]) -> str:
     """Returns the summary as a Markdown table."""
-    heads, lines = _columns(summary)
+    return _escaped_markdown(*_columns(summary))
+
+
+def counts_markdown(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary of counts as a Markdown table."""
+    return _escaped_markdown(*count_columns(summary))
+
+
+def _escaped_markdown(heads: list[str], lines: Sequence[list[str]]) -> str:
     lines = [
         [markdown(cell) if head in _WORDS else cell for head, cell in zip(heads, line, strict=True)] for line in lines
     ]
@@ -47,11 +65,13 @@ def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> st
     """
     parts = []
     for run in runs:
-        if not run["models"]:
-            parts.append(f"{printable(run['device'])}: {run['state']}: there is nothing to summarize")
-            continue
         state = [] if run["state"] == "complete" else [run["state"]]
-        parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
+        if run["models"]:
+            parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
+        elif run["counts"]:
+            parts.append("\n".join([counts_text(run["counts"]), "", *state, *count_footnotes(run)]))
+        else:
+            parts.append(f"{printable(run['device'])}: {run['state']}: there is nothing to summarize")
     return "\n\n".join(parts) + f"\nrows, and report.html: {os.fspath(folder)}"
 
 
@@ -69,6 +89,36 @@ def footnotes(run: dict[str, Any]) -> list[str]:
     ]
 
 
+def count_footnotes(run: dict[str, Any]) -> list[str]:
+    """Returns the lines below a table of counts."""
+    return [
+        "counted, not timed: millions per inference; loads and stores: accesses of up to 16 bytes;",
+        "L1 and L2 miss: lines that a model of the data caches did not have",
+        f"ratio: instructions / instructions of {run['baseline']}",
+        *(
+            ["*: counts that did not settle, see the warnings"]
+            if any(line["doubtful"] for line in run["counts"])
+            else []
+        ),
+        printable(f"{run['environment']['device']}, {run['environment']['engine']}"),
+    ]
+
+
+def count_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns heads and cells of a table of counts; the first three columns are words."""
+    counters = {"M instr.": "instructions", "SIMD": "simd", "loads": "loads", "stores": "stores"}
+    counters |= {"L1 miss": "l1_misses", "L2 miss": "l2_misses"}
+    cells = [
+        {
+            **{head: printable(line[head]) or "-" for head in ("model", "recipe", "kernels")},
+            **{head: millions(line["counts"][counter]) for head, counter in counters.items()},
+            "ratio": _or_dash(line["ratio"], ".2f") + "*" * line["doubtful"],
+        }
+        for line in summary
+    ]
+    return list(cells[0]), [list(line.values()) for line in cells]
+
+
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Returns heads and cells, without columns that are the same in all lines or unknown."""
     needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
@@ -82,7 +132,7 @@ def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
 
 def _cells(line: dict[str, Any]) -> dict[str, str]:
     return {
-        **{head: printable(line[head]) or "-" for head in _WORDS},
+        **{head: printable(line[head]) or "-" for head in _NAMES},
         "threads": str(line["threads"]),
         "ops": line["ops_taken"] or "-",
         "parts": _parts(line) or "-",

@@ -69,6 +69,27 @@ def make_row():
     return row_of
 
 
+COUNTS = {"instructions": 1000, "simd": 600, "dot": 0, "matmul": 0}
+COUNTS |= {"loads": 300, "stores": 50, "l1_misses": 20, "l2_misses": 5}
+
+
+def count_row_of(model, recipe="float32", device="cortex-a53", facts=None, flags=(), ops=(), **counts):
+    """Returns a row of a counted launch; counts that are not given are those of `COUNTS`."""
+    line = {
+        **{"run": "r1", "target": "emulator", "device": device, "engine": "e", "sha256": "0", "size_bytes": 2500},
+        **{"facts": facts or {}, "round": 1, "place": 1, "started": "s", "threads": 1, "runs": 2, "kind": "count"},
+        **{"model": model, "file": f"{model}.tflite", "recipe": recipe, "flags": list(flags), "machine": "core"},
+        **{"counts": {**COUNTS, **counts}, "counted_ops": list(ops)},
+    }
+    return Row.from_json(line)
+
+
+@pytest.fixture
+def make_count_row():
+    """See `count_row_of`."""
+    return count_row_of
+
+
 MS = {
     ("fd_mobilenet", 1.0): 30.0, ("mobilenet", 0.5): 36.0, ("shufflenet", 1.0): 45.0, ("fd_shufflenet", 1.0): 33.0,
     ("fd_mobilenet", 0.5): 10.0, ("mobilenet", 0.25): 11.0, ("shufflenet", 0.5): 16.0,

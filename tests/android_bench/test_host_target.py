@@ -69,8 +69,8 @@ def test_without_memory_for_all_each_model_is_loaded_for_its_turn(converted, mon
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       1 kB\n")
     monkeypatch.setattr(host_info, "_MEMINFO", tmp_path / "meminfo")
     loads = []
-    load = host_target._load
-    monkeypatch.setattr(host_target, "_load", lambda job: loads.append(job) or load(job))
+    load = host_target.load
+    monkeypatch.setattr(host_target, "load", lambda job: loads.append(job) or load(job))
     target = HostTarget(_plan(converted))
     assert len(list(target.measure())) == 6
     assert len(loads) == 2 + 6

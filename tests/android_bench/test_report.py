@@ -51,6 +51,27 @@ def test_table4_and_sizes_are_in_the_files(results, make_row):
     assert "128; 128" in (results / "report.csv").read_text()
 
 
+def test_counts_are_never_among_the_times(results, make_count_row):
+    counts, name = {"instructions": 12_345_678, "l2_misses": 9}, "op<0>"
+    ops = [["CONV_2D", name, make_count_row("a", **counts).details.counts]]
+    facts = {"arch": "fd_mobilenet", "alpha": 0.25}
+    Results(results).append_row(make_count_row("fd_mobilenet_0.25_224", facts=facts, ops=ops, **counts))
+    report.write(results)
+    lines = list(csv.DictReader(io.StringIO((results / "report.csv").read_text())))
+    (counted,) = [line for line in lines if line["kind"] == "core"]
+    assert counted["counts_instructions"] == "12345678"
+    assert not [key for key, value in counted.items() if key.endswith("ms") and value]
+    assert not [line for line in lines if line["kind"] != "core" and line["counts_instructions"]]
+    markdown = (results / "report.md").read_text().split("## cortex-a53")[1]
+    assert "| fd_mobilenet_0.25_224 | float32 | NEON | 12.3 |" in markdown
+    assert "| 12 | FD-MobileNet 0.25x | 1.00 | 12.3 | 1.00 | 0.000 |" in markdown
+    assert "counted, not timed" in markdown
+    section = (results / "report.html").read_text().split("<h2>cortex-a53")[1].split("</section>")[0]
+    assert "Where the instructions go" in section
+    assert "op&lt;0&gt;" in section
+    assert " ms" not in section
+
+
 def test_names_are_escaped_in_markdown(results):
     assert "## Some phone &lt;&amp;&gt; (phone)" in report.markdown(read_report(results))
 

@@ -40,7 +40,9 @@ def test_lines_of_something_else_are_named_and_left_out(make_row, tmp_path):
         row.replace('"facts": {}', '"facts": {"alpha": "wide"}'): "alpha must be a number between",
         row.replace('"facts": {}', '"facts": {"ms": 1}'): "unknown facts ms",
         row.replace('"run": "r1"', '"run": "../../etc"'): "run must be the name of a run",
-        row.replace('"machine": ""', '"machine": "toaster"'): "machine must be phone, emulator, board, host or browser",
+        row.replace(
+            '"machine": ""', '"machine": "toaster"'
+        ): "machine must be phone, emulator, board, host, browser or core",
         "[" * 100_000: "too deep",
         "\x00\x01": "not valid JSON",
     }

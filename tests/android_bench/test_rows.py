@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -55,9 +56,25 @@ def test_lines_with_unknown_or_missing_keys_are_refused():
 def test_every_part_of_a_row_is_in_its_line(make_row):
     row = make_row("a", [1, 2, 3], delegation={"whole": True})
     line = row.to_json()
-    assert tuple(line) == KEYS
-    for part in (row.origin, row.latency, row.details, row.conditions):
+    assert tuple(line) == tuple(key for key in KEYS if key not in ("counts", "counted_ops"))
+    for part in (row.origin, row.latency, row.conditions):
         assert vars(part).items() <= line.items()
+    assert {key: value for key, value in vars(row.details).items() if value}.items() <= line.items()
+
+
+def test_a_counted_row_has_counts_and_no_times(make_count_row):
+    row = make_count_row("a", ops=[["CONV_2D", "op 0", make_count_row("a").details.counts]])
+    line = json.loads(json.dumps(row.to_json(), allow_nan=False))
+    assert not [key for key in line if key.endswith("_ns")]
+    assert line["runs"] == 2
+    assert Row.from_json(line).to_json() == line
+    assert math.isnan(row.latency.headline_ns)
+    with pytest.raises(ValueError, match="missing keys.*counts"):
+        Row.from_json({key: value for key, value in line.items() if key != "counts"})
+    with pytest.raises(ValueError, match="counts must be an object of instructions, "):
+        Row.from_json({**line, "counts": {"instructions": 1}})
+    with pytest.raises(ValueError, match="an item of counted_ops must be"):
+        Row.from_json({**line, "counted_ops": [["CONV_2D", 1.5, "op 0"]]})
 
 
 def test_the_headline_is_the_minimum_where_there_is_no_median():

@@ -19,7 +19,7 @@ from fd_keras.android_bench.schema import absurdity, mismatch
         ({"alpha": "x"}, schema.FACTS, "alpha must be a number between 0 and 1000, not 'x'"),
         ([], schema.FACTS, "it must be an object, not []"),
         ("../x", schema.RUN, "it must be the name of a run, not '../x'"),
-        ([], schema.MACHINE, "it must be phone, emulator, board, host or browser, not []"),
+        ([], schema.MACHINE, "it must be phone, emulator, board, host, browser or core, not []"),
         ("x" * 99, schema.NUMBER, "it must be a number, not 'xxx"),
     ],
 )

@@ -1,5 +1,6 @@
 import pytest
 
+from fd_keras.android_bench.count_summary import summarize_counts
 from fd_keras.android_bench.summary import reliability_warnings, summarize
 from fd_keras.android_bench.terminal_table import WIDTH, final_report, summary_markdown, text_table
 
@@ -11,7 +12,7 @@ def report(make_row):
     return {
         "run": "r1", "target": "host", "device": "here", "state": "complete", "baseline": "a_float32",
         "environment": {"device": "some cpu", "kind": "host", "cores": 4, "engine": "LiteRT", "governor": None},
-        "load_before": None, "load_after": 0.5, "models": models, "failures": ["x.tflite: broken"],
+        "load_before": None, "load_after": 0.5, "models": models, "counts": [], "failures": ["x.tflite: broken"],
         "warnings": reliability_warnings(models),
     }  # fmt: skip
 
@@ -40,6 +41,22 @@ def test_the_end_shows_state_baseline_machine_and_folder(report, tmp_path):
     assert str(tmp_path) in text
     assert "stopped by SIGINT" in final_report([{**report, "state": "stopped by SIGINT after 2"}], tmp_path)
     assert "nothing to summarize" in final_report([{**report, "models": []}], tmp_path)
+    assert max(map(len, text.splitlines()[:-1])) <= WIDTH
+
+
+def test_counts_have_a_table_of_their_own(report, make_count_row, tmp_path):
+    rows = [make_count_row("a", instructions=12_345_678), make_count_row("b", dot=3, flags=["moves"])]
+    counted = {**report, "models": [], "counts": summarize_counts(rows, "a_float32")}
+    text = final_report([counted], tmp_path)
+    heads, a, b, *_ = text.splitlines()
+    assert heads.split()[:3] == ["model", "recipe", "kernels"]
+    assert a.split()[2:4] == ["NEON", "12.3"]
+    assert a.split()[-1] == "1.00"
+    assert b.split("  ")[-1] == "0.00*"
+    assert "dot product" in b
+    assert "counted, not timed" in text
+    assert " ms" not in text
+    assert "did not settle" in text
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
