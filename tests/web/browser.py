@@ -41,8 +41,9 @@ class Tab:
         return self._browser.call(method, self._session, **arguments)
 
     def open(self, address: str) -> None:
-        """Opens an address and waits until the page is ready."""
+        """Opens an address, in front, and waits until the page is ready."""
         self.call("Page.navigate", url="about:blank")
+        self.call("Page.bringToFront")
         self.call("Page.navigate", url=address)
         self.wait("document.documentElement.dataset.ready === 'yes'")
 

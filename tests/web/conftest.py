@@ -54,7 +54,7 @@ def sources(tmp_path_factory) -> list[ModelFile]:
     source = {"arch": None, "keras_model": None, "weights_sha256": "0" * 64, "class_names": NAMES}
     place = str(tmp_path_factory.mktemp("models"))
     recipes = [RECIPES["float32"], RECIPES["int8"]]
-    paths = export.write(classifier(), "colors", source, recipes, place, calibration=calibration)
+    paths = list(export.write(classifier(), "colors", source, recipes, place, calibration=calibration))
     for path in paths:
         facts = json.loads(pathlib.Path(sidecar_path(path)).read_text())
         write_json(sidecar_path(path), facts | {"class_names": NAMES})

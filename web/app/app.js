@@ -34,8 +34,8 @@ async function start() {
   await offerGpu();
   $("status").textContent = `${settings.runtime}, ${$("accelerator").selectedOptions[0].textContent}`;
   $("measure").disabled = !running().length;
-  await keepOffline((kept) => { $("offline").textContent = kept ? "It works offline now." : ""; });
   document.documentElement.dataset.ready = "yes";
+  await keepOffline((kept) => { $("offline").textContent = kept ? "It works offline now." : ""; });
 }
 
 async function loadModels() {
@@ -125,7 +125,7 @@ async function look(live) {
     const found = await model.look(shown);
     card.show(found, live);
     if (found.boxes) boxes.push(...card.sure(found.boxes));
-    if (!live) await new Promise(requestAnimationFrame);
+    if (!live) await new Promise((resolve) => setTimeout(resolve)); // a slow model leaves time to show the others
   }
   draw($("view"), shown, { seen: seenOf(shown), boxes, mirrored: camera.isMirrored });
   speak(live);

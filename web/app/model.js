@@ -125,7 +125,7 @@ function size(shape) {
 }
 
 /** For each channel what a level 0..255 becomes; null where the network takes levels as they are. */
-function inputTables({ kind, input, rescaling }) {
+export function inputTables({ kind, input, rescaling }) {
   if (kind === "detector") return null;
   const isRaw = input.dtype === "uint8" && !rescaling && input.scale === 1 && input.zero_point === 0;
   if (isRaw) return null;
