@@ -43,9 +43,7 @@ with flag_group("Choices"):
     )
     _REFIT = flags.DEFINE_enum("refit", "auto", ["auto", "yes", "no"], "Train once more in the end, on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo that the linear head is fitted on.", 1, 64)
-    _TEACHER = flags.DEFINE_string(
-        "teacher", "auto", "A .keras file to learn from, auto (trained first, if photos are many) or none."
-    )
+    _TEACHER = flags.DEFINE_string("teacher", "auto", "A .keras file to learn from, auto (a wider network) or none.")
     _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
     _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
 with flag_group("Training of the whole network"):

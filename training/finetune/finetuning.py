@@ -7,10 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from fd_keras import weights as weights_lib
 from fd_keras.io import join
 from fd_keras.training import run_record
-from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan
+from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teacher
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead, cross_entropy
@@ -35,8 +34,7 @@ class Options:
         method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
         refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
         views: Views of each photo for the linear head; None: by the number of photos.
-        teacher: Path of a .keras file to learn from; "auto": a wider or an equal network, trained first on the same
-            photos, if these are many; None: none.
+        teacher: Path of a .keras file to learn from; "auto": a wider network, see `Finetuning._teacher`; None: none.
         overrides: Values of `TrainingRecipe` other than the plan's.
         threads: Number of threads; None for all cores.
     """
@@ -189,7 +187,7 @@ class Finetuning:
     def _tune(self, head: LinearHead | None) -> keras.Model:
         recipe = self._recipe(len(self._train))
         self._settings |= {name: str(value) for name, value in recipe.settings().items() if name != "name"}
-        return self._trained(self._network, recipe, self._train, "tune", head, self._teacher())
+        return self._trained(self._network, recipe, self._train, "tune", head, self._teacher(self._train, "tune"))
 
     def _trained(
         self,
@@ -206,32 +204,32 @@ class Finetuning:
             threads=self._options.threads, say=self._say,
         )  # fmt: skip
 
-    def _teacher(self) -> str | None:
-        """Path of the network to learn from, which is trained first if it has to be made."""
-        if self._options.teacher != AUTO:
-            self._settings["teacher"] = self._options.teacher or "none"
-            return self._options.teacher
-        if len(self._train) < plan.FEWEST_FOR_TEACHER or self._network.weights is None:
-            self._settings["teacher"] = "none"
+    def _teacher(self, photos: Sequence[Labeled], folder: str) -> str | None:
+        """Path of the network to learn from, which is made first if need be.
+
+        Of few photos it is a wider network with a linear head on its features, which takes seconds; of many a network
+        that was trained itself.
+        """
+        if self._options.teacher != AUTO or self._network.weights is None:
+            given = self._options.teacher if self._options.teacher != AUTO else None
+            self._settings["teacher"] = given or "none"
+            return given
+        found = teacher.wider(self._network)
+        if len(self._train) >= plan.FEWEST_FOR_TEACHER:
+            return self._trained_teacher(found or self._network)
+        self._settings["teacher"] = f"{found.name} with a linear head" if found else "none"
+        if found is None:
             return None
-        teacher = self._teacher_network()
-        self._settings["teacher"] = f"{teacher.name}, trained on the same photos"
-        values = candidates.pooled_features(teacher, [photo for photo, _ in self._train], 1)
+        self._say(f"teacher: a linear head on {found.name}")
+        views = self._augmentation.usable(plan.views(len(photos)))
+        return teacher.save(found, photos, views, join(self._work_dir, folder, "teacher.keras"))
+
+    def _trained_teacher(self, found: FinetuneNetwork) -> str:
+        self._settings["teacher"] = f"{found.name}, trained on the same photos"
         recipe = self._recipe(len(self._train))
         recipe = recipe.override(epochs=max(1, recipe.epochs // 2))
-        self._trained(teacher, recipe, self._train, "teacher", self._regression(values, self._train), None)
-        return run_record.model_path(join(self._work_dir, "teacher"), "last", teacher.name)
-
-    def _teacher_network(self) -> FinetuneNetwork:
-        """The network of twice the width, if its weights are at hand; else the same one, which helps less."""
-        alpha = 2 * self._network.alpha
-        for collection in weights_lib.COLLECTIONS:
-            try:
-                path = weights_lib.resolve(collection, self._network.arch, alpha)
-                return dataclasses.replace(self._network, alpha=alpha, weights=path)
-            except (OSError, ValueError):
-                continue
-        return self._network
+        self._trained(found, recipe, self._train, "teacher", teacher.fit_head(found, self._train, [0]), None)
+        return run_record.model_path(join(self._work_dir, "teacher"), "last", found.name)
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
         """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""
@@ -245,11 +243,9 @@ class Finetuning:
             photos = (*self._train, *self._held_out)
             whole = None if head is None else self._regression(self._features, photos)
             self._say("once more, with the held-out photos")
-            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, self._old_teacher())
+            learned_from = self._teacher(photos, "refit")
+            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learned_from)
         return self._finished(model, found, found[-1].title, self._on_held_out(), refit)
-
-    def _old_teacher(self) -> str | None:
-        return self._options.teacher if self._options.teacher != AUTO else None
 
     # What came out.
 

@@ -8,7 +8,7 @@ from fd_keras.training.recipes import RECIPES, TrainingRecipe
 FEWEST_TO_TUNE = 20  # photos a class, on the mean, below which only the classifier is trained
 FEWEST_TO_HOLD_OUT = 100  # held-out photos below which cross-validation of the head tells more
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
-FEWEST_FOR_TEACHER = 4000  # photos from which on a wider network, trained first, is worth its time
+FEWEST_FOR_TEACHER = 4000  # photos from which on it pays to train the teacher too
 MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three show which changes it bears
 MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes, and tell little
 

@@ -1,8 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from fd_keras import weights as weights_lib
-from fd_keras.training.finetune import candidates, plan
+from fd_keras.training.finetune import candidates, plan, teacher
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.finetuning import Finetuning, Options
 from fd_keras.training.finetune.results import Measured
@@ -111,21 +112,37 @@ def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
     assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
 
 
-def test_many_photos_have_a_teacher_of_twice_the_width(make, monkeypatch, weights):  # noqa: F811
+def test_many_photos_have_a_trained_teacher_of_twice_the_width(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    wide = FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, None)
-    monkeypatch.setattr(Finetuning, "_teacher_network", lambda self: wide)
-    _, trained = make(method="tune", teacher="auto", refit="no")
+    monkeypatch.setattr(teacher, "wider", lambda network: dataclasses.replace(network, alpha=0.5, weights=None))
+    found, trained = make(method="tune", teacher="auto", refit="no")
     assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.5), ("tune", 0.25)]
     assert trained[1]["teacher"].endswith("teacher/last/fd_mobilenet_0.5_32.keras")
+    assert found.settings["teacher"] == "fd_mobilenet_0.5_32, trained on the same photos"
 
 
-def test_without_weights_of_a_wider_network_the_teacher_is_as_wide(make, monkeypatch):
+def test_without_weights_of_a_wider_network_the_trained_teacher_is_as_wide(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    monkeypatch.setattr(weights_lib, "fetch", lambda _: (_ for _ in ()).throw(OSError("offline")))
-    found, trained = make(method="tune", teacher="auto", refit="no")
+    monkeypatch.setattr(teacher, "wider", lambda network: None)
+    _, trained = make(method="tune", teacher="auto", refit="no")
     assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.25), ("tune", 0.25)]
-    assert found.settings["teacher"] == "fd_mobilenet_0.25_32, trained on the same photos"
+
+
+def test_few_photos_have_a_wider_network_with_a_linear_head_for_a_teacher(make, monkeypatch):
+    """Of the photos that are trained on: in the end, of all."""
+    made = []
+    monkeypatch.setattr(teacher, "wider", lambda network: dataclasses.replace(network, alpha=0.5))
+    monkeypatch.setattr(teacher, "save", lambda network, photos, views, path: made.append((len(photos), path)) or path)
+    found, trained = make(method="tune", teacher="auto")
+    assert [one["run"] for one in trained] == ["tune", "refit"]
+    assert [(count, path) for count, path in made] == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
+    assert found.settings["teacher"] == "fd_mobilenet_0.5_32 with a linear head"
+
+
+def test_few_photos_without_weights_of_a_wider_network_have_no_teacher(make, monkeypatch):
+    monkeypatch.setattr(teacher, "wider", lambda network: None)
+    found, trained = make(method="tune", teacher="auto", refit="no")
+    assert ([one["teacher"] for one in trained], found.settings["teacher"]) == ([None], "none")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""The wider network that a smaller one learns from."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from fd_keras import weights as weights_lib
+from fd_keras.training.finetune import candidates, teacher
+from fd_keras.training.finetune.candidates import FinetuneNetwork
+from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
+
+
+def test_it_is_twice_as_wide_and_starts_from_weights_at_hand(monkeypatch):
+    asked = []
+
+    def resolve(collection, arch, alpha):
+        asked.append((collection, arch.name, alpha))
+        if collection == "imagenet":
+            raise OSError("offline")
+        return "wide.pth.tar"
+
+    monkeypatch.setattr(weights_lib, "resolve", resolve)
+    found = teacher.wider(FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar", seed=3))
+    assert found == FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, "wide.pth.tar", seed=3)
+    assert asked == [("imagenet", "fd_mobilenet", 0.5), ("imagenet_authors", "fd_mobilenet", 0.5)]
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_without_weights_there_is_none(monkeypatch, error):
+    monkeypatch.setattr(weights_lib, "resolve", lambda *_: (_ for _ in ()).throw(error("none")))
+    assert teacher.wider(FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar")) is None
+
+
+def test_a_saved_teacher_answers_as_its_head_and_is_made_once(weights, photos, tmp_path, monkeypatch):  # noqa: F811
+    network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights)
+    train = labeled(photos, "train", 4)
+    path = teacher.save(network, train, [0, 2], str(tmp_path / "work" / "teacher.keras"))
+    expected = candidates.with_head(network, teacher.fit_head(network, train, [0, 2]))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    saved = keras.saving.load_model(path)
+    np.testing.assert_allclose(saved(images), expected(images), atol=1e-4)
+    monkeypatch.setattr(teacher, "fit_head", None)
+    assert teacher.save(network, train, [0, 2], path) == path
+    assert os.listdir(tmp_path / "work") == ["teacher.keras"]
