@@ -1,0 +1,430 @@
+"""The page in a real browser, against LiteRT in Python and Pillow."""
+
+import base64
+import io
+import json
+import pathlib
+import shutil
+import urllib.parse
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from fd_keras import imagenet, litert
+from fd_keras.android_bench import results
+from fd_keras.android_bench.models import read_model
+from fd_keras.applications import build_by_name
+from fd_keras.image_classifier import open_classifier
+from fd_keras.tflite import detector as tflite_detector
+from fd_keras.tflite import export
+from fd_keras.tflite.recipes import RECIPES
+from fd_keras.training.voc import backbone, faster_rcnn
+from fd_keras.training.voc.detector import Detector
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from fd_keras.web import browser_rows, folder, page_models
+from tests.web import browser
+from tests.web.conftest import NAMES, SIZE, photo
+
+SHOWN = (
+    "[...document.querySelectorAll('.card')].map(card => [...card.querySelectorAll('li')].map(row => row.innerText))"
+)
+ERROR = "document.getElementById('error')"
+# Inputs of a page's model for pictures by address, in base64, and the label that it names.
+LOOK = """(async () => {
+  const [{ fromFile }, { open }] = await Promise.all([import("./picture.js"), import("./model.js")]);
+  const settings = await (await fetch("models.json")).json();
+  const model = await open(settings.models[0], settings, "wasm");
+  const found = [];
+  for (const name of NAMES) {
+    const source = await fromFile(await (await fetch(`photos/${name}`)).blob(), 1e9);
+    const bytes = new Uint8Array(model.input(source).buffer);
+    let text = "";
+    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    const { probabilities, boxes } = await model.look(source);
+    found.push([btoa(text), probabilities ? [...probabilities] : boxes]);
+    source.close();
+  }
+  model.delete();
+  return found;
+})()"""
+
+
+@pytest.fixture
+def tab(chromium) -> browser.Tab:
+    return chromium.tab()
+
+
+@pytest.fixture
+def opened(tab, serve) -> browser.Tab:
+    """The page, ready."""
+    tab.open(serve().address)
+    return tab
+
+
+def choose(tab: browser.Tab, path: pathlib.Path) -> list[list[str]]:
+    """Chooses a photo; returns the lines of each card."""
+    tab.choose_file("#file", path)
+    tab.wait(f"document.getElementById('spoken').textContent || !{ERROR}.hidden")
+    assert tab.run("document.getElementById('spoken').textContent"), tab.run(f"{ERROR}.textContent")
+    return tab.run(SHOWN)
+
+
+def look(tab: browser.Tab, place: pathlib.Path, paths: list[pathlib.Path]) -> list[tuple[np.ndarray, list]]:
+    """The input that a page's first model gets for each picture, as numbers of its type, and what it finds."""
+    (place / "photos").mkdir(exist_ok=True)
+    for number, path in enumerate(paths):
+        shutil.copy(path, place / "photos" / str(number))
+    found = tab.run(LOOK.replace("NAMES", json.dumps(list(map(str, range(len(paths)))))))
+    shutil.rmtree(place / "photos")
+    facts = json.loads((place / "models.json").read_text())["models"][0]["input"]
+    return [
+        (np.frombuffer(base64.b64decode(text), facts["dtype"]).reshape(facts["shape"][1:]), told)
+        for text, told in found
+    ]
+
+
+# --- photos ------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_gets_litert_s_names_and_probabilities(opened, sources, tmp_path):
+    photo(1, (320, 200)).save(tmp_path / "photo.png")
+    cards = choose(opened, tmp_path / "photo.png")
+    for source, lines in zip(sources, cards, strict=True):
+        image = imagenet.load_image(tmp_path / "photo.png", SIZE)
+        expected = open_classifier(str(source.path))(image[None])[0]
+        order = np.argsort(-expected, kind="stable")
+        assert [line.split("\n")[0] for line in lines] == [NAMES[i] for i in order]
+        shown = [float(line.split("\n")[-1].rstrip("%")) for line in lines]
+        np.testing.assert_allclose(shown, 100 * expected[order], atol=0.051)
+
+
+def test_the_page_asks_nobody_but_its_server_and_runs_without_errors(opened, tmp_path):
+    photo(2, (200, 200)).save(tmp_path / "photo.png")
+    choose(opened, tmp_path / "photo.png")
+    hosts = {urllib.parse.urlsplit(address).hostname for address in opened.requests if address != "about:blank"}
+    assert hosts == {"127.0.0.1"}
+    assert not [text for text in opened.messages if "Security Policy" in text or "Error:" in text]
+
+
+def test_a_picture_is_dropped_or_pasted(opened, tmp_path):
+    for event, field, number in (("DragEvent", "dataTransfer", 0), ("ClipboardEvent", "clipboardData", 2)):
+        kind, file = {"DragEvent": "drop", "ClipboardEvent": "paste"}[event], io.BytesIO()
+        photo(number, (150, 100)).save(file, "PNG")
+        opened.run(
+            f"""(() => {{
+            const bytes = Uint8Array.from(atob("{base64.b64encode(file.getvalue()).decode()}"), c => c.charCodeAt(0));
+            const files = new DataTransfer();
+            files.items.add(new File([bytes], "a.png", {{ type: "image/png" }}));
+            document.dispatchEvent(new {event}("{kind}", {{ {field}: files, bubbles: true, cancelable: true }}));
+            }})()"""
+        )
+        opened.wait(f"{SHOWN}[0][0]?.startsWith({json.dumps(NAMES[number])})")
+
+
+def test_what_is_not_a_picture_is_refused_in_a_sentence(opened, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    opened.choose_file("#file", tmp_path / "notes.txt")
+    opened.wait(f"!{ERROR}.hidden")
+    expected = "notes.txt is not a picture that this browser can read. Try a JPEG or PNG file."
+    assert opened.run(f"{ERROR}.textContent") == expected
+
+
+def test_the_network_gets_pillow_s_pixels(tab, serve, page, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    pictures = {
+        "large.png": photo(0, (1201, 799)),
+        "tiny.png": photo(1, (3, 2)),
+        "one pixel.png": photo(2, (1, 1)),
+        "thin.png": photo(3, (4000, 20)),
+        "gray.png": photo(4, (130, 77)).convert("L"),
+        "palette.png": photo(5, (131, 77)).convert("P", palette=Image.Palette.ADAPTIVE),
+        "photo.jpg": photo(6, (333, 500)),
+        "turned.jpg": photo(7, (300, 200)),
+    }
+    for name, image in pictures.items():
+        image.save(tmp_path / name, **({"exif": exif} if name == "turned.jpg" else {}))
+    tab.open(serve().address)
+    paths = [tmp_path / name for name in pictures]
+    for path, (pixels, _) in zip(paths, look(tab, page, paths), strict=True):
+        expected = imagenet.load_image(path, SIZE, upright=True)
+        assert np.abs(pixels - expected).max() <= (1 if path.suffix == ".jpg" else 0), path.name
+
+
+def test_gray_is_pillow_s_gray(opened):
+    image = photo(3, (57, 91))
+    rgba = np.asarray(image.convert("RGBA")).ravel().tolist()
+    found = opened.run(
+        f"""import("./resample.js").then(({{ resample }}) => {{
+        const rgba = {rgba}, read = (x, y, w, h) => Uint8ClampedArray.from({{ length: w * h * 4 }}, (_, i) =>
+          rgba[4 * ((y + Math.trunc((i >> 2) / w)) * 57 + x + ((i >> 2) % w)) + (i & 3)]);
+        const size = {{ width: 20, height: 30 }};
+        return [...resample({{ width: 57, height: 91, read }}, size, {{ left: 3, top: 4, width: 11, height: 12 }}, 1)];
+        }})"""
+    )
+    expected = np.asarray(image.convert("L").resize((20, 30), Image.Resampling.BILINEAR))[4:16, 3:14]
+    assert found == expected.ravel().tolist()
+
+
+def test_real_photos_get_the_class_that_the_program_names(tab, serve, data, runtime_files, tmp_path):
+    weights = str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar")
+    model = build_by_name("fd_mobilenet", alpha=0.25, weights=weights)
+    source = {"arch": "fd_mobilenet", "alpha": 0.25}
+    (path,) = export.write(model, "fd_mobilenet", source, [RECIPES["float32"]], str(tmp_path / "models"))
+    folder.write(str(tmp_path / "page"), [page_models.describe(read_model(pathlib.Path(path)))], runtime_files)
+    tab.open(serve(place=tmp_path / "page").address)
+    photos = sorted((data / "imagenet" / "val").iterdir())[:50]
+    images = np.stack([imagenet.load_image(photo, upright=True) for photo in photos])
+    expected = open_classifier(path)(images)
+    found = look(tab, tmp_path / "page", photos)
+    for image, scores, (pixels, told) in zip(images, expected, found, strict=True):
+        assert np.abs(pixels - image).max() <= 1
+        assert np.argmax(told) == scores.argmax()
+        np.testing.assert_allclose(told, scores, atol=0.01)
+
+
+# --- detectors ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> str:
+    """A detector's file; random weights, whose scores are spread."""
+    recipe = DetectorRecipe(
+        short_side=96, long_side=160, roi_size=7, anchor_size=32, rpn_channels=16, test_proposals=60
+    )
+    keras.utils.set_random_seed(4)
+    net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), 3, recipe)
+    found = Detector(net, recipe.settings() | {"backbone": "fd_mobilenet", "alpha": 0.25}, ("ant", "bee", "cat"), "d")
+    fitted, _ = tflite_detector.fit(np.asarray(photo(0, (500, 375))), (96, 128))
+    first = found.model.propose(tf.constant(fitted), 0.25, training=False)
+    for name, logits in (("rpn_objectness", first.logits), ("roi_classes", None)):
+        logits = found.model.classify(first, first.boxes, training=False)[0] if logits is None else logits
+        kernel, bias = net.get_layer(name).get_weights()
+        net.get_layer(name).set_weights([kernel * 2 / np.std(logits), bias])
+    return tflite_detector.write(found, (96, 128), "float32", "RUN", str(tmp_path_factory.mktemp("detector")))
+
+
+def test_a_detector_draws_the_boxes_of_the_file(tab, serve, detector, runtime_files, tmp_path):
+    folder.write(str(tmp_path / "page"), [page_models.describe(read_model(pathlib.Path(detector)))], runtime_files)
+    picture = photo(0, (500, 375))
+    picture.save(tmp_path / "photo.png")
+    tab.open(serve(place=tmp_path / "page").address)
+    ((pixels, boxes),) = look(tab, tmp_path / "page", [tmp_path / "photo.png"])
+    expected_pixels, factors = tflite_detector.fit(np.asarray(picture), (96, 128))
+    assert float(np.abs(pixels - expected_pixels).max()) <= 1  # the page rounds to levels, twice
+    runner = tflite_detector.TFLiteDetector(detector)
+    expected, scores, labels = runner.run(pixels)
+    assert len(boxes) == len(scores) > 3
+    for box, corners, score, label in zip(boxes, expected / factors, scores, labels, strict=True):
+        sides = [box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]]
+        np.testing.assert_allclose(sides, np.clip(corners, 0, (500, 375, 500, 375)), atol=0.1)
+        assert box["label"] == label
+        assert box["score"] == pytest.approx(score, abs=1e-3)
+    shown = choose(tab, tmp_path / "photo.png")[0]
+    sure = [("ant", "bee", "cat")[label] for label, score in zip(labels, scores, strict=True) if score >= 0.5][:5]
+    assert [line.split("\n")[0] for line in shown] == (sure or ["nothing found"])
+
+
+# --- camera ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_camera(tmp_path_factory):
+    """A browser whose camera shows a film of one color."""
+    place = tmp_path_factory.mktemp("camera")
+    frame = io.BytesIO()
+    photo(1, (320, 240)).save(frame, "JPEG", quality=95)
+    (place / "film.mjpeg").write_bytes(frame.getvalue() * 10)
+    film = f"--use-file-for-fake-video-capture={place / 'film.mjpeg'}"
+    with browser.started(place / "profile", film) as started:
+        yield started
+
+
+def start_camera(tab: browser.Tab, frames: int = 3) -> None:
+    tab.run("document.getElementById('camera').click()")
+    tab.wait(f"Number(document.documentElement.dataset.frames) >= {frames}")
+
+
+def test_the_camera_is_followed_until_it_is_frozen_or_lost(with_camera, serve):
+    tab = with_camera.tab()
+    tab.open(serve().address)
+    start_camera(tab)
+    assert tab.run(SHOWN)[0][0].startswith(NAMES[1])
+    assert tab.run("document.getElementById('rate').textContent").endswith("frames per second")
+    tab.run("document.getElementById('freeze').click()")
+    tab.run("new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))")
+    frames = tab.run("document.documentElement.dataset.frames")
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+    assert int(tab.run("document.documentElement.dataset.frames")) <= int(frames) + 1
+    tab.run("document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))")
+    assert tab.run(f"{ERROR}.textContent").startswith("The camera went away.")
+    assert tab.run("document.getElementById('camera').textContent") == "Start camera"
+
+
+def test_a_frame_is_shared_as_a_picture(with_camera, serve):
+    tab = with_camera.tab()
+    tab.open(serve().address)
+    start_camera(tab)
+    tab.run("document.getElementById('freeze').click()")
+    tab.run(
+        "navigator.canShare = () => true; navigator.share = async ({ files }) => {"
+        "  const reader = new FileReader(); reader.onload = () => { window.shared = reader.result; };"
+        "  reader.readAsDataURL(files[0]); }; document.getElementById('share').click()"
+    )
+    tab.wait("window.shared")
+    shared = tab.run("window.shared").partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(shared))) as picture:
+        assert picture.format == "PNG"
+        assert picture.width >= 320
+        assert picture.height > 240  # the names are below
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("NotAllowedError", "The camera is not allowed."),
+        ("NotFoundError", "No camera was found."),
+        ("NotReadableError", "The camera is in use by another program."),
+    ],
+)
+def test_a_camera_that_does_not_start_is_explained(opened, error, sentence):
+    opened.run(f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('no', '{error}'); }}")
+    opened.run("document.getElementById('camera').click()")
+    opened.wait(f"!{ERROR}.hidden")
+    assert opened.run(f"{ERROR}.textContent").startswith(sentence)
+
+
+def test_a_thousand_frames_free_their_tensors(opened):
+    deleted, before, after = opened.run(
+        """(async () => {
+        const core = await import("@litertjs/core"), { open } = await import("./model.js");
+        const { noise } = await import("./measure.js");
+        const settings = await (await fetch("models.json")).json();
+        const model = await open(settings.models[0], settings, "wasm"), input = noise(model);
+        let deleted = 0;
+        const old = core.Tensor.prototype.delete;
+        core.Tensor.prototype.delete = function () { deleted++; return old.call(this); };
+        const heap = () => core.getGlobalLiteRt().liteRtWasm.HEAPU8.length;
+        await model.run(input);
+        const before = heap();
+        for (let i = 0; i < 999; i++) await model.run(input);
+        core.Tensor.prototype.delete = old;
+        return [deleted, before, heap()];
+        })()"""
+    )
+    assert deleted == 2000
+    assert after == before
+
+
+# --- models that do not run --------------------------------------------------------------------------------
+
+
+def test_a_broken_model_is_named_and_the_other_one_works(tab, serve, page, models, tmp_path):
+    broken = tmp_path / "page"
+    shutil.copytree(page, broken)
+    (broken / models[0].address).write_bytes(b"no model at all")
+    tab.open(serve(place=broken).address)
+    assert tab.run(f"{ERROR}.textContent").startswith("colors_float32 cannot run in this browser")
+    photo(0, (99, 99)).save(tmp_path / "photo.png")
+    (lines,) = choose(tab, tmp_path / "photo.png")
+    assert lines[0].startswith(NAMES[0])
+
+
+def test_a_model_of_another_shape_is_named(tab, serve, page, tmp_path):
+    shutil.copytree(page, tmp_path / "page")
+    path = tmp_path / "page" / "models.json"
+    facts = json.loads(path.read_text())
+    facts["models"][0]["input"]["shape"] = [1, 32, 32, 3]
+    path.write_text(json.dumps(facts))
+    tab.open(serve(place=tmp_path / "page").address)
+    assert "it takes images of 1,64,96,3, where models.json has 1,32,32,3" in tab.run(f"{ERROR}.textContent")
+
+
+# --- measuring ---------------------------------------------------------------------------------------------
+
+
+def measure(tab: browser.Tab) -> str:
+    tab.run("document.getElementById('runs').value = 20; document.getElementById('measure').click()")
+    tab.wait(f"document.getElementById('measure-note').textContent.includes('rounds') || !{ERROR}.hidden")
+    return tab.run("document.getElementById('measure-note').textContent")
+
+
+def test_timings_go_to_the_results_folder(tab, serve, sources, tmp_path):
+    tab.open(serve(lambda sent: browser_rows.save(sent, sources, str(tmp_path / "results"))).address)
+    assert "Stored: 20 rows" in measure(tab)
+    assert tab.run("document.querySelectorAll('#timings tbody tr').length") == 2
+    rows = results.read_rows(tmp_path / "results")
+    assert {(row.origin.target, row.origin.machine, row.label) for row in rows} == {
+        ("browser", "browser", "colors_float32"),
+        ("browser", "browser", "colors_int8"),
+    }
+    assert "in a browser: not the times of an app" in (tmp_path / "results" / "report.html").read_text()
+
+
+def test_without_the_program_timings_are_only_shown(tab, serve):
+    tab.open(serve().address.partition("#")[0])
+    assert "tored" not in measure(tab)
+
+
+# --- the page ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_works_without_its_server(tab, serve, tmp_path):
+    server = serve()
+    tab.open(server.address)
+    tab.wait("document.getElementById('offline').textContent")
+    assert tab.run("document.getElementById('offline').textContent") == "It works offline now."
+    server.shutdown()
+    server.server_close()
+    tab.open(server.address)
+    photo(3, (99, 99)).save(tmp_path / "photo.png")
+    assert choose(tab, tmp_path / "photo.png")[0][0].startswith(NAMES[3])
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_fits_its_window_and_has_the_color_scheme(opened, tmp_path, width, dark):
+    photo(3, (640, 480)).save(tmp_path / "photo.png")
+    choose(opened, tmp_path / "photo.png")
+    measure(opened)
+    opened.show(width, 800, dark)
+    assert opened.run("document.documentElement.scrollWidth <= innerWidth")
+    color = opened.run("getComputedStyle(document.body).color")
+    assert (int(color.split("(")[1].split(",")[0]) > 128) == dark
+
+
+def test_all_controls_are_reached_by_the_keyboard_and_have_names(opened):
+    opened.run("document.body.focus()")
+    reached = set()
+    for _ in range(12):
+        for kind in ("keyDown", "keyUp"):
+            opened.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        reached.add(opened.run("document.activeElement.id || document.activeElement.tagName"))
+    assert reached >= {"camera", "file", "runs", "measure", "INPUT", "SUMMARY"}
+    nodes = opened.call("Accessibility.getFullAXTree")["nodes"]
+    roles = ("button", "checkbox", "spinbutton", "image", "list")
+    unnamed = [
+        node["role"]["value"]
+        for node in nodes
+        if node.get("role", {}).get("value") in roles[:4] and not node["ignored"] and not node["name"]["value"]
+    ]
+    assert not unnamed
+
+
+def test_a_file_without_pixels_for_litert_is_quantized_as_in_python(opened, sources):
+    """Normalization and scales of an input, by the page's tables."""
+    details = {"dtype": np.uint8, "quantization": (0.02, 114)}
+    rescaling = imagenet.rescaling()
+    levels = np.arange(256, dtype="float32")[:, None].repeat(3, axis=1)
+    expected = litert.quantize(imagenet.preprocess_input(levels, False), details)
+    facts = {
+        **{"kind": "classifier", "rescaling": rescaling},
+        "input": {"shape": [1, 256, 1, 3], "dtype": "uint8", "scale": 0.02, "zero_point": 114},
+    }
+    found = opened.run(
+        f"import('./model.js').then(({{ inputTables }}) => inputTables({json.dumps(facts)}).map(t => [...t]))"
+    )
+    assert np.abs(np.array(found).T - expected.astype(int)).max() <= 1

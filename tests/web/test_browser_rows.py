@@ -1,0 +1,75 @@
+"""Timings from the page: rows that the report reads; nothing else gets in."""
+
+import copy
+
+import pytest
+
+from fd_keras.android_bench import report_model, results
+from fd_keras.web import browser_rows
+
+SENT = {
+    "browser": "Chrome 1.2, Android 15",
+    "device": "Pixel",
+    "accelerator": "wasm",
+    "runtime": "LiteRT.js 1",
+    "first_ms": {"colors_float32": 9.5},
+    "rounds": [
+        {"label": "colors_float32", "round": 1, "place": 1, "batch": 4, "ms": [2.0, 4.0]},
+        {"label": "colors_float32", "round": 2, "place": 1, "batch": 4, "ms": [3.0, 3.0]},
+    ],
+}
+
+
+def test_rows_are_stored_and_reported(sources, tmp_path):
+    folder = tmp_path / "results"
+    assert browser_rows.save(SENT, sources, str(folder)) == 2
+    first, _ = results.read_rows(folder)
+    assert (first.origin.target, first.origin.machine, first.origin.device) == ("browser", "browser", "Pixel")
+    assert first.origin.engine == "LiteRT.js 1, Chrome 1.2, Android 15"
+    assert (first.latency.median_ns, first.latency.first_ns, first.latency.samples_ns) == (
+        3e6,
+        9.5e6,
+        [2000000, 4000000],
+    )
+    (device,) = report_model.read_report(folder)
+    assert (device.name, device.kind) == ("Pixel", "browser")
+    assert device.configs[0].summary[0]["ms"] == 3
+    assert "a browser's clock is coarse" in device.warnings[0]
+    assert (folder / "report.html").is_file()
+
+
+def test_a_phone_that_the_program_opened_gives_its_name(sources):
+    assert browser_rows.parse(SENT, sources, "SM-A525F")[0].origin.device == "SM-A525F"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("accelerator", "steam", "accelerator must be wasm or webgpu"),
+        ("rounds", [], "0 rounds"),
+        ("rounds", [{**SENT["rounds"][0], "label": "other"}], "a round is of 'other', which is not on this page"),
+        ("rounds", [{**SENT["rounds"][0], "ms": [-1]}], "must be a number above 0"),
+        ("rounds", [{**SENT["rounds"][0], "ms": []}], "a round of 0 samples"),
+        ("rounds", [{"label": "colors_float32"}], "a round lacks batch, ms, place, round"),
+        ("first_ms", {"a": "b"}, "a must be a number above 0"),
+        ("device", 5, "device must be text"),
+    ],
+)
+def test_what_the_page_does_not_send_is_refused(sources, key, value, fault):
+    sent = copy.deepcopy(SENT) | {key: value}
+    with pytest.raises(ValueError, match=fault):
+        browser_rows.parse(sent, sources)
+
+
+def test_names_lose_control_characters_and_length(sources):
+    sent = SENT | {"device": "a\x1b[31m\n" + "b" * 500}
+    device = browser_rows.parse(sent, sources)[0].origin.device
+    assert device.startswith("a?[31m?bbb")
+    assert len(device) == 200
+
+
+def test_missing_keys_are_named(sources):
+    with pytest.raises(ValueError, match="keys are missing: browser"):
+        browser_rows.parse({key: value for key, value in SENT.items() if key != "browser"}, sources)
+    with pytest.raises(ValueError, match="the measurement must be an object"):
+        browser_rows.parse([], sources)

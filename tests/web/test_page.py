@@ -1,0 +1,72 @@
+"""The program `fd-keras page`."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from fd_keras.errors import ProgramError, UsageError
+from fd_keras.web import page, runtime
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def runtime_dir(tmp_path) -> str:
+    """A folder in the form of LiteRT.js's packages, since the program only copies them."""
+    for package in runtime.PACKAGES:
+        root = tmp_path / "packages" / package.name
+        for path in package.files:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(path)
+        (root / "package.json").write_text(f'{{"version": "{runtime.VERSION}"}}')
+    return str(tmp_path / "packages")
+
+
+def test_a_page_is_written_for_several_models(sources, runtime_dir, tmp_path, capsys):
+    models = ",".join(str(source.path) for source in sources)
+    assert page.main([models, f"--output_dir={tmp_path / 'page'}", f"--runtime_dir={runtime_dir}"]) == 0
+    settings = json.loads((tmp_path / "page" / "models.json").read_text())
+    assert [model["label"] for model in settings["models"]] == ["colors_float32", "colors_int8"]
+    first, second, written, following = capsys.readouterr().out.splitlines()
+    assert first == "colors_float32  classifier, 4 classes, 64x96x3"
+    assert second.startswith("colors_int8  ")
+    assert written.startswith(str(tmp_path / "page" / "index.html"))
+    assert following.startswith("next: ")
+    assert following.endswith(f" --serve {models}")
+
+
+def test_nothing_is_written_when_a_model_is_missing_or_damaged(sources, runtime_dir, tmp_path):
+    (tmp_path / "bad.tflite").write_text("<html>")
+    for name, fault in (("bad.tflite", "a web page, not a TFLite model"), ("none.tflite", "no such file or folder")):
+        with pytest.raises(ProgramError, match=fault):
+            page.main([str(sources[0].path), str(tmp_path / name), f"--output_dir={tmp_path / 'p'}", "--runtime_dir=x"])
+    assert not (tmp_path / "p").exists()
+
+
+def test_flags_are_checked_first(tmp_path):
+    with pytest.raises(UsageError, match="--port=70000"):
+        page.main(["m.tflite", "--port=70000"])
+    with pytest.raises(UsageError, match="--serial names a phone"):
+        page.main(["m.tflite", "--serial=A"])
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ProgramError, match="has files that are not a page"):
+        page.main(["m.tflite", f"--output_dir={tmp_path}"])
+
+
+def test_serve_prints_the_address_serves_it_and_ends_with_ctrl_c(sources, runtime_dir, tmp_path):
+    command = [sys.executable, "-m", "fd_keras.web.page", str(sources[0].path), "--serve", "--port=0"]
+    command += [f"--output_dir={tmp_path / 'page'}", f"--runtime_dir={runtime_dir}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        address = next(line.split()[0] for line in process.stdout if line.startswith("http://127.0.0.1:"))
+        with urllib.request.urlopen(address) as answer:
+            assert b"<title>Camera - fd_keras</title>" in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
