@@ -190,11 +190,8 @@ def fetch(checkpoint: Checkpoint) -> str:
         OSError: If it can be had nowhere; the message says where to put it.
     """
     folder = os.environ.get(DIRECTORY_VARIABLE)
-    if folder:
-        for name in (checkpoint.file, f"{checkpoint.file}.zip"):
-            path = os.path.join(os.path.expanduser(folder), name)
-            if os.path.exists(path):
-                return _verified(path, checkpoint)
+    if folder and (path := _in_folder(folder, checkpoint)):
+        return _verified(path, checkpoint)
     try:
         return _verified(_download(checkpoint), checkpoint)
     except OSError as error:
@@ -203,6 +200,32 @@ def fetch(checkpoint: Checkpoint) -> str:
         arch = get_arch(checkpoint.arch, checkpoint.groups, checkpoint.stem_multiplier)
         found = _fitting(folder, arch, checkpoint.alpha)
         raise OSError(f"{error} {DIRECTORY_VARIABLE}={folder} was searched for it; {found}.") from error
+
+
+def _in_folder(folder: str | os.PathLike, checkpoint: Checkpoint) -> str | None:
+    """Path of a checkpoint's file in a folder, if there is one of its name."""
+    paths = [os.path.join(os.path.expanduser(folder), f"{checkpoint.file}{end}") for end in ("", ".zip")]
+    return next(filter(os.path.exists, paths), None)
+
+
+def at_hand(arch: Arch, alpha: float, beside: str | None = None) -> str | None:
+    """Path of a published checkpoint that is on this machine, of any collection; None if there is none.
+
+    Args:
+        arch: The network.
+        alpha: Its width.
+        beside: A file in whose folder to look too.
+    """
+    folders = [os.environ.get(DIRECTORY_VARIABLE), beside and os.path.dirname(beside), _cache(), _cache() / "downloads"]
+    for collection in COLLECTIONS:
+        for folder in filter(None, folders):
+            try:
+                checkpoint = find(collection, arch, alpha)
+                if path := _in_folder(folder, checkpoint):
+                    return _verified(path, checkpoint)
+            except (OSError, ValueError):  # no such checkpoint, or a damaged file
+                continue
+    return None
 
 
 _SUFFIXES = (".h5", ".keras", ".pth", ".pth.tar", ".zip")

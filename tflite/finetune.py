@@ -92,6 +92,8 @@ def _options() -> "Options":
 def _open(photos: str) -> "PhotoFolder":
     from fd_keras.training.finetune.photo_folder import open_folder
 
+    if "," in os.path.abspath(_OUTPUT.value):
+        raise UsageError(f"--output_dir={_OUTPUT.value}: has a comma, which separates files for fd-keras bench")
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
         raise ValueError(f"{photos} has held-out photos of its own; leave --val_fraction out.")

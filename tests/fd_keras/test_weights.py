@@ -157,6 +157,23 @@ def test_a_file_in_the_users_folder_is_taken(published, folder):
     assert len(read_published()) == 2 * 23 + 1
 
 
+def test_what_is_on_this_machine_is_found_without_a_network(published, folder, tmp_path, monkeypatch):
+    """In the user's folder, in the cache and beside a file; not under a name that is not the checkpoint's."""
+    content, checkpoint = published
+    monkeypatch.setattr(keras.utils, "get_file", None)
+    places = [folder, tmp_path / "cache" / "models" / "fd_keras" / "downloads", tmp_path / "beside"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        path, beside = place / checkpoint.file, str(tmp_path / "beside" / "narrow.h5")
+        assert weights.at_hand(zoo.FD_MOBILENET, 0.25, beside) is None
+        path.write_bytes(content)
+        assert weights.at_hand(zoo.FD_MOBILENET, 0.25, beside) == str(path)
+        assert weights.at_hand(zoo.FD_MOBILENET, 0.5, beside) is None
+        path.write_bytes(b"damaged")
+        assert weights.at_hand(zoo.FD_MOBILENET, 0.25, beside) is None
+        path.unlink()
+
+
 def test_a_zip_in_the_users_folder_is_taken(published, folder, tmp_path):
     content, checkpoint = published
     write_zip(folder / f"{checkpoint.file}.zip", checkpoint.file, content)

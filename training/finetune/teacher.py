@@ -15,15 +15,10 @@ from fd_keras.training.finetune.photo_folder import Labeled
 
 
 def wider(network: FinetuneNetwork) -> FinetuneNetwork | None:
-    """The network of twice the width, if its weights are at hand."""
+    """The network of twice the width, if its weights are on this machine: they are not worth a download."""
     alpha = 2 * network.alpha
-    for collection in weights_lib.COLLECTIONS:
-        try:
-            path = weights_lib.resolve(collection, network.arch, alpha)
-            return dataclasses.replace(network, alpha=alpha, weights=path)
-        except (OSError, ValueError):
-            continue
-    return None
+    path = weights_lib.at_hand(network.arch, alpha, beside=network.weights)
+    return None if path is None else dataclasses.replace(network, alpha=alpha, weights=path)
 
 
 def fit_head(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int]) -> LinearHead:

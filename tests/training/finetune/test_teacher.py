@@ -4,7 +4,6 @@ import os
 
 import keras
 import numpy as np
-import pytest
 
 from fd_keras import weights as weights_lib
 from fd_keras.training.finetune import candidates, teacher
@@ -12,24 +11,14 @@ from fd_keras.training.finetune.candidates import FinetuneNetwork
 from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
 
 
-def test_it_is_twice_as_wide_and_starts_from_weights_at_hand(monkeypatch):
-    asked = []
-
-    def resolve(collection, arch, alpha):
-        asked.append((collection, arch.name, alpha))
-        if collection == "imagenet":
-            raise OSError("offline")
-        return "wide.pth.tar"
-
-    monkeypatch.setattr(weights_lib, "resolve", resolve)
+def test_it_is_twice_as_wide_and_starts_from_weights_on_this_machine(monkeypatch):
+    monkeypatch.setattr(weights_lib, "at_hand", lambda arch, alpha, beside: f"{beside} {arch.name} {alpha}")
     found = teacher.wider(FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar", seed=3))
-    assert found == FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, "wide.pth.tar", seed=3)
-    assert asked == [("imagenet", "fd_mobilenet", 0.5), ("imagenet_authors", "fd_mobilenet", 0.5)]
+    assert found == FinetuneNetwork("fd_mobilenet", 0.5, 32, CLASSES, "narrow.pth.tar fd_mobilenet 0.5", seed=3)
 
 
-@pytest.mark.parametrize("error", [OSError, ValueError])
-def test_without_weights_there_is_none(monkeypatch, error):
-    monkeypatch.setattr(weights_lib, "resolve", lambda *_: (_ for _ in ()).throw(error("none")))
+def test_without_weights_there_is_none(monkeypatch):
+    monkeypatch.setattr(weights_lib, "at_hand", lambda arch, alpha, beside: None)
     assert teacher.wider(FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar")) is None
 
 
