@@ -62,7 +62,8 @@ test-arm: $(VENV)/installed
 # A qemu with the plugin of ours, in .emulator, for the Python that test-arm uses too.
 emulator: $(VENV)/installed
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends gcc libc6-dev libglib2.0-dev ninja-build pkg-config
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debian-archive-keyring \
+	  gcc libc6-dev libglib2.0-dev ninja-build pkg-config
 	tests/arm/make.sh $(BIN)/python
 	tests/arm/make_emulator.sh $(BIN)/python
 

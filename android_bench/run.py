@@ -39,8 +39,8 @@ alike. Every row is appended to rows.jsonl in the output folder as soon as it is
 same command continues a plan that was interrupted. At the end report.html, report.md and
 report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
-exit status: 0 all models were timed; 1 some were not, or have become dearer; 2 nothing could be started;
-130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
+exit status: 0 all models were timed; 1 some were not, or have become dearer; 2 nothing could be
+started; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
     "runs": "minimum number of timed invocations of a model per round",

@@ -9,6 +9,7 @@ wheel=$(sed -n 's/.*"\(ai-edge-litert==[^"]*\)".*/\1/p' pyproject.toml | head -n
 rm -rf .arm
 # The mirror that this machine installs from, unless another is named.
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
+mirror=${mirror:-http://deb.debian.org/debian} # on Ubuntu
 
 # unpack FOLDER ARCHITECTURE PACKAGE...: with all that the packages need, as if nothing were installed.
 unpack() {

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 work=$PWD/.emulator/work
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
+mirror=${mirror:-http://deb.debian.org/debian} # on Ubuntu
 
 # fetch: the source of trixie's qemu, into the working folder; apt checks its signature.
 fetch() {
