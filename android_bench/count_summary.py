@@ -11,8 +11,8 @@ NOTE = (
     "misses are those of a model of the data caches. The kernels are XNNPACK's."
 )
 TABLE4_NOTE = (
-    "Ratios are a network's instructions divided by FD-MobileNet's at the same budget; the paper's (arXiv 1802.03750, "
-    "Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
+    "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's (arXiv "
+    "1802.03750, Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
 )
 _NAMES = (
     *("target", "device", "label", "threads", "delegate", "core", "engine"),
@@ -53,8 +53,8 @@ def table4(summary: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     """
     found = _by_network(summary)
     recipes = sorted({recipe for _, _, recipe in found})
-    heads = ["MFLOPs", "network", "paper, ratio of times"]
-    heads += [f"{recipe}, {what}" for recipe in recipes for what in ("M instructions", "ratio", "M L2 misses")]
+    heads = ["MFLOPs", "network", "paper, ratio"]
+    heads += [f"{recipe}, {what}" for recipe in recipes for what in ("M", "ratio")]
     cells = [
         _table4_line(budget, arch, found, recipes)
         for budget in paper.TABLE4
@@ -106,12 +106,12 @@ def _table4_line(
     line.append(_number(1.0 if arch == paper.BASE else budget.ratios.get(arch)))
     for recipe in recipes:
         counts = found.get((arch, alpha, recipe))
-        line += _table4_cells(counts, found.get((paper.BASE, budget.alphas[paper.BASE], recipe))) if counts else "–––"
+        line += _table4_cells(counts, found.get((paper.BASE, budget.alphas[paper.BASE], recipe))) if counts else "––"
     return line
 
 
 def _table4_cells(counts: Mapping[str, int], base: Mapping[str, int] | None) -> list[str]:
-    return [millions(counts["instructions"]), _number(_ratio(counts, base)), millions(counts["l2_misses"])]
+    return [millions(counts["instructions"]), _number(_ratio(counts, base))]
 
 
 def _number(value: float | None) -> str:

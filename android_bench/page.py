@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 
 from . import count_summary, delegation
 from .page_style import FAMILIES, STYLE, color_dot, family_index
-from .report_model import KINDS, TABLE4_NOTE, DeviceConfig, DeviceReport, Table4, cell_texts, number, short_name
+from .report_model import (
+    KINDS,
+    TABLE4_NOTE,
+    DeviceConfig,
+    DeviceReport,
+    Table4,
+    cell_texts,
+    number,
+    short_name,
+    title,
+)
 from .scatter_plot import scatter_plot
 from .terminal_table import count_columns
 
@@ -39,11 +49,11 @@ def html(devices: Sequence[DeviceReport]) -> str:
 <meta charset="utf-8">
 {_POLICY}
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Latency on {escape(names)}</title>
+<title>{escape(title(devices))}: {escape(names)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
-<h1>Latency of .tflite models</h1>
+<h1>{escape(title(devices))}</h1>
 {body}
 <footer>Every number comes from rows.jsonl in the same folder; the output of the benchmark tool is in logs/.</footer>
 </body>

@@ -35,8 +35,8 @@ dl div { overflow-wrap: anywhere; } dt { color: var(--soft); font-size: .8rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size:
   .95rem; }
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; font-size: .85rem; color: var(--soft); } td:first-child, th:first-child, td.word { text-align:
-  left; }
+th { font-weight: 600; font-size: .85rem; color: var(--soft); } td:first-child, th:first-child, td.word, th.word {
+  text-align: left; }
 tr.budget th { text-align: left; padding-top: 1rem; color: var(--ink); } .paper { color: var(--soft); }
 th[scope=colgroup] { text-align: center; } .whole { white-space: nowrap; }
 .mark { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }

@@ -18,7 +18,7 @@ from .escaping import markdown as escaped
 from .escaping import spreadsheet
 from .messages import log
 from .program_name import program_name
-from .report_model import KINDS, TABLE4_NOTE, DeviceReport, Table4, cell_texts, number, read_report
+from .report_model import KINDS, TABLE4_NOTE, DeviceReport, Table4, cell_texts, number, read_report, title
 from .results import Results
 from .terminal_table import counts_markdown, markdown_table, summary_markdown
 
@@ -38,7 +38,7 @@ def write(folder: Path) -> list[Path]:
 
 def markdown(devices: Sequence[DeviceReport]) -> str:
     """Returns the report as Markdown."""
-    parts = ["# Latency of .tflite models", *(part for device in devices for part in _device_markdown(device))]
+    parts = [f"# {title(devices)}", *(part for device in devices for part in _device_markdown(device))]
     return "\n\n".join(parts) + "\n"
 
 

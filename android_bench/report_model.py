@@ -135,6 +135,12 @@ class DeviceReport:
     warnings: list[str] = field(default_factory=list)
 
 
+def title(devices: Sequence[DeviceReport]) -> str:
+    """Returns what a report is about."""
+    counted = [device.kind == "core" for device in devices]
+    return f"{'Instruction counts' if all(counted) else 'Latency'} of .tflite models"
+
+
 def read_report(folder: Path) -> list[DeviceReport]:
     """Reads the latest run of each device in a folder of results, phones first; logs what is damaged and left out.
 

@@ -1,7 +1,15 @@
 import pytest
 
 from fd_keras.android_bench.errors import BenchError
-from fd_keras.android_bench.report_model import Table4Cell, cell_texts, pareto, read_report, short_name, top1_accuracy
+from fd_keras.android_bench.report_model import (
+    Table4Cell,
+    cell_texts,
+    pareto,
+    read_report,
+    short_name,
+    title,
+    top1_accuracy,
+)
 from fd_keras.android_bench.results import Results
 from fd_keras.android_bench.summary import summarize
 
@@ -17,6 +25,13 @@ def test_table4_is_ours_beside_the_papers(results, milliseconds):
     assert lines["shufflenet", 0.25].paper_ratio == 1.82
     assert lines["fd_mobilenet", 0.5].paper_ratio == 1
     assert lines["fd_shufflenet", 1.0].paper_ratio is None
+
+
+def test_a_report_of_counts_alone_does_not_speak_of_latency(results, make_count_row):
+    Results(results).append_row(make_count_row("a"))
+    timed = read_report(results)
+    assert title(timed) == "Latency of .tflite models"
+    assert title([device for device in timed if device.kind == "core"]) == "Instruction counts of .tflite models"
 
 
 def test_the_latest_run_of_a_device_counts(results, make_row):
