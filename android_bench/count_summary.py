@@ -11,8 +11,8 @@ NOTE = (
     "misses are those of a model of the data caches. The kernels are XNNPACK's."
 )
 TABLE4_NOTE = (
-    "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's (arXiv "
-    "1802.03750, Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
+    "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's "
+    "(arXiv 1802.03750, Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
 )
 _NAMES = (
     *("target", "device", "label", "threads", "delegate", "core", "engine"),
