@@ -114,7 +114,7 @@ def _event(sent: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
 def _note(sent: Mapping[str, Any]) -> str:
     batch = max(entry["batch"] for entry in sent["rounds"])
     counted = f"each sample is the mean of up to {batch} invocations, since a browser's clock is coarse"
-    return f"WebAssembly in a browser: slower than the same model in an app; {counted}"
+    return f"timed in a browser, which is slower than an app; {counted}"
 
 
 def _text(text: str) -> str:

@@ -29,11 +29,8 @@ async function start() {
   }
   settings.models.forEach((facts, i) => entries.push({ facts, card: new Card(facts), chosen: i < MOST_AT_ONCE }));
   await loadModels();
-  showChoice();
   showFiles();
   await offerGpu();
-  $("status").textContent = `${settings.runtime}, ${$("accelerator").selectedOptions[0].textContent}`;
-  $("measure").disabled = !running().length;
   document.documentElement.dataset.ready = "yes";
   await keepOffline((kept) => { $("offline").textContent = kept ? "It works offline now." : ""; });
 }
@@ -45,13 +42,18 @@ async function loadModels() {
     entry.model = null;
     try {
       entry.model = await open(entry.facts, settings, accelerator);
+      if (accelerator === "webgpu" && !entry.model.isWholeOnGpu) throw new Error(`${entry.facts.label}: this GPU cannot run all of it. Run it on the CPU.`);
       entry.firstMs = (await entry.model.run(noise(entry.model))).ms;
     } catch (error) {
-      entry.chosen = false;
+      entry.model?.delete();
+      entry.model = null;
       fail(error.message ?? String(error));
     }
   }
   $("cards").replaceChildren(...running().map(({ card }) => card.element));
+  $("status").textContent = `${settings.runtime}, ${$("accelerator").selectedOptions[0].textContent}`;
+  $("measure").disabled = !running().length;
+  showChoice();
 }
 
 function running() {
@@ -60,8 +62,9 @@ function running() {
 
 function showChoice() {
   $("choice").hidden = entries.length < 2;
+  $("choice").querySelectorAll("label").forEach((label) => label.remove());
   for (const entry of entries) {
-    const box = Object.assign(element("input"), { type: "checkbox", checked: entry.chosen, disabled: !entry.model });
+    const box = Object.assign(element("input"), { type: "checkbox", checked: Boolean(entry.model && entry.chosen), disabled: !entry.model });
     box.addEventListener("change", () => choose(entry, box.checked));
     const label = element("label");
     label.append(box, element("bdi", "", breakable(entry.facts.label)));
@@ -93,25 +96,28 @@ async function offerGpu() {
 // --- pictures ---
 
 /** Takes a new picture instead of the old one, and shows what the models say. */
-function take(next) {
-  if (source && source !== next) source.close();
+async function take(next) {
+  const old = source;
   source = next;
   $("stage").classList.remove("empty");
-  return lookAgain();
+  await lookAgain();
+  if (old !== next) old?.close(); // not before, since a slow model may still have looked at it
 }
 
 /** Lets all chosen models look at the picture; what was asked for meanwhile is done last, and once. */
-async function lookAgain() {
+function lookAgain() {
   wanted++;
-  if (busy) return busy;
-  busy = (async () => {
+  busy ??= lookUntilDone();
+  return busy;
+}
+
+async function lookUntilDone() {
+  await null; // so that `busy` is set before it is cleared
+  try {
     for (let done = 0; done !== wanted;) {
       done = wanted;
       if (source) await look(camera.isOn && !isFrozen());
     }
-  })();
-  try {
-    await busy;
   } catch (error) {
     fail(`A model cannot look at this picture: ${error.message ?? error}.`);
   } finally {

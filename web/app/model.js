@@ -99,6 +99,11 @@ class Model {
     });
   }
 
+  /** Whether the accelerator that was asked for runs all of it. */
+  get isWholeOnGpu() {
+    return this.compiled.isFullyAccelerated;
+  }
+
   delete() {
     this.compiled.delete();
   }
