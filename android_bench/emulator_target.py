@@ -28,15 +28,12 @@ _MAKE = "run `make emulator` in a clone of fd_keras, and name its folder by --em
 
 @dataclass(frozen=True)
 class Emulator:
-    """What `make emulator` made.
+    """What `make emulator` made: qemu, the plugin, and LiteRT for ARM with its Python.
 
     Attributes:
-        folder: Folder of qemu and the plugin.
+        folder: Where it is: `qemu-aarch64`, `counts.so`, `root/` (an aarch64 Debian's), `packages/`, `versions.json`.
         qemu: Version of qemu.
         litert: Version of LiteRT.
-
-    The folder holds `qemu-aarch64`, `counts.so`, `root/` (an aarch64 Debian's Python and libraries), `packages/`
-    (LiteRT), and `versions.json`.
     """
 
     folder: Path
@@ -51,6 +48,8 @@ class Emulator:
             BenchError: If it is not there.
         """
         folder = folder.expanduser().absolute()
+        if set(str(folder)) & set(" ,:;"):  # qemu and the linker take them for separators
+            raise BenchError(f"--emulator={folder}: a path without blanks, commas, colons and semicolons is needed")
         try:
             for part in ("qemu-aarch64", "counts.so", "packages", f"root/usr/bin/{_PYTHON}"):
                 (folder / part).stat()
@@ -104,6 +103,14 @@ class Emulator:
         return parse(done.stdout, model)
 
 
+_OUTPUT = {
+    "counts": schema.COUNTS,
+    "invocations": schema.COUNT,
+    "unstable": [schema.TEXT],
+    "ops": [schema.COUNTED_OP],
+}
+
+
 def parse(output: str, model: Path) -> dict[str, Any]:
     """Returns what `emulated_counting.main` printed.
 
@@ -126,14 +133,6 @@ def parse(output: str, model: Path) -> dict[str, Any]:
 def _missing(found: dict[str, Any]) -> str | None:
     missing = [key for key in _OUTPUT if key not in found]
     return f"missing keys {', '.join(missing)}" if missing else None
-
-
-_OUTPUT = {
-    "counts": schema.COUNTS,
-    "invocations": schema.COUNT,
-    "unstable": [schema.TEXT],
-    "ops": [schema.COUNTED_OP],
-}
 
 
 class CountPlan(BenchPlan):

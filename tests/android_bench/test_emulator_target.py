@@ -146,6 +146,8 @@ def test_a_folder_without_an_emulator_is_named(tmp_path, converted, capsys):
     (tmp_path / "versions.json").write_text("[]")
     with pytest.raises(BenchError, match="no emulator here"):
         Emulator.find(tmp_path)
+    with pytest.raises(BenchError, match="a path without blanks, commas"):
+        Emulator.find(tmp_path / "a b")
 
 
 def test_warnings_before_the_counts_are_skipped():
