@@ -42,12 +42,12 @@ async function loadModels() {
     entry.model = null;
     try {
       entry.model = await open(entry.facts, settings, accelerator);
-      if (accelerator === "webgpu" && !entry.model.isWholeOnGpu) throw new Error(`${entry.facts.label}: this GPU cannot run all of it. Run it on the CPU.`);
+      if (accelerator === "webgpu" && !entry.model.isWholeOnGpu) throw new Error("in part only");
       entry.firstMs = (await entry.model.run(noise(entry.model))).ms;
     } catch (error) {
       entry.model?.delete();
       entry.model = null;
-      fail(error.message ?? String(error));
+      fail(accelerator === "webgpu" ? `${entry.facts.label} cannot run on the GPU; run it on the CPU.` : error.message ?? String(error));
     }
   }
   $("cards").replaceChildren(...running().map(({ card }) => card.element));
@@ -341,6 +341,7 @@ $("measure").addEventListener("click", startMeasuring);
 $("accelerator").addEventListener("change", async () => {
   $("accelerator").disabled = true;
   measuring = true;
+  clearError();
   await busy;
   await loadModels();
   measuring = false;
