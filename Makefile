@@ -68,7 +68,7 @@ emulator: $(VENV)/installed
 	tests/arm/make_emulator.sh $(BIN)/python
 
 table4-arm:
-	$(MAKE) table4 TARGET="--target=emulator --op_profile"
+	$(MAKE) table4 TARGET="--target=emulator --serial=cortex-a53,cortex-a76,cortex-a9 --op_profile"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
