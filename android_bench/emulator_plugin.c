@@ -3,9 +3,10 @@
  *     LD_PRELOAD=counts.so qemu-aarch64 -plugin counts.so,l1=32768:4:64,l2=524288:16:64 ...
  *
  * Loaded twice, this is one library: qemu counts through it, and its clock_gettime() answers what the program asks of
- * the system. Reading clock START starts the counting; until then the program runs faster. Clock READ + n is counter n. Clock SELECT + n chooses counter n as the time of all other clocks, one
- * microsecond a count: a profiler inside of the program then prints counts where it means microseconds. No real time
- * gets into the program, so that a run can be repeated exactly. Only the program's first thread is counted. */
+ * the system. Reading clock START starts the counting; until then the program runs faster. Clock READ + n is counter n.
+ * Clock SELECT + n chooses counter n as the time of all other clocks, one microsecond a count: a profiler inside of the
+ * program then prints counts where it means microseconds. No real time gets into the program, so that a run can be
+ * repeated exactly. Only the program's first thread is counted. */
 #include <qemu-plugin.h>
 #include <time.h>
 
