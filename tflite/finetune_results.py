@@ -81,6 +81,7 @@ def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[t
     listed = ",".join(file.path for file in files)
     return [
         ("Try a photo", command("classify", photo, model=small, upright=True)),
+        ("See it work on a phone's screen", command("page", small, phone=True)),
         ("Time the files on a phone over adb", command("bench", models=folder, fetch_binary=True)),
         ("Put it on a microcontroller", command("memory", model=small)),
         ("Compare the files with Keras again", command("verify", tflite=listed, run_dir=folder)),
