@@ -100,6 +100,7 @@ def closing(results: FinetuneResults) -> str:
         f"  keras    {results.keras_file}",
         *(f"  {file.recipe:8} {_described(file)}" for file in results.files),
         f"  page     {os.path.abspath(join(results.output_dir, PAGE))}",
+        f"  camera   {results.next_commands[1][1]}",
         f"next: {results.next_commands[0][1]}",
     ]
     return "\n".join(lines)
