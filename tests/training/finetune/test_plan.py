@@ -1,19 +1,19 @@
 import pytest
 
 from fd_keras.training.finetune import plan
+from fd_keras.training.finetune.augmentation import Augmentation
 
 
 @pytest.mark.parametrize("photos", [2, 5, 50, 400, 10_000])
 def test_every_count_of_photos_has_a_batch_that_fits(photos):
     assert 1 <= plan.batch_size(photos) <= min(photos, 64)
     assert plan.batch_size(100) < plan.batch_size(1000)
-    for make in (plan.tuning_recipe, plan.scratch_recipe):
-        recipe = make(photos, 96)
+    for recipe in (plan.tuning_recipe(photos, 96, Augmentation()), plan.scratch_recipe(photos, 96)):
         assert (recipe.batch_size, recipe.image_size) == (plan.batch_size(photos), 96)
 
 
 def test_the_recipe_goes_by_the_number_of_photos():
-    few, some, many = (plan.tuning_recipe(photos, 96) for photos in (100, 2000, 100_000))
+    few, some, many = (plan.tuning_recipe(photos, 96, Augmentation()) for photos in (100, 2000, 100_000))
     assert few.epochs <= some.epochs <= many.epochs
     assert few.learning_rate < many.learning_rate
     assert few.ema_decay == 0 < many.ema_decay
@@ -28,4 +28,13 @@ def test_a_fresh_network_is_trained_for_many_steps_however_few_the_photos():
 def test_fewer_photos_are_seen_in_more_views():
     views = [plan.views(photos) for photos in (2, 100, 1000, 100_000)]
     assert views == sorted(views, reverse=True)
-    assert (views[0], views[-1]) == (plan.MOST_VIEWS, 1)
+    assert (views[0], views[-1]) == (plan.MOST_VIEWS, plan.FEWEST_VIEWS)
+
+
+def test_photos_are_not_changed_as_they_do_not_bear():
+    usual, upright, whole = (
+        plan.tuning_recipe(100, 96, found)
+        for found in (Augmentation(), Augmentation(mirrored=False), Augmentation(cropped=False))
+    )
+    assert (usual.flip, upright.flip, whole.flip) == (0.5, 0.0, 0.5)
+    assert usual.crop_scale == upright.crop_scale < whole.crop_scale
