@@ -130,10 +130,10 @@ def test_the_loss_of_a_fresh_network_is_that_of_guessing(name, classes):
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("float32")
     for training in (False, True):
         losses = -np.log(keras.ops.convert_to_numpy(model(images, training=training))).mean(-1)
-        few_percent = (
-            0.15 if training and classes == 1000 else 0.03
-        )  # the authors' start, of which a ShuffleNet makes 12%
-        assert losses.mean() == pytest.approx(np.log(classes), rel=few_percent)
+        # Of the random numbers that a backend draws, the sums in a ShuffleNet make up to 4%; where the classifier starts
+        # as the authors' does, with 1000 classes, 12%.
+        tolerance = 0.2 if classes == 1000 else 0.08
+        assert losses.mean() == pytest.approx(np.log(classes), rel=tolerance)
 
 
 def test_layers_come_from_the_namespace_that_is_handed_in():
