@@ -130,8 +130,8 @@ def test_the_loss_of_a_fresh_network_is_that_of_guessing(name, classes):
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("float32")
     for training in (False, True):
         losses = -np.log(keras.ops.convert_to_numpy(model(images, training=training))).mean(-1)
-        # Of the random numbers that a backend draws, the sums in a ShuffleNet make up to 4%; where the classifier starts
-        # as the authors' does, with 1000 classes, 12%.
+        # The random numbers of a backend, summed up in a ShuffleNet, make up to 4%; where the classifier starts as the
+        # authors' does, with 1000 classes, 12%.
         tolerance = 0.2 if classes == 1000 else 0.08
         assert losses.mean() == pytest.approx(np.log(classes), rel=tolerance)
 
