@@ -4,9 +4,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 [ -d .device ] && exit 0
+. tests/arm/debian.sh
 rm -rf .device.part
-# The mirror that this machine installs from, unless another is named.
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
 debootstrap --variant=minbase --include=adbd,openssh-server,procps trixie .device.part "$mirror"
 rm -rf .device.part/var/cache/apt/archives/*.deb .device.part/var/lib/apt/lists/*
 mv .device.part .device

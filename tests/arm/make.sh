@@ -6,32 +6,15 @@ set -eu
 cd "$(dirname "$0")/../.."
 wheel=$(sed -n 's/.*"\(ai-edge-litert==[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 [ "$(cat .arm/made 2>/dev/null)" = "$wheel" ] && exit 0
+. tests/arm/debian.sh
 rm -rf .arm
-# The mirror that this machine installs from, unless another is named.
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
-mirror=${mirror:-http://deb.debian.org/debian} # on Ubuntu
 
-# unpack FOLDER ARCHITECTURE PACKAGE...: with all that the packages need, as if nothing were installed.
+# unpack FOLDER ARCHITECTURE PACKAGE...: with all that the packages need.
 unpack() {
     folder=$PWD/.arm/$1 apt=$PWD/.arm/apt-$2
-    mkdir -p "$folder" "$apt/lists/partial" "$apt/archives/partial"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources"
-    cat >"$apt/conf" <<END
-APT::Architecture "$2";
-APT::Architectures "$2";
-APT::Install-Recommends "false";
-APT::Sandbox::User "$(id -un)";
-Acquire::Languages "none";
-Debug::NoLocking "true";
-Dir::Cache "$apt";
-Dir::Etc::SourceList "$apt/sources";
-Dir::Etc::SourceParts "-";
-Dir::State::Lists "$apt/lists";
-Dir::State::Status "/dev/null";
-END
+    mkdir -p "$folder"
+    use_trixie "$apt" deb "$2"
     shift 2
-    export APT_CONFIG="$apt/conf"
-    apt-get -qq update
     apt-get -qq install --download-only "$@"
     unset APT_CONFIG
     for package in "$apt"/archives/*.deb; do dpkg-deb --extract "$package" "$folder"; done

@@ -7,26 +7,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 work=$PWD/.emulator/work
-mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
-mirror=${mirror:-http://deb.debian.org/debian} # on Ubuntu
 
 # fetch: the source of trixie's qemu, into the working folder; apt checks its signature.
 fetch() {
-    apt=$work/apt
-    mkdir -p "$apt/lists/partial" "$apt/archives/partial"
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources"
-    cat >"$apt/conf" <<END
-APT::Sandbox::User "$(id -un)";
-Acquire::Languages "none";
-Debug::NoLocking "true";
-Dir::Cache "$apt";
-Dir::Etc::SourceList "$apt/sources";
-Dir::Etc::SourceParts "-";
-Dir::State::Lists "$apt/lists";
-Dir::State::Status "/dev/null";
-END
-    export APT_CONFIG="$apt/conf"
-    apt-get -qq update
+    use_trixie "$work/apt" deb-src "$(dpkg --print-architecture)"
     (cd "$work" && apt-get -qq source --download-only qemu)
     unset APT_CONFIG
     mkdir -p "$work/source" "$work/build"
@@ -49,6 +33,7 @@ build() {
 }
 
 if [ ! -x .emulator/qemu-aarch64 ]; then
+    . tests/arm/debian.sh
     rm -rf .emulator
     mkdir -p "$work"
     fetch
