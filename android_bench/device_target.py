@@ -102,11 +102,8 @@ class DeviceTarget:
         for row in done:
             self._anomalies.add(row)
         completed, attempts = completed_keys(done, self.plan.repeats), {row.key: row.attempt for row in done}
-        for launch in self.plan.schedule():
-            if stop():
-                return
-            if launch.key not in completed:
-                yield from self._attempts(launch, attempts.get(launch.key, 0) + 1, stop)
+        for launch in self.plan.remaining(completed, stop):
+            yield from self._attempts(launch, attempts.get(launch.key, 0) + 1, stop)
 
     def close(self) -> None:
         """Leaves the device as it was, as far as it still answers."""

@@ -186,12 +186,7 @@ class EmulatorTarget:
             stop: Is asked before each model.
             done: Rows of this run that exist already: it is continued.
         """
-        completed = {row.key for row in done}
-        for launch in self.plan.schedule():
-            if launch.key in completed:
-                continue
-            if stop():
-                return
+        for launch in self.plan.remaining({row.key for row in done}, stop):
             try:
                 yield self._row(launch)
             except BenchError as error:

@@ -123,12 +123,7 @@ class HostTarget:
         Raises:
             BenchError: If a model fails that ran before.
         """
-        completed = {row.key for row in done}
-        for launch in self.plan.schedule():
-            if launch.key in completed:
-                continue
-            if stop():
-                return
+        for launch in self.plan.remaining({row.key for row in done}, stop):
             row = self._time(launch, stop) if launch.kind == "time" else self._run_extra(launch)
             if row is not None:
                 yield row

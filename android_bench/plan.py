@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -131,6 +131,20 @@ class BenchPlan:
         for kind in self.extras:
             for place, job in enumerate(self.jobs, 1):
                 yield Launch(self.rounds + 1, place, job, kind)
+
+    def remaining(self, completed: Container[tuple], stop: Callable[[], bool]) -> Iterator[Launch]:
+        """Yields the launches that are left, until `stop()` is true.
+
+        Args:
+            completed: Keys of the launches to skip.
+            stop: Is asked before each launch.
+        """
+        for launch in self.schedule():
+            if launch.key in completed:
+                continue
+            if stop():
+                return
+            yield launch
 
     def options(self) -> dict[str, Any]:
         """Returns everything but the models, for the records."""

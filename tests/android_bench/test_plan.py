@@ -32,6 +32,14 @@ def test_extra_launches_come_after_the_rounds():
     assert {launch.job.core for launch in visits} == {"big", "80"}
 
 
+def test_remaining_launches_skip_the_completed_and_end_when_stopped():
+    plan = BenchPlan(_models("a", "b"), rounds=2)
+    first, *rest = plan.schedule()
+    assert list(plan.remaining({first.key}, lambda: False)) == rest
+    answers = iter([False, True])
+    assert list(plan.remaining({first.key}, lambda: next(answers))) == rest[:1]
+
+
 def test_identity_changes_with_what_is_measured_and_where():
     plan = BenchPlan(_models("a"))
     assert plan.identity("phone") == BenchPlan(_models("a")).identity("phone")
