@@ -40,6 +40,19 @@ def _is_integer(value: Any, least: int, most: float = _LARGEST) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def _fixed_list(words: str, *kinds: Kind) -> Kind:
+    """Returns the kind of a list that has one value of each of `kinds`."""
+
+    def test(value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) == len(kinds)
+            and all(kind.test(item) for kind, item in zip(kinds, value, strict=True))
+        )
+
+    return Kind(words, test)
+
+
 NUMBER = Kind("a number", _is_number)
 DURATION = Kind("a number of at least 0", lambda value: _is_number(value) and value >= 0)
 COUNT = Kind("an integer of at least 1", lambda value: _is_integer(value, 1))
@@ -56,37 +69,17 @@ MACHINE = Kind(
     lambda value: value in ("", "phone", "emulator", "board", "host", "browser", "core"),
 )
 STATISTIC = Kind("median or min", lambda value: value in ("median", "min"))
-IMAGE_SIZE = Kind(
-    "[height, width]",
-    lambda value: isinstance(value, list) and len(value) == 2 and all(_is_integer(side, 1, 1e6) for side in value),
-)
+_SIDE = Kind("an integer from 1 to a million", lambda value: _is_integer(value, 1, 1e6))
+IMAGE_SIZE = _fixed_list("[height, width]", _SIDE, _SIDE)
 WIDTH = Kind("a number between 0 and 1000", lambda value: _is_number(value) and 0 <= value <= 1000)
-_OP = Kind(
-    "[type, ms, name]",
-    lambda value: (
-        isinstance(value, list)
-        and len(value) == 3
-        and isinstance(value[0], str)
-        and DURATION.test(value[1])
-        and isinstance(value[2], str)
-    ),
-)
+_OP = _fixed_list("[type, ms, name]", TEXT, DURATION, TEXT)
 # What an emulated core counts, in the order of the plugin.
 COUNTERS = ("instructions", "simd", "dot", "matmul", "loads", "stores", "l1_misses", "l2_misses")
 COUNTS = Kind(
     "an object of " + ", ".join(COUNTERS),
     lambda value: isinstance(value, dict) and value.keys() == set(COUNTERS) and all(map(SIZE.test, value.values())),
 )
-COUNTED_OP = Kind(
-    "[type, name, counts]",
-    lambda value: (
-        isinstance(value, list)
-        and len(value) == 3
-        and isinstance(value[0], str)
-        and isinstance(value[1], str)
-        and COUNTS.test(value[2])
-    ),
-)
+COUNTED_OP = _fixed_list("[type, name, counts]", TEXT, TEXT, COUNTS)
 FACTS = {"arch": Optional(TEXT), "alpha": Optional(WIDTH), "size": Optional(IMAGE_SIZE)}
 _STATE = {
     "governor": Mapped(TEXT),

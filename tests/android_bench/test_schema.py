@@ -21,6 +21,10 @@ from fd_keras.android_bench.schema import absurdity, mismatch
         ("../x", schema.RUN, "it must be the name of a run, not '../x'"),
         ([], schema.MACHINE, "it must be phone, emulator, board, host, browser or core, not []"),
         ("x" * 99, schema.NUMBER, "it must be a number, not 'xxx"),
+        ([224, 192], schema.IMAGE_SIZE, None),
+        ([224], schema.IMAGE_SIZE, "it must be [height, width], not [224]"),
+        ([224, 0], schema.IMAGE_SIZE, "it must be [height, width], not [224, 0]"),
+        ("ab", schema.IMAGE_SIZE, "it must be [height, width], not 'ab'"),
     ],
 )
 def test_what_does_not_fit_is_named(value, kind, message):
