@@ -1,10 +1,10 @@
-"""Makes a classifier of photos of one's own: from a folder of photos to files for a device, and a page about them.
+"""Trains a classifier on your own photos, and writes the files for a device and a page about the result.
 
     fd-keras finetune PHOTOS --output_dir=mine
     fd-keras finetune PHOTOS --output_dir=mine --alpha=0.5 --image_size=128
 
 PHOTOS has one folder of photos for each class, or train/ and val/ with such folders. The same command again goes on
-where it was stopped. Without a value, flags about training are chosen by the number of photos.
+where it was stopped. Training settings that you do not give are chosen by the number of photos.
 """
 
 import dataclasses
@@ -18,18 +18,19 @@ from fd_keras import weights as weights_lib
 from fd_keras.io import join, write_atomically, write_json
 from fd_keras.program import Program, UsageError, define_positive, flag_group
 from fd_keras.training import recipes, settings
+from fd_keras.training.finetune import options
 
 if TYPE_CHECKING:
     from fd_keras.training.finetune.candidates import FinetuneNetwork
-    from fd_keras.training.finetune.finetuning import Finetuned, Options
+    from fd_keras.training.finetune.finetuning import Finetuned
     from fd_keras.training.finetune.photo_folder import PhotoFolder
     from fd_keras.training.finetune.preparation import Prepared
 
 _FRACTION = 0.2
 _WORK, _TIMING = "work", "timing"  # folders in the output folder
 
-with flag_group("FinetuneNetwork"):
-    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "FinetuneNetwork to train.")
+with flag_group("Network"):
+    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
     _ALPHA = define_positive("alpha", 0.25, "Width multiplier of the network: 0.25, 0.5, 0.75 or 1.", 100)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
@@ -38,12 +39,10 @@ with flag_group("Output"):
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of files and page; made, or resumed.", required=True)
 with flag_group("Choices"):
     _SHARE = define_positive("val_fraction", None, "Share of every class to hold out (0.2), if there is no val/.", 1)
-    _METHOD = flags.DEFINE_enum(
-        "method", "auto", ["auto", "head", "tune"], "Linear head, whole network, or the better."
-    )
-    _REFIT = flags.DEFINE_enum("refit", "auto", ["auto", "yes", "no"], "Train once more in the end, on all photos.")
+    _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Linear head, whole network, or the better.")
+    _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Train once more in the end, on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo that the linear head is fitted on.", 1, 64)
-    _TEACHER = flags.DEFINE_string("teacher", "auto", "A .keras file to learn from, auto (a wider network) or none.")
+    _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "A .keras file to learn from, auto or none.")
     _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
     _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
 with flag_group("Training of the whole network"):
@@ -58,7 +57,7 @@ def _overrides() -> dict:
 
 
 def _weights() -> str | None:
-    """Path of the weights to start from: where those of --init_weights=imagenet are not at hand, the authors'."""
+    """Path of the weights to start from; the authors' if those of --init_weights=imagenet cannot be downloaded."""
     wanted, arch = _WEIGHTS.value, zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value)
     if wanted.lower() == "none":
         return None
@@ -71,7 +70,7 @@ def _weights() -> str | None:
             path = weights_lib.resolve("imagenet_authors", arch, _ALPHA.value)
         except (OSError, ValueError):
             raise OSError(f"{error} Or train from scratch, with --init_weights=none.") from None
-        print(f"starting from {path}: the weights of --init_weights=imagenet are not at hand")
+        print(f"starting from {path}: the weights of --init_weights=imagenet could not be downloaded")
         return path
 
 
@@ -82,11 +81,9 @@ def _network(classes: tuple[str, ...], weights: str | None) -> "FinetuneNetwork"
     return FinetuneNetwork(_MODEL.value, _ALPHA.value, size, classes, weights, _GROUPS.value, _STEM.value, _SEED.value)
 
 
-def _options() -> "Options":
-    from fd_keras.training.finetune.finetuning import Options
-
+def _options() -> options.Options:
     teacher = None if _TEACHER.value.lower() == "none" else _TEACHER.value
-    return Options(_METHOD.value, _REFIT.value, _VIEWS.value, teacher, _overrides(), _THREADS.value)
+    return options.Options(_METHOD.value, _REFIT.value, _VIEWS.value, teacher, _overrides(), _THREADS.value)
 
 
 def _open(photos: str) -> "PhotoFolder":
@@ -97,7 +94,7 @@ def _open(photos: str) -> "PhotoFolder":
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
         raise ValueError(f"{photos} has held-out photos of its own; leave --val_fraction out.")
-    if _TEACHER.value not in ("auto", "none") and not os.path.isfile(_TEACHER.value):
+    if _TEACHER.value.lower() not in (options.AUTO, "none") and not os.path.isfile(_TEACHER.value):
         raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
     return folder
 
@@ -143,7 +140,7 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     paths = finetune_files.convert(found.model, network.name, keras_file, split.train, network.classes, folder)
     print(f"comparing the files with Keras on {len(split.held_out)} photos")
-    files = finetune_files.measure(found.model, paths, split.held_out, keras_file, found.refit)
+    files = finetune_files.measure(found.model, paths, split.held_out, keras_file, found.refit, _THREADS.value)
     print("timing them on this machine")
     files = finetune_files.timed(files, join(folder, _TIMING))
     results = finetune_results.gather(network, photos, folder, prepared, found, keras_file, files)

@@ -5,27 +5,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.errors import ProgramError
-from fd_keras.io import join
+from fd_keras.io import join, sha256_of
 from fd_keras.litert import Runner
 from fd_keras.tflite import export
 from fd_keras.tflite.format import flatbuffer, sidecar
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.recipes import Calibration, evenly, get_recipes
 from fd_keras.tflite.verification.compare import compare, keras_classifier, tflite_classifier
-from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.tflite.verification.evaluation_set import EvaluationSet
+from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 from fd_keras.training.finetune.results import FileFacts
 
 RECIPES = ("float32", "int8")
 _CALIBRATION_PHOTOS = 128
-_LEAST_IMAGES = 32  # to calibrate on; crops of the photos where these are fewer
-_BATCH = 32
+_LEAST_IMAGES = 32  # to calibrate on; with fewer photos, their mirror images too
 _ROUNDS = 5
 
 
@@ -52,14 +52,19 @@ def convert(
 
 def _calibration(paths: Sequence[str], size: Sequence[int]) -> Calibration:
     chosen = evenly(sorted(paths), _CALIBRATION_PHOTOS)
-    images = np.stack([imagenet.load_image(path, size) for path in chosen])
-    if len(images) < _LEAST_IMAGES:  # a handful of photos: their mirror images widen the ranges a little
+    images = np.stack(imagenet.load_images(chosen, size)[1])
+    if len(images) < _LEAST_IMAGES:
         images, chosen = np.concatenate([images, images[:, :, ::-1]]), chosen * 2
     return Calibration(tuple(chosen), images)
 
 
 def measure(
-    model: keras.Model, paths: Sequence[str], photos: Sequence[Labeled], keras_file: str, refit: bool
+    model: keras.Model,
+    paths: Sequence[str],
+    photos: Sequence[Labeled],
+    keras_file: str,
+    refit: bool,
+    threads: int | None = None,
 ) -> list[FileFacts]:
     """Compares files with the network on photos, and records the result in their descriptions.
 
@@ -69,12 +74,12 @@ def measure(
         photos: The held-out photos.
         keras_file: Path of the saved network.
         refit: Whether the network was trained on these photos in the end: their top-1 shows nothing then.
+        threads: Number of threads; None for all cores.
     """
-    runners = [Runner(path) for path in paths]
-    steps = [runner.output["quantization"][0] for runner in runners]
-    threads = os.cpu_count() or 1
-    candidates = [tflite_classifier(path, threads) for path in paths]
-    found = compare(keras_classifier(model), candidates, _batches(photos, model.input_shape[1:3]), steps=steps)[1:]
+    steps = [Runner(path).output["quantization"][0] for path in paths]
+    files = [tflite_classifier(path, threads or os.cpu_count() or 1) for path in paths]
+    images = EvaluationSet(tuple(path for path, _ in photos), labels_of(photos), model.input_shape[1:3])
+    found = compare(keras_classifier(model), files, images.batches(), steps=steps)[1:]
     facts = []
     for path, comparison in zip(paths, found, strict=True):
         measured = comparison.percentages()
@@ -84,13 +89,6 @@ def measure(
         sidecar.record(path, accuracy=recorded | {"reference": keras_file, "trained_on_these": refit})
         facts.append(_facts(path, measured))
     return facts
-
-
-def _batches(photos: Sequence[Labeled], size: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    for start in range(0, len(photos), _BATCH):
-        chunk = photos[start : start + _BATCH]
-        images = np.stack([imagenet.load_image(path, size) for path, _ in chunk])
-        yield images.astype("float32"), np.array([label for _, label in chunk])
 
 
 def _facts(path: str, measured: dict) -> FileFacts:
@@ -104,7 +102,7 @@ def _facts(path: str, measured: dict) -> FileFacts:
 def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
     """The facts with the median time of each file on this machine, one thread.
 
-    The bench runs in a process of its own: it knows nothing of networks, and nothing else runs beside it there.
+    The bench runs in a process of its own, without TensorFlow's threads beside it.
 
     Args:
         facts: The files.
@@ -124,5 +122,6 @@ def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
 
 
 def _median_ms(path: str, rows: Sequence[dict]) -> float:
-    """The median over the rounds."""
-    return float(np.median([row["median_ns"] for row in rows if row["file"] == path])) / 1e6
+    """The median over the rounds; rows of a file that was replaced since do not count."""
+    digest = sha256_of(path)
+    return float(np.median([row["median_ns"] for row in rows if row["sha256"] == digest])) / 1e6

@@ -1,4 +1,4 @@
-"""What a fine-tuning came to: for its page, for the terminal and for run.json."""
+"""Gathers the results of a fine-tuning for its page, for the terminal and for run.json."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ def gather(
     keras_file: str,
     files: Sequence[FileFacts],
 ) -> FinetuneResults:
-    """Puts together what the page shows."""
+    """Gathers what the page shows."""
     sides = [Counter(label for _, label in side) for side in (prepared.split.train, prepared.split.held_out)]
     counts = [ClassCount(name, *(side[label] for side in sides)) for label, name in enumerate(network.classes)]
     cost = profile(found.model)
@@ -90,12 +90,9 @@ def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[t
 
 def closing(results: FinetuneResults) -> str:
     """The lines at the end."""
-    measured = results.chosen.measured
-    low, high = metrics.wilson_interval(measured.hits, len(measured.labels))
     lines = [
         "",
-        f"done: {results.chosen.title}, top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to "
-        f"{100 * high:.1f}) {results.how_measured}",
+        f"done: {results.chosen.title}, {metrics.top1_text(results.chosen.measured)} {results.how_measured}",
         *(f"warning: {warning}" for warning in results.warnings),
         f"  keras    {results.keras_file}",
         *(f"  {file.recipe:8} {_described(file)}" for file in results.files),

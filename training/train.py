@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 
 with flag_group("What to train"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
-    _FREEZE = flags.DEFINE_string(
-        "freeze", "none", "Layers that stay as they are: none, statistics, backbone, or a number."
-    )
+    _FREEZE = flags.DEFINE_string("freeze", "none", "Layers that stay as they are: none, backbone, or a number.")
     flags.register_validator(
         "freeze",
-        lambda value: value in ("none", "statistics", "backbone") or value.isdecimal(),
-        "must be none, statistics (of batch normalizations), backbone or a number",
+        lambda value: value in ("none", "backbone") or value.isdecimal(),
+        "must be none, backbone or a number",
     )
     _TEACHER = flags.DEFINE_string("teacher", None, "A .keras file of the same classes and image size to learn from.")
     flags.adopt_module_key_flags(run_flags)

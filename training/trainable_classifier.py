@@ -189,8 +189,7 @@ def freeze(net: keras.Model, what: str) -> None:
 
     Args:
         net: The network.
-        what: "none", "statistics" (all batch normalizations), "backbone" (all but the classifier) or a number of
-            layers, counted from the image.
+        what: "none", "backbone" (all but the classifier) or a number of layers, counted from the image.
 
     Raises:
         ValueError: For anything else.
@@ -200,15 +199,9 @@ def freeze(net: keras.Model, what: str) -> None:
     ]
     if what == "none":
         return
-    if what == "statistics":
-        for layer in net.layers:
-            layer.trainable = "BatchNormalization" not in str(type(layer))
-        return
     count = len(kernels) - 1 if what == "backbone" else int(what) if what.isdecimal() else -1
     if not 0 <= count < len(kernels):
-        raise ValueError(
-            f'--freeze={what}: must be "none", "statistics", "backbone" or a number of layers below {len(kernels)}.'
-        )
+        raise ValueError(f'--freeze={what}: must be "none", "backbone" or a number of layers below {len(kernels)}.')
     frozen = {layer.name for layer in kernels[:count]}
     for layer in net.layers:
         if layer.name in frozen or layer.name.removesuffix("_bn") in frozen:

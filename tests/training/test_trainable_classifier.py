@@ -103,17 +103,3 @@ def test_a_teacher_is_not_trained():
     teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3, activation="softmax")
     ours = {id(weight) for weight in _trainee(teacher).weights}
     assert not ours & {id(weight) for weight in teacher.weights}
-
-
-def test_frozen_statistics_leave_all_other_weights_to_train():
-    net = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
-    norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before = [weight.numpy() for layer in norms for weight in layer.weights]
-    trainable_classifier.freeze(net, "statistics")
-    assert not any(layer.trainable for layer in norms)
-    assert len(net.trainable_weights) == len(net.weights) - len(before)
-    net(np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32"), training=True)
-    after = [weight.numpy() for layer in norms for weight in layer.weights]
-    assert all((one == other).all() for one, other in zip(before, after, strict=True))
-    with pytest.raises(ValueError, match='must be "none", "statistics", "backbone" or a number'):
-        trainable_classifier.freeze(net, "stats")

@@ -7,16 +7,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import softmax
 
 from fd_keras import imagenet, spec, zoo
-from fd_keras import weights as weights_lib
 from fd_keras.io import join
 from fd_keras.saved import load_model
 from fd_keras.training import devices, input_pipeline, run_record, trainable_classifier
 from fd_keras.training.classifier_run import ClassifierRun, ClassifierRunConfig
 from fd_keras.training.finetune import features
 from fd_keras.training.finetune.linear_head import LinearHead
-from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 from fd_keras.training.finetune.results import Measured
 from fd_keras.training.recipes import TrainingRecipe
 from fd_keras.training.sources import Folder, Source
@@ -62,16 +62,13 @@ class FinetuneNetwork:
         """Name of the model, which its files share."""
         return spec.model_name(self.arch, self.alpha, (self.image_size, self.image_size))
 
-    def build(self, activation: str | None = "softmax") -> keras.Model:
-        """The network, with the weights to start from; its classifier is random."""
-        net = trainable_classifier.build_net(
-            self.model, self.alpha, self.image_size, len(self.classes), groups=self.groups,
-            stem_multiplier=self.stem_multiplier, activation=activation,
-        )  # fmt: skip
+    def build(self) -> keras.Model:
+        """The network, with the weights to start from; the classifier's only if they are of as many classes."""
+        variant = {"groups": self.groups, "stem_multiplier": self.stem_multiplier}
+        size, classes = self.image_size, len(self.classes)
+        net = trainable_classifier.build_net(self.model, self.alpha, size, classes, activation="softmax", **variant)
         if self.weights is not None:
-            ops = spec.lower(self.arch, self.alpha, (self.image_size,) * 2, include_top=False)
-            for layer, arrays in weights_lib.read(self.weights, self.arch, self.alpha, ops).items():
-                net.get_layer(layer).set_weights(arrays)
+            trainable_classifier.load_weights(net, self.weights, self.model, self.alpha, **variant)
         return net
 
 
@@ -109,13 +106,13 @@ def shrunk(head: LinearHead) -> LinearHead:
 
 def measure_head(head: LinearHead, values: np.ndarray, photos: Sequence[Labeled]) -> Measured:
     """The answers of a head for photos, from the features of their first view, (photos, channels)."""
-    return Measured([path for path, _ in photos], _labels(photos), _softmax(head.logits(values)))
+    return Measured([path for path, _ in photos], labels_of(photos), softmax(head.logits(values), axis=-1))
 
 
 def cross_validated(head: LinearHead, photos: Sequence[Labeled]) -> Measured:
     """The answers of heads for photos that they were not fitted on."""
     tested = [photos[index] for index in head.tested]
-    return Measured([path for path, _ in tested], _labels(tested), _softmax(head.logits_when_left_out))
+    return Measured([path for path, _ in tested], labels_of(tested), softmax(head.logits_when_left_out, axis=-1))
 
 
 def measure(model: keras.Model, photos: Sequence[Labeled]) -> Measured:
@@ -124,7 +121,7 @@ def measure(model: keras.Model, photos: Sequence[Labeled]) -> Measured:
     batches = input_pipeline.evaluation_batches(source, model.input_shape[1], _BATCH, input_pipeline.Feed())
     rows = [(model.predict_on_batch(images.numpy().astype("float32")), weights) for images, _, weights in batches]
     probabilities = np.concatenate([row[weights.numpy() > 0] for row, weights in rows])
-    return Measured([path for path, _ in photos], _labels(photos), probabilities)
+    return Measured([path for path, _ in photos], labels_of(photos), probabilities)
 
 
 def tune(
@@ -179,12 +176,3 @@ def tune(
 def source_of(name: str, photos: Sequence[Labeled], classes: Sequence[str]) -> Folder:
     """Photos as a source for training."""
     return Folder(name, [path for path, _ in photos], [label for _, label in photos], classes)
-
-
-def _labels(photos: Sequence[Labeled]) -> np.ndarray:
-    return np.array([label for _, label in photos], "int64")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return (shifted / shifted.sum(-1, keepdims=True)).astype("float32")

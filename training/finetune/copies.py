@@ -1,24 +1,26 @@
-"""Upright copies, of a size to train on, of the photos that need one."""
+"""Upright, smaller copies of photos that are rotated or very large."""
 
+import io
 import os
 from collections.abc import Sequence
 
 from PIL import Image, ImageOps
 
 from fd_keras import imagenet, photos
+from fd_keras.io import write_atomically
 from fd_keras.progress import progress
 from fd_keras.training.finetune.inspection import InspectedPhoto
 
-_LARGE = 3  # short side, in those of evaluation, from which on decoding a photo takes longer than a network on it
-_KEPT = 2  # short side of a copy, likewise: enough for the crops, which are of a part of the photo
+_LARGE = 3  # photos are copied whose short side is longer than this many of evaluation's
+_KEPT = 2  # short side of a copy in the same unit: enough for random crops
 _QUALITY = 95
 
 
 def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int, folder: str) -> list[str]:
     """Where to read each photo: its own file, or its copy if it is large or asks to be shown rotated.
 
-    A phone stores an upright photo as its sensor saw it, lying on its side, with a note about that. Nothing that
-    decodes photos for a network reads the note.
+    Phones store photos as the sensor saw them and note the rotation in the EXIF data, which TensorFlow's decoders
+    ignore.
 
     Args:
         found: Photos that can be decoded.
@@ -38,20 +40,19 @@ def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int,
 
 
 def _copy(photo: InspectedPhoto, short: int, folder: str) -> str:
-    stem = os.path.splitext(os.path.basename(photo.path))[0]
-    path = os.path.join(folder, f"{stem}-{photo.sha256[:8]}.png")
-    path = path if photo.path.lower().endswith(".png") else f"{path[:-4]}.jpg"
+    """Writes the copy of a photo, with a short side of at most `short`; returns its path."""
+    stem, suffix = os.path.splitext(os.path.basename(photo.path))
+    form, ending = ("PNG", ".png") if suffix.lower() == ".png" else ("JPEG", ".jpg")
+    path = os.path.join(folder, f"{stem}-{photo.sha256[:8]}{ending}")
     if os.path.exists(path):
         return path
     os.makedirs(folder, exist_ok=True)
-    part = f"{path}.part"
     with photos.opened(photo.path) as image:
         image.draft("RGB", (short, short))  # lets libjpeg decode fewer pixels, no fewer than those
         upright = photos.rgb(ImageOps.exif_transpose(image))
         scale = min(1.0, short / min(upright.size))
         sides = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-        upright.resize(sides, Image.Resampling.LANCZOS).save(
-            part, "PNG" if path.endswith(".png") else "JPEG", quality=_QUALITY
-        )
-    os.replace(part, path)
+        data = io.BytesIO()
+        upright.resize(sides, Image.Resampling.LANCZOS).save(data, form, quality=_QUALITY)
+    write_atomically(path, data.getvalue())
     return path

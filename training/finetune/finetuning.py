@@ -2,49 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
 from fd_keras.io import join
 from fd_keras.training import run_record
-from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teacher
+from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teachers
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.finetune.candidates import FinetuneNetwork
-from fd_keras.training.finetune.linear_head import LinearHead, cross_entropy
-from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.linear_head import LinearHead
+from fd_keras.training.finetune.options import AUTO, Options
+from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 from fd_keras.training.finetune.results import LINEAR_HEAD, Candidate, Measured
 from fd_keras.training.finetune.split import Split
 from fd_keras.training.recipes import TrainingRecipe
 
-METHODS = ("auto", "head", "tune")
-REFIT = ("auto", "yes", "no")
-AUTO = "auto"
 FINE_TUNED, FROM_SCRATCH, ON_PIXELS = "fine-tuned", "trained from scratch", f"{LINEAR_HEAD} on the pixels"
 _PIXELS = 16  # side of the pictures that the linear classifier of a fresh network's rival sees
 _CERTAIN = 50  # photos below which a result is little more than an impression
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What can be chosen beside the network.
-
-    Attributes:
-        method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
-        refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
-        views: Views of each photo for the linear head; None: by the number of photos.
-        teacher: Path of a .keras file to learn from; "auto": a wider network, see `Finetuning._teacher`; None: none.
-        overrides: Values of `TrainingRecipe` other than the plan's.
-        threads: Number of threads; None for all cores.
-    """
-
-    method: str = AUTO
-    refit: str = AUTO
-    views: int | None = None
-    teacher: str | None = None
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    threads: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +94,7 @@ class Finetuning:
         views = self._options.views or plan.views(len(photos))
         self._say(f"linear head: features of {len(photos)} photos, {views} views of each")
         self._features = candidates.pooled_features(self._network, [path for path, _ in photos], views)
-        self._augmentation = self._borne()
+        self._augmentation = self._choose_augmentation()
         self._features = self._features[:, self._augmentation.usable(views)]
         head = self._regression(self._features[: len(self._train)], self._train)
         self._settings |= {
@@ -127,21 +103,21 @@ class Finetuning:
         }
         return head
 
-    def _borne(self) -> Augmentation:
-        """What the photos bear, as their features say, and the flags."""
-        labels = np.array([label for _, label in self._train])
-        found = augmentation.choose(self._features[: len(self._train)], labels, len(self._split.classes))
+    def _choose_augmentation(self) -> Augmentation:
+        """Whether to mirror and to crop photos, by their features and the flags."""
+        features = self._features[: len(self._train)]
+        found = augmentation.choose(features, labels_of(self._train), len(self._split.classes))
         if "flip" in self._options.overrides:
             found = dataclasses.replace(found, mirrored=self._options.overrides["flip"] > 0)
-        for change, borne, flag in (("mirrored", found.mirrored, "flip"), ("cropped", found.cropped, "crop_scale")):
-            self._settings[f"photos may be {change}"] = "yes" if borne else "no"
-            if not borne and flag not in self._options.overrides:
-                self._say(f"photos are hardly {change} in training: a linear head does not know such photos again")
+        for change, allowed, flag in (("mirrored", found.mirrored, "flip"), ("cropped", found.cropped, "crop_scale")):
+            self._settings[f"{change} in training"] = "yes" if allowed else "no"
+            if not allowed and flag not in self._options.overrides:
+                self._say(f"{flag} is reduced: a linear head recognizes far fewer of these photos once {change}")
         return found
 
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
         values = values[:, : max(1, plan.MOST_ROWS // len(photos))]
-        return linear_head.fit(values, np.array([label for _, label in photos]), len(self._split.classes))
+        return linear_head.fit(values, labels_of(photos), len(self._split.classes))
 
     def _measured_head(self, head: LinearHead) -> Measured:
         measured = candidates.measure_head(head, self._features[len(self._train) :, 0], self._held_out)
@@ -166,7 +142,7 @@ class Finetuning:
             if len(self._held_out) < plan.FEWEST_TO_HOLD_OUT:
                 measured = candidates.cross_validated(head, (*self._train, *self._held_out))
                 found = [dataclasses.replace(found[0], measured=measured), *found[1:]]
-                how = f"in cross-validation: each of {len(measured.labels)} photos by a head that was fitted without it"
+                how = f"in cross-validation over {len(measured.labels)} photos"
         return self._finished(candidates.with_head(self._network, head), found, LINEAR_HEAD, how, refit)
 
     # The whole network.
@@ -196,11 +172,11 @@ class Finetuning:
         photos: Sequence[Labeled],
         folder: str,
         head: LinearHead | None,
-        teacher: str | None,
+        learn_from: str | None,
     ) -> keras.Model:
         self._say(f"{network.name}: {recipe.epochs} epochs of {len(photos)} photos, in batches of {recipe.batch_size}")
         return candidates.tune(
-            network, recipe, photos, self._held_out, join(self._work_dir, folder), start=head, teacher=teacher,
+            network, recipe, photos, self._held_out, join(self._work_dir, folder), start=head, teacher=learn_from,
             threads=self._options.threads, say=self._say,
         )  # fmt: skip
 
@@ -214,7 +190,7 @@ class Finetuning:
             given = self._options.teacher if self._options.teacher != AUTO else None
             self._settings["teacher"] = given or "none"
             return given
-        found = teacher.wider(self._network)
+        found = teachers.wider(self._network)
         if len(self._train) >= plan.FEWEST_FOR_TEACHER:
             return self._trained_teacher(found or self._network)
         self._settings["teacher"] = f"{found.name} with a linear head" if found else "none"
@@ -222,29 +198,29 @@ class Finetuning:
             return None
         self._say(f"teacher: a linear head on {found.name}")
         views = self._augmentation.usable(plan.views(len(photos)))
-        return teacher.save(found, photos, views, join(self._work_dir, folder, "teacher.keras"))
+        return teachers.save(found, photos, views, join(self._work_dir, folder, "teacher.keras"))
 
     def _trained_teacher(self, found: FinetuneNetwork) -> str:
         self._settings["teacher"] = f"{found.name}, trained on the same photos"
         recipe = self._recipe(len(self._train))
         recipe = recipe.override(epochs=max(1, recipe.epochs // 2))
-        self._trained(found, recipe, self._train, "teacher", teacher.fit_head(found, self._train, [0]), None)
+        self._trained(found, recipe, self._train, "teacher", teachers.fit_head(found, self._train, [0]), None)
         return run_record.model_path(join(self._work_dir, "teacher"), "last", found.name)
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
         """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""
         if self._options.method == "tune":
             return True
-        return (tuned.hits, -_loss(tuned)) > (head.hits, -_loss(head))
+        return (tuned.hits, -tuned.cross_entropy) > (head.hits, -head.cross_entropy)
 
     def _keep_network(self, model: keras.Model, head: LinearHead | None, found: Sequence[Candidate]) -> Finetuned:
         refit = self._refits()
         if refit:
             photos = (*self._train, *self._held_out)
             whole = None if head is None else self._regression(self._features, photos)
-            self._say("once more, with the held-out photos")
-            learned_from = self._teacher(photos, "refit")
-            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learned_from)
+            self._say("training again, on the held-out photos too")
+            learn_from = self._teacher(photos, "refit")
+            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)
         return self._finished(model, found, found[-1].title, self._on_held_out(), refit)
 
     # What came out.
@@ -261,7 +237,7 @@ class Finetuning:
         found = [dataclasses.replace(one, chosen=one.title == title) for one in found]
         count = len(self._train) + len(self._held_out) * refit
         trained_on = f"The files were trained on {count} photos"
-        trained_on += ", the held-out ones included, after these had measured." if refit else "."
+        trained_on += ", including the held-out ones, after measuring on those." if refit else "."
         chosen = next(one for one in found if one.chosen)
         self._settings = {"kept": title, **self._settings}
         return Finetuned(model, found, how, trained_on, refit, self._warnings(chosen.measured), self._settings)
@@ -280,20 +256,11 @@ class Finetuning:
         if low <= share:
             warnings.append(
                 f"This is no better than chance: always naming the most frequent class is right for {100 * share:.0f}% "
-                "of these photos. Check that the folders hold what their names say, and add photos."
+                "of these photos. Check that the photos are in the right folders, and add more."
             )
         return warnings
 
 
 def _line(candidate: Candidate) -> str:
     measured = candidate.measured
-    low, high = metrics.wilson_interval(measured.hits, len(measured.labels))
-    return (
-        f"{candidate.title}: top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f}) on "
-        f"{len(measured.labels)} held-out photos"
-    )
-
-
-def _loss(measured: Measured) -> float:
-    logits = np.log(np.maximum(measured.probabilities, 1e-7))
-    return float(cross_entropy(logits, measured.labels).mean())
+    return f"{candidate.title}: {metrics.top1_text(measured)} on {len(measured.labels)} held-out photos"

@@ -1,4 +1,4 @@
-"""Looks at photos before anything is trained on them: broken, tiny and rotated ones, and duplicates."""
+"""Inspects photos before training: which are broken, tiny, rotated or duplicates."""
 
 import concurrent.futures
 import dataclasses
@@ -49,7 +49,7 @@ class InspectedPhoto:
 
 
 def inspect(paths: Sequence[str], labels: Sequence[int], threads: int | None = None) -> list[InspectedPhoto]:
-    """Looks at photos, several at a time.
+    """Inspects photos, several at a time.
 
     Args:
         paths: Paths of the files.
@@ -61,7 +61,7 @@ def inspect(paths: Sequence[str], labels: Sequence[int], threads: int | None = N
 
 
 def inspect_photo(path: str, label: int) -> InspectedPhoto:
-    """Looks at one photo."""
+    """Inspects one photo."""
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -40,7 +40,7 @@ class LinearHead:
 
 
 def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float] = C_GRID) -> LinearHead:
-    """Fits a logistic regression, regularized as cross-validation says.
+    """Fits a logistic regression; cross-validation chooses its regularization.
 
     Args:
         features: Pooled features of every view of every photo, (photos, views, features).
@@ -59,7 +59,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[f
 
 
 def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float]):
-    """The value that names photos left out best; which those are; and their logits."""
+    """The chosen C, the indices of the photos that were left out in turn, and their logits."""
     folds = _folds(labels)
     chosen = _folds_to_fit(labels)
     paths = [_Path(scaled[folds != fold], labels[folds != fold], classes) for fold in chosen]
@@ -79,8 +79,8 @@ def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence
 def _simplest(hits: dict[float, np.ndarray]) -> float:
     """The value nearest to the usual one that is not worse, by more than a standard error, than the best one.
 
-    Of a few photos cross-validation tells next to nothing: whatever it likes best was 2 points worse than the usual
-    value on 3 and 10 classes of 5 and 10 photos of Imagenette, and cross-entropy instead of hits no better.
+    With few photos the best value of a cross-validation is mostly noise, and the usual one better
+    (`python -m benchmarks.head_choices`).
     """
     best = max(hits.values(), key=np.sum)
 
@@ -125,12 +125,6 @@ def _folds(labels: np.ndarray) -> np.ndarray:
         mine = order[labels[order] == label]
         folds[mine] = (np.arange(len(mine)) + label) % _FOLDS  # or classes of few photos would all miss the last fold
     return folds
-
-
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each photo, (photos,), for logits of shape (photos, classes)."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    return np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(labels)), labels]
 
 
 class _Path:

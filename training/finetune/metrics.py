@@ -1,4 +1,4 @@
-"""What held-out photos say about a classifier: an interval, the classes one by one, and the photos worth a look."""
+"""Metrics on held-out photos: intervals, confusion, precision and recall of each class, and the photos worth a look."""
 
 import dataclasses
 import math
@@ -44,6 +44,12 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
     center = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def top1_text(measured: Measured) -> str:
+    """Top-1 with its interval, as text."""
+    low, high = wilson_interval(measured.hits, len(measured.labels))
+    return f"top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f})"
 
 
 def confusion_matrix(measured: Measured) -> np.ndarray:

@@ -4,6 +4,8 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from fd_keras import photos
 from fd_keras.io import join, list_entries, printable
 
@@ -80,6 +82,11 @@ def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut
         )
     notes = [f"The photos in {name}/ were not used: {sides[0]}/ measures." for name in sides[1:]]
     return listing, _labeled(join(root, sides[0]), held_out, tuple(listing)), notes
+
+
+def labels_of(photos: Sequence[Labeled]) -> np.ndarray:
+    """The labels of photos, int64 of shape (photos,)."""
+    return np.array([label for _, label in photos], "int64")
 
 
 def _labeled(root: str, listing: dict[str, list[str]], classes: Sequence[str]) -> tuple[Labeled, ...]:

@@ -1,16 +1,16 @@
-"""How photos of one's own are trained on, by how many there are. docs/results/finetune.md has the measurements."""
+"""Training settings by the number of photos."""
 
 import dataclasses
 
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
-FEWEST_TO_TUNE = 20  # photos a class, on the mean, below which only the classifier is trained
-FEWEST_TO_HOLD_OUT = 100  # held-out photos below which cross-validation of the head tells more
+FEWEST_TO_TUNE = 20  # mean number of photos a class below which only the classifier is trained
+FEWEST_TO_HOLD_OUT = 100  # held-out photos below which the head is measured by cross-validation
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
 FEWEST_FOR_TEACHER = 4000  # photos from which on it pays to train the teacher too
-MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three show which changes it bears
-MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes, and tell little
+MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three are needed to choose the augmentation
+MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ _TUNING = (
     _Row(FEWEST_FOR_TEACHER, _FEW | {"epochs": 20, "learning_rate": 0.02}),
     _Row(float("inf"), {"epochs": 40, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
-_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where photos do not bear smaller ones
+_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where smaller ones change what they show
 _SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both
 _SCRATCH = {"learning_rate": 0.05, "crop_scale": 0.36, "warmup_epochs": 2.0, "ema_decay": 0.99}
 

@@ -1,4 +1,4 @@
-"""From a folder of photos to those that are trained on and those that are held out, and what to know of them."""
+"""Prepares photos for training: inspects them, copies those that need it, and holds a share out."""
 
 import collections
 import dataclasses
@@ -39,13 +39,13 @@ class Prepared:
 def prepare(
     folder: PhotoFolder, image_size: int, fraction: float, output_dir: str, say: Callable[[str], None]
 ) -> Prepared:
-    """Looks at all photos, makes copies of those that need it, and holds out a share of every class.
+    """Inspects all photos, copies those that need it, and holds out a share of every class.
 
     Args:
         folder: The photos.
         image_size: Side of the network's image.
         fraction: Share of every class to hold out, unless the folder has held-out photos of its own.
-        output_dir: Folder for split.json and the copies.
+        output_dir: Folder for the copies.
         say: Prints a line.
 
     Raises:
@@ -53,37 +53,50 @@ def prepare(
         OSError: If a copy cannot be written.
     """
     listed = [*folder.train, *(folder.held_out or ())]
-    say(f"looking at {len(listed)} photos of {len(folder.classes)} classes")
-    looked_at = inspect([path for path, _ in listed], [label for _, label in listed])
-    is_held = np.arange(len(listed)) >= len(folder.train)
-    fine = [index for index, photo in enumerate(looked_at) if not photo.fault]
-    found, is_held = [looked_at[index] for index in fine], is_held[fine]
-    _check_counts(found, is_held, folder)
-    groups = duplicate_groups(found)
-    notes = [*folder.notes, *_notes(looked_at, found, groups, folder, image_size)]
+    say(f"inspecting {len(listed)} photos of {len(folder.classes)} classes")
+    inspected = inspect([path for path, _ in listed], [label for _, label in listed])
+    fine = np.array([not photo.fault for photo in inspected])
+    found = [photo for photo in inspected if not photo.fault]
+    groups = duplicate_groups(found) if found else np.zeros(0, int)
+    notes = [*folder.notes, *_notes(inspected, found, groups, folder, image_size)]
     if folder.held_out is None:
+        _check_counts(found, folder, _LEAST)
         is_held = split.hold_out(found, groups, fraction)
     else:
-        is_dropped = ~is_held & np.isin(groups, groups[is_held])
-        notes += _leaks([photo for photo, dropped in zip(found, is_dropped, strict=True) if dropped])
-        found, is_held = [found[index] for index in np.flatnonzero(~is_dropped)], is_held[~is_dropped]
-        _check_counts(found, is_held, folder)
+        is_held = (np.arange(len(listed)) >= len(folder.train))[fine]
+        leaked = ~is_held & np.isin(groups, groups[is_held])
+        notes += _leaks(_where(found, leaked))
+        found, is_held = _where(found, ~leaked), is_held[~leaked]
+        _check_counts(_where(found, ~is_held), folder, 1)
     if not is_held.any():
         raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
-    notes += _unmeasured(found, is_held, folder)
+    notes += _unmeasured(_where(found, is_held), folder)
     paths = copies.paths_of(found, folder.classes, image_size, join(os.path.abspath(output_dir), COPIES))
-    train, held_out = [
-        tuple((path, photo.label) for path, photo, held in zip(paths, found, is_held, strict=True) if held == side)
-        for side in (False, True)
-    ]
+    return _prepared(folder, found, paths, is_held, notes)
+
+
+def _where(found: Sequence[InspectedPhoto], chosen: np.ndarray) -> list[InspectedPhoto]:
+    return [photo for photo, is_chosen in zip(found, chosen, strict=True) if is_chosen]
+
+
+def _prepared(
+    folder: PhotoFolder,
+    found: Sequence[InspectedPhoto],
+    paths: Sequence[str],
+    is_held: np.ndarray,
+    notes: Sequence[str],
+) -> Prepared:
+    labeled = [(path, photo.label) for path, photo in zip(paths, found, strict=True)]
+    train, held_out = (
+        tuple(photo for photo, held in zip(labeled, is_held, strict=True) if held == side) for side in (False, True)
+    )
     originals = {path: photo.path for path, photo in zip(paths, found, strict=True)}
     return Prepared(Split(folder.classes, train, held_out), originals, folder.held_out is not None, tuple(notes))
 
 
-def _check_counts(found: Sequence[InspectedPhoto], is_held: np.ndarray, folder: PhotoFolder) -> None:
-    """Raises ValueError for a class that has too few photos to train on."""
-    least = _LEAST if folder.held_out is None else 1
-    counts = collections.Counter(photo.label for photo, held in zip(found, is_held, strict=True) if not held)
+def _check_counts(found: Sequence[InspectedPhoto], folder: PhotoFolder, least: int) -> None:
+    """Raises ValueError for a class with fewer photos than `least`."""
+    counts = collections.Counter(photo.label for photo in found)
     for label, name in enumerate(folder.classes):
         if counts[label] < least:
             raise ValueError(
@@ -136,20 +149,20 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
     names = [printable(folder.classes[label]) for label in (most, least)]
     return [
         f"Classes are uneven: {many} photos of {names[0]}, {few} of {names[1]}. More photos of the rare classes help "
-        "most; --class_balance=0.5 gives those that there are more weight."
+        "most; --class_balance=0.5 gives the existing ones more weight."
     ]
 
 
 def _leaks(dropped: Sequence[InspectedPhoto]) -> list[str]:
     if not dropped:
         return []
-    return [f"Not trained on, as held-out photos show the same picture: {_photos(dropped)}, {_named(dropped)}."]
+    return [f"Skipped in training, since held-out photos show the same picture: {_photos(dropped)}, {_named(dropped)}."]
 
 
-def _unmeasured(found: Sequence[InspectedPhoto], is_held: np.ndarray, folder: PhotoFolder) -> list[str]:
-    measured = {photo.label for photo, held in zip(found, is_held, strict=True) if held}
+def _unmeasured(held_out: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str]:
+    measured = {photo.label for photo in held_out}
     names = [printable(name) for label, name in enumerate(folder.classes) if label not in measured]
-    return [f"Without held-out photos, and so not measured: {', '.join(names)}."] if names else []
+    return [f"Classes without held-out photos, which are not measured: {', '.join(names)}."] if names else []
 
 
 def _photos(found: Sequence[InspectedPhoto]) -> str:

@@ -1,4 +1,4 @@
-"""What came out of a fine-tuning, as the page and the terminal show it."""
+"""The results of a fine-tuning, as the page and the terminal show them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,6 +31,12 @@ class Measured:
     def top1(self) -> float:
         """Share of the photos whose class came first, of 1."""
         return self.hits / len(self.labels)
+
+    @property
+    def cross_entropy(self) -> float:
+        """Mean cross-entropy of the photos."""
+        own = self.probabilities[np.arange(len(self.labels)), self.labels]
+        return float(-np.log(np.maximum(own, 1e-7)).mean())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +149,3 @@ class FinetuneResults:
     def linear_head(self) -> Candidate | None:
         """The linear head alone, if it was tried."""
         return next((candidate for candidate in self.candidates if candidate.title.startswith(LINEAR_HEAD)), None)
-
-
-Results = FinetuneResults

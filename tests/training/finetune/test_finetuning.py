@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fd_keras.training.finetune import candidates, plan, teacher
+from fd_keras.training.finetune import candidates, plan, teachers
 from fd_keras.training.finetune.candidates import FinetuneNetwork
-from fd_keras.training.finetune.finetuning import Finetuning, Options
+from fd_keras.training.finetune.finetuning import Finetuning
+from fd_keras.training.finetune.options import Options
 from fd_keras.training.finetune.results import Measured
 from fd_keras.training.finetune.split import Split
 from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
@@ -61,7 +62,7 @@ def test_few_photos_are_not_tuned_on(make):
     assert (trained, chosen(found), found.refit) == ([], "linear head", True)
     assert found.candidates[0].measured.probabilities.shape == (33, 3)
     assert "33 photos" in found.how_measured
-    assert "trained on 33 photos, the held-out ones included" in found.trained_on
+    assert "trained on 33 photos, including the held-out ones" in found.trained_on
 
 
 def test_the_network_that_is_kept_is_the_head_that_was_measured(make, split):
@@ -114,7 +115,7 @@ def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
 
 def test_many_photos_have_a_trained_teacher_of_twice_the_width(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    monkeypatch.setattr(teacher, "wider", lambda network: dataclasses.replace(network, alpha=0.5, weights=None))
+    monkeypatch.setattr(teachers, "wider", lambda network: dataclasses.replace(network, alpha=0.5, weights=None))
     found, trained = make(method="tune", teacher="auto", refit="no")
     assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.5), ("tune", 0.25)]
     assert trained[1]["teacher"].endswith("teacher/last/fd_mobilenet_0.5_32.keras")
@@ -123,7 +124,7 @@ def test_many_photos_have_a_trained_teacher_of_twice_the_width(make, monkeypatch
 
 def test_without_weights_of_a_wider_network_the_trained_teacher_is_as_wide(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    monkeypatch.setattr(teacher, "wider", lambda network: None)
+    monkeypatch.setattr(teachers, "wider", lambda network: None)
     _, trained = make(method="tune", teacher="auto", refit="no")
     assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.25), ("tune", 0.25)]
 
@@ -131,8 +132,8 @@ def test_without_weights_of_a_wider_network_the_trained_teacher_is_as_wide(make,
 def test_few_photos_have_a_wider_network_with_a_linear_head_for_a_teacher(make, monkeypatch):
     """Of the photos that are trained on: in the end, of all."""
     made = []
-    monkeypatch.setattr(teacher, "wider", lambda network: dataclasses.replace(network, alpha=0.5))
-    monkeypatch.setattr(teacher, "save", lambda network, photos, views, path: made.append((len(photos), path)) or path)
+    monkeypatch.setattr(teachers, "wider", lambda network: dataclasses.replace(network, alpha=0.5))
+    monkeypatch.setattr(teachers, "save", lambda network, photos, views, path: made.append((len(photos), path)) or path)
     found, trained = make(method="tune", teacher="auto")
     assert [one["run"] for one in trained] == ["tune", "refit"]
     assert [(count, path) for count, path in made] == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
@@ -140,7 +141,7 @@ def test_few_photos_have_a_wider_network_with_a_linear_head_for_a_teacher(make, 
 
 
 def test_few_photos_without_weights_of_a_wider_network_have_no_teacher(make, monkeypatch):
-    monkeypatch.setattr(teacher, "wider", lambda network: None)
+    monkeypatch.setattr(teachers, "wider", lambda network: None)
     found, trained = make(method="tune", teacher="auto", refit="no")
     assert ([one["teacher"] for one in trained], found.settings["teacher"]) == ([None], "none")
 

@@ -31,7 +31,7 @@ def test_fewer_photos_are_seen_in_more_views():
     assert (views[0], views[-1]) == (plan.MOST_VIEWS, plan.FEWEST_VIEWS)
 
 
-def test_photos_are_not_changed_as_they_do_not_bear():
+def test_forbidden_changes_are_not_made():
     usual, upright, whole = (
         plan.tuning_recipe(100, 96, found)
         for found in (Augmentation(), Augmentation(mirrored=False), Augmentation(cropped=False))

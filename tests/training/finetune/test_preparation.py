@@ -36,7 +36,7 @@ def test_a_share_of_every_class_is_held_out(root):
     write(root, counts=(5, 10, 15))
     said = []
     found = prepared(root, said=said)
-    assert said == ["looking at 30 photos of 3 classes"]
+    assert said == ["inspecting 30 photos of 3 classes"]
     assert [sum(label == wanted for _, label in found.split.held_out) for wanted in range(3)] == [1, 2, 3]
     assert len(names(found.split.train) | names(found.split.held_out)) == 30
     assert (found.given, found.split.classes, found.split.refit) == (False, ("a", "b", "c"), False)
@@ -83,7 +83,7 @@ def test_given_sides_are_kept_and_what_leaks_is_not_trained_on(root):
     assert found.given
     assert (len(found.split.train), len(found.split.held_out)) == (12, 4)
     assert all(f"{root}/val/" in path for path, _ in found.split.held_out)
-    expected = f"Not trained on, as held-out photos show the same picture: 1 photo, {root}/train/a/leak.png."
+    expected = f"Skipped in training, since held-out photos show the same picture: 1 photo, {root}/train/a/leak.png."
     assert found.notes[-1] == expected
 
 
@@ -106,7 +106,7 @@ def test_a_class_of_duplicates_is_trained_on_and_named(root):
         picture(100).save(root / "b" / f"{n}.jpg", quality=70 + 5 * n)
     found = prepared(root)
     assert {label for _, label in found.split.held_out} == {0}
-    assert "Without held-out photos, and so not measured: b." in found.notes
+    assert "Classes without held-out photos, which are not measured: b." in found.notes
 
 
 def test_nothing_to_hold_out_is_refused(root):

@@ -1,17 +1,15 @@
-"""The network that a smaller one learns from, made of the same photos."""
+"""Teachers: wider networks, fitted to the same photos, that a smaller one learns from."""
 
 import dataclasses
 import os
 from collections.abc import Sequence
-
-import numpy as np
 
 from fd_keras import weights as weights_lib
 from fd_keras.training import run_record
 from fd_keras.training.finetune import candidates, linear_head
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead
-from fd_keras.training.finetune.photo_folder import Labeled
+from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 
 
 def wider(network: FinetuneNetwork) -> FinetuneNetwork | None:
@@ -30,7 +28,7 @@ def fit_head(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequenc
         views: Indices of the views to take, see `features.pooled`.
     """
     values = candidates.pooled_features(network, [path for path, _ in photos], max(views) + 1)[:, list(views)]
-    return linear_head.fit(values, np.array([label for _, label in photos]), len(network.classes))
+    return linear_head.fit(values, labels_of(photos), len(network.classes))
 
 
 def save(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int], path: str) -> str:
