@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from . import count_summary, delegation
+from . import delegation
+from .count_summary import NOTE as COUNT_NOTE
 from .page_style import FAMILIES, STYLE, color_dot, family_index
 from .report_model import (
     KINDS,
-    TABLE4_NOTE,
     DeviceConfig,
     DeviceReport,
     Table4,
@@ -123,26 +123,18 @@ def _battery_percent(state: Mapping[str, Any]) -> float | None:
 
 def _config(config: DeviceConfig) -> str:
     parts = [f"<h3>{escape(config.title)}</h3>"]
-    if config.counts:
-        parts += [_counts_table4(config.counts), _counts(config.counts), _counted_profiles(config.counts)]
     if config.table4:
         parts.append(_table4(config.table4))
+    if config.counts:
+        parts += [_counts(config.counts), _counted_profiles(config.counts)]
     if config.summary:
         parts += [_latency_bars(config.summary), scatter_plot(config.summary)]
         parts += [_profiles(config.profiles, _TIMES), _details(config.summary)]
     return "\n".join(part for part in parts if part)
 
 
-def _counts_table4(counts: Sequence[dict[str, Any]]) -> str:
-    heads, lines = count_summary.table4(counts)
-    if not lines:
-        return ""
-    note = f'<p class="soft">{escape(count_summary.TABLE4_NOTE)}</p>'
-    return f"<h4>Table 4 in instructions, beside the paper</h4>{_plain_table(heads, lines, words=2)}{note}"
-
-
 def _counts(counts: Sequence[dict[str, Any]]) -> str:
-    note = f'<p class="soft">{escape(count_summary.NOTE)}</p>'
+    note = f'<p class="soft">{escape(COUNT_NOTE)}</p>'
     return f"<h4>Counted, not timed</h4>{_plain_table(*count_columns(counts), words=3)}{note}"
 
 
@@ -169,7 +161,7 @@ def _op_in_millions(op: Sequence[Any]) -> tuple[str, float, str]:
 
 def _table4(table: Table4) -> str:
     groups = "".join(f'<th colspan="2" scope="colgroup">{escape(recipe or "-")}</th>' for recipe in table.recipes)
-    heads = "<th>ms</th><th>ratio</th>" * len(table.recipes)
+    heads = f"<th>{table.unit}</th><th>ratio</th>" * len(table.recipes)
     rows = []
     for mflops, lines in table.budgets.items():
         width = 2 + 2 * len(table.recipes)
@@ -183,7 +175,7 @@ def _table4(table: Table4) -> str:
 <div class="scroll"><table>
 <thead><tr><th></th><th>paper</th>{groups}</tr><tr><th>network</th><th>ratio</th>{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
-<p class="soft">{escape(TABLE4_NOTE)} * cannot be trusted, see the warnings.</p>"""
+<p class="soft">{escape(table.note)} * cannot be trusted, see the warnings.</p>"""
 
 
 def _latency_bars(summary: Sequence[dict[str, Any]]) -> str:

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import count_summary, page
+from . import page
 from .arguments import Parser
+from .count_summary import NOTE as COUNT_NOTE
 from .errors import BenchError
 from .escaping import markdown as escaped
 from .escaping import spreadsheet
 from .messages import log
 from .program_name import program_name
-from .report_model import KINDS, TABLE4_NOTE, DeviceReport, Table4, cell_texts, number, read_report, title
+from .report_model import KINDS, DeviceReport, Table4, cell_texts, number, read_report, title
 from .results import Results
 from .terminal_table import counts_markdown, markdown_table, summary_markdown
 
@@ -70,26 +71,17 @@ def _device_markdown(device: DeviceReport) -> list[str]:
     for config in device.configs:
         parts.append(f"### {escaped(config.title)}")
         if config.table4:
-            parts += [_table4_markdown(config.table4), TABLE4_NOTE]
+            parts += [_table4_markdown(config.table4), config.table4.note]
         if config.summary:
             parts.append(summary_markdown(config.summary))
-        parts += _counts_markdown(config.counts)
+        if config.counts:
+            parts += [counts_markdown(config.counts), COUNT_NOTE]
     return parts
-
-
-def _counts_markdown(counts: list[dict[str, Any]]) -> list[str]:
-    """Returns the blocks about what was counted."""
-    if not counts:
-        return []
-    heads, lines = count_summary.table4(counts)
-    heads = [escaped(head) for head in heads]
-    table4 = [markdown_table(heads, lines, words=2), count_summary.TABLE4_NOTE] if lines else []
-    return [*table4, counts_markdown(counts), count_summary.NOTE]
 
 
 def _table4_markdown(table: Table4) -> str:
     heads = ["MFLOPs", "network", "paper, ratio"]
-    heads += [f"{escaped(recipe)}, {what}" for recipe in table.recipes for what in ("ms", "ratio")]
+    heads += [f"{escaped(recipe)}, {what}" for recipe in table.recipes for what in (table.unit, "ratio")]
     lines = []
     for mflops, networks in table.budgets.items():
         for network in networks:

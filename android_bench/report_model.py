@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from . import paper
-from .count_summary import summarize_counts
+from .count_summary import instruction_ratio, summarize_counts
 from .errors import BenchError
 from .messages import log
 from .plan import ANY_CORE
 from .results import read_rows, read_runs
-from .rows import Row, last_attempts
+from .rows import COUNT, Row, last_attempts
 from .summary import is_partial, paired_ratio, reliability_warnings, summarize
 
 KINDS = {
@@ -22,25 +22,31 @@ KINDS = {
     "core": "an emulated ARM core: counted, not timed",
     "emulator": "emulated: these times mean nothing for a phone",
 }
-TABLE4_NOTE = (
-    "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
-    "1802.03750, one 800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
-)
+_TABLE4_NOTES = {
+    "ms": (
+        "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
+        "1802.03750, one 800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
+    ),
+    "M": (
+        "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's "
+        "(arXiv 1802.03750, Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
+    ),
+}
 _MAX_LOGGED = 5  # damaged lines
 _DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "nnapi": "NNAPI"}
 
 
 @dataclass(frozen=True)
 class Table4Cell:
-    """Latency of one network in one recipe.
+    """Latency or instructions of one network in one recipe.
 
     Attributes:
-        ms: Headline; None if not measured.
+        value: Headline in ms, or millions of instructions; None if not measured.
         ratio: Ratio to FD-MobileNet; None if not measured.
         doubtful: Whether it cannot be trusted.
     """
 
-    ms: float | None = None
+    value: float | None = None
     ratio: float | None = None
     doubtful: bool = False
 
@@ -73,10 +79,17 @@ class Table4:
     Attributes:
         recipes: Recipes of the files.
         budgets: Lines by budget in MFLOPs.
+        unit: Unit of the values, `ms` or `M` (millions of instructions).
     """
 
     recipes: tuple[str, ...]
     budgets: dict[int, list[Table4Line]]
+    unit: str
+
+    @property
+    def note(self) -> str:
+        """Explanation below the table."""
+        return _TABLE4_NOTES[self.unit]
 
 
 @dataclass(frozen=True)
@@ -176,16 +189,20 @@ def _more(damage: Sequence[str]) -> list[str]:
     return [f"and {left} more of such lines"] if left > 0 else []
 
 
-def table4(rows: Sequence[Row]) -> Table4 | None:
+def table4(rows: Sequence[Row], kind: str = "time") -> Table4 | None:
     """Arranges the rows of one configuration as the paper's Table 4; None if they hold none of its networks.
 
     The table is of images of 224 x 224. Where several files are the same network, the one named after it counts.
+
+    Args:
+        rows: The rows; those of other launches are left out.
+        kind: Kind of the launches, `time` or `COUNT`.
     """
-    groups = _rows_by_network(rows)
+    groups = _rows_by_network(row for row in rows if row.kind == kind)
     recipes = tuple(sorted({recipe for _, _, recipe in groups}))
     budgets = {budget.mflops: _table4_lines(budget, groups, recipes) for budget in paper.TABLE4}
     budgets = {mflops: lines for mflops, lines in budgets.items() if lines}
-    return Table4(recipes, budgets) if budgets else None
+    return Table4(recipes, budgets, "M" if kind == COUNT else "ms") if budgets else None
 
 
 def _table4_lines(
@@ -197,13 +214,13 @@ def _table4_lines(
         cells = {r: _table4_cell(groups.get((arch, alpha, r), []), groups.get((*base, r), [])) for r in recipes}
         ratio = 1.0 if arch == paper.BASE else budget.ratios.get(arch)
         lines.append(Table4Line(arch, alpha, ratio, cells))
-    return [line for line in lines if any(cell.ms for cell in line.cells.values())]
+    return [line for line in lines if any(cell.value for cell in line.cells.values())]
 
 
 def _rows_by_network(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
-    """Returns the timed rows by arch, alpha and recipe, of one file each."""
+    """Returns the rows by arch, alpha and recipe, of one file each."""
     files: dict[tuple, list[Row]] = {}
-    for row in last_attempts(row for row in rows if row.kind == "time"):
+    for row in last_attempts(rows):
         model = row.launch.job.model
         facts = model.facts
         if facts.get("arch") in paper.TITLES and (facts.get("size") or paper.SIZE) == paper.SIZE:
@@ -217,6 +234,9 @@ def _rows_by_network(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
 def _table4_cell(rows: list[Row], base: list[Row]) -> Table4Cell:
     if not rows:
         return Table4Cell()
+    if rows[0].kind == COUNT:
+        counts, others = rows[0].details.counts, base[0].details.counts if base else None
+        return Table4Cell(counts["instructions"] / 1e6, instruction_ratio(counts, others), bool(rows[0].flags))
     (line,) = summarize(rows)
     return Table4Cell(line["ms"], paired_ratio(rows, base), line["doubtful"])
 
@@ -265,9 +285,9 @@ def number(value: float | None, form: str) -> str:
 
 
 def cell_texts(cell: Table4Cell) -> tuple[str, str]:
-    """Returns ms and ratio of a cell of Table 4; a star marks what cannot be trusted."""
-    digits = 1 if (cell.ms or 0) >= 10 else 2 if (cell.ms or 0) >= 1 else 3
-    return number(cell.ms, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
+    """Returns value and ratio of a cell of Table 4; a star marks what cannot be trusted."""
+    digits = 1 if (cell.value or 0) >= 10 else 2 if (cell.value or 0) >= 1 else 3
+    return number(cell.value, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
 
 
 def _device_report(run: dict[str, Any], rows: list[Row], damaged: int) -> DeviceReport:
@@ -296,7 +316,8 @@ def _configs(rows: Iterable[Row], baseline: str | None) -> list[DeviceConfig]:
 def _config(threads: int, delegate: str, core: str, rows: list[Row], baseline: str | None) -> DeviceConfig:
     profiles = {row.label: row.details.ops for row in rows if row.details.ops}
     counts = summarize_counts(rows, baseline)
-    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), table4(rows), profiles, counts)
+    paper_table = table4(rows, COUNT if counts else "time")
+    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), paper_table, profiles, counts)
 
 
 def _warnings(run: dict[str, Any], configs: Sequence[DeviceConfig], damaged: int) -> list[str]:

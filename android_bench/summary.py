@@ -15,7 +15,6 @@ DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models me
 _NS_PER_MS = 1e6
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _MAX_NAMED = 3  # models and reasons that a warning names, the worst first
-# What a line of the summary repeats of its rows.
 _NAMES = (
     *("target", "device", "label", "threads", "delegate", "core", "engine"),
     *("model", "recipe", "file", "sha256", "size_bytes"),
@@ -84,6 +83,12 @@ def summarize(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
     return [
         _summary_line(groups[key], bases.get(groups[key][0].config, []), memory.get(key, {})) for key in sorted(groups)
     ]
+
+
+def row_facts(row: Row) -> dict[str, Any]:
+    """Returns the names and facts of a row that a line of a summary repeats."""
+    flat: dict[str, Any] = row.to_json() | {"label": row.label}
+    return {**{name: flat[name] for name in _NAMES}, **flat["facts"]}
 
 
 def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
@@ -216,15 +221,13 @@ def _peak_memory(rows: Iterable[Row]) -> dict[tuple, dict[str, float]]:
 
 
 def _summary_line(group: list[Row], base: list[Row], memory_mb: dict[str, float]) -> dict[str, Any]:
-    first: dict[str, Any] = group[0].to_json() | {"label": group[0].label}
     latencies = [row.latency for row in group]
     statistic, headlines = _headlines(latencies)
     times = {"ms": statistics.median(headlines), **_times(latencies)}
     taken = _least_taken(group)
     spread, paired, flagged = spread_pct(headlines), ratios(group, base), [row for row in group if row.flags]
     return {
-        **{name: first[name] for name in _NAMES},
-        **first["facts"],
+        **row_facts(group[0]),
         "rounds": len(group),
         "runs": sum(latency.runs for latency in latencies),
         "statistic": statistic,

@@ -7,10 +7,12 @@ from fd_keras.android_bench.report_model import (
     pareto,
     read_report,
     short_name,
+    table4,
     title,
     top1_accuracy,
 )
 from fd_keras.android_bench.results import Results
+from fd_keras.android_bench.rows import COUNT
 from fd_keras.android_bench.summary import summarize
 
 
@@ -18,13 +20,35 @@ def test_table4_is_ours_beside_the_papers(results, milliseconds):
     phone, host = read_report(results)
     (config,) = phone.configs
     lines = {(line.arch, line.alpha): line for lines in config.table4.budgets.values() for line in lines}
-    assert {key: round(line.cells["float32"].ms / 1.02, 6) for key, line in lines.items()} == milliseconds
+    assert {key: round(line.cells["float32"].value / 1.02, 6) for key, line in lines.items()} == milliseconds
     for (arch, alpha), ours in {("mobilenet", 0.5): 1.2, ("shufflenet", 0.25): 2.0, ("fd_mobilenet", 0.5): 1.0}.items():
         assert lines[arch, alpha].cells["int8"].ratio == pytest.approx(ours)
     assert lines["mobilenet", 0.5].paper_ratio == 1.10
     assert lines["shufflenet", 0.25].paper_ratio == 1.82
     assert lines["fd_mobilenet", 0.5].paper_ratio == 1
     assert lines["fd_shufflenet", 1.0].paper_ratio is None
+
+
+def test_table4_of_counts_is_in_millions_of_instructions(make_count_row):
+    def row(arch, alpha, recipe, size=224, **counts):
+        facts = {"arch": arch, "alpha": alpha, "size": [size, size]}
+        return make_count_row(f"{arch}_{alpha}_{size}", recipe, facts=facts, **counts)
+
+    rows = [
+        row("fd_mobilenet", 0.25, "float32", instructions=10_000_000, l2_misses=1_500_000),
+        row("mobilenet", 0.125, "float32", instructions=12_000_000, flags=["it did not settle"]),
+        row("fd_mobilenet", 0.25, "int8", instructions=8_000_000),
+        row("mobilenet", 0.125, "int8", size=128),
+    ]
+    table = table4(rows, COUNT)
+    assert (table.unit, table.recipes, list(table.budgets)) == ("M", ("float32", "int8"), [12])
+    lines = {line.name: [cell_texts(cell) for cell in line.cells.values()] for line in table.budgets[12]}
+    assert lines == {
+        "FD-MobileNet 0.25x": [("10.0", "1.00"), ("8.00", "1.00")],
+        "MobileNet 0.125x": [("12.0*", "1.20"), ("–", "–")],
+    }
+    assert table4([make_count_row("other")], COUNT) is None
+    assert table4(rows) is None
 
 
 def test_a_report_of_counts_alone_does_not_speak_of_latency(results, make_count_row):
@@ -51,7 +75,7 @@ def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
     for name, (side, ms) in files.items():
         kept.append_row(make_row(name, [ms * 1e6], facts=facts | {"size": [side, side]}, **common))
     phone = next(device for device in read_report(results) if device.run["run"] == "later")
-    assert phone.configs[0].table4.budgets[12][0].cells["float32"].ms == 4
+    assert phone.configs[0].table4.budgets[12][0].cells["float32"].value == 4
     names = [short_name(line) for line in phone.configs[0].summary]
     assert names == ["FD-MobileNet 0.25x", "FD-MobileNet 0.25x at 128", "FD-MobileNet 0.25x"]
 
