@@ -1,6 +1,6 @@
-"""ARM cores to count on: what qemu executes, and the caches that its loads and stores are counted in.
+"""Emulated ARM cores: the processor that qemu emulates, and the modeled data caches.
 
-Arm lets the maker of a chip choose the sizes of the caches, so each core here is that of one chip.
+The maker of a chip chooses the sizes of the caches, so each core here has those of one chip.
 """
 
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ class Cache:
 
     @property
     def argument(self) -> str:
-        """What the plugin takes: see `cache_make` in emulator_cache.h."""
+        """Argument of the plugin; see `cache_make` in emulator_cache.h."""
         return f"{self.kib * 1024}:{self.ways}:{self.line}"
 
 
 @dataclass(frozen=True)
 class Core:
-    """A core.
+    """An emulated core.
 
     Attributes:
-        cpu: What qemu calls the processor to execute.
+        cpu: qemu's name of the processor.
         l1: First level of data cache.
-        l2: Second level.
-        chip: The chip whose sizes these are.
-        source: Where the sizes are from.
+        l2: Second level of cache.
+        chip: Chip that has these caches.
+        source: Source of the sizes, ways and lines, and what is assumed.
     """
 
     cpu: str
@@ -50,38 +50,42 @@ class Core:
     source: str
 
 
-_BCM2712 = "Linux, arch/arm64/boot/dts/broadcom/bcm2712.dtsi, after Arm's Cortex-A76 manual (100798)"
+_BCM2712 = "Linux, arch/arm64/boot/dts/broadcom/bcm2712.dtsi"
 CORES = {
     "cortex-a53": Core(
         "cortex-a53",
         Cache(32, 4),
         Cache(512, 16),
         "BCM2837 (Raspberry Pi 3)",
-        "Linux, arch/arm/boot/dts/broadcom/bcm2837.dtsi, after Arm's Cortex-A53 manual (DDI 0500)",
+        "Linux, arch/arm/boot/dts/broadcom/bcm2837.dtsi",
     ),
     "cortex-a55": Core(
         "cortex-a55",
         Cache(32, 4),
         Cache(128, 4),
         "Snapdragon 845, small core",
-        "Arm's Cortex-A55 manual (100442), A6.1 and A7.1; AnandTech, The Snapdragon 845 Performance Preview: 128 KiB",
+        "Ways and lines: Arm's Cortex-A55 manual (100442), A6.1 and A7.1. L2 size: AnandTech, The Snapdragon 845 "
+        "Performance Preview. L1 size: assumed, the manual allows 16, 32 or 64 KiB",
     ),
     "cortex-a76": Core("cortex-a76", Cache(64, 4), Cache(512, 8), "BCM2712 (Raspberry Pi 5)", _BCM2712),
-    # qemu 10.0 stops at XNNPACK's kernels for SME; signed pointers take most of its time, and cost no instructions.
+    # qemu 10.0 aborts in XNNPACK's SME kernels. Without pointer authentication it is several times as fast, and
+    # executes as many instructions.
     "max": Core(
         "max,sme=off,pauth=off",
         Cache(64, 4),
         Cache(512, 8),
-        "BCM2712, though executing i8mm, which it does not have",
+        "BCM2712 (which does not have the i8mm instructions that are executed)",
         _BCM2712,
     ),
-    # It has no 64-bit instructions: those of the Cortex-A53 are executed, whose NEON has no dot product either.
+    # A Cortex-A9 has no 64-bit instructions, so a Cortex-A53 is emulated, which has no dot product either.
     "cortex-a9": Core(
         "cortex-a53",
         Cache(32, 4, line=32),
         Cache(1024, 16, line=32),
-        "i.MX 6Quad (the paper's), though executing 64-bit instructions",
-        "Arm's manuals of the Cortex-A9 (DDI 0388) and of its cache controller L2C-310 (DDI 0246); NXP's IMX6DQRM",
+        "i.MX 6Quad (which does not have the 64-bit instructions that are executed)",
+        "L1 ways and lines: Arm's Cortex-A9 manual (DDI 0388), 7.1. L1 size: ITProPortal, Freescale unveils i.MX 6 "
+        "quad-core ARM chip. L2 size and ways: OP-TEE, core/arch/arm/plat-imx/config/imx6qdlsolo.h. L2 lines: Linux, "
+        "arch/arm/mm/cache-l2x0.c",
     ),
 }
 DEFAULT = ("cortex-a53", "cortex-a76")
@@ -91,10 +95,10 @@ def choose(names: tuple[str, ...]) -> dict[str, Core]:
     """Returns cores by name.
 
     Args:
-        names: Some of `CORES`; `all`, or none for `DEFAULT`.
+        names: Some of `CORES`, or only `all`; `DEFAULT` if empty.
 
     Raises:
-        BenchError: If there is no such core.
+        BenchError: If a name is not that of a core.
     """
     names = tuple(CORES) if names == ("all",) else names or DEFAULT
     if unknown := next((name for name in names if name not in CORES), None):
