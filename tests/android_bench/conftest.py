@@ -251,14 +251,14 @@ def _empty(folder):
 def _missing():
     """Why there can be no test device here, or None."""
     if not (ROOT / ".device").is_dir():
-        return "no .device: `make device` makes it (as root, on Debian)"
+        return "needs a test device: make device (as root, on Debian)"
     if os.geteuid() != 0:
-        return "test devices need root, for a namespace of their own"
+        return "needs root, for a network namespace: run the tests as root"
     programs = [name for name in ("adb", "unshare", "nsenter") if not shutil.which(name)]
     if programs:
-        return f"{programs[0]} is not installed"
+        return f"needs {programs[0]}: make device"
     if subprocess.run(["unshare", "-n", "-m", "-p", "-f", "true"], capture_output=True).returncode:
-        return "this machine does not allow namespaces"
+        return "needs network namespaces, which this machine forbids: run the tests in a virtual machine"
     return None
 
 
@@ -274,9 +274,10 @@ def _phones(tmp_path_factory):
     environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": "5038"}
     isolated = ["unshare", "-n", "-m", "-p", "-f", "--kill-child"]
     process = subprocess.Popen([*isolated, *runner], env=environment, stdin=subprocess.PIPE)
-    adb, key = work.parent / "adb", work.parent / "key"
+    clients = tmp_path_factory.mktemp("clients")  # not below `work`, which is another folder over there
+    adb, key = clients / "adb", clients / "key"
     adb.write_text(
-        f'#!/bin/sh\nANDROID_ADB_SERVER_PORT=5038 HOME={work.parent} exec nsenter -t {process.pid} -n adb "$@"\n'
+        f'#!/bin/sh\nANDROID_ADB_SERVER_PORT=5038 HOME={clients} exec nsenter -t {process.pid} -n adb "$@"\n'
     )
     adb.chmod(0o755)
     try:

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     if not shutil.which("gcc"):
-        pytest.skip("no gcc: apt install gcc")
+        pytest.skip("needs gcc: make emulator")
     folder = tmp_path_factory.mktemp("cache")
     (folder / "cache.c").write_text(PROGRAM)
     subprocess.run(["gcc", "-Wall", "-Werror", "-O1", folder / "cache.c", "-o", folder / "cache"], check=True)

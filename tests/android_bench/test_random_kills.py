@@ -16,7 +16,7 @@ from fd_keras.android_bench.results import read_rows, read_runs
 ROUNDS = 30
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
 def test_kills_lose_and_double_nothing(converted, tmp_path, wait_until, reliability_seconds):
     chance, end = random.Random(0), time.monotonic() + reliability_seconds
     for number in range(1_000_000):

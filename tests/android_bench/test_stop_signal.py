@@ -6,7 +6,7 @@ import pytest
 from fd_keras.android_bench.stop_signal import StopSignal
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
 def test_a_closed_terminal_stops_too(capfd):
     with StopSignal() as stop:
         signal.raise_signal(signal.SIGHUP)
@@ -14,7 +14,7 @@ def test_a_closed_terminal_stops_too(capfd):
     assert "stopping after this launch; once more: at once" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
 def test_restores_the_handlers_and_respects_ignored_signals():
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
