@@ -12,8 +12,8 @@ help:
 	@echo "make demo     from a folder of images to int8 files and a page about them (about 5 minutes)"
 	@echo "make table4   time the paper's networks on this machine, beside the paper's figures (about 15 minutes)"
 	@echo "               on a phone: make table4 TARGET='--target=adb --fetch_binary' (docs/phones.md)"
-	@echo "make emulator an ARM processor that counts what it executes (as root, on Debian; docs/emulator.md)"
-	@echo "make table4-arm count what the paper's networks execute on it"
+	@echo "make emulator build an emulated ARM processor that counts instructions (as root, on Debian; docs/emulator.md)"
+	@echo "make table4-arm count the instructions of the paper's networks on it"
 	@echo "make test     run the tests"
 	@echo "make test-arm compare LiteRT's answers on an emulated ARM processor with this one's (needs FD_KERAS_DATA)"
 	@echo "make device   install what the tests of phones and of the report's page need (as root, on Debian)"
@@ -59,7 +59,7 @@ test-arm: $(VENV)/installed
 	tests/arm/make.sh $(BIN)/python
 	$(BIN)/python -m tests.arm.check
 
-# A qemu with the plugin of ours, in .emulator, for the Python that test-arm uses too.
+# qemu with our plugin, in .emulator; it runs the ARM Python of test-arm.
 emulator: $(VENV)/installed
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debian-archive-keyring \

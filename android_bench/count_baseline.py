@@ -1,4 +1,4 @@
-"""A file of counts to compare with, so that a model that has become dearer fails a check: no phone, and no noise."""
+"""Baseline file of counts: a check in CI fails where a model executes more than before."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from .atomic import write_atomically
 from .count_summary import millions
 from .errors import BenchError
 
-# Misses are left out: they also depend on where in memory things happen to be.
+# Misses are left out: they also depend on addresses.
 CHECKED = ("instructions", "loads", "stores")
 _LARGEST = 16 << 20  # bytes of a file
 
@@ -42,9 +42,9 @@ def read(path: Path) -> Baseline:
     """Reads a file of counts.
 
     Raises:
-        BenchError: If it cannot be read, or is something else.
+        BenchError: If it cannot be read, or is not a file of counts.
     """
-    way_out = "--update_baseline writes it anew"
+    way_out = "--update_baseline writes a new one"
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
@@ -59,13 +59,13 @@ def read(path: Path) -> Baseline:
     return found
 
 
-def dearer(counts: Baseline, baseline: Baseline, tolerance: float) -> list[str]:
-    """Returns a message for each count that has grown by more than a tolerance.
+def regressions(counts: Baseline, baseline: Baseline, tolerance: float) -> list[str]:
+    """Returns a message for each count that grew by more than a tolerance.
 
     Args:
-        counts: What was counted now.
-        baseline: What was counted before.
-        tolerance: In percent.
+        counts: The new counts.
+        baseline: The counts to compare with.
+        tolerance: Tolerance in percent.
     """
     return [
         f"{label} on {core}: {millions(now[name])} M {name}, {_growth(now[name], before[name])} more than "
@@ -77,7 +77,7 @@ def dearer(counts: Baseline, baseline: Baseline, tolerance: float) -> list[str]:
 
 
 def unchecked(counts: Baseline, baseline: Baseline) -> list[str]:
-    """Returns a message for each model that only one of both has."""
+    """Returns a message for each model that only one of the two has."""
     here, there = ({(core, label) for core in found for label in found[core]} for found in (counts, baseline))
     return [
         *(f"{label} on {core}: not in the baseline file: not checked" for core, label in sorted(here - there)),
@@ -86,10 +86,10 @@ def unchecked(counts: Baseline, baseline: Baseline) -> list[str]:
 
 
 def parse_tolerance(text: str) -> float:
-    """Returns percents written as `2%` or `2`.
+    """Returns a percentage written as `2%` or `2`.
 
     Raises:
-        argparse.ArgumentTypeError: If it is something else.
+        argparse.ArgumentTypeError: If it is not a percentage from 0 to 1000.
     """
     try:
         value = float(text.strip().removesuffix("%"))

@@ -1,10 +1,10 @@
-"""Counts what a model executes; runs inside of the emulator, on LiteRT for ARM (see emulator_plugin.c).
+"""Counts what a model executes; runs inside the emulator, on LiteRT for ARM (see emulator_plugin.c).
 
     main("MODEL.tflite", "ops")
 
-prints one line of JSON: `counts` per inference by counter, `invocations` (how many they are the difference of),
-`unstable` (the counters that did not come to rest) and `ops`, the counts of each op as [type, name, counts]. Without
-"ops" that is empty.
+prints one line of JSON: `counts` per inference by counter, `invocations` (the number of inferences that they are the
+mean of), `unstable` (the counters that did not settle) and `ops`, the counts of each op as [type, name, counts]; empty
+without "ops".
 """
 
 import json
@@ -21,9 +21,9 @@ from .models import read_model
 from .plan import Job
 from .schema import COUNTERS
 
-SHORT, LONG = 1, 3  # invocations of the two runs whose difference counts
-TOLERANCE = 0.01  # by which two such differences may differ
-_SLACK = 100  # counts; a percent of few is less than the interpreter's own noise
+SHORT, LONG = 1, 3  # invocations of the two runs that are subtracted
+TOLERANCE = 0.01  # relative difference between two results that agree
+_SLACK = 100  # counts; 1% of a small count is less than the noise of Python itself
 _ATTEMPTS = 8
 _START, _READ, _SELECT = 0x46430000, 0x46440000, 0x46450000  # clocks of the plugin
 
@@ -31,19 +31,19 @@ Counts = dict[str, int]
 
 
 def read_counts() -> Counts:
-    """Returns what was executed since the start of the counting."""
+    """Returns the counts since the start of the counting."""
     return {name: time.clock_gettime_ns(_READ + number) for number, name in enumerate(COUNTERS)}
 
 
 def start() -> None:
-    """Starts the counting, which takes effect when the emulator gets to it."""
+    """Starts the counting, and waits until the emulator counts."""
     time.clock_gettime_ns(_START)
     while not read_counts()["instructions"]:
         pass
 
 
 def count_run(invoke: Callable[[], object], invocations: int, read: Callable[[], Counts] = read_counts) -> Counts:
-    """Returns the counts of a run, with what reading them costs."""
+    """Returns the counts of a run, including those of reading the counters."""
     before = read()
     for _ in range(invocations):
         invoke()
@@ -52,9 +52,9 @@ def count_run(invoke: Callable[[], object], invocations: int, read: Callable[[],
 
 
 def difference(short: Mapping[str, int], long: Mapping[str, int]) -> Counts:
-    """Returns the counts per inference: what two runs share, such as the reading, cancels out.
+    """Returns the counts per inference; what both runs share, such as reading the counters, cancels out.
 
-    Where a model causes none, such as misses of a large cache, the interpreter's own may differ by less than nothing.
+    A difference can be negative where a model causes nearly no counts, such as misses of a large cache; it becomes 0.
     """
     return {name: max(0, round((long[name] - short[name]) / (LONG - SHORT))) for name in short}
 
@@ -65,7 +65,7 @@ def unstable(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
 
 
 def count(invoke: Callable[[], object], read: Callable[[], Counts] = read_counts) -> dict[str, Any]:
-    """Counts an inference again and again, until two results in a row agree.
+    """Counts an inference repeatedly, until two results in a row agree.
 
     Returns:
         `counts`, `invocations` and `unstable`; see the module's docstring.
@@ -81,7 +81,7 @@ def count(invoke: Callable[[], object], read: Callable[[], Counts] = read_counts
 
 
 def count_ops(path: str) -> list[tuple[str, str, Counts]]:
-    """Returns type, name and counts of each op: LiteRT's profiler reads a clock of the plugin, a counter at a time."""
+    """Returns type, name and counts of each op: LiteRT's profiler reads a clock of the plugin, once per counter."""
     model = ProfiledModel(path, threads=1)
     by_counter = {}
     for number, name in enumerate(COUNTERS):

@@ -1,12 +1,12 @@
-/* Counts what an emulated aarch64 program executes, and lets the program itself read the counts: as clocks.
+/* Counts what an emulated aarch64 program executes. The program reads the counts as clocks.
  *
  *     LD_PRELOAD=counts.so qemu-aarch64 -plugin counts.so,l1=32768:4:64,l2=524288:16:64 ...
  *
- * Loaded twice, this is one library: qemu counts through it, and its clock_gettime() answers what the program asks of
- * the system. Reading clock START starts the counting; until then the program runs faster. Clock READ + n is counter n.
- * Clock SELECT + n chooses counter n as the time of all other clocks, one microsecond a count: a profiler inside of the
- * program then prints counts where it means microseconds. No real time gets into the program, so that a run can be
- * repeated exactly. Only the program's first thread is counted. */
+ * The library is both a plugin of qemu and preloaded into qemu, so that its clock_gettime() replaces the system's for the
+ * program. Reading clock START starts the counting; until then the program runs faster. Clock READ + n is counter n.
+ * Reading clock SELECT + n makes all other clocks show counter n, one microsecond per count, so a profiler in the program
+ * reports counts in place of microseconds. The program never sees the real time, so a run can be repeated exactly.
+ * Only the program's first thread is counted. */
 #include <qemu-plugin.h>
 #include <time.h>
 
@@ -67,7 +67,7 @@ static void access(unsigned int thread, qemu_plugin_meminfo_t info, uint64_t add
                  &accesses[L2_MISSES]);
 }
 
-/* Is called with each block of instructions that qemu translates: adds to it what counts it when it runs. */
+/* Called for each block of instructions that qemu translates: makes qemu count the block whenever it runs. */
 static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
     uint64_t found[COUNTERS] = {[INSTRUCTIONS] = qemu_plugin_tb_n_insns(block)};
@@ -85,7 +85,7 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
             qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, QEMU_PLUGIN_INLINE_ADD_U64, score(i), found[i]);
 }
 
-/* Is called when qemu has forgotten all that it translated. */
+/* Called when qemu has discarded its translated blocks. */
 static void start(qemu_plugin_id_t id)
 {
     started = true;

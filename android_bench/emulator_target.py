@@ -1,6 +1,6 @@
-"""An ARM core emulated by qemu as a target: what it executes is counted, and nothing is timed.
+"""An ARM core emulated by qemu as a target: it counts what a model executes, and times nothing.
 
-qemu runs LiteRT for ARM; the plugin of ours (emulator_plugin.c) counts. `make emulator` in a clone makes both.
+qemu runs LiteRT for ARM, and its plugin emulator_plugin.c counts. `make emulator` in a clone builds both.
 """
 
 import json
@@ -23,15 +23,15 @@ from .rows import COUNT, NOT_TIMED, Conditions, Details, Origin, Row
 FOLDER = Path(".emulator")
 _PYTHON = "python3.13"
 _TIMEOUT = 3600  # seconds
-_MAKE = "run `make emulator` in a clone of fd_keras, and name its folder by --emulator"
+_MAKE = "run `make emulator` in a clone of fd_keras, and pass the clone's .emulator folder as --emulator"
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """What `make emulator` made: qemu, the plugin, and LiteRT for ARM with its Python.
+    """The folder that `make emulator` builds: qemu, the plugin, and LiteRT for ARM with a Python for it.
 
     Attributes:
-        folder: Where it is: `qemu-aarch64`, `counts.so`, `root/` (an aarch64 Debian's), `packages/`, `versions.json`.
+        folder: Folder of `qemu-aarch64`, `counts.so`, `root/` (of an aarch64 Debian), `packages/` and `versions.json`.
         qemu: Version of qemu.
         litert: Version of LiteRT.
     """
@@ -45,18 +45,18 @@ class Emulator:
         """Finds the emulator in a folder.
 
         Raises:
-            BenchError: If it is not there.
+            BenchError: If a part of it is missing, or qemu could not use the path.
         """
         folder = folder.expanduser().absolute()
         if set(str(folder)) & set(" ,:;"):  # qemu and the linker take them for separators
-            raise BenchError(f"--emulator={folder}: a path without blanks, commas, colons and semicolons is needed")
+            raise BenchError(f"--emulator={folder}: the path has a blank, comma, colon or semicolon: move the folder")
         try:
             for part in ("qemu-aarch64", "counts.so", "packages", f"root/usr/bin/{_PYTHON}"):
                 (folder / part).stat()
             versions = json.loads((folder / "versions.json").read_text())
             return cls(folder, str(versions["qemu"]), str(versions["litert"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BenchError(f"{folder}: no emulator here: {_MAKE}") from error
+            raise BenchError(f"--emulator={folder}: not an emulator's folder: {_MAKE}") from error
 
     def command(self, core: str, *arguments: str) -> list[str]:
         """Returns the command that runs `emulated_counting.main` on a core.
@@ -71,7 +71,7 @@ class Emulator:
         code += f"emulated_counting.main(*{list(arguments)!r})"
         return [
             *(str(self.folder / "qemu-aarch64"), "-cpu", described.cpu, "-L", str(self.folder / "root")),
-            # Addresses and random numbers that are the same in every run.
+            # Keep addresses and random numbers the same in every run.
             *("-R", "0x1000000000", "-seed", "0"),
             *("-plugin", f"{plugin},l1={described.l1.argument},l2={described.l2.argument}"),
             *("-E", f"PYTHONPATH={self.folder / 'packages'}", "-E", "PYTHONHASHSEED=0", "-U", "LD_PRELOAD"),
@@ -87,14 +87,14 @@ class Emulator:
             ops: Whether to count each op.
 
         Raises:
-            BenchError: If that failed.
+            BenchError: If the emulator failed.
         """
         command = self.command(core, str(model.absolute()), *(["ops"] if ops else []))
         environment = {"LD_PRELOAD": str(self.folder / "counts.so"), "PATH": os.defpath, "LC_ALL": "C.UTF-8"}
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT)
         except OSError as error:
-            raise BenchError(f"{command[0]}: cannot be run: {error.strerror}: {_MAKE}") from error
+            raise BenchError(f"{command[0]}: cannot run: {error.strerror}: {_MAKE}") from error
         except subprocess.TimeoutExpired:
             raise BenchError(f"{model}: the emulator took more than {_TIMEOUT} s") from None
         if done.returncode:
@@ -112,21 +112,21 @@ _OUTPUT = {
 
 
 def parse(output: str, model: Path) -> dict[str, Any]:
-    """Returns what `emulated_counting.main` printed.
+    """Parses the output of `emulated_counting.main`.
 
     Args:
-        output: Its output; warnings of LiteRT may come before the last line.
+        output: The output; warnings of LiteRT may come before the last line.
         model: The model, for messages.
 
     Raises:
-        BenchError: If it is something else.
+        BenchError: If the last line does not hold counts.
     """
     try:
         found = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
         found = {}
     if wrong := schema.mismatch(found, _OUTPUT) or _missing(found):
-        raise BenchError(f"{model}: the emulator printed no counts: {wrong}: {_MAKE}")
+        raise BenchError(f"{model}: the emulator printed no counts ({wrong}): {_MAKE}")
     return found
 
 
@@ -139,7 +139,7 @@ class CountPlan(BenchPlan):
     """A plan in which each model is counted once: a count does not change from round to round."""
 
     def schedule(self) -> Iterator[Launch]:
-        """Yields all launches."""
+        """Yields one launch of each job."""
         for place, job in enumerate(self.jobs, 1):
             yield Launch(1, place, job, COUNT)
 
@@ -157,7 +157,7 @@ class EmulatorTarget:
         See `session.Target`.
 
     Raises:
-        BenchError: If the plan asks for what only a device has.
+        BenchError: If the plan has an option that only a device supports.
     """
 
     target = "emulator"
@@ -180,7 +180,7 @@ class EmulatorTarget:
         return self.plan.identity(self.target, self.device, self.environment["engine"])
 
     def measure(self, stop: Callable[[], bool] = lambda: False, done: Iterable[Row] = ()) -> Iterator[Row]:
-        """Yields a row for each model; one that the emulator fails on is named in `failures`.
+        """Yields a row for each model; adds those that the emulator fails on to `failures`.
 
         Args:
             stop: Is asked before each model.
@@ -197,7 +197,7 @@ class EmulatorTarget:
 
     @staticmethod
     def load_average() -> float | None:
-        """Returns None: no load changes a count."""
+        """Returns None: counts do not depend on the load."""
         return None
 
     def _row(self, launch: Launch) -> Row:
@@ -223,7 +223,7 @@ def _check_supported(plan: BenchPlan) -> None:
     ):
         if getattr(plan, name) != default:
             asked = ",".join(map(str, getattr(plan, name)))
-            raise BenchError(f"{flag}={asked}: --target=emulator counts one thread of XNNPACK: leave the flag out")
+            raise BenchError(f"{flag}={asked}: --target=emulator counts one thread with XNNPACK: leave the flag out")
     if "memory" in plan.extras:
         raise BenchError("--memory: --target=emulator does not measure memory: leave the flag out")
 

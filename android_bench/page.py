@@ -216,7 +216,7 @@ _INSTRUCTIONS = _Cost(
 
 
 def _profiles(profiles: Mapping[str, Sequence[Sequence[Any]]], cost: _Cost) -> str:
-    """Returns a bar for the cost by kind of op of each model that was profiled, and its dearest ops."""
+    """Returns a bar for the cost by kind of op of each model that was profiled, and its most expensive ops."""
     if not profiles:
         return ""
     kinds = {label: _cost_by_kind(ops) for label, ops in sorted(profiles.items())}
@@ -224,11 +224,11 @@ def _profiles(profiles: Mapping[str, Sequence[Sequence[Any]]], cost: _Cost) -> s
     used = [kind for kind in _OP_KINDS if any(kind in parts for parts in kinds.values())]
     legend = "".join(f"<li>{color_dot(list(_OP_KINDS).index(kind), 'o')}{kind}</li>" for kind in used)
     rows = "".join(_stacked_bar(label, parts, most, cost.unit) for label, parts in kinds.items())
-    dearest = "".join(_dearest(label, ops, cost.unit) for label, ops in sorted(profiles.items()))
+    most_expensive = "".join(_most_expensive(label, ops, cost.unit) for label, ops in sorted(profiles.items()))
     return f"""<h4>{cost.title}</h4>
 <figure><ul class="legend">{legend}</ul><div class="bars">{rows}</div>
 <figcaption>{cost.note}</figcaption></figure>
-<details><summary>{cost.most}</summary>{dearest}</details>"""
+<details><summary>{cost.most}</summary>{most_expensive}</details>"""
 
 
 def _stacked_bar(label: str, parts: Mapping[str, float], most: float, unit: str) -> str:
@@ -248,7 +248,7 @@ def _bar(label: str, bar: str, value: str) -> str:
     return f'<span class="name">{escape(label)}</span>{track}'
 
 
-def _dearest(label: str, ops: Sequence[Sequence[Any]], unit: str, count: int = 8) -> str:
+def _most_expensive(label: str, ops: Sequence[Sequence[Any]], unit: str, count: int = 8) -> str:
     ordered = sorted(ops, key=lambda op: -op[1])[:count]
     rows = "".join(
         f'<tr><td>{escape(kind)}</td><td>{value:.3f}</td><td class="word">{escape(name)}</td></tr>'

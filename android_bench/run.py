@@ -39,8 +39,8 @@ alike. Every row is appended to rows.jsonl in the output folder as soon as it is
 same command continues a plan that was interrupted. At the end report.html, report.md and
 report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
 
-exit status: 0 all models were timed; 1 some were not, or have become dearer; 2 nothing could be
-started; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
+exit status: 0 all models were measured; 1 some were not, or exceed --baseline_file; 2 nothing could
+be started; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
     "runs": "minimum number of timed invocations of a model per round",
@@ -101,7 +101,7 @@ def _add_where(group: argparse._ArgumentGroup) -> None:
     targets = ("adb", "ssh", "host", "emulator")
     add("--target", choices=targets, default="adb", help="phones (default), boards, this machine, emulated ARM cores")
     add("--serial", metavar="A,B", help=f"of `adb devices`, or all; for ssh: user@host; emulated: {', '.join(CORES)}")
-    add("--emulator", default=str(FOLDER), metavar="FOLDER", help="what `make emulator` made (default: %(default)s)")
+    add("--emulator", default=str(FOLDER), metavar="FOLDER", help="folder of `make emulator` (default: %(default)s)")
     add("--benchmark_binary", metavar="PATH", help="the TFLite benchmark tool, built for the device")
     add("--fetch_binary", nargs="?", const="litert", choices=tuple(fetch.URLS), help="download it (default: litert)")
     add("--refetch", action="store_true", help="download it again, to have the newest build")
@@ -136,10 +136,10 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
 
 def _add_check(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--baseline_file", metavar="PATH", help="counts to compare with: exit status 1 if a model has become dearer")
-    add("--update_baseline", action="store_true", help="write the counts into it instead")
+    add("--baseline_file", metavar="PATH", help="counts to compare with: exit status 1 if a model exceeds them")
+    add("--update_baseline", action="store_true", help="write the counts to it instead")
     tolerance = count_baseline.parse_tolerance
-    add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="by which a count may grow (default: 1%%)")
+    add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="how much a count may grow (default: 1%%)")
 
 
 def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
@@ -155,9 +155,9 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     except BenchError as error:
         raise BenchError(f"--{error}") from error
     if (args.baseline_file or args.update_baseline) and args.target != "emulator":
-        raise BenchError("--baseline_file is of counts: it needs --target=emulator")
+        raise BenchError("--baseline_file and --update_baseline need --target=emulator, which counts")
     if args.update_baseline and not args.baseline_file:
-        raise BenchError("--update_baseline: --baseline_file=PATH is missing: which file to write")
+        raise BenchError("--update_baseline needs --baseline_file=PATH, the file to write")
     if not (args.models or args.clean_only):
         raise BenchError("--models=FOLDER is missing: which .tflite files to time")
     return checked
@@ -185,7 +185,7 @@ def _measure(
     results: Results,
     stop: StopSignal,
 ) -> bool:
-    """Measures and reports; returns whether a model could not be timed, or has become dearer."""
+    """Measures and reports; returns whether a model could not be measured, or exceeds the baseline file."""
     baseline = count_baseline.read(Path(args.baseline_file)) if args.baseline_file and not args.update_baseline else {}
     with results.lock():
         with ExitStack() as cleanup:
@@ -201,11 +201,13 @@ def _measure(
         if measured:
             print(f"next: {report_command(str(results.folder))}", flush=True)
     failed = any(run["failures"] for run in runs)
-    return (_is_dearer(args, baseline, runs) or failed) if args.baseline_file and measured else failed
+    return (_exceeds_baseline(args, baseline, runs) or failed) if args.baseline_file and measured else failed
 
 
-def _is_dearer(args: argparse.Namespace, baseline: count_baseline.Baseline, runs: Sequence[Mapping[str, Any]]) -> bool:
-    """Compares the counts with those of the baseline file, or writes them into it."""
+def _exceeds_baseline(
+    args: argparse.Namespace, baseline: count_baseline.Baseline, runs: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Compares the counts with the baseline file, or writes them to it; returns whether the check or that failed."""
     counts = count_baseline.collect(line for run in runs for line in run["counts"])
     if args.update_baseline and any(run["state"] != "complete" for run in runs):
         log("error", f"--baseline_file={args.baseline_file}: not written, since not all models were counted")
@@ -214,7 +216,7 @@ def _is_dearer(args: argparse.Namespace, baseline: count_baseline.Baseline, runs
         count_baseline.write(Path(args.baseline_file), counts)
         return False
     log("warning", *count_baseline.unchecked(counts, baseline))
-    found = count_baseline.dearer(counts, baseline, args.tolerance)
+    found = count_baseline.regressions(counts, baseline, args.tolerance)
     log("error", *found)
     return bool(found)
 

@@ -16,17 +16,17 @@ def test_three_percent_more_are_an_error_and_one_percent_more_are_not(make_count
     path = tmp_path / "counts.json"
     count_baseline.write(path, _counts(make_count_row))
     before = count_baseline.read(path)
-    assert count_baseline.dearer(before, before, 0) == []
-    assert count_baseline.dearer(_counts(make_count_row, instructions=1010), before, 2) == []
-    (message,) = count_baseline.dearer(_counts(make_count_row, instructions=1030), before, 2)
+    assert count_baseline.regressions(before, before, 0) == []
+    assert count_baseline.regressions(_counts(make_count_row, instructions=1010), before, 2) == []
+    (message,) = count_baseline.regressions(_counts(make_count_row, instructions=1030), before, 2)
     assert message == "a_float32 on cortex-a53: 0.001 M instructions, 3.0% more than 0.001 M (limit 2%)"
 
 
 @pytest.mark.parametrize("counter", ["loads", "stores"])
 def test_memory_accesses_are_checked_and_misses_are_not(make_count_row, counter):
     before = _counts(make_count_row)
-    assert len(count_baseline.dearer(_counts(make_count_row, **{counter: 10_000}), before, 2)) == 1
-    assert count_baseline.dearer(_counts(make_count_row, l1_misses=10_000, l2_misses=10_000), before, 2) == []
+    assert len(count_baseline.regressions(_counts(make_count_row, **{counter: 10_000}), before, 2)) == 1
+    assert count_baseline.regressions(_counts(make_count_row, l1_misses=10_000, l2_misses=10_000), before, 2) == []
 
 
 def test_what_only_one_side_has_is_named(make_count_row):

@@ -21,7 +21,7 @@ FOUND = {"counts": COUNTS, "invocations": 2, "unstable": [], "ops": []}
 def made():
     """The emulator."""
     if not (MADE / "versions.json").exists():
-        pytest.skip(f"no emulator in {MADE}: make emulator")
+        pytest.skip("needs the emulator: make emulator")
     return Emulator.find(MADE)
 
 
@@ -86,14 +86,14 @@ def test_counts_that_did_not_settle_are_flagged(converted, fake):
     assert row.flags == ["the count of loads did not settle"]
 
 
-def test_a_dearer_model_fails_the_check(converted, fake, tmp_path, capsys):
+def test_a_model_that_executes_more_fails_the_check(converted, fake, tmp_path, capsys):
     file, flags = tmp_path / "counts.json", ["--serial=cortex-a53", "--tolerance=2%"]
     emulator = fake("echo '" + json.dumps(FOUND) + "'")
     assert _bench(converted, emulator, tmp_path / "a", *flags, f"--baseline_file={file}", "--update_baseline") == 0
     assert _bench(converted, emulator, tmp_path / "b", *flags, f"--baseline_file={file}") == 0
-    dearer = fake("echo '" + json.dumps({**FOUND, "counts": {**COUNTS, "instructions": 1030}}) + "'")
+    larger = fake("echo '" + json.dumps({**FOUND, "counts": {**COUNTS, "instructions": 1030}}) + "'")
     capsys.readouterr()
-    assert _bench(converted, dearer, tmp_path / "c", *flags, f"--baseline_file={file}") == 1
+    assert _bench(converted, larger, tmp_path / "c", *flags, f"--baseline_file={file}") == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert all(re.search(r"instructions, 3\.0% more .*\(limit 2%\)", error) for error in errors)
@@ -111,14 +111,29 @@ def test_a_baseline_file_is_not_written_of_half_a_run(converted, fake, tmp_path,
 
 
 @pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (
+            ["--target=host", "--baseline_file=counts.json"],
+            "--baseline_file and --update_baseline need --target=emulator",
+        ),
+        (["--target=emulator", "--update_baseline"], "--update_baseline needs --baseline_file=PATH"),
+    ],
+)
+def test_flags_of_the_check_that_do_not_fit_are_refused(tmp_path, capsys, flags, reason):
+    assert run.main([f"--models={tmp_path}", f"--output_dir={tmp_path / 'out'}", *flags]) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("script", "reason"),
     [
         ("echo broken >&2; echo worse >&2; exit 3", "failed with status 3: worse"),
         ("exit 3", "failed with status 3: "),
         ("kill -9 $$", "failed with status -9"),
-        ("true", "printed no counts: missing keys"),
-        ("echo '[]'", "printed no counts: it must be an object"),
-        ("echo '{\"counts\": {}}'", "printed no counts: counts must be an object of instructions"),
+        ("true", "printed no counts (missing keys"),
+        ("echo '[]'", "printed no counts (it must be an object"),
+        ("echo '{\"counts\": {}}'", "printed no counts (counts must be an object of instructions"),
     ],
 )
 def test_a_model_that_the_emulator_fails_on_is_named(converted, fake, script, reason):
@@ -142,11 +157,11 @@ def test_what_only_a_device_has_is_refused(converted, fake):
 
 def test_a_folder_without_an_emulator_is_named(tmp_path, converted, capsys):
     assert run.main([f"--models={converted}", "--target=emulator", f"--emulator={tmp_path}", "--output_dir=x"]) == 2
-    assert f"{tmp_path}: no emulator here: run `make emulator`" in capsys.readouterr().err
+    assert f"{tmp_path}: not an emulator's folder: run `make emulator`" in capsys.readouterr().err
     (tmp_path / "versions.json").write_text("[]")
-    with pytest.raises(BenchError, match="no emulator here"):
+    with pytest.raises(BenchError, match="not an emulator's folder"):
         Emulator.find(tmp_path)
-    with pytest.raises(BenchError, match="a path without blanks, commas"):
+    with pytest.raises(BenchError, match="the path has a blank, comma, colon or semicolon"):
         Emulator.find(tmp_path / "a b")
 
 
