@@ -70,7 +70,10 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
 
 
 def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
-    """The class names in a .tflite file, in the archive at its end, where TFLite's task tools put them; None if none.
+    """Reads the class names in the archive at the end of a .tflite file, where TFLite's task tools put them.
+
+    Returns:
+        The names in label order, or None if the file has none.
 
     Raises:
         LiteRTError: If the archive is damaged or the names are not UTF-8.
@@ -83,6 +86,7 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
             texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
             entry = next((entry for entry in texts if entry.filename == LABELS_FILE or len(texts) == 1), None)
             return None if entry is None else _lines(archive, entry)
+    # zipfile raises NotImplementedError for an unknown compression, and RuntimeError for an encrypted entry.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LiteRTError(f"{path}: its class names are damaged ({error}); convert or download it again.") from error
 

@@ -38,6 +38,15 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
         read_labels(tmp_path / "a.tflite")
 
 
+@pytest.mark.parametrize(("attribute", "value"), [("compress_type", 99), ("flag_bits", 1)])
+def test_names_of_an_unknown_compression_or_encrypted_are_refused(tmp_path, attribute, value):
+    with zipfile.ZipFile(tmp_path / "a.tflite", "w") as archive:
+        archive.writestr("labels.txt", "a")
+        setattr(archive.infolist()[0], attribute, value)  # written into the directory when the archive is closed
+    with pytest.raises(LiteRTError, match="a.tflite: its class names are damaged"):
+        read_labels(tmp_path / "a.tflite")
+
+
 def tensor(dtype: int, shape: list[int], buffer: int = 0, scales: int = 0):
     made, quantization = schema.TensorT(), schema.QuantizationParametersT()
     made.name, made.type, made.buffer = b"it", dtype, buffer
