@@ -86,8 +86,8 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
             texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
             entry = next((entry for entry in texts if entry.filename == LABELS_FILE or len(texts) == 1), None)
             return None if entry is None else _lines(archive, entry)
-    # zipfile raises NotImplementedError for an unknown compression, and RuntimeError for an encrypted entry.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    # zipfile raises RuntimeErrors for encrypted entries and for compressions that it does not have.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise LiteRTError(f"{path}: its class names are damaged ({error}); convert or download it again.") from error
 
 
