@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from .launcher import Launcher, LaunchOutput, check_output
 from .messages import log
 from .plan import BenchPlan, Job, Launch
 from .results import LogWriter, ResultsWriteError, discard_log
-from .rows import Conditions, Details, Latency, Origin, Row, completed_keys
+from .rows import Conditions, Details, Latency, Origin, Row, completed_keys, utc_now
 from .shell import ConnectionLostError, Shell
 from .thermal_sensors import Thermometer
 
@@ -142,7 +141,7 @@ class DeviceTarget:
             "engine": self._engine,
             "fixed_performance": self._clocks_held,
             "state": {name: value for name, value in state.items() if name not in ("residency", "sensors")},
-            "date": _now(),
+            "date": utc_now(),
         }
 
     @property
@@ -194,7 +193,7 @@ class DeviceTarget:
 
     def _launch(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row:
         hot = cooling.cool_down(self._shell, self._settings, stop, self._thermometer)
-        started, cores = _now(), self._cores[launch.job.core, launch.job.threads]
+        started, cores = utc_now(), self._cores[launch.job.core, launch.job.threads]
         output = self._launcher.run(launch, cores)
         log_file = self._write_log(launch, attempt, output)
         parsed, delegation = check_output(output, launch.job, launch.kind)
@@ -267,10 +266,6 @@ def _details(output: parse.ToolOutput, delegation: Delegation | None, log_file: 
 
 def _ns(us: float | None) -> float | None:
     return None if us is None else us * 1000
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _threads(number: int) -> str:

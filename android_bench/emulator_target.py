@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .errors import BenchError
 from .messages import log
 from .plan import BenchPlan, Launch
 from .results import LogWriter, discard_log
-from .rows import COUNT, NOT_TIMED, Conditions, Details, Origin, Row
+from .rows import COUNT, NOT_TIMED, Conditions, Details, Origin, Row, utc_now
 
 FOLDER = Path(".emulator")
 _PYTHON = "python3.13"
@@ -201,7 +200,7 @@ class EmulatorTarget:
         return None
 
     def _row(self, launch: Launch) -> Row:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = utc_now()
         found = self._emulator.count(self._core, launch.job.model.path, self._with_ops)
         return Row(
             run=self.run,
@@ -238,5 +237,5 @@ def _environment(core: str, emulator: Emulator) -> dict[str, Any]:
         "delegate": "LiteRT's default (XNNPACK)",
         "caches": f"L1: {described.l1}; L2: {described.l2}; least recently used lines are replaced",
         "source": described.source,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": utc_now(),
     }

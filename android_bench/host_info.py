@@ -2,9 +2,10 @@
 
 import os
 import platform
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from .rows import utc_now
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
@@ -26,7 +27,7 @@ def environment(engine: str) -> dict[str, Any]:
         "delegate": "LiteRT's default (XNNPACK)",
         "python": platform.python_version(),
         "os": platform.platform(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": utc_now(),
     }
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from . import host_info, host_profiler
@@ -21,7 +20,7 @@ from .models import ModelFile, choose_baseline, find_models, read_models
 from .plan import BenchPlan, Job, Launch
 from .random_inputs import fill_inputs
 from .results import LogWriter, discard_log
-from .rows import Conditions, Details, Origin, Row
+from .rows import Conditions, Details, Origin, Row, utc_now
 from .summary import describe, summarize
 
 _DISTURBED = 0.1  # share of the time spent waiting for the core
@@ -153,7 +152,7 @@ class HostTarget:
 
     def _time(self, launch: Launch, stop: Callable[[], bool]) -> Row | None:
         """Times one round of a model; returns None if it was stopped meanwhile."""
-        started, load = _now(), self.load_average()
+        started, load = utc_now(), self.load_average()
         interpreter = self._interpreter(launch.job)
         with _naming(launch.job.model), no_garbage_collection():
             for _ in range(self.plan.warmup):  # the caches still hold the model before
@@ -165,7 +164,7 @@ class HostTarget:
 
     def _run_extra(self, launch: Launch) -> Row | None:
         """Profiles a model, or measures its memory; returns None if that failed."""
-        started, load = _now(), self.load_average()
+        started, load = utc_now(), self.load_average()
         try:
             found = host_profiler.run_in_subprocess(launch.job, launch.kind, self.plan.runs)
         except BenchError as error:
@@ -267,10 +266,6 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _litert_version() -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -234,6 +235,11 @@ def last_attempts(rows: Iterable[Row]) -> list[Row]:
     """Returns the last attempt of each launch, in the order of the launches."""
     last = {(row.run, *row.config, row.key): row for row in rows}
     return list(last.values())
+
+
+def utc_now() -> str:
+    """Returns the time for `started` and for dates (UTC, ISO 8601, seconds)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def completed_keys(rows: Iterable[Row], repeats: int) -> set[tuple]:
