@@ -15,7 +15,7 @@ def program_name(module: str) -> str:
 
 
 def report_command(folder: str) -> str:
-    """Returns the command that reports on a folder of results, to be pasted into a shell as it is."""
+    """Returns the command that writes the report of a folder of results, quoted for a shell."""
     program = (
         "fd-keras report" if shutil.which("fd-keras") else f"{shlex.quote(sys.executable)} -m {__package__}.report"
     )

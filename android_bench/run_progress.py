@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Self, TextIO
 
+from .count_summary import millions
 from .rows import Row
 
 _LOG_SECS = 5.0  # interval between lines where the stream is not a terminal
@@ -67,7 +68,7 @@ class RunProgress:
 
 def _measured(row: Row) -> str:
     if row.details.counts:
-        return f"{row.details.counts['instructions'] / 1e6:.1f} M instructions"
+        return f"{millions(row.details.counts['instructions'])} M instructions"
     return f"{row.latency.headline_ns / 1e6:.3f} ms"
 
 

@@ -80,6 +80,21 @@ def test_an_interrupted_run_is_continued(converted, fake):
     assert not list(EmulatorTarget(_plan(converted), "cortex-a53", emulator).measure(stop=lambda: True))
 
 
+def test_ops_are_counted_only_for_a_profile(converted, fake):
+    found = json.dumps({**FOUND, "ops": [["CONV_2D", "op 0", COUNTS]]})
+    emulator = fake(f"case \"$*\" in *\"'ops'\"*) echo '{found}';; *) echo '{json.dumps(FOUND)}';; esac")
+    for extras, kinds in (((), []), (("profile",), ["CONV_2D"])):
+        row, _ = EmulatorTarget(_plan(converted, extras=extras), "cortex-a53", emulator).measure()
+        assert [kind for kind, _, _ in row.details.counted_ops] == kinds
+
+
+def test_a_failure_after_a_stop_is_not_that_of_the_model(converted, fake):
+    target = EmulatorTarget(_plan(converted), "cortex-a53", fake("kill -2 $$"))
+    answers = iter([False, True])
+    assert list(target.measure(stop=lambda: next(answers))) == []
+    assert target.failures == []
+
+
 def test_counts_that_did_not_settle_are_flagged(converted, fake):
     emulator = fake("echo '" + json.dumps({**FOUND, "unstable": ["loads"]}) + "'")
     row, _ = EmulatorTarget(_plan(converted), "cortex-a53", emulator).measure()
