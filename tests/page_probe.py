@@ -1,31 +1,24 @@
-"""Looks at pages: as HTML, and in a real browser."""
+"""Checks pages, as HTML and in a real browser."""
 
+import json
 import pathlib
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
-import pytest
+from tests import browser
 
 _VOID = {"meta", "img", "line", "path", "br"}
-_FRAME = '<iframe src="{}" style="width:{}px;height:900px;border:0"></iframe>'
-# Reports what pages need and have through the title of the page that frames them.
-_SCRIPT = """<meta charset="utf-8"><title>-</title><script>onload = () => {
-  document.title = [...document.querySelectorAll("iframe")].map(frame => {
-    const inside = frame.contentWindow, page = inside.document;
-    return [page.documentElement.scrollWidth, inside.innerWidth, inside.getComputedStyle(page.body).color].join();
-  }).join(" ");
-}</script>"""
+# The width that a page needs, that of its window, and the color of its text.
+_MEASURES = "[document.documentElement.scrollWidth, innerWidth, getComputedStyle(document.body).color]"
 
 
 class ParsedPage(HTMLParser):
     """A page whose tags are closed in their order, or an AssertionError.
 
     Attributes:
-        loads: What it would load.
+        loads: Addresses that it would load.
         images: Attributes of the pictures.
-        texts: Text of every element of a kind, by its tag.
+        texts: Texts of the elements by tag.
     """
 
     def __init__(self, text: str):
@@ -69,24 +62,19 @@ def check_fits(folder: pathlib.Path, pages: list[pathlib.Path], widths: list[int
     """Checks in a browser that no page is wider than its window, and that the text is light if and only if it is dark.
 
     Args:
-        folder: Folder to work in, which the pages are in or below.
+        folder: Folder to work in.
         pages: Paths of the pages.
         widths: Widths of windows in pixels.
         dark: Whether the browser prefers dark pages.
     """
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no chromium: apt-get install chromium")
-    probe = folder / "probe.html"
-    probe.write_text(_SCRIPT + "".join(_FRAME.format(page.as_uri(), width) for page in pages for width in widths))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}"]
-    flags += ["--allow-file-access-from-files", "--virtual-time-budget=3000", "--window-size=1400,1000"]
-    flags += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
-    done = subprocess.run([browser, *flags, "--dump-dom", probe.as_uri()], capture_output=True, text=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title, done.stdout[:500] + done.stderr[-500:]
-    seen = [tuple(map(int, numbers)) for numbers in re.findall(r"(\d+),(\d+),rgb\((\d+), ", title[1])]
-    assert [width for _, width, _ in seen] == widths * len(pages)
-    assert all(needed <= width for needed, width, _ in seen), seen
-    assert [brightness > 128 for *_, brightness in seen] == [dark] * len(seen)
+    with browser.started(folder / "profile") as started:
+        tab = started.tab()
+        for page in pages:
+            tab.call("Page.navigate", url=page.as_uri())
+            tab.wait(f"document.readyState === 'complete' && location.href === {json.dumps(page.as_uri())}")
+            for width in widths:
+                tab.show(width, 900, dark)
+                needed, window, color = tab.run(_MEASURES)
+                assert window == width
+                assert needed <= width, (page, width, needed)
+                assert (int(re.findall(r"\d+", color)[0]) > 128) == dark, color

@@ -20,12 +20,10 @@ from tensorflow.lite.python import schema_py_generated as schema
 from fd_keras.applications import build_by_name
 from fd_keras.litert import Runner
 from fd_keras.tflite import export
-from fd_keras.tflite.detector import fit
 from fd_keras.tflite.format.sidecar import sidecar_path
 from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe
-from fd_keras.training.voc import backbone, faster_rcnn
 from fd_keras.training.voc.detector import Detector
-from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from tests.random_detector import random_detector
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
@@ -300,28 +298,7 @@ def detector_photo() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def detector(detector_photo) -> Detector:
-    """Random weights, scaled so that on the photo the logits of classes and anchors have a deviation of 2."""
-    recipe = DetectorRecipe(
-        short_side=96, long_side=160, roi_size=7, anchor_size=32, rpn_channels=16, test_proposals=60
-    )
-    keras.utils.set_random_seed(4)
-    net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), 3, recipe)
-    config = recipe.settings() | {"backbone": "fd_mobilenet", "alpha": 0.25}
-    found = Detector(net, config, ("ant", "bee", "cat"), "faster_rcnn_fd_mobilenet_0.25_96")
-    fitted, _ = fit(detector_photo, (96, 128))
-    for name in ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes"):
-        first = found.model.propose(tf.constant(fitted), 0.25, training=False)
-        logits, deltas = found.model.classify(first, first.boxes, training=False)
-        outputs = {
-            "rpn_objectness": first.logits,
-            "rpn_boxes": first.deltas,
-            "roi_classes": logits,
-            "roi_boxes": deltas,
-        }
-        kernel, bias = net.get_layer(name).get_weights()
-        deviation = 2 if name in ("rpn_objectness", "roi_classes") else 0.3
-        net.get_layer(name).set_weights([kernel * deviation / outputs[name].numpy().std(), bias])
-    return found
+    return random_detector(detector_photo)
 
 
 # --- programs ----------------------------------------------------------------------------------------------

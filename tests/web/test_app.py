@@ -7,10 +7,8 @@ import pathlib
 import shutil
 import urllib.parse
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from fd_keras import imagenet, litert
@@ -21,11 +19,10 @@ from fd_keras.image_classifier import open_classifier
 from fd_keras.tflite import detector as tflite_detector
 from fd_keras.tflite import export
 from fd_keras.tflite.recipes import RECIPES
-from fd_keras.training.voc import backbone, faster_rcnn
-from fd_keras.training.voc.detector import Detector
-from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.web import browser_rows, folder, page_models
-from tests.web import browser
+from tests import browser
+from tests.random_detector import CLASSES, random_detector
+from tests.random_detector import SIZE as DETECTOR_SIZE
 from tests.web.conftest import NAMES, SIZE, photo
 
 SHOWN = (
@@ -191,20 +188,9 @@ def test_real_photos_get_the_class_that_the_program_names(tab, serve, data, runt
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> str:
-    """A detector's file; random weights, whose scores are spread."""
-    recipe = DetectorRecipe(
-        short_side=96, long_side=160, roi_size=7, anchor_size=32, rpn_channels=16, test_proposals=60
-    )
-    keras.utils.set_random_seed(4)
-    net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), 3, recipe)
-    found = Detector(net, recipe.settings() | {"backbone": "fd_mobilenet", "alpha": 0.25}, ("ant", "bee", "cat"), "d")
-    fitted, _ = tflite_detector.fit(np.asarray(photo(0, (500, 375))), (96, 128))
-    first = found.model.propose(tf.constant(fitted), 0.25, training=False)
-    for name, logits in (("rpn_objectness", first.logits), ("roi_classes", None)):
-        logits = found.model.classify(first, first.boxes, training=False)[0] if logits is None else logits
-        kernel, bias = net.get_layer(name).get_weights()
-        net.get_layer(name).set_weights([kernel * 2 / np.std(logits), bias])
-    return tflite_detector.write(found, (96, 128), "float32", "RUN", str(tmp_path_factory.mktemp("detector")))
+    """A detector's file."""
+    found = random_detector(np.asarray(photo(0, (500, 375))))
+    return tflite_detector.write(found, DETECTOR_SIZE, "float32", "RUN", str(tmp_path_factory.mktemp("detector")))
 
 
 def test_a_detector_draws_the_boxes_of_the_file(tab, serve, detector, runtime_files, tmp_path):
@@ -213,7 +199,7 @@ def test_a_detector_draws_the_boxes_of_the_file(tab, serve, detector, runtime_fi
     picture.save(tmp_path / "photo.png")
     tab.open(serve(place=tmp_path / "page").address)
     ((pixels, boxes),) = look(tab, tmp_path / "page", [tmp_path / "photo.png"])
-    expected_pixels, factors = tflite_detector.fit(np.asarray(picture), (96, 128))
+    expected_pixels, factors = tflite_detector.fit(np.asarray(picture), DETECTOR_SIZE)
     assert float(np.abs(pixels - expected_pixels).max()) <= 1  # the page rounds to levels, twice
     runner = tflite_detector.TFLiteDetector(detector)
     expected, scores, labels = runner.run(pixels)
@@ -224,7 +210,7 @@ def test_a_detector_draws_the_boxes_of_the_file(tab, serve, detector, runtime_fi
         assert box["label"] == label
         assert box["score"] == pytest.approx(score, abs=1e-3)
     shown = choose(tab, tmp_path / "photo.png")[0]
-    sure = [("ant", "bee", "cat")[label] for label, score in zip(labels, scores, strict=True) if score >= 0.5][:5]
+    sure = [CLASSES[label] for label, score in zip(labels, scores, strict=True) if score >= 0.5][:5]
     assert [line.split("\n")[0] for line in shown] == (sure or ["nothing found"])
 
 
@@ -391,7 +377,7 @@ def test_the_page_fits_its_window_and_has_the_color_scheme(opened, tmp_path, wid
     choose(opened, tmp_path / "photo.png")
     measure(opened)
     opened.show(width, 800, dark)
-    assert opened.run("document.documentElement.scrollWidth <= innerWidth")
+    assert opened.run("document.documentElement.scrollWidth") <= width
     color = opened.run("getComputedStyle(document.body).color")
     assert (int(color.split("(")[1].split(",")[0]) > 128) == dark
 

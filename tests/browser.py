@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by its own protocol over a pipe."""
+"""A headless Chromium, driven through its DevTools protocol over a pipe."""
 
 import base64
 import contextlib
@@ -25,8 +25,8 @@ class Tab:
     """A tab.
 
     Attributes:
-        requests: Addresses that were asked for.
-        messages: What the page wrote to its console, and its uncaught errors.
+        requests: Addresses that it requested.
+        messages: Console output and uncaught errors.
     """
 
     def __init__(self, browser: "Browser", session: str):
@@ -41,36 +41,34 @@ class Tab:
         return self._browser.call(method, self._session, **arguments)
 
     def open(self, address: str) -> None:
-        """Opens an address, in front, and waits until the page is ready."""
+        """Opens an address of the camera page in the foreground and waits until it is ready."""
         self.call("Page.navigate", url="about:blank")
         self.call("Page.bringToFront")
         self.call("Page.navigate", url=address)
         self.wait("document.documentElement.dataset.ready === 'yes'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression, or of the promise that it gives."""
+        """The value of an expression, or of the promise that it returns."""
         done = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits for an expression to become true; pytest's own limit is the only one."""
+        """Waits for an expression to become true; there is no deadline of its own."""
         self.run(
             "new Promise((done) => { const look = () => { let now = false; "
             f"try {{ now = {condition}; }} catch {{ }} now ? done() : setTimeout(look, 20); }}; look(); }})"
         )
 
     def choose_file(self, selector: str, path: pathlib.Path) -> None:
-        """Chooses a file as a person does."""
+        """Chooses a file in a file input, as a user does."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def show(self, width: int, height: int, dark: bool) -> None:
-        """Sets the size of the window in CSS pixels, and the color scheme that the person prefers."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        """Sets the size of the window in CSS pixels, and the color scheme that the user prefers."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
@@ -80,24 +78,24 @@ class Tab:
         path.write_bytes(base64.b64decode(done["data"]))
 
     def note(self, event: dict[str, Any]) -> None:
-        """Keeps what an event says."""
-        told = event["params"]
+        """Records a request or a message from an event."""
+        parameters = event["params"]
         if event["method"] == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"])
+            self.requests.append(parameters["request"]["url"])
         elif event["method"] == "Runtime.consoleAPICalled":
-            self.messages.append(" ".join(str(value.get("value", "")) for value in told["args"]))
+            self.messages.append(" ".join(str(value.get("value", "")) for value in parameters["args"]))
         elif event["method"] == "Runtime.exceptionThrown":
-            details = told["exceptionDetails"]
+            details = parameters["exceptionDetails"]
             self.messages.append(details.get("exception", {}).get("description") or details["text"])
         elif event["method"] == "Log.entryAdded":
-            self.messages.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            self.messages.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
 
 
 class Browser:
     """A browser.
 
     Args:
-        profile: Folder for its profile, new or of an earlier one.
+        profile: Folder for its profile; it may exist.
         flags: Further flags.
     """
 
@@ -105,19 +103,19 @@ class Browser:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         if not program:
             pytest.skip("no chromium: apt-get install chromium")
-        (his_in, our_out), (our_in, his_out) = os.pipe(), os.pipe()
+        (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
         # The browser reads from 3 and writes to 4, whatever the numbers are here.
-        script = f'exec "$@" 3<&{his_in} 4>&{his_out}'
+        script = f'exec "$@" 3<&{its_in} 4>&{its_out}'
         command = ["bash", "-c", script, "bash", program, *_FLAGS, f"--user-data-dir={profile}", *flags]
         self._process = subprocess.Popen(
             command,
-            pass_fds=(his_in, his_out),
+            pass_fds=(its_in, its_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        os.close(his_in)
-        os.close(his_out)
+        os.close(its_in)
+        os.close(its_out)
         self._out, self._in = os.fdopen(our_out, "wb", 0), os.fdopen(our_in, "rb")
         self._numbers, self._tabs, self._rest = itertools.count(1), {}, b""
 
@@ -129,7 +127,7 @@ class Browser:
         return tab
 
     def call(self, method: str, session: str = "", **arguments: Any) -> dict[str, Any]:
-        """Calls a method of the protocol, and hands events that come meanwhile to their tabs."""
+        """Calls a method of the protocol; passes the events that arrive before its result to their tabs."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": arguments, **({"sessionId": session} if session else {})}
         self._out.write(json.dumps(message).encode() + b"\0")
@@ -142,7 +140,7 @@ class Browser:
                 tab.note(answer)
 
     def close(self) -> None:
-        """Ends it with all its processes."""
+        """Kills the browser and all its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -152,7 +150,7 @@ class Browser:
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
             content = self._in.read1(1 << 20)
-            assert content, "the browser has ended"
+            assert content, "the browser has exited"
             self._rest += content
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
