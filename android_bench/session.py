@@ -106,7 +106,7 @@ class _TargetRun:
     ) -> None:
         self._target, self._results, self._stop, self._progress = target, results, stop, progress
         self._rows = [] if fresh else results.unfinished_rows(target.identity, target.plan)
-        target.run = self._rows[0].run if self._rows else _new_run_name(target)
+        target.run = self._rows[0].run if self._rows else new_run_name(target.device)
         target.write_log = lambda name, text: results.write_log(target.run, name, text)
         self._failures: list[str] = []
         self._announce()
@@ -195,6 +195,7 @@ def _measure_side_by_side(runs: Sequence[_TargetRun]) -> None:
     return None
 
 
-def _new_run_name(target: Target) -> str:
-    device = "".join(letter if letter.isalnum() else "-" for letter in target.device[:80])
+def new_run_name(device: str) -> str:
+    """Returns a name for a run on a device: its start, this process and the device."""
+    device = "".join(letter if letter.isalnum() else "-" for letter in device[:80])
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{device}"

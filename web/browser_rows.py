@@ -1,10 +1,8 @@
-"""Timings that the page measured, as rows of a results folder: target "browser"."""
+"""Stores the timings of the page as rows of a results folder, with the target "browser"."""
 
+import dataclasses
 import datetime
-import os
-import re
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,12 @@ from fd_keras.android_bench.models import ModelFile
 from fd_keras.android_bench.plan import Job, Launch
 from fd_keras.android_bench.results import Results
 from fd_keras.android_bench.rows import Latency, Origin, Row
+from fd_keras.android_bench.session import new_run_name
 from fd_keras.android_bench.summary import describe
+from fd_keras.io import printable
 
 TARGET = "browser"
-_DELEGATES = {"wasm": "xnnpack", "webgpu": "gpu"}  # what LiteRT.js runs on, as rows call it
+_DELEGATES = {"wasm": "xnnpack", "webgpu": "gpu"}  # names in rows of LiteRT.js's accelerators
 _MOST_ROUNDS, _MOST_SAMPLES = 1000, 1_000_000
 _NS_PER_MS = 1e6
 _POSITIVE = schema.Kind("a number above 0", lambda value: schema.NUMBER.test(value) and value > 0)
@@ -33,19 +33,19 @@ _MOST_TEXT = 200
 
 
 def save(sent: Any, models: Sequence[ModelFile], output_dir: str, phone: str = "") -> int:
-    """Appends a measurement of the page to a results folder, and writes its report.
+    """Appends a measurement of the page to a results folder and writes its report.
 
     Args:
         sent: What the page sent.
         models: The models of the page.
         output_dir: The results folder.
-        phone: Name of the phone, where the page was opened on one by this program; "" otherwise.
+        phone: Name of the phone that this program opened the page on; "" without one.
 
     Returns:
         Number of rows.
 
     Raises:
-        ValueError: If it is not what the page sends.
+        ValueError: If the page would not send this; the message has the reason.
         BenchError: If the folder cannot be written.
     """
     rows = parse(sent, models, phone)
@@ -60,49 +60,52 @@ def save(sent: Any, models: Sequence[ModelFile], output_dir: str, phone: str = "
 
 
 def parse(sent: Any, models: Sequence[ModelFile], phone: str = "") -> list[Row]:
-    """The rows of a measurement; raises ValueError, with the fault, for what the page does not send."""
+    """The rows of a measurement; see `save`."""
+    known = {model.label: model for model in models}
+    _check(sent, known)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    engine = f"{_text(sent['runtime'])}, {_text(sent['browser'])}"
+    origin = Origin(TARGET, _text(phone or sent["device"]), engine, TARGET)
+    run, delegate = new_run_name(origin.device), _DELEGATES[sent["accelerator"]]
+    rows = []
+    for entry in sent["rounds"]:
+        launch = Launch(entry["round"], entry["place"], Job(known[entry["label"]], 1, delegate))
+        rows.append(Row(run, origin, launch, now, _latency(entry, sent["first_ms"])))
+    return rows
+
+
+def _check(sent: Any, known: Container[str]) -> None:
+    """Raises ValueError unless a measurement is what the page sends about known models."""
     if wrong := schema.absurdity(sent) or schema.mismatch(sent, _SENT, "the measurement"):
         raise ValueError(wrong)
     if missing := _SENT.keys() - sent.keys():
         raise ValueError(f"keys are missing: {', '.join(sorted(missing))}")
     if not 1 <= len(sent["rounds"]) <= _MOST_ROUNDS:
-        raise ValueError(f"{len(sent['rounds'])} rounds, where 1 to {_MOST_ROUNDS} make sense")
-    known = {model.label: model for model in models}
-    origin = Origin(
-        TARGET, _text(phone or sent["device"]), f"{_text(sent['runtime'])}, {_text(sent['browser'])}", TARGET
-    )
-    started = datetime.datetime.now(datetime.UTC)
-    run = f"{started:%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    stamp = started.isoformat(timespec="seconds")
-    job = {label: Job(model, 1, _DELEGATES[sent["accelerator"]]) for label, model in known.items()}
-    rows = []
+        raise ValueError(f"{len(sent['rounds'])} rounds, expected 1 to {_MOST_ROUNDS}")
     for entry in sent["rounds"]:
         if missing := _ROUND.keys() - entry.keys():
             raise ValueError(f"a round lacks {', '.join(sorted(missing))}")
         if entry["label"] not in known:
             raise ValueError(f"a round is of {schema.shown(entry['label'])}, which is not on this page")
-        launch = Launch(entry["round"], entry["place"], job[entry["label"]])
-        rows.append(Row(run, origin, launch, stamp, _latency(entry, sent["first_ms"])))
-    return rows
+        if not 1 <= len(entry["ms"]) <= _MOST_SAMPLES:
+            raise ValueError(f"a round has {len(entry['ms'])} samples, expected 1 to {_MOST_SAMPLES}")
 
 
 def _latency(entry: Mapping[str, Any], first_ms: Mapping[str, float]) -> Latency:
     """The statistics of a round; a sample is the mean of a batch, since browsers' clocks are coarse."""
-    if not 1 <= len(entry["ms"]) <= _MOST_SAMPLES:
-        raise ValueError(f"a round of {len(entry['ms'])} samples")
-    described = vars(describe(round(ms * _NS_PER_MS) for ms in entry["ms"]))
     first = first_ms.get(entry["label"])
-    return Latency(**{**described, "first_ns": None if first is None else round(first * _NS_PER_MS)})
+    first_ns = None if first is None else round(first * _NS_PER_MS)
+    return dataclasses.replace(describe(round(ms * _NS_PER_MS) for ms in entry["ms"]), first_ns=first_ns)
 
 
 def _event(sent: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """The line of runs.jsonl."""
+    """The measurement's line in runs.jsonl."""
     origin, first = rows[0].origin, rows[0]
     return {
         "run": first.run,
         "target": TARGET,
         "device": origin.device,
-        "options": {"rounds": max(row.launch.round for row in rows), "runs": len(first.latency.samples_ns or [0])},
+        "options": {"rounds": max(row.launch.round for row in rows), "runs": first.latency.runs},
         "environment": {"device": origin.device, "engine": origin.engine, "kind": TARGET, "os": _text(sent["browser"])},
         "state": "complete",
         "reported": False,
@@ -118,5 +121,5 @@ def _note(sent: Mapping[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    """A short line without control characters."""
-    return re.sub(r"[^\x20-\x7e\u00a0-\ud7ff]", "?", text)[:_MOST_TEXT] or "browser"
+    """A short line, its control characters escaped."""
+    return printable(text)[:_MOST_TEXT] or "browser"

@@ -1,4 +1,4 @@
-"""Writes the page's folder: our own files, the runtime, the models, and the list that the service worker keeps."""
+"""Writes the page's folder: the app, the runtime, the models, and the service worker's list of files to cache."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from fd_keras.web import icons, runtime
 from fd_keras.web.page_models import PageModel
 
 APP = pathlib.Path(__file__).parent / "app"
-MARK = "models.json"  # a folder with this file is a page of ours, and may be replaced
+MARK = "models.json"  # a folder with this file is a page, which may be replaced
 _WORKER = "service_worker.js"
 
 
 def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> list[str]:
-    """Writes the folder, as a whole or not at all; an older page there is replaced.
+    """Writes the folder as a whole or not at all; replaces an older page there.
 
     Returns:
         The paths of its files, relative to it.
 
     Raises:
-        ProgramError: If something else is in the folder.
+        ProgramError: If the folder has files that are not a page.
         OSError: If it cannot be written.
     """
     check(folder)
@@ -49,15 +49,15 @@ def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, 
 
 
 def check(folder: str) -> None:
-    """Raises ProgramError if a folder holds anything but a page, which writing another would delete."""
+    """Raises ProgramError if a folder has files that are not a page: `write` would delete them."""
     if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
-        raise ProgramError(f"--output_dir={folder}: not a folder; name another one")
+        raise ProgramError(f"--output_dir={folder}: not a folder; pass another one")
     if os.path.isdir(folder) and os.listdir(folder) and not os.path.isfile(os.path.join(folder, MARK)):
-        raise ProgramError(f"--output_dir={folder}: has files that are not a page; name another folder, or empty it")
+        raise ProgramError(f"--output_dir={folder}: has files that are not a page; pass another folder, or empty it")
 
 
 def contents(models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of the page by their paths."""
+    """The files of the page by their path in its folder."""
     files = {path.name: path.read_bytes() for path in sorted(APP.iterdir()) if path.is_file()}
     files |= {f"runtime/{name}": content for name, content in runtime_files.items()}
     files["runtime/NOTICE.txt"] = runtime.NOTICE.encode()
@@ -78,9 +78,9 @@ def _settings(models: Sequence[PageModel]) -> dict[str, Any]:
 
 
 def _kept(files: Mapping[str, bytes], worker: bytes) -> dict[str, Any]:
-    """What the service worker stores at once, and a version that changes with any file.
+    """The files that the service worker caches when it is installed, and a version that changes with any file.
 
-    The page adds the one of the two builds of the runtime that its browser takes.
+    Of the two builds of the runtime, the page adds the one that its browser loaded.
     """
     digest = hashlib.sha256(worker)
     for name in sorted(files):

@@ -1,14 +1,14 @@
-"""The icons of the installed page: three bars of a classifier in a square."""
+"""The icons of the installed page: three bars, as of a classifier's scores."""
 
 import io
 
 INK, BARS = (20, 23, 27), ((110, 168, 254), (45, 212, 191), (154, 164, 178))
 SIZES = (192, 512)
-_LENGTHS = (0.56, 0.38, 0.22)  # of the bars, by the side of the icon
+_LENGTHS = (0.56, 0.38, 0.22)  # of the bars, as fractions of the icon's side
 
 
 def png(side: int) -> bytes:
-    """The icon as a PNG of `side` x `side` pixels; its margin lets a system cut it to a circle."""
+    """The icon as a PNG of `side` x `side` pixels, with a margin for systems that crop icons to a circle."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (side, side), INK)

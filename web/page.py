@@ -3,13 +3,14 @@
     fd-keras page mine/mine_int8.tflite --output_dir=page --serve
     fd-keras page mine_float32.tflite,mine_int8.tflite --output_dir=page --phone
 
-The folder works on any static web server, and offline once it was opened. Nothing that the camera sees leaves the
-browser.
+The folder works on any static web server, and offline after the first visit. Camera images never leave the browser.
 """
 
 import argparse
+import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from fd_keras import next_step
 from fd_keras.android_bench.errors import BenchError
@@ -26,16 +27,21 @@ def parser() -> argparse.ArgumentParser:
     """The program's flags."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
     add = flags.add_argument
-    add("models", nargs="+", metavar="MODEL.tflite", help="classifiers and detectors; or A,B, or a folder of them")
+    add("models", nargs="+", metavar="MODEL.tflite", help="classifiers and detectors: files, A,B or a folder")
     add("--output_dir", default="page", metavar="FOLDER", help="folder to write (default %(default)s)")
-    add("--labels", metavar="FILE", help="class names, a text file of one a line (default: as the models name them)")
+    add("--labels", metavar="FILE", help="text file, one class name per line (default: the models' own names)")
     add("--runtime_dir", metavar="FOLDER", help="folder with LiteRT.js's npm packages, instead of a download")
-    add("--serve", action="store_true", help=f"then serve it on {server.HOST}, and store what the page measures")
-    add("--phone", action="store_true", help="then serve it, and open it on the phone behind the USB cable")
+    add("--serve", action="store_true", help=f"serve it on {server.HOST} and store the timings of the page")
+    add("--phone", action="store_true", help="serve it and open it on the phone connected by USB")
     add("--port", type=int, default=_PORT, metavar="N", help="port of the server (default %(default)s; 0: any)")
-    add("--serial", default=None, metavar="ID", help="of the phone, as `adb devices` lists it, if there are several")
+    add(
+        "--serial",
+        default=None,
+        metavar="ID",
+        help="serial of the phone, as `adb devices` lists it, if several are connected",
+    )
     add("--adb", default="adb", metavar="PATH", help="the adb client (default: the one on the PATH)")
-    add("--results_dir", default="results", metavar="FOLDER", help="results of measurements (default %(default)s)")
+    add("--results_dir", default="results", metavar="FOLDER", help="folder for the timings (default %(default)s)")
     return flags
 
 
@@ -56,16 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises UsageError or ProgramError for what cannot be, before anything is loaded."""
+    """Raises UsageError or ProgramError for invalid flags, before anything is loaded."""
     if not 0 <= args.port < 2**16:
         raise UsageError(f"--port={args.port}: must be between 0 and {2**16 - 1}")
     if args.serial and not args.phone:
         raise UsageError("--serial names a phone; pass --phone too")
+    if args.serial == "all":
+        raise UsageError("--serial=all: the page opens on one phone; pass its serial")
     folder.check(args.output_dir)
 
 
 def _sources(words: Sequence[str]) -> list[ModelFile]:
-    """The models; raises BenchError if one is broken or missing, since a page without it is not what was asked for."""
+    """Reads the models; raises BenchError if one is broken or missing, since the page would lack a requested model."""
     sources, failures = read_models(path for word in words for path in find_models(word))
     if failures:
         raise BenchError("\n".join(failures))
@@ -76,40 +84,45 @@ def _print_written(args: argparse.Namespace, models: Sequence[page_models.PageMo
     for model in models:
         shape = "x".join(map(str, model.facts["input"]["shape"][1:]))
         print(f"{printable(model.source.label)}  {model.facts['kind']}, {len(model.facts['classes'])} classes, {shape}")
-    print(f"{os.path.join(args.output_dir, 'index.html')}  copy the folder to any web server with https")
+    print(f"{os.path.join(args.output_dir, 'index.html')}  copy the folder to any https server")
     if not (args.serve or args.phone):
         flags = {"output_dir": args.output_dir, "runtime_dir": args.runtime_dir, "labels": args.labels}
         print(next_step.next_line("page", *args.models, **flags, serve=True), flush=True)
 
 
 def _serve(args: argparse.Namespace, sources: Sequence[ModelFile]) -> None:
-    name = ""
+    opened_on = phone.choose(args.serial or "", args.adb) if args.phone else None
+    save = functools.partial(_save, sources, args.results_dir, opened_on.name if opened_on else "")
+    with _listen(args, save) as serving:
+        if opened_on is None:
+            print(f"{serving.address}  open it on this machine, or pass --phone. Ctrl-C stops the server.", flush=True)
+            server.serve(serving)
+        else:
+            with phone.opened(opened_on, serving.server_port, serving.address, args.adb):
+                print(
+                    f"opened on {printable(opened_on.name)}; allow the camera there. Ctrl-C stops the server.",
+                    flush=True,
+                )
+                server.serve(serving)
 
-    def save(sent: object) -> int:
-        try:
-            rows = browser_rows.save(sent, sources, args.results_dir, name)
-        except BenchError as error:
-            raise RuntimeError(str(error)) from error
-        print(f"{os.path.join(args.results_dir, 'report.html')}  {rows} rows of a browser added", flush=True)
-        return rows
 
+def _listen(args: argparse.Namespace, save: server.Save) -> server.PageServer:
     try:
-        serving = server.PageServer(args.output_dir, args.port, save)
+        return server.PageServer(args.output_dir, args.port, save)
     except OSError as error:
         raise ProgramError(
             f"--port={args.port}: cannot be opened ({error.strerror}); pass another port, or --port=0 for any"
         ) from error
+
+
+def _save(sources: Sequence[ModelFile], results_dir: str, phone_name: str, sent: Any) -> int:
+    """Stores a measurement; returns the number of rows."""
     try:
-        if args.phone:
-            name = phone.open_page(serving.server_port, serving.address, args.serial or "", args.adb)
-            print(f"opened on {printable(name)}; allow the camera there. Ctrl-C ends it.", flush=True)
-        else:
-            print(f"{serving.address}  open it here; for a phone behind a cable: --phone. Ctrl-C ends it.", flush=True)
-        server.serve(serving)
-    finally:
-        serving.server_close()
-        if args.phone:
-            phone.close(serving.server_port, args.serial or "", args.adb)
+        rows = browser_rows.save(sent, sources, results_dir, phone_name)
+    except BenchError as error:
+        raise RuntimeError(str(error)) from error
+    print(f"{os.path.join(results_dir, 'report.html')}  {rows} rows from the browser added", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the page has to know of each .tflite file, and which files it can show."""
+"""Describes .tflite files for the page, and refuses those that it cannot run."""
 
 import dataclasses
 import os
@@ -18,11 +18,11 @@ _DETECTOR_OUTPUTS = {"boxes", "scores", "labels", "count"}
 
 @dataclasses.dataclass(frozen=True)
 class PageModel:
-    """A model of the page.
+    """A model on the page.
 
     Attributes:
         source: Its file.
-        facts: What the page's script reads: input, output, class names, how scores become probabilities.
+        facts: Facts for the page's script: input, output, class names, and how scores become probabilities.
     """
 
     source: ModelFile
@@ -30,7 +30,7 @@ class PageModel:
 
     @property
     def address(self) -> str:
-        """Address of the file on the page; its hash makes another file another address."""
+        """Address of the file on the page; it changes with the content, of which it has the hash."""
         return f"models/{self.source.sha256[:16]}.tflite"
 
     def described(self) -> dict[str, Any]:
@@ -50,11 +50,11 @@ def describe(source: ModelFile, labels: str | None = None) -> PageModel:
 
     Args:
         source: The file.
-        labels: File with one class name a line, instead of what is known of the model.
+        labels: File with one class name per line, instead of the model's own names.
 
     Raises:
         LiteRTError: If it is damaged.
-        ProgramError: If it is neither a classifier nor a detector, or takes what LiteRT.js does not have.
+        ProgramError: If it is neither a classifier nor a detector, or has types that LiteRT.js does not support.
         ValueError: If its class names or the .json beside it are damaged.
     """
     signatures = litert.load(source.path).get_signature_list()
@@ -91,7 +91,7 @@ def _names(path: str, classes: int, labels: str | None) -> list[str]:
 def _detector(path: str, labels: str | None) -> dict[str, Any]:
     details = litert.load(path).get_input_details()
     if len(details) != 1 or len(details[0]["shape"]) != 4 or details[0]["dtype"] is not np.float32:
-        raise ProgramError(f"{path}: not a detector that `fd-keras detect convert` wrote; it has other inputs")
+        raise ProgramError(f"{path}: not a detector from `fd-keras detect convert`; its inputs differ")
     return {"kind": "detector", "input": _tensor(details[0]), "classes": _detector_names(path, labels)}
 
 
@@ -101,18 +101,18 @@ def _detector_names(path: str, labels: str | None) -> Sequence[str]:
     names = (read_sidecar(path) or {}).get("classes")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ProgramError(
-            f"{path}: nothing names its classes; keep {os.path.basename(sidecar_path(path))} beside it, or pass "
-            "--labels"
+            f"{path}: no class names found; keep {os.path.basename(sidecar_path(path))} beside it, or pass --labels"
         )
     return names
 
 
-def _check_types(path: str, taken: type, given: type) -> None:
-    for what, dtype in (("takes", taken), ("gives", given)):
+def _check_types(path: str, input_type: type, output_type: type) -> None:
+    for what, dtype in (("input", input_type), ("output", output_type)):
         name = np.dtype(dtype).name
         if name not in _TYPES:
             raise ProgramError(
-                f"{path}: {what} {name}, which LiteRT.js does not have; convert it with --io=uint8 or --io=float32"
+                f"{path}: its {what} is {name}, which LiteRT.js does not support; convert it with --io=uint8 or "
+                "--io=float32"
             )
 
 

@@ -1,41 +1,49 @@
-"""Opens the page on a phone behind a USB cable: its own port leads to this machine, as localhost, which is secure."""
+"""Opens the page on a phone connected by USB; over `adb reverse` it is localhost, where browsers allow the camera."""
+
+import contextlib
+from collections.abc import Iterator
 
 from fd_keras.android_bench import adb
 from fd_keras.android_bench.shell import QUICK_SECS, call, one_line
 from fd_keras.errors import ProgramError
 
 
-def open_page(port: int, address: str, serial: str = "", program: str = "adb") -> str:
-    """Opens an address of this machine in a phone's browser.
+def choose(serial: str = "", program: str = "adb") -> adb.AdbDevice:
+    """Chooses the phone.
 
     Args:
-        port: Port of the server on this machine; the phone gets the same.
-        address: What to open.
-        serial: Of the phone, as `adb devices` lists it; "" where there is only one.
+        serial: Serial of the phone, as `adb devices` lists it; "" where only one is connected.
         program: The adb client.
 
-    Returns:
-        Name of the phone.
-
     Raises:
-        BenchError: If there is no adb or no phone that is ready; says what to do.
-        ProgramError: If the phone refuses.
+        BenchError: If adb is missing, no phone is ready, or there are several and none is named.
     """
     (shell,) = adb.choose_devices([serial] if serial else [], program)
-    _call(program, shell.serial, "reverse", f"tcp:{port}", f"tcp:{port}")
-    # The shell of the phone reads the words once more, so that the address must be quoted.
-    _call(program, shell.serial, "shell", "am", "start", "-a", "android.intent.action.VIEW", "-d", f"'{address}'")
-    devices = {device.serial: device.name for device in adb.list_devices(program)}
-    return devices.get(shell.serial) or shell.serial
+    names = {device.serial: device.name for device in adb.list_devices(program)}
+    return adb.AdbDevice(shell.serial, adb.READY, names.get(shell.serial) or shell.serial)
 
 
-def close(port: int, serial: str = "", program: str = "adb") -> None:
-    """Takes the port from the phone again; a phone that is gone has lost it already."""
-    words = [program, *(["-s", serial] if serial else []), "reverse", "--remove", f"tcp:{port}"]
+@contextlib.contextmanager
+def opened(phone: adb.AdbDevice, port: int, address: str, program: str = "adb") -> Iterator[None]:
+    """Opens an address of this machine in the phone's browser, and forwards the phone's port to it within the block.
+
+    Args:
+        phone: The phone.
+        port: Port of the server on this machine; the phone gets the same.
+        address: Address to open.
+        program: The adb client.
+
+    Raises:
+        ProgramError: If the phone refuses or does not answer.
+    """
+    _call(program, phone.serial, "reverse", f"tcp:{port}", f"tcp:{port}")
     try:
-        call(words, QUICK_SECS)
-    except (OSError, TimeoutError):
-        return
+        # The shell of the phone splits the words again, so that the address must be quoted.
+        _call(program, phone.serial, "shell", "am", "start", "-a", "android.intent.action.VIEW", "-d", f"'{address}'")
+        yield
+    finally:
+        with contextlib.suppress(OSError, TimeoutError):  # a phone that was unplugged has dropped the port already
+            call([program, "-s", phone.serial, "reverse", "--remove", f"tcp:{port}"], QUICK_SECS)
 
 
 def _call(program: str, serial: str, *words: str) -> None:

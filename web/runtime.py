@@ -1,4 +1,4 @@
-"""LiteRT.js, the runtime of the page: downloaded from the npm registry once, and checked against hashes given here."""
+"""LiteRT.js, the runtime of the page: downloaded once from the npm registry and verified by the sha512 given here."""
 
 import base64
 import hashlib
@@ -24,10 +24,7 @@ Copyright Google LLC. Licensed under the Apache License, Version 2.0: https://ww
 """
 _LARGEST = 64 << 20  # bytes, of a package or of a file in it
 _TIMEOUT = 60.0
-_WAY_OUT = (
-    "or download the packages elsewhere (`npm pack {0}`), unpack each into node_modules/NAME/ of a folder, and pass "
-    "--runtime_dir=FOLDER"
-)
+_WAY_OUT = "or run `npm pack {0}` on another machine and pass the folder of its .tgz files as --runtime_dir"
 
 
 class Package(NamedTuple):
@@ -44,9 +41,19 @@ class Package(NamedTuple):
     files: Mapping[str, str]
 
     @property
+    def release(self) -> str:
+        """Name and version, as npm takes them."""
+        return f"{self.name}@{VERSION}"
+
+    @property
     def archive(self) -> str:
-        """File name of the .tgz."""
+        """File name of the .tgz in the registry."""
         return f"{self.name.rpartition('/')[2]}-{VERSION}.tgz"
+
+    @property
+    def packed(self) -> str:
+        """File name that `npm pack` gives the .tgz."""
+        return f"{self.name[1:].replace('/', '-')}-{VERSION}.tgz"
 
 
 _WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")  # the second for browsers without relaxed SIMD
@@ -66,45 +73,44 @@ PACKAGES = (
     ),
 )
 FILES = tuple(name for package in PACKAGES for name in package.files.values())
+RELEASES = " ".join(package.release for package in PACKAGES)
 
 
 def files(runtime_dir: str | None) -> dict[str, bytes]:
-    """The files of the runtime, by their path below the page's folder `runtime/`.
+    """The files of the runtime by their path in the page's folder `runtime/`.
 
     Args:
-        runtime_dir: A folder with the packages: as npm installs them (in `node_modules/` or without it), or as
-            `npm pack` saves them (.tgz); None to download them, or to take them from the cache.
+        runtime_dir: A folder with the packages as `npm install` or `npm pack` writes them; None to take them from the
+            cache or download them.
 
     Raises:
-        ProgramError: If they are not there, cannot be downloaded, or are not the pinned release.
+        ProgramError: If a package is missing, cannot be downloaded, or is not the pinned release.
     """
     found = {}
     for package in PACKAGES:
-        content = (
-            _of_folder(pathlib.Path(runtime_dir), package) if runtime_dir else _unpacked(_archive(package), package)
-        )
+        content = _of_folder(pathlib.Path(runtime_dir), package) if runtime_dir else _of_cache(package)
         found |= {name: content[path] for path, name in package.files.items()}
     return found
 
 
 def cache_dir() -> pathlib.Path:
-    """Where the packages are kept between runs."""
+    """Folder of downloaded packages."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return pathlib.Path(base) / "fd_keras"
 
 
 def registry() -> str:
-    """The address of the npm registry, as npm is set up here.
+    """The address of the npm registry that this user has configured.
 
     Raises:
-        ProgramError: If nothing names one.
+        ProgramError: If none is configured.
     """
-    variables = {name.lower(): value for name, value in os.environ.items()}  # npm takes either case
+    variables = {name.lower(): value for name, value in os.environ.items()}  # npm reads either case
     found = variables.get("npm_config_registry") or _of_npm() or _of_npmrc()
     if not urllib.parse.urlsplit(found).scheme.startswith("http"):
         raise ProgramError(
-            "the address of the npm registry is not known: install npm, or set npm_config_registry, "
-            + _WAY_OUT.format(" ".join(f"{package.name}@{VERSION}" for package in PACKAGES))
+            "the address of the npm registry is unknown: install npm, set npm_config_registry, "
+            + _WAY_OUT.format(RELEASES)
         )
     return found.rstrip("/")
 
@@ -119,7 +125,7 @@ def check(content: bytes, package: Package, where: str) -> None:
 
 
 def _of_npm() -> str:
-    """The registry that npm uses; "" without npm."""
+    """The registry in npm's settings; "" without npm."""
     program = shutil.which("npm")
     if not program:
         return ""
@@ -130,7 +136,7 @@ def _of_npm() -> str:
 
 
 def _of_npmrc() -> str:
-    """The registry that the user's .npmrc names; "" without one."""
+    """The registry in the user's .npmrc; "" without one."""
     try:
         lines = (pathlib.Path.home() / ".npmrc").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -139,18 +145,26 @@ def _of_npmrc() -> str:
     return settings.get("registry", "")
 
 
-def _archive(package: Package) -> bytes:
-    """The .tgz of a package, from the cache or the registry."""
-    cached = cache_dir() / package.archive
-    if cached.is_file():
-        content = cached.read_bytes()
-        check(content, package, str(cached))
-        return content
-    content = _download(package)
-    check(content, package, f"{package.archive} of the npm registry")
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cached, content)
-    return content
+def _of_cache(package: Package) -> dict[str, bytes]:
+    """The files of a package, which is downloaded first if the cache does not have it."""
+    folder = cache_dir()
+    content = _archive(folder, package)
+    if content is None:
+        content = _download(package)
+        check(content, package, f"{package.archive} of the npm registry")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / package.archive, content)
+    return _unpacked(content, package)
+
+
+def _archive(folder: pathlib.Path, package: Package) -> bytes | None:
+    """The verified .tgz of a package in a folder; None without one."""
+    for path in (folder / package.packed, folder / package.archive):
+        if path.is_file():
+            content = path.read_bytes()
+            check(content, package, str(path))
+            return content
+    return None
 
 
 def _download(package: Package) -> bytes:
@@ -162,12 +176,12 @@ def _download(package: Package) -> bytes:
         reason = getattr(error, "reason", None) or error
         raise ProgramError(
             f"{package.name} {VERSION} cannot be downloaded from the npm registry ({reason}); try again, "
-            + _WAY_OUT.format(f"{package.name}@{VERSION}")
+            + _WAY_OUT.format(RELEASES)
         ) from error
 
 
 def _certificates() -> ssl.SSLContext:
-    """The system's authorities; and those that Node trusts in addition, as behind a company's proxy."""
+    """The system's certificate authorities, and those that Node also trusts, as behind a company's proxy."""
     context, extra = ssl.create_default_context(), os.environ.get("NODE_EXTRA_CA_CERTS")
     if extra and os.path.isfile(extra):
         context.load_verify_locations(extra)
@@ -175,7 +189,7 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _unpacked(content: bytes, package: Package) -> dict[str, bytes]:
-    """The files of a package that was checked, by their path in it."""
+    """The files of a verified package by their path in it."""
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         return {path: _member(archive, path) for path in package.files}
 
@@ -187,26 +201,21 @@ def _member(archive: tarfile.TarFile, path: str) -> bytes:
 
 
 def _of_folder(folder: pathlib.Path, package: Package) -> dict[str, bytes]:
-    packed = folder / f"{package.name[1:].replace('/', '-')}-{VERSION}.tgz"  # as `npm pack` calls it
-    for path in (packed, folder / package.archive):
-        if path.is_file():
-            content = path.read_bytes()
-            check(content, package, str(path))
-            return _unpacked(content, package)
-    return _installed(folder, package)
+    content = _archive(folder, package)
+    return _installed(folder, package) if content is None else _unpacked(content, package)
 
 
 def _installed(folder: pathlib.Path, package: Package) -> dict[str, bytes]:
-    """The files of a package as npm installs it; their hashes are not known, their version is."""
+    """The files of a package as npm installs it, verified by version only: the registry publishes no hash of them."""
     root = next(
         (base / package.name for base in (folder / "node_modules", folder) if (base / package.name).is_dir()), None
     )
     try:
         if root is None or f'"version": "{VERSION}"' not in (root / "package.json").read_text("utf-8"):
-            raise OSError("not there")
+            raise FileNotFoundError
         return {path: (root / path).read_bytes() for path in package.files}
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(
-            f"--runtime_dir={folder}: has no {package.name} {VERSION}; run `npm install "
-            f"{package.name}@{VERSION}` or `npm pack {package.name}@{VERSION}` in that folder"
+            f"--runtime_dir={folder}: has no {package.name} {VERSION}; run `npm pack {RELEASES}` or `npm install "
+            f"{RELEASES}` in that folder"
         ) from error

@@ -1,4 +1,4 @@
-"""Serves the page's folder on 127.0.0.1, and takes the timings that the page sends."""
+"""Serves the page's folder on 127.0.0.1, and receives the timings that the page sends."""
 
 import functools
 import http.server
@@ -12,7 +12,7 @@ from typing import Any
 _LARGEST = 8 << 20  # bytes of a measurement
 HOST = "127.0.0.1"
 _HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is in the page, and holds on any server
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is in index.html, so that it applies on any server
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -25,8 +25,8 @@ Save = Callable[[Any], int]  # stores a measurement; returns the number of rows,
 class PageServer(http.server.ThreadingHTTPServer):
     """The server.
 
-    Measurements are taken from the page that this server opened: it gets a token in its address, behind the #, which
-    no other page can read.
+    Only the page that this server opened can send measurements: its address has a token after the #, which other pages
+    cannot read.
 
     Args:
         folder: The page's folder.
@@ -34,7 +34,7 @@ class PageServer(http.server.ThreadingHTTPServer):
         save: See `Save`.
 
     Attributes:
-        token: What a measurement has to carry.
+        token: Token that a request with a measurement must have.
     """
 
     daemon_threads = True
@@ -53,47 +53,37 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     server: PageServer
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, **_TYPES}
 
-    def do_GET(self) -> None:  # noqa: N802  (the base class's name)
-        if self._is_of_this_machine():
-            super().do_GET()
+    def parse_request(self) -> bool:
+        """Refuses requests from other sites, and those that name another host, as in DNS rebinding."""
+        if not super().parse_request():
+            return False
+        own = {f"{host}:{self.server.server_port}" for host in (HOST, "localhost")}
+        origin = self.headers.get("Origin")
+        if self.headers.get("Host") in own and (origin is None or origin.removeprefix("http://") in own):
+            return True
+        self.send_error(HTTPStatus.FORBIDDEN)
+        return False
 
-    def do_HEAD(self) -> None:  # noqa: N802
-        if self._is_of_this_machine():
-            super().do_HEAD()
-
-    def do_POST(self) -> None:  # noqa: N802
-        if not self._is_of_this_machine():
-            return
+    def do_POST(self) -> None:  # noqa: N802  (the base class's name)
         if self.path != "/measurements":
             self.send_error(HTTPStatus.NOT_FOUND)
         elif not secrets.compare_digest(self.headers.get("X-Token", "").encode(), self.server.token.encode()):
-            self._answer(HTTPStatus.FORBIDDEN, error="open the page by the address that fd-keras page printed")
+            self._answer(HTTPStatus.FORBIDDEN, error="open the page at the address that `fd-keras page` printed")
         else:
             self._answer(*self._saved())
 
     def list_directory(self, path: Any) -> None:
-        """Shows no folder."""
+        """Refuses to list folders."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:
-        """Adds the headers that all answers have."""
+        """Adds the headers of every response."""
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing; a terminal full of addresses helps nobody."""
-
-    def _is_of_this_machine(self) -> bool:
-        """Whether the browser means this server; another name that leads here is a page of someone else's."""
-        own = {f"{host}:{self.server.server_port}" for host in (HOST, "localhost")}
-        if (
-            self.headers.get("Host") in own
-            and self.headers.get("Origin", "http://" + min(own)).partition("//")[2] in own
-        ):
-            return True
-        self.send_error(HTTPStatus.FORBIDDEN)
-        return False
+        """Logs nothing: the requests would bury what the program prints."""
 
     def _saved(self) -> tuple[HTTPStatus, int, str]:
         try:
@@ -106,7 +96,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     def _content(self) -> Any:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > _LARGEST:
-            raise ValueError(f"a measurement of {length or 'unknown'} bytes, where at most {_LARGEST} make sense")
+            raise ValueError(f"the measurement has {length or 'an unknown number of'} bytes (limit {_LARGEST})")
         try:
             return json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:
@@ -127,5 +117,3 @@ def serve(server: PageServer) -> None:
         server.serve_forever()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-    finally:
-        server.server_close()

@@ -1,4 +1,4 @@
-"""What the tests of the camera page share: small models with awkward names, the page on a server, and a browser."""
+"""Small models with awkward class names, the page on a server, a browser, and a test device."""
 
 import json
 import pathlib
@@ -18,7 +18,8 @@ from fd_keras.tflite import export
 from fd_keras.tflite.recipes import RECIPES, Calibration
 from fd_keras.web import folder, page_models, runtime
 from fd_keras.web.server import PageServer
-from tests.web import browser
+from tests import browser
+from tests.android_bench.conftest import _phones, phone, phones  # noqa: F401
 
 SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
 NAMES = ["<b>bold</b>", '"quote" & co', "plain", "\u202eright to left"]
@@ -68,11 +69,12 @@ def models(sources) -> list[page_models.PageModel]:
 
 @pytest.fixture(scope="session")
 def runtime_files() -> dict[str, bytes]:
-    """LiteRT.js, from the cache or the registry."""
+    """LiteRT.js from the cache or the registry."""
     try:
         return runtime.files(None)
     except ProgramError as error:
-        pytest.skip(f"needs LiteRT.js: {error}")
+        way_out = f"connect to the npm registry, or put the files of `npm pack {runtime.RELEASES}` into"
+        pytest.skip(f"needs LiteRT.js: {way_out} {runtime.cache_dir()} ({error})")
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +99,23 @@ def serve(page):
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def write_packages(folder: pathlib.Path, version: str = runtime.VERSION) -> pathlib.Path:
+    """Writes stand-ins for LiteRT.js's packages as `npm install` does; each file holds its own path."""
+    for package in runtime.PACKAGES:
+        root = folder / "node_modules" / package.name
+        for path in package.files:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(path)
+        (root / "package.json").write_text(f'{{"version": "{version}"}}')
+    return folder
+
+
+@pytest.fixture
+def device(phone):  # noqa: F811  (the fixture imported above)
+    """A test device with a real adbd; see tests/android_bench/conftest.py."""
+    return phone
 
 
 @pytest.fixture(scope="session")

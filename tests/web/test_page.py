@@ -4,28 +4,26 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 
 import pytest
 
+from fd_keras.android_bench import results
 from fd_keras.errors import ProgramError, UsageError
-from fd_keras.web import page, runtime
+from fd_keras.web import page, server
+from tests.web.conftest import write_packages
+from tests.web.test_browser_rows import SENT
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
 def runtime_dir(tmp_path) -> str:
-    """A folder in the form of LiteRT.js's packages, since the program only copies them."""
-    for package in runtime.PACKAGES:
-        root = tmp_path / "packages" / package.name
-        for path in package.files:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(path)
-        (root / "package.json").write_text(f'{{"version": "{runtime.VERSION}"}}')
-    return str(tmp_path / "packages")
+    """Stand-ins for LiteRT.js's packages, since the program only copies them."""
+    return str(write_packages(tmp_path / "packages"))
 
 
 def test_a_page_is_written_for_several_models(sources, runtime_dir, tmp_path, capsys):
@@ -54,6 +52,8 @@ def test_flags_are_checked_first(tmp_path):
         page.main(["m.tflite", "--port=70000"])
     with pytest.raises(UsageError, match="--serial names a phone"):
         page.main(["m.tflite", "--serial=A"])
+    with pytest.raises(UsageError, match="--serial=all: the page opens on one phone"):
+        page.main(["m.tflite", "--phone", "--serial=all"])
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ProgramError, match="has files that are not a page"):
         page.main(["m.tflite", f"--output_dir={tmp_path}"])
@@ -70,3 +70,26 @@ def test_serve_prints_the_address_serves_it_and_ends_with_ctrl_c(sources, runtim
             assert b"<title>Camera - fd_keras</title>" in answer.read()
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
+
+
+def test_phone_opens_the_page_on_a_device_and_stores_its_timings(sources, runtime_dir, device, tmp_path, monkeypatch):
+    device.write_command("am", "shift 4; echo $1 > /fake/opened")
+    addresses = []
+
+    def one_measurement(serving: server.PageServer) -> None:
+        addresses.append(serving.address)
+        assert serving.save(SENT) == 2
+
+    monkeypatch.setattr(server, "serve", one_measurement)
+    flags = ["--phone", "--port=0", f"--adb={device.adb}", f"--results_dir={tmp_path / 'results'}"]
+    page.main([str(sources[0].path), f"--output_dir={tmp_path / 'page'}", f"--runtime_dir={runtime_dir}", *flags])
+    assert (device.root / "fake/opened").read_text().split() == addresses
+    assert {row.origin.device for row in results.read_rows(tmp_path / "results")} == {device.serial}
+
+
+def test_a_port_in_use_is_named(sources, runtime_dir, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        command = [str(sources[0].path), f"--output_dir={tmp_path / 'page'}", f"--runtime_dir={runtime_dir}"]
+        with pytest.raises(ProgramError, match=f"--port={port}: cannot be opened .*--port=0 for any"):
+            page.main([*command, "--serve", f"--port={port}"])

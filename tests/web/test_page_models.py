@@ -1,4 +1,4 @@
-"""What the page learns of a .tflite file."""
+"""Descriptions of .tflite files for the page."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def test_a_classifier_is_described(models):
 
 
 def copy(source, place: pathlib.Path, **facts):
-    """A file with another description beside it."""
+    """Copies a file and changes its description."""
     shutil.copy(source.path, place / "m.tflite")
     sidecar = json.loads(source.path.with_suffix(".json").read_text())
     (place / "m.json").write_text(json.dumps(sidecar | facts))
@@ -46,10 +46,10 @@ def test_names_come_from_a_list_or_are_numbers(sources, tmp_path):
     assert page_models.describe(changed, str(tmp_path / "names.txt")).facts["classes"] == list("abcd")
 
 
-def test_types_that_litert_js_lacks_are_refused():
-    with pytest.raises(ProgramError, match=r"m.tflite: takes int8, .*--io=uint8"):
+def test_types_that_litert_js_does_not_support_are_refused():
+    with pytest.raises(ProgramError, match=r"m.tflite: its input is int8, .*--io=uint8"):
         page_models._check_types("m.tflite", np.int8, np.float32)
-    with pytest.raises(ProgramError, match="gives int16"):
+    with pytest.raises(ProgramError, match="its output is int16"):
         page_models._check_types("m.tflite", np.float32, np.int16)
 
 

@@ -1,6 +1,7 @@
-"""Opening the page on a phone: what adb is asked for, and what its answers lead to."""
+"""The page on a phone: with a real adb and adbd, and with answers that those do not give."""
 
 import pathlib
+import subprocess
 
 import pytest
 
@@ -11,17 +12,50 @@ from fd_keras.web import phone
 DEVICES = "List of devices attached\nR58M device usb:1-4 product:a model:SM_A525F device:a transport_id:3\n"
 
 
+ADDRESS = "http://127.0.0.1:8765/?a=1&b=2#save=x"  # a shell would split it at the ampersand
+
+
+def reversed_ports(device) -> str:
+    """The ports of a device that are forwarded to this machine."""
+    command = [device.adb, "-s", device.serial, "reverse", "--list"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_port_is_forwarded_and_the_address_opened_on_a_device(device):
+    device.write_command("am", "printf '%s\\n' \"$@\" > /fake/am")
+    chosen = phone.choose(program=device.adb)
+    assert chosen.name == chosen.serial == device.serial  # Debian's adbd has no model
+    with phone.opened(chosen, 8765, ADDRESS, device.adb):
+        assert reversed_ports(device).endswith("tcp:8765 tcp:8765")
+    assert not reversed_ports(device)
+    words = (device.root / "fake/am").read_text().splitlines()
+    assert words == ["start", "-a", "android.intent.action.VIEW", "-d", ADDRESS]
+
+
+def test_a_device_without_a_browser_gets_its_port_back(device):
+    device.write_command("am", "echo 'Error: Activity not started, unable to resolve Intent'")
+    chosen = phone.choose(device.serial, device.adb)
+    refused = pytest.raises(ProgramError, match="`adb shell am start` failed: Error: Activity not started")
+    with refused, phone.opened(chosen, 8765, ADDRESS, device.adb):
+        pass
+    assert not reversed_ports(device)
+
+
+def test_a_device_that_is_unplugged_meanwhile_is_not_an_error(device):
+    device.write_command("am", "true")
+    with phone.opened(phone.choose(program=device.adb), 8765, ADDRESS, device.adb):
+        device.switch_off()
+
+
 @pytest.fixture
 def adb(tmp_path):
-    """A program in adb's place that writes down its arguments; its answers to `devices` and `shell` are given."""
+    """A program in place of adb that logs its arguments and gives the listed devices."""
 
-    def make(devices: str = DEVICES, shell: str = "Starting: Intent", status: int = 0) -> tuple[str, pathlib.Path]:
+    def make(devices: str) -> tuple[str, pathlib.Path]:
         (tmp_path / "devices").write_text(devices)
-        (tmp_path / "shell").write_text(shell)
         program = tmp_path / "adb"
         program.write_text(
-            f'#!/bin/sh\necho "$*" >> {tmp_path}/log\ncase "$*" in devices*) cat {tmp_path}/devices;; '
-            f"*shell*) cat {tmp_path}/shell; exit {status};; esac\n"
+            f'#!/bin/sh\necho "$*" >> {tmp_path}/log\ncase "$*" in devices*) cat {tmp_path}/devices;; esac\n'
         )
         program.chmod(0o755)
         return str(program), tmp_path / "log"
@@ -29,26 +63,18 @@ def adb(tmp_path):
     return make
 
 
-def test_the_port_is_led_here_and_the_page_opened(adb):
-    program, log = adb()
-    assert phone.open_page(8765, "http://127.0.0.1:8765/#save=x", program=program) == "SM A525F"
-    phone.close(8765, program=program)
-    asked = log.read_text().splitlines()
-    assert "-s R58M reverse tcp:8765 tcp:8765" in asked
-    assert "-s R58M shell am start -a android.intent.action.VIEW -d 'http://127.0.0.1:8765/#save=x'" in asked
-    assert asked[-1] == "reverse --remove tcp:8765"
+def test_a_phone_is_named_by_its_model(adb):
+    program, log = adb(DEVICES)
+    chosen = phone.choose(program=program)
+    assert chosen.name == "SM A525F"
+    with phone.opened(chosen, 8765, ADDRESS, program):
+        pass
+    assert "-s R58M reverse tcp:8765 tcp:8765" in log.read_text()
 
 
-def test_a_phone_without_a_browser_is_explained(adb):
-    program, _ = adb(shell="Error: Activity not started, unable to resolve Intent", status=1)
-    with pytest.raises(ProgramError, match="R58M: `adb shell am start` failed: Error: Activity not started"):
-        phone.open_page(8765, "http://127.0.0.1:8765/", program=program)
-
-
-def test_without_a_phone_or_adb_it_is_said_what_to_do(adb, tmp_path):
-    program, _ = adb(devices="List of devices attached\n")
+def test_a_missing_phone_or_adb_is_explained(adb, tmp_path):
+    program, _ = adb("List of devices attached\n")
     with pytest.raises(BenchError, match="no device found: switch on USB debugging"):
-        phone.open_page(8765, "http://127.0.0.1:8765/", program=program)
+        phone.choose(program=program)
     with pytest.raises(BenchError, match="adb is not installed"):
-        phone.open_page(8765, "http://127.0.0.1:8765/", program=str(tmp_path / "none"))
-    phone.close(8765, program=str(tmp_path / "none"))
+        phone.choose(program=str(tmp_path / "none"))

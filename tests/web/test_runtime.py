@@ -1,21 +1,25 @@
-"""LiteRT.js's packages: found, checked, and explained where they are not."""
+"""LiteRT.js's packages: where they come from, and messages where they are missing or wrong."""
 
+import base64
+import contextlib
 import functools
+import hashlib
 import http.server
 import io
-import pathlib
 import tarfile
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from fd_keras.errors import ProgramError
 from fd_keras.web import runtime
+from tests.web.conftest import write_packages
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    """No cache, no settings of npm's and no npm of this machine's."""
+    """Hides this machine's cache, npm and npm settings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -23,57 +27,83 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-def installed(folder: pathlib.Path, version: str = runtime.VERSION) -> pathlib.Path:
-    """A folder as `npm install` leaves it, with other content."""
-    for package in runtime.PACKAGES:
-        root = folder / "node_modules" / package.name
-        for path in package.files:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(path)
-        (root / "package.json").write_text(f'{{"version": "{version}"}}')
-    return folder
-
-
 def test_installed_packages_are_taken(tmp_path):
-    found = runtime.files(str(installed(tmp_path)))
+    found = runtime.files(str(write_packages(tmp_path)))
     assert found.keys() == set(runtime.FILES)
     assert found["core.js"] == b"dist/index.js"
 
 
 def test_another_release_is_refused(tmp_path):
-    with pytest.raises(ProgramError, match=r"--runtime_dir=.*has no @litertjs/core 2\.\d+\.\d+; run `npm install"):
-        runtime.files(str(installed(tmp_path, "2.0.0")))
+    with pytest.raises(ProgramError, match=r"--runtime_dir=.*has no @litertjs/core 2\.\d+\.\d+; run `npm pack"):
+        runtime.files(str(write_packages(tmp_path, "2.0.0")))
 
 
-def test_a_package_with_another_hash_is_refused(tmp_path):
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz"):
-        pass
-    (tmp_path / f"litertjs-core-{runtime.VERSION}.tgz").write_bytes(archive.getvalue())
-    with pytest.raises(ProgramError, match=r"not @litertjs/core .* \(its sha512 differs from the pinned one\)"):
-        runtime.files(str(tmp_path))
+@pytest.mark.parametrize("prefix", ["litertjs-", ""])
+def test_a_package_with_another_hash_is_refused(tmp_path, prefix):
+    path = tmp_path / "cache" / "fd_keras" / f"{prefix}core-{runtime.VERSION}.tgz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"something else")
+    for folder in (None, str(path.parent)):
+        with pytest.raises(
+            ProgramError, match=r"tgz: not @litertjs/core .* \(its sha512 differs from the pinned one\)"
+        ):
+            runtime.files(folder)
 
 
-def test_what_a_registry_sends_is_checked_before_it_is_kept(tmp_path, monkeypatch):
-    package = runtime.PACKAGES[0]
-    place = tmp_path / "registry" / package.name / "-"
-    place.mkdir(parents=True)
-    (place / package.archive).write_bytes(b"something else")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "registry"))
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry on this machine that sends a content for each package."""
+
+    @contextlib.contextmanager
+    def serve(packages: Sequence[runtime.Package], contents: Sequence[bytes]):
+        for package, content in zip(packages, contents, strict=True):
+            path = tmp_path / "registry" / package.name / "-" / package.archive
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "registry"))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://127.0.0.1:{server.server_port}/")
+            yield
+            server.shutdown()
+
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *a: None)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://127.0.0.1:{server.server_port}/")
-        with pytest.raises(ProgramError, match="core-.*tgz of the npm registry: not @litertjs/core"):
-            runtime.files(None)
-        server.shutdown()
+    return serve
+
+
+def test_a_download_is_verified_before_it_is_cached(registry, tmp_path):
+    refused = pytest.raises(ProgramError, match="core-.*tgz of the npm registry: not @litertjs/core")
+    with registry(runtime.PACKAGES[:1], [b"something else"]), refused:
+        runtime.files(None)
     assert not (tmp_path / "cache" / "fd_keras").exists()
-    with pytest.raises(ProgramError, match=r"cannot be downloaded .*pass --runtime_dir=FOLDER"):
-        runtime.files(None)  # nobody listens now
+    with pytest.raises(ProgramError, match=r"cannot be downloaded .*run `npm pack @litertjs/core.*--runtime_dir"):
+        runtime.files(None)  # the registry is down now
+
+
+def packed(package: runtime.Package) -> bytes:
+    """A .tgz with the files of a package, each of which holds its own path."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for path in package.files:
+            member = tarfile.TarInfo(f"package/{path}")
+            member.size = len(path)
+            archive.addfile(member, io.BytesIO(path.encode()))
+    return content.getvalue()
+
+
+def test_a_package_is_downloaded_once(registry, monkeypatch):
+    contents = [packed(package) for package in runtime.PACKAGES]
+    hashes = [base64.b64encode(hashlib.sha512(content).digest()).decode() for content in contents]
+    pinned = [package._replace(integrity=hash) for package, hash in zip(runtime.PACKAGES, hashes, strict=True)]
+    monkeypatch.setattr(runtime, "PACKAGES", pinned)
+    with registry(pinned, contents):
+        downloaded = runtime.files(None)
+    assert downloaded["wasm/litert_wasm_internal.js"] == b"wasm/litert_wasm_internal.js"
+    assert runtime.files(None) == runtime.files(str(runtime.cache_dir())) == downloaded
 
 
 def test_the_registry_is_the_one_that_npm_is_set_up_with(tmp_path, monkeypatch):
-    with pytest.raises(ProgramError, match=r"the address of the npm registry is not known.*--runtime_dir=FOLDER"):
+    with pytest.raises(ProgramError, match=r"the address of the npm registry is unknown.*--runtime_dir"):
         runtime.registry()
     (tmp_path / ".npmrc").write_text("fund=false\nregistry = http://127.0.0.1:1/npm/\n")
     assert runtime.registry() == "http://127.0.0.1:1/npm"
