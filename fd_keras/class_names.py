@@ -1,34 +1,35 @@
-"""Names of a model's classes: from its file, from the run that the file lies in, or from a list of the user's."""
+"""Finds the names of a model's classes: in its file, in the run that the file belongs to, or in a list by the user."""
 
+import logging
 import os
 from collections.abc import Sequence
 
 from fd_keras import imagenet
 from fd_keras.cli import nearest
-from fd_keras.io import printable
+from fd_keras.io import printable, shortened
 from fd_keras.sidecar import read_sidecar, sidecar_path
 from fd_keras.tflite_file import read_labels
 
-FILE = "classes.txt"  # in a run's folder, one name a line
-_RECORDS = ("run.json", "split.json")  # one of them is in a run's folder
+FILE = "classes.txt"  # in a run's folder, one name per line
+_RECORDS = ("run.json", "split.json")  # a run's folder has one of them
 _LARGEST = 2**24  # bytes of a list
 
 Found = tuple[tuple[str, ...], str]  # names, and where they are
 
 
 def names_of(path: str, classes: int, labels: str | None = None) -> tuple[str, ...] | None:
-    """Names of the classes of a model in label order.
+    """Finds the names of a model's classes.
 
     Args:
         path: Path of a .keras or .tflite file.
         classes: Number of its classes.
-        labels: File of one name a line, instead of what is known of the model.
+        labels: Text file of one name per line, used instead of the names in the file, its .json or its run.
 
     Returns:
-        The names, or None where nothing names them.
+        The names in label order, or None if they are unknown.
 
     Raises:
-        ValueError: If there are not as many names as classes, or the names are damaged; says where.
+        ValueError: If the number of names is not that of the classes, or the names are damaged; names the file.
         OSError: If a list cannot be read.
     """
     found = (read_lines(labels, f"--labels={labels}"), f"--labels={labels}") if labels else _found(path)
@@ -43,63 +44,72 @@ def names_of(path: str, classes: int, labels: str | None = None) -> tuple[str, .
 
 
 def run_of(path: str) -> str | None:
-    """The folder of the run that a model lies in, directly or one folder below; None if it lies in none."""
+    """The folder of the run that a model belongs to, the model's own or the one above; None if there is no run."""
     folder = os.path.dirname(path) or "."
     above = os.path.normpath(os.path.join(folder, os.pardir))
     return next((run for run in (folder, above) if any(os.path.isfile(os.path.join(run, r)) for r in _RECORDS)), None)
 
 
 def read_lines(path: str, where: str) -> tuple[str, ...]:
-    """Reads a list of one name a line.
+    """Reads a list of one name per line.
 
     Args:
         path: Path of the list.
-        where: What messages call it.
+        where: Name of the list in messages.
 
     Raises:
         ValueError: If it is not UTF-8 text, too large, or a line is empty.
-        OSError: If it is not there.
+        OSError: If it is not a file.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{where}: no such file; a text file of one class name a line is needed.")
+        what = "is a folder" if os.path.isdir(path) else "no such file"
+        raise FileNotFoundError(f"{where}: {what}; pass a text file of one class name per line.")
     if os.path.getsize(path) > _LARGEST:
-        raise ValueError(f"{where}: larger than {_LARGEST >> 20} MiB, which no list of class names is.")
+        raise ValueError(f"{where}: larger than {_LARGEST >> 20} MiB, so not a list of class names.")
     try:
         with open(path, encoding="utf-8-sig") as file:
             names = tuple(line.strip() for line in file.read().rstrip().split("\n"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: not valid UTF-8 ({error}).") from error
     if "" in names:
-        raise ValueError(f"{where}: line {names.index('') + 1} is empty; write one class name a line.")
+        raise ValueError(f"{where}: line {names.index('') + 1} is empty; write one class name per line.")
     return names
 
 
 def match(folders: Sequence[str], names: Sequence[str] | None, classes: int) -> dict[str, int] | None:
-    """Labels of class folders, by their names.
+    """Matches class folders with the classes of a model by name.
 
-    ImageNet's classes also go by their WordNet ids. Of a model without names the folders are taken in order, if there
-    are as many as classes.
+    ImageNet's classes also have their WordNet ids as names. If a model's class names are unknown and there are as many
+    folders as classes, the folders are taken in alphabetical order, with a warning.
 
     Returns:
-        Label by folder, or None if nothing relates the folders to the model.
+        Label by folder, or None if no folder is a class of the model.
 
     Raises:
         ValueError: If some folders are classes of the model and others are not, or a name is not unique.
     """
-    known = [list(names)] if names else []
-    known += [list(imagenet.wordnet_ids())] if classes == imagenet.CLASSES else []
-    for each in known:
-        strange = [folder for folder in folders if folder not in each]
-        if len(strange) < len(folders):
-            if strange:
-                near = nearest(strange[0], each)
-                raise ValueError(f"folder {printable(strange[0])!r} is not a class of the model{near}; rename it.")
-            if twice := next((folder for folder in folders if each.count(folder) > 1), None):
-                raise ValueError(f"folder {printable(twice)!r} is the name of several classes of the model.")
-            return {folder: each.index(folder) for folder in folders}
+    of_imagenet = (imagenet.class_names(), imagenet.wordnet_ids()) if classes == imagenet.CLASSES else ()
+    for known in filter(None, (names, *of_imagenet)):
+        if not set(folders).isdisjoint(known):
+            return _labels(folders, list(known))
     if names is None and len(folders) == classes:
-        return {folder: label for label, folder in enumerate(sorted(folders))}
+        order = sorted(folders)
+        logging.warning("the model's class names are unknown; took its classes for %s, in this order", shortened(order))
+        return {folder: label for label, folder in enumerate(order)}
     return None
+
+
+def _labels(folders: Sequence[str], names: list[str]) -> dict[str, int]:
+    """Label by folder; raises ValueError for a folder that is not one name, and only one, of the list."""
+    for folder in folders:
+        count = names.count(folder)
+        if count == 0:
+            way_out = nearest(folder, names) or "; rename it, or move it elsewhere."
+            raise ValueError(f"folder {printable(folder)!r} is not a class of the model{way_out}")
+        if count > 1:
+            way_out = "name the folders by WordNet id" if len(names) == imagenet.CLASSES else "rename the classes"
+            raise ValueError(f"folder {printable(folder)!r} is the name of {count} classes of the model; {way_out}.")
+    return {folder: names.index(folder) for folder in folders}
 
 
 def _found(path: str) -> Found | None:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -125,6 +125,11 @@ def _is_remote_folder(folder: str, name: str) -> bool:
 def printable(name: str) -> str:
     """A name from outside, to be shown: control characters and bytes that are not text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def shortened(names: Sequence[str], most: int = 3) -> str:
+    """A list of names for a message: the first `most` of them, printable, and "..." if there are more."""
+    return ", ".join([*map(printable, names[:most]), *(["..."] if len(names) > most else [])])
 
 
 def identifier(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from fd_keras.io import is_local, join, list_entries, printable
+from fd_keras.io import is_local, join, list_entries, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,6 @@ NOT_PHOTOS = "not photos"
 OTHER_FORMATS = "of an unsupported format (convert them to JPEG or PNG)"
 NOT_FILES = "broken links or special files"
 OUTSIDE = "outside the class folders"
-_SHOWN = 3  # names for each reason
 
 
 class LeftOut:
@@ -44,17 +43,13 @@ class LeftOut:
         self._names[reason].append(name)
 
     def __str__(self) -> str:
-        return ", ".join(f"{reason}: {len(names)} ({_first(names)})" for reason, names in sorted(self._names.items()))
+        counted = sorted((reason, sorted(names)) for reason, names in self._names.items())
+        return ", ".join(f"{reason}: {len(names)} ({shortened(names)})" for reason, names in counted)
 
     def log(self, where: str) -> None:
         """Logs a warning with the counts, if there are any."""
         if self._names:
             logging.warning("%s: skipped %s", where, self)
-
-
-def _first(names: list[str]) -> str:
-    more = ["..."] if len(names) > _SHOWN else []
-    return ", ".join([printable(name) for name in sorted(names)[:_SHOWN]] + more)
 
 
 def why_not(name: str) -> str | None:

@@ -66,6 +66,11 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path, content, message):
         class_names.names_of("net.keras", 3, str(tmp_path / "names.txt"))
 
 
+def test_a_folder_as_a_list_is_named(tmp_path):
+    with pytest.raises(OSError, match="is a folder; pass a text file of one class name per line"):
+        class_names.names_of("net.keras", 3, str(tmp_path))
+
+
 def test_damaged_names_in_a_file_are_named(model):
     with zipfile.ZipFile(model, "w") as archive:
         archive.writestr("labels.txt", b"\xff\xfe")
@@ -77,17 +82,19 @@ def test_folders_are_matched_by_name():
     names = ("rose", "daisy", "tulip")
     assert class_names.match(["daisy", "rose"], names, 3) == {"daisy": 1, "rose": 0}
     assert class_names.match(["ant", "bee", "cat"], names, 3) is None
-    with pytest.raises(ValueError, match="folder 'dasy' is not a class of the model; did you mean daisy"):
+    with pytest.raises(ValueError, match="folder 'dasy' is not a class of the model; did you mean daisy[?]$"):
         class_names.match(["dasy", "rose"], names, 3)
-    with pytest.raises(ValueError, match="'crane' is the name of several classes"):
+    with pytest.raises(ValueError, match="'crane' is the name of 2 classes .*; name the folders by WordNet id"):
         class_names.match(["crane"], imagenet.class_names(), 1000)
 
 
-def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_many():
+def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_many(caplog):
     assert class_names.match(["b", "a"], None, 2) == {"a": 0, "b": 1}
+    assert "the model's class names are unknown; took its classes for a, b, in this order" in caplog.text
     assert class_names.match(["b", "a"], None, 3) is None
 
 
 def test_imagenet_goes_by_wordnet_ids_too():
     for names in (None, imagenet.class_names(), imagenet.wordnet_ids()):
         assert class_names.match(["n01440764", "n02979186"], names, 1000) == {"n01440764": 0, "n02979186": 482}
+    assert class_names.match(["goldfish", "tench"], None, 1000) == {"goldfish": 1, "tench": 0}

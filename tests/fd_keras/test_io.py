@@ -11,6 +11,7 @@ from fd_keras.io import (
     list_entries,
     printable,
     sha256_of,
+    shortened,
     write_atomically,
     write_figure,
     write_json,
@@ -161,6 +162,11 @@ def test_entries_of_a_bucket():
 
 def test_names_are_shown_without_control_characters():
     assert printable("a\n\x1b[31mé中\udcff.jpg") == "a\\n\\x1b[31mé中\\udcff.jpg"
+
+
+def test_long_lists_of_names_are_shortened():
+    assert shortened(["a\n", "b", "c"]) == "a\\n, b, c"
+    assert shortened(("a", "b", "c"), 2) == "a, b, ..."
 
 
 @pytest.mark.parametrize(
