@@ -1,48 +1,50 @@
-"""Photos to evaluate a model on: those that a run held out, or class folders whose names are matched to its classes."""
+"""Opens photos to evaluate a model on: those that a run held out, or class folders matched with its classes by name."""
 
 import logging
 import os
 from collections.abc import Sequence
 
 from fd_keras import class_names, imagenet, photos
-from fd_keras.io import is_local, join, list_entries, printable
+from fd_keras.io import is_local, join, list_entries, printable, shortened
 from fd_keras.training import run_record, sources
 from fd_keras.training.finetune import photo_folder, split
 from fd_keras.training.shards import INDEX
 from fd_keras.training.sources import Folder, Source
 
-_SHOWN = 3  # classes without photos that are named
+_PASS_PHOTOS = "pass photos instead of --run_dir"
 
 
 def of_run(run_dir: str) -> Source:
-    """The photos that a run held out, of a training or a fine-tuning.
+    """Opens the photos that a run of `fd-keras train` or `fd-keras finetune` held out.
 
     Raises:
-        FileNotFoundError: If the folder is not a run, or its photos are not there.
-        ValueError: If its record is damaged or does not name its photos, or these are no longer what they were.
+        FileNotFoundError: If the folder is not a run, or its photos are missing.
+        ValueError: If its record is damaged or does not name its photos, or these have changed.
     """
     if os.path.isfile(join(run_dir, split.FILE)):
         return _of_split(run_dir)
     record = read_run(run_dir)
     opened = record.get("opened") or _of_command(record.get("command"))
     if not isinstance(opened, dict) or not isinstance(opened.get("data"), str):
-        raise ValueError(f"--run_dir={run_dir}: its {run_record.FILE} does not name its data; name the photos instead.")
+        raise ValueError(f"--run_dir={run_dir}: its {run_record.FILE} does not name its photos; {_PASS_PHOTOS}.")
     try:
         val = sources.open_data(**opened)["val"]
         changed = run_record.change_of_data("val", record["data"]["val"], sources.describe(val))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); name the photos instead.") from error
+        raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); {_PASS_PHOTOS}.") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"--run_dir={run_dir} held out photos that are gone: {error} Or name others."
+            f"--run_dir={run_dir}: its held-out photos are missing ({error}) Restore them, or {_PASS_PHOTOS}."
         ) from error
     if changed:
-        raise ValueError(f"--run_dir={run_dir} held out other photos: {changed}. Restore them, or name the photos.")
+        raise ValueError(
+            f"--run_dir={run_dir}: its held-out photos changed: {changed}. Restore them, or {_PASS_PHOTOS}."
+        )
     return val
 
 
 def is_known(run_dir: str) -> bool:
-    """Whether a run's folder names the photos that it held out; they are not looked for."""
+    """Whether a run's folder names its held-out photos, which need not exist."""
     try:
         if os.path.isfile(join(run_dir, split.FILE)):
             return bool(split.read(run_dir).held_out)
@@ -53,7 +55,7 @@ def is_known(run_dir: str) -> bool:
 
 
 def read_run(run_dir: str) -> dict:
-    """The record of a run.
+    """Reads the record of a run.
 
     Raises:
         FileNotFoundError: If the folder is not a run.
@@ -66,7 +68,12 @@ def read_run(run_dir: str) -> dict:
 
 
 def model_of(run_dir: str) -> str:
-    """Path of the .keras file that a run leaves; raises ValueError if that is not clear, or as `read_run`."""
+    """Finds the .keras file of a run.
+
+    Raises:
+        FileNotFoundError: If the folder is not a run.
+        ValueError: If the record is damaged, or the run has no model or several.
+    """
     if not os.path.isdir(run_dir):
         raise FileNotFoundError(f"--run_dir={run_dir}: no such folder.")
     found = [join(run_dir, name) for name in sorted(os.listdir(run_dir)) if name.endswith(".keras")]
@@ -74,7 +81,7 @@ def model_of(run_dir: str) -> str:
         last = run_record.model_path(run_dir, "last", str(read_run(run_dir).get("name")))
         found = [last] if os.path.isfile(last) else []
     if len(found) != 1:
-        raise ValueError(f"--run_dir={run_dir}: has {len(found)} models; name one with --model.")
+        raise ValueError(f"--run_dir={run_dir}: found {len(found)} .keras files; pass one as --model.")
     return found[0]
 
 
@@ -83,22 +90,22 @@ def _of_split(run_dir: str) -> Folder:
     paths = [path for path, _ in found.held_out]
     gone = [path for path in paths if not os.path.isfile(path)]
     if not paths:
-        raise ValueError(f"--run_dir={run_dir}: held no photos out; name the photos instead.")
+        raise ValueError(f"--run_dir={run_dir}: it held no photos out; {_PASS_PHOTOS}.")
     if found.refit:
         logging.warning(
-            "%s: the network was trained on the held-out photos too in the end: their top-1 says nothing about others",
+            "%s: the final network was also trained on the held-out photos, so its accuracy on them is too high",
             run_dir,
         )
     if gone:
         raise FileNotFoundError(
-            f"--run_dir={run_dir}: {len(gone)} of its {len(paths)} held-out photos are not there, {printable(gone[0])} "
-            "for one. Restore them, or run the command in the folder where the photos were named."
+            f"--run_dir={run_dir}: {len(gone)} of its {len(paths)} held-out photos are missing ({shortened(gone)}). "
+            f"Restore them, or {_PASS_PHOTOS}."
         )
     return Folder(f"{run_dir} (held out)", paths, [label for _, label in found.held_out], found.classes)
 
 
 def _of_command(command: object) -> dict | None:
-    """What opened the data of a run that was made before its record had it, by the flags of its command."""
+    """Arguments of `sources.open_data` from the command of a run, for records that do not have them."""
     flags = {}
     words = [str(word) for word in command] if isinstance(command, list) else []
     for word, after in zip(words, [*words[1:], ""], strict=False):
@@ -118,17 +125,17 @@ def of_data(
     val_fraction: float | None = None,
     tfds_dir: str | None = None,
 ) -> Source:
-    """The photos that `--data` of `fd-keras evaluate` names.
+    """Opens the photos that `--data` of `fd-keras evaluate` names.
 
     Args:
-        data: As for `sources.open_data`, or a folder of class folders, of which all photos are taken.
-        names: Class names of the model, if they are known.
-        classes: Number of its classes.
+        data: As for `sources.open_data`, or a folder of class folders, all of whose photos are taken.
+        names: Class names of the model, or None if they are unknown.
+        classes: Number of classes of the model.
         val_fraction: Share of every class to take, as in training.
         tfds_dir: Folder where TFDS keeps its data.
 
     Raises:
-        ValueError: If it is not a data set, or its classes are not the model's; the message has what to do.
+        ValueError: If it is not a data set, or its classes are not the model's.
         OSError: If it cannot be read.
     """
     kind, _, rest = data.partition(":")
@@ -148,20 +155,20 @@ def of_data(
 
 
 def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | None:
-    """The photos in class folders, or in those of val/ where there is a train/ too, labeled as a model counts.
+    """Opens class folders, or those in val/ if there is a train/ too, with the labels of a model.
 
     Args:
         root: Local folder.
-        names: Class names of the model, if they are known.
-        classes: Number of its classes.
+        names: Class names of the model, or None if they are unknown.
+        classes: Number of classes of the model.
 
     Returns:
-        The photos, or None if there are no class folders, or nothing relates them to the model.
+        The photos, or None if there are no class folders, or none is a class of the model.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If some folders are classes of the model and others are not, a class has no photo, or there is a
-            training set and no other.
+            train/ but no val/.
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: no such folder.")
@@ -183,7 +190,7 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
 
 
 def _sides(root: str) -> tuple[str, str]:
-    """The folders of classes that labels are counted by, and that photos are taken from; mostly one and the same."""
+    """The folder whose class folders define the labels, and the one whose photos are taken; usually the same."""
     train, sides = photo_folder.side_folders(root)
     if train is None:
         return root, root
@@ -195,31 +202,34 @@ def _sides(root: str) -> tuple[str, str]:
 
 
 def class_folders(root: str) -> list[str]:
-    """Names of the folders in a folder, which may be classes."""
+    """Names of the visible folders in a folder."""
     return [name for name in list_entries(root)[0] if not photos.is_hidden(name)]
 
 
 def _titles(label_of: dict[str, int], names: Sequence[str] | None, classes: int) -> Sequence[str]:
     """A name for each class of the model."""
     folders = {label: name for name, label in label_of.items()}
-    if names is None and classes == imagenet.CLASSES and set(label_of) <= set(imagenet.wordnet_ids()):
-        return imagenet.wordnet_ids()
+    if names is None and classes == imagenet.CLASSES:
+        known = (imagenet.wordnet_ids(), imagenet.class_names())
+        names = next((each for each in known if label_of.keys() <= set(each)), None)
     return names or [folders.get(label, f"class {label}") for label in range(classes)]
 
 
 def _log_absent(titles: Sequence[str], root: str) -> None:
     if titles:
-        more = ", ..." if len(titles) > _SHOWN else ""
-        shown = ", ".join(map(printable, titles[:_SHOWN])) + more
-        logging.warning("%s: no photos of %d of the model's classes (%s)", root, len(titles), shown)
+        logging.warning("%s: no photos of %d of the model's classes (%s)", root, len(titles), shortened(titles))
 
 
 def _unrelated(root: str, names: Sequence[str] | None, classes: int) -> str:
-    """Why class folders are not a model's."""
+    """Explains why class folders do not fit a model, and what to do."""
     folders = class_folders(_sides(root)[0]) if is_local(root) else []
-    found = f"{len(folders)} class folders ({', '.join(map(printable, folders[:_SHOWN]))})"
     if not folders:
         return "no class folders in it; it wants CLASS/*.jpg, one folder for each class."
+    found = f"{len(folders)} class folders ({shortened(folders)})"
+    names = names or (imagenet.class_names() if classes == imagenet.CLASSES else None)
     if names is None:
-        return f"{found}, but the model has {classes} classes, and nothing tells their names."
-    return f"{found}, none of which is a class of the model ({', '.join(map(printable, names[:_SHOWN]))}, ...)."
+        return (
+            f"{found}, but the model has {classes} classes, and their names are unknown. Make one folder per class, "
+            'or list the names as "class_names" in the .json beside the model.'
+        )
+    return f"{found}, none of which is a class of the model ({shortened(names)}); name them as its classes."

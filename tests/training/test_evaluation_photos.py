@@ -52,10 +52,12 @@ def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
     given = {"data": f"folder:{tmp_path / 'photos'}"}
     run = write_run(tmp_path / "run", given, opened=given)
     os.unlink(next((tmp_path / "photos" / "val" / "blue").iterdir()))
-    with pytest.raises(ValueError, match="held out other photos: val had 15 photos, now 14"):
+    with pytest.raises(ValueError, match="its held-out photos changed: val had 15 photos, now 14"):
         evaluation_photos.of_run(run)
     shutil.rmtree(tmp_path / "photos")
-    with pytest.raises(FileNotFoundError, match="run held out photos that are gone: .*photos: no such folder"):
+    with pytest.raises(
+        FileNotFoundError, match="run: its held-out photos are missing .*photos: no such folder.*pass photos"
+    ):
         evaluation_photos.of_run(run)
 
 
@@ -67,12 +69,12 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     assert not caplog.messages
     Split(("amber", "blue"), (), tuple((str(path), 1) for path in paths), refit=True).write(str(tmp_path))
     assert evaluation_photos.of_run(str(tmp_path)).count == 5
-    assert "the network was trained on the held-out photos too in the end" in caplog.text
+    assert "the final network was also trained on the held-out photos" in caplog.text
     Split(("amber", "blue"), (), (("gone.jpg", 0), *((str(path), 1) for path in paths))).write(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"1 of its 6 held-out photos are not there, gone\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of its 6 held-out photos are missing \(gone\.jpg\)"):
         evaluation_photos.of_run(str(tmp_path))
     Split(("amber", "blue"), ((str(paths[0]), 1),), ()).write(str(tmp_path))
-    with pytest.raises(ValueError, match="held no photos out"):
+    with pytest.raises(ValueError, match="held no photos out; pass photos"):
         evaluation_photos.of_run(str(tmp_path))
 
 
@@ -81,8 +83,8 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     [
         (None, "not a run"),
         ("{", "not a record of a run"),
-        ("{}", "does not name its data"),
-        ('{"opened": {"data": 3}}', "does not name its data"),
+        ("{}", "does not name its photos; pass photos"),
+        ('{"opened": {"data": 3}}', "does not name its photos"),
         ('{"opened": {"data": "tfds:", "colour": 1}}', "damaged"),
     ],
 )
@@ -123,8 +125,12 @@ def test_imagenets_wordnet_ids_name_its_classes(photos, tmp_path, caplog):
     ("data", "names", "message"),
     [
         ("{photos}/val", ("amber", "blue", "green"), "folder 'cyan' is not a class of the model"),
-        ("{photos}/val", ("a", "b", "c"), r"3 class folders \(amber, blue, cyan\), none of which is a class of the"),
-        ("{photos}/val", None, "3 class folders .* but the model has 4 classes"),
+        (
+            "{photos}/val",
+            ("a", "b", "c"),
+            r"folders \(amber, blue, cyan\), none of .* the model \(a, b, c\); name them",
+        ),
+        ("{photos}/val", None, '3 class folders .* but the model has 4 classes.*"class_names" in the .json'),
         ("{photos}/val/blue", None, "no class folders in it"),
         ("folder:gone", None, "gone: no such folder"),
         ("{empty}", None, "there is train/ but no val/"),
@@ -138,7 +144,7 @@ def test_folders_that_are_not_the_models_are_refused(photos, tmp_path, data, nam
 
 def test_the_model_of_a_run_is_found(tmp_path):
     (tmp_path / "run.json").write_text('{"name": "net"}')
-    with pytest.raises(ValueError, match="has 0 models"):
+    with pytest.raises(ValueError, match="found 0 .keras files; pass one as --model"):
         evaluation_photos.model_of(str(tmp_path))
     (tmp_path / "last").mkdir()
     (tmp_path / "last" / "net.keras").touch()
