@@ -68,7 +68,7 @@ CORES = {
         "Performance Preview. L1 size: assumed, the manual allows 16, 32 or 64 KiB",
     ),
     "cortex-a76": Core("cortex-a76", Cache(64, 4), Cache(512, 8), "BCM2712 (Raspberry Pi 5)", _BCM2712),
-    # qemu 10.0 aborts in XNNPACK's SME kernels. Without pointer authentication it is several times as fast, and
+    # qemu 10.0 aborts in XNNPACK's SME kernels. Without pointer authentication it is twice as fast, and
     # executes as many instructions.
     "max": Core(
         "max,sme=off,pauth=off",
