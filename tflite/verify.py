@@ -147,7 +147,8 @@ def images_for(path: str) -> "EvaluationSet | SourceImages":
         raise ValueError(
             f"--record needs labels: folders in --images={_IMAGES.value} with the names of the classes, or --labels."
         )
-    return EvaluationSet.load(_IMAGES.value or "", _LABELS.value, runner.input_shape, classes, _RESIZE.value)
+    names = class_names.names_of(path, classes) if _LABELS.value else None
+    return EvaluationSet.load(_IMAGES.value or "", _LABELS.value, runner.input_shape, classes, _RESIZE.value, names)
 
 
 def labeled_photos(path: str, classes: int) -> "Source | None":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fd_keras import photos
-from fd_keras.io import printable
+from fd_keras.io import printable, shortened
 from fd_keras.progress import progress
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test"}
@@ -83,26 +83,39 @@ def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]
     raws = [raw for _, raw in _members(path)] if is_tar else _list_flat(path)
     missing = [raw.key for raw in raws if os.path.basename(raw.key) not in known]
     if missing:
-        raise ValueError(f"{labels}: no line for {missing[0]} (and {len(missing) - 1} others).")
+        raise ValueError(
+            f"{labels}: no line for {len(missing)} photos ({shortened(missing)}); add lines `photo-name label`."
+        )
     return [dataclasses.replace(raw, label=known[os.path.basename(raw.key)]) for raw in raws]
 
 
 def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
-    """Labels by photo name. Raises ValueError for a malformed line; names file and line."""
+    """Reads labels by photo name from lines `photo-name label`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not UTF-8 text, or a line is malformed; names file and line.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file; pass a text file of lines `photo-name label`.")
     number = {name: label for label, name in enumerate(classes)}
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 ({error}).") from error
     labels = {}
-    with open(path, encoding="utf-8") as file:
-        for count, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            name, _, text = line.strip().rpartition(" ")
-            label = number.get(text, int(text) if text.isdecimal() else -1)
-            if not name or not 0 <= label < len(classes):
-                raise ValueError(
-                    f"{path}, line {count}: expected `photo-name label` with a label of 0 to {len(classes) - 1} or a "
-                    f"class name, got {line.strip()!r}."
-                )
-            labels[name.strip()] = label
+    for count, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        name, _, text = line.rpartition(" ")
+        label = number.get(text, int(text) if text.isdecimal() else -1)
+        if not name or not 0 <= label < len(classes):
+            raise ValueError(
+                f"{path}, line {count}: expected `photo-name label` with a label of 0 to {len(classes) - 1} or a class "
+                f"name, got {line!r}."
+            )
+        labels[name.strip()] = label
     return labels
 
 

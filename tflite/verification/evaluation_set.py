@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fd_keras import imagenet
-from fd_keras.io import printable
+from fd_keras.io import printable, shortened
 from fd_keras.photos import list_images
 from fd_keras.progress import progress
 from fd_keras.tflite.recipes import check_channels
@@ -37,16 +37,23 @@ class EvaluationSet:
 
     @classmethod
     def load(
-        cls, folder: str, labels: str | None, size: Sequence[int], classes: int, resize: bool = True
+        cls,
+        folder: str,
+        labels: str | None,
+        size: Sequence[int],
+        classes: int,
+        resize: bool = True,
+        names: Sequence[str] | None = None,
     ) -> "EvaluationSet":
         """Takes all images of a folder.
 
         Args:
             folder: Folder of images.
-            labels: File of lines `image-name label`, with labels from 0; None: no labels.
+            labels: File of lines `image-name label`; the label is a number from 0 or a class name. None: no labels.
             size: (height, width) to crop to, or (height, width, channels) for gray.
             classes: Number of classes.
             resize: Whether to resize as for evaluation first.
+            names: Class names in label order, or None if they are unknown.
 
         Raises:
             ValueError: If there is no image, or one without a label, or the labels cannot be read.
@@ -56,11 +63,12 @@ class EvaluationSet:
         paths = list_images(folder)
         if labels is None:
             return cls(tuple(paths), None, size, resize)
-        known = _read_labels(labels, classes)
-        for path in paths:
-            if os.path.basename(path) not in known:
-                raise ValueError(f"{labels}: no line for {os.path.basename(path)}, which is in {folder}.")
-        return cls(tuple(paths), np.array([known[os.path.basename(path)] for path in paths]), size, resize)
+        known = read_labels(labels, names or [str(label) for label in range(classes)])
+        files = [os.path.basename(path) for path in paths]
+        if missing := [file for file in files if file not in known]:
+            found = f"{len(missing)} images of {folder} ({shortened(missing)})"
+            raise ValueError(f"{labels}: no line for {found}; add lines `image-name label`.")
+        return cls(tuple(paths), np.array([known[file] for file in files]), size, resize)
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yields (images, labels), float 0..255 of shape (batch, height, width, channels), with progress."""
@@ -111,10 +119,3 @@ class SourceImages:
                 yield imagenet.decode_image(io.BytesIO(data), name, self.size, resize=self.resize), int(label)
             except ValueError as error:
                 bad.append(str(error))
-
-
-def _read_labels(path: str, classes: int) -> dict[str, int]:
-    try:
-        return read_labels(path, [str(label) for label in range(classes)])
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid UTF-8 ({error}).") from error

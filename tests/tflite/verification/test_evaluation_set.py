@@ -27,7 +27,7 @@ def test_without_labels_there_are_none(tmp_path, save_images, images):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"000.png 1\n", r"labels\.txt.*001\.png"),
+        (b"000.png 1\n", r"labels\.txt: no line for 1 images of .* \(001\.png\); add lines"),
         (b"000.png 1\n001.png one\n", r"labels\.txt, line 2"),
         (b"000.png 1\n001.png 10\n", r"labels\.txt, line 2.*0 to 9"),
         (b"\xff\xfe\x00", r"labels\.txt: not valid UTF-8"),
@@ -40,7 +40,16 @@ def test_labels_that_do_not_fit_are_named(tmp_path, save_images, images, content
         EvaluationSet.load(str(folder), str(tmp_path / "labels.txt"), (32, 32), 10)
 
 
+def test_labels_can_be_class_names(tmp_path, save_images, images):
+    folder = save_images(tmp_path / "photos", images[:3])
+    (tmp_path / "labels.txt").write_text("000.png rose\n\n001.png 0\n002.png daisy\n")
+    names = ("daisy", "tulip", "rose")
+    photos = EvaluationSet.load(str(folder), str(tmp_path / "labels.txt"), (32, 32), 3, names=names)
+    assert photos.labels is not None
+    assert photos.labels.tolist() == [2, 0, 0]
+
+
 def test_missing_labels_are_named(tmp_path, save_images, images):
     folder = save_images(tmp_path / "photos", images[:2])
-    with pytest.raises(OSError, match=re.escape("gone.txt")):
+    with pytest.raises(OSError, match=re.escape("gone.txt: no such file; pass a text file")):
         EvaluationSet.load(str(folder), str(tmp_path / "gone.txt"), (32, 32), 10)
