@@ -5,7 +5,7 @@
     fd-keras classify --model=mine.tflite --labels=names.txt photo.jpg
 
 Photos are decoded, resized and cropped exactly as in the reference evaluation, see `fd_keras.imagenet.load_image`.
-The classes of a model of one's own are named by its file, by the run that it lies in, or by --labels.
+Class names of a file come from the file, its .json, its run, or --labels.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fd_keras import class_names, imagenet, spec, zoo
-from fd_keras.cli import parse_args, program_name, run_module, summary
+from fd_keras.cli import check_model, parse_args, program_name, run_module, summary
 from fd_keras.errors import UsageError
 from fd_keras.io import printable
 from fd_keras.photos import list_images
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from fd_keras.image_classifier import ImageClassifier
 
 BATCH = 32
-_FILES = (".keras", ".tflite")
-_ZOO = {"alpha": 1.0, "groups": None, "stem_multiplier": None, "weights": "imagenet"}  # flags of the zoo's networks
+_ZOO = {"alpha": 1.0, "groups": None, "stem_multiplier": None, "weights": "imagenet"}  # flags for networks by name
 
 
 def classify(
@@ -50,11 +49,11 @@ def classify(
         paths: Paths of the images.
         top: Number of classes to return.
         upright: Whether to rotate photos by their EXIF orientation.
-        names: Class names in label order. Without any, 1000 classes are ImageNet's, and others are called "class 3".
+        names: Class names in label order. By default, 1000 classes are ImageNet's, and others are called "class 3".
 
     Yields:
         {"image": path, "predictions": [{"label", "name", "probability"}, ...]} or {"image": path, "error": text}, in
-        the order of `paths`; predictions of ImageNet's classes have a "wnid" too.
+        the order of `paths`; predictions of ImageNet's classes also have a "wnid".
     """
     from fd_keras.image_classifier import ImageClassifier, of_model
 
@@ -79,7 +78,7 @@ def _load(path: str, size: Sequence[int], upright: bool) -> np.ndarray | str:
 
 
 def _known_classes(classes: int, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """What a prediction says of each class but the probability."""
+    """A prediction of each class, without the probability."""
     wordnet_ids, of_imagenet = imagenet.wordnet_ids(), imagenet.class_names()
     if classes == imagenet.CLASSES and (names is None or tuple(names) in (wordnet_ids, of_imagenet)):
         return [{"label": i, "wnid": wordnet_ids[i], "name": of_imagenet[i]} for i in range(classes)]
@@ -99,30 +98,22 @@ def _report(result: dict) -> str:
     return "\n".join([result["image"], *lines])
 
 
-def _network_or_file(text: str) -> str:
-    """The value of --model; raises ArgumentTypeError for what is neither."""
-    if text not in zoo.ARCHS and not text.endswith(_FILES):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a {' or '.join(_FILES)} file nor one of {', '.join(zoo.ARCHS)}"
-        )
-    return text
-
-
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
     flags.add_argument("images", nargs="+", metavar="PHOTO", help="image files, or folders of them")
     flags.add_argument(
         "--model",
-        type=_network_or_file,
         default="fd_mobilenet",
         help=f"a .keras or .tflite file, or a network: {', '.join(zoo.ARCHS)} (default %(default)s)",
     )
-    flags.add_argument("--labels", help="class names of a file, a text file of one a line (default: as it names them)")
-    flags.add_argument("--alpha", type=float, help="width multiplier of a network (default 1.0)")
+    flags.add_argument("--labels", help="text file of one class name per line (default: the names known for the file)")
+    flags.add_argument("--alpha", type=float, help="width multiplier of a network by name (default 1.0)")
     flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
     flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
-    flags.add_argument("--weights", help="of a network: imagenet, imagenet_authors or a path (default imagenet)")
+    flags.add_argument(
+        "--weights", help="of a network by name: imagenet, imagenet_authors or a path (default imagenet)"
+    )
     flags.add_argument("--top", type=int, default=5, help="number of classes to print (default 5)")
     flags.add_argument("--upright", action="store_true", help="rotate photos by their EXIF orientation")
     flags.add_argument("--json", action="store_true", help="print a JSON list")
@@ -145,37 +136,36 @@ def _classified(args: argparse.Namespace, paths: list[str]) -> Iterator[dict]:
     if not paths:
         return
     model = _model(args, few=len(paths) <= BATCH)
-    names = class_names.names_of(args.model, model.classes, args.labels) if args.model.endswith(_FILES) else None
+    names = None if args.model in zoo.ARCHS else class_names.names_of(args.model, model.classes, args.labels)
     yield from progress(classify(model, paths, top=args.top, upright=args.upright, names=names), len(paths))
 
 
 def _model(args: argparse.Namespace, few: bool) -> "ImageClassifier":
     from fd_keras import applications, image_classifier
 
-    if args.model.endswith(_FILES):
-        return image_classifier.open_classifier(args.model, os.cpu_count() or 1, few)
-    return image_classifier.of_model(applications.build_by_name(args.model, **_of_zoo(args)), args.model, few=few)
+    if args.model in zoo.ARCHS:
+        return image_classifier.of_model(applications.build_by_name(args.model, **_of_zoo(args)), args.model, few=few)
+    return image_classifier.open_classifier(args.model, os.cpu_count() or 1, few)
 
 
 def _of_zoo(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags that choose a network of the zoo, with their defaults."""
+    """The flags for a network by name, with their defaults filled in."""
     given = {name: getattr(args, name) for name in _ZOO}
     return {name: default if given[name] is None else given[name] for name, default in _ZOO.items()}
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises UsageError or ValueError for what cannot be, before anything is built."""
+    """Raises UsageError or ValueError for invalid flags, before anything is built."""
+    check_model(args.model, zoo.ARCHS)
     if not 1 <= args.top <= imagenet.CLASSES:
         raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
-    if args.model.endswith(_FILES):
-        for name in _ZOO:
-            if getattr(args, name) is not None:
-                raise UsageError(f"--{name} is for networks by name; --model={args.model} is a file")
-    else:
+    if args.model in zoo.ARCHS:
         if args.labels:
             raise UsageError(f"--labels is for a file as --model; {args.model} has ImageNet's classes")
         network = _of_zoo(args)
         spec.lower(zoo.get_arch(args.model, network["groups"], network["stem_multiplier"]), network["alpha"])
+    elif flag := next((name for name in _ZOO if getattr(args, name) is not None), None):
+        raise UsageError(f"--{flag} is for networks by name; --model={args.model} is a file")
 
 
 def _print(result: dict, as_json: bool) -> None:

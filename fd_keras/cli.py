@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
 NAME = "fd-keras"
+MODEL_FILES = (".keras", ".tflite")
 LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
@@ -146,6 +147,13 @@ def check_value(flag: str, value: object) -> None:
             raise UsageError(f"--{flag}={number}: must be a finite number")
         if isinstance(number, int) and abs(number) > LARGEST:
             raise UsageError(f"--{flag}={number}: must be at most {LARGEST}")
+
+
+def check_model(model: str, networks: Iterable[str]) -> None:
+    """Raises UsageError if the value of --model is neither a model file, by its suffix, nor a network."""
+    if model not in networks and not model.endswith(MODEL_FILES):
+        files, names = " or ".join(MODEL_FILES), ", ".join(networks)
+        raise UsageError(f"--model={model}: neither a {files} file nor a network ({names}){nearest(model, networks)}")
 
 
 def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:

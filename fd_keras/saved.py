@@ -20,7 +20,9 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; a saved .keras model is needed.")
     if not zipfile.is_zipfile(path):  # Keras would explain all the formats that there have been
-        raise ValueError(f"{path}: not a .keras file, which is what model.save() writes.")
+        raise ValueError(
+            f"{path}: not a .keras file, or cut off; save the model again with model.save(), or copy it again."
+        )
     try:
         return cast(keras.Model, keras.saving.load_model(path, compile=False))
     except Exception as error:  # a damaged file fails anywhere: in zipfile, json, h5py or Keras

@@ -1,4 +1,4 @@
-"""What HTML pages share: frame and style, tables, names, pictures. No script, nothing from the network."""
+"""Frame, style, tables, names and pictures of HTML pages, which have no script and load nothing from the network."""
 
 import base64
 import io
@@ -11,7 +11,8 @@ from fd_keras.io import printable
 if TYPE_CHECKING:
     from PIL import Image
 
-# The browser is to load nothing and to run nothing, whatever a name on the page holds.
+# The browser must load and run nothing, whatever a name on the page holds. The policy and the frame below are also in
+# android_bench/page.py, since android_bench imports nothing of the project.
 _POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
     "img-src data:; base-uri 'none'; form-action 'none'\">"
@@ -38,12 +39,12 @@ figure { margin: 0; } .scroll { overflow-x: auto; }
 
 
 def document(title: str, body: str, style: str) -> str:
-    """A whole page.
+    """A complete page.
 
     Args:
-        title: Its title, plain text.
-        body: What is in it, HTML.
-        style: Style sheet beyond the common one.
+        title: Title of the page, plain text.
+        body: Content of the page, HTML.
+        style: Style sheet to add to the common one.
     """
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -65,22 +66,22 @@ def figures(items: Sequence[tuple[str, str]]) -> str:
     """Large figures in a row.
 
     Args:
-        items: Pairs of a figure, HTML, and what it is, plain text.
+        items: Pairs of a figure, HTML, and its name, plain text.
     """
     cells = "".join(f"<li><b>{value}</b>{escape(name)}</li>" for value, name in items)
     return f'<ul class="figures">{cells}</ul>'
 
 
 def name(text: str) -> str:
-    """A name from outside as HTML: escaped, and kept from turning the text around it from right to left."""
+    """An untrusted name as HTML: escaped, and isolated so that it cannot reverse the text around it."""
     return f"<bdi>{escape(printable(text))}</bdi>"
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table that scrolls sideways in itself where the page is too narrow.
+    """A table that scrolls sideways where the page is too narrow.
 
     Args:
-        caption: What it shows, plain text, for those who hear the page.
+        caption: Caption for screen readers, plain text.
         heads: Titles of the columns, HTML.
         rows: Cells, HTML; the first of each is the title of the row.
         kind: Class of the table, for the style.
@@ -98,12 +99,12 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], kin
 
 
 def scrolling(label: str, content: str) -> str:
-    """Something wide in a frame that scrolls sideways, with the keyboard too."""
+    """Wide content in a frame that scrolls sideways, also with the keyboard."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
 
 
 def jpeg_url(image: "Image.Image", quality: int) -> str:
-    """A picture as the address of itself, a JPEG."""
+    """An image as the data URL of a JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -514,12 +514,14 @@ def _flat(listing: dict[str, list[str]], classes: Sequence[str]) -> tuple[list[s
 
 
 def read_index(folder: str) -> dict:
-    """The `dataset.json` of prepared shards. Raises ValueError if it is missing or damaged."""
+    """The `dataset.json` of prepared shards. Raises ValueError or OSError if it is missing or damaged."""
     path = join(folder, INDEX)
+    if not tf.io.gfile.isdir(folder):
+        raise FileNotFoundError(f"--data={folder}: no such folder.")
     if not tf.io.gfile.exists(path):
         raise ValueError(
-            f"--data={folder}: no {INDEX} there. Make shards with fd-keras prepare, or name another source: "
-            "folder:DIR for class folders, tfds:NAME for TensorFlow Datasets."
+            f"--data={folder}: no {INDEX} there, so not prepared shards. Make some with fd-keras prepare, or pass "
+            "--data=folder:DIR for class folders or --data=tfds:NAME for TensorFlow Datasets."
         )
     try:
         with tf.io.gfile.GFile(path) as file:

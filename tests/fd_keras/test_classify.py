@@ -161,7 +161,7 @@ def test_defaults(asked, photos):
     assert asked == [("fd_mobilenet", expected)]
 
 
-@pytest.mark.parametrize("flags", [["--unknown"], ["--mode=shufflenet"], ["--model=resnet"], ["--alpha=x"], []])
+@pytest.mark.parametrize("flags", [["--unknown"], ["--mode=shufflenet"], ["--alpha=x"], []])
 def test_wrong_flags_are_errors(photos, capsys, flags):
     with pytest.raises(SystemExit) as stopped:
         classify.main([*flags, "red.png"] if flags else [])
@@ -172,6 +172,8 @@ def test_wrong_flags_are_errors(photos, capsys, flags):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--model=mine.h5"], r"--model=mine\.h5: neither a \.keras or \.tflite file nor a network"),
+        (["--model=fd_mobilnet"], r"shufflenet\); did you mean fd_mobilenet"),
         (["--alpha=0"], "alpha must be"),
         (["--alpha=0.33"], "weights='imagenet' has no checkpoint"),
         (["--weights=no.such.file"], "weights='no.such.file' is neither"),

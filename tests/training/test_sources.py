@@ -80,8 +80,9 @@ def test_windows_of_many_shards_can_be_started_from_and_shared(photos, tmp_path,
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        sources.open_data(f"folder:{tmp_path / 'nothing'}")
+    for kind in ("folder:", ""):
+        with pytest.raises(FileNotFoundError, match=f"--data={kind}.*nothing: no such folder"):
+            sources.open_data(f"{kind}{tmp_path / 'nothing'}")
 
 
 def test_empty_folder(tmp_path):

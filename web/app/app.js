@@ -1,4 +1,4 @@
-// The page: pictures go to the models, and what the models say to the cards.
+// The page: runs the models on pictures and shows their results in cards.
 
 import { loadLiteRt } from "@litertjs/core";
 import { breakable, Card, element, milliseconds } from "./card.js";
@@ -9,14 +9,14 @@ import { keepOffline } from "./offline.js";
 import { Camera, fromFile } from "./picture.js";
 import { compose, draw, share } from "./view.js";
 
-const MOST_AT_ONCE = 3; // models that are chosen at the start
-const FRAMES = 20; // over which frames per second are counted
-const SPOKEN_EVERY = 4000; // milliseconds between two answers that a screen reader reads, live
+const MOST_AT_ONCE = 3; // models that are selected at the start
+const FRAMES = 20; // frames that the frame rate is averaged over
+const SPOKEN_EVERY = 4000; // milliseconds between announcements to screen readers on live video
 
 const $ = (id) => document.getElementById(id);
 const camera = new Camera($("video"));
 const entries = []; // {facts, model, card, chosen, firstMs}
-let settings, source = null, busy = null, wanted = 0, frames = [], spoken = { text: "", at: 0 };
+let settings, source = null, busy = null, wanted = 0, locked = false, frames = [], spoken = { text: "", at: 0 };
 
 // --- models ---
 
@@ -32,7 +32,7 @@ async function start() {
   showFiles();
   await offerGpu();
   document.documentElement.dataset.ready = "yes";
-  await keepOffline((kept) => { $("offline").textContent = kept ? "It works offline now." : ""; });
+  await keepOffline((kept) => { $("offline").textContent = kept ? "This page works offline now." : ""; });
 }
 
 async function loadModels() {
@@ -42,22 +42,26 @@ async function loadModels() {
     entry.model = null;
     try {
       entry.model = await open(entry.facts, settings, accelerator);
-      if (accelerator === "webgpu" && !entry.model.isWholeOnGpu) throw new Error("in part only");
+      if (accelerator === "webgpu" && !entry.model.isWholeOnGpu) throw new Error("runs on the GPU in part only");
       entry.firstMs = (await entry.model.run(noise(entry.model))).ms;
     } catch (error) {
       entry.model?.delete();
       entry.model = null;
-      fail(accelerator === "webgpu" ? `${entry.facts.label} cannot run on the GPU; run it on the CPU.` : error.message ?? String(error));
+      fail(accelerator === "webgpu" ? `${entry.facts.label} cannot run on the GPU. Select the CPU.` : error.message ?? String(error));
     }
   }
-  $("cards").replaceChildren(...running().map(({ card }) => card.element));
   $("status").textContent = `${settings.runtime}, ${$("accelerator").selectedOptions[0].textContent}`;
-  $("measure").disabled = !running().length;
+  showCards();
   showChoice();
 }
 
 function running() {
   return entries.filter(({ model, chosen }) => model && chosen);
+}
+
+function showCards() {
+  $("cards").replaceChildren(...running().map(({ card }) => card.element));
+  $("measure").disabled = !running().length;
 }
 
 function showChoice() {
@@ -75,8 +79,7 @@ function showChoice() {
 function choose(entry, chosen) {
   entry.chosen = chosen;
   entry.card.reset();
-  $("cards").replaceChildren(...running().map(({ card }) => card.element));
-  $("measure").disabled = !running().length;
+  showCards();
   lookAgain();
 }
 
@@ -95,16 +98,16 @@ async function offerGpu() {
 
 // --- pictures ---
 
-/** Takes a new picture instead of the old one, and shows what the models say. */
+/** Replaces the picture and shows the results of the models. */
 async function take(next) {
   const old = source;
   source = next;
   $("stage").classList.remove("empty");
   await lookAgain();
-  if (old !== next) old?.close(); // not before, since a slow model may still have looked at it
+  if (old !== next) old?.close(); // only now: until here a slow model may have been reading it
 }
 
-/** Lets all chosen models look at the picture; what was asked for meanwhile is done last, and once. */
+/** Runs the selected models on the picture; calls during a run are merged into one more run. */
 function lookAgain() {
   wanted++;
   busy ??= lookUntilDone();
@@ -114,12 +117,12 @@ function lookAgain() {
 async function lookUntilDone() {
   await null; // so that `busy` is set before it is cleared
   try {
-    for (let done = 0; done !== wanted;) {
+    for (let done = 0; done !== wanted && !locked;) {
       done = wanted;
       if (source) await look(camera.isOn && !isFrozen());
     }
   } catch (error) {
-    fail(`A model cannot look at this picture: ${error.message ?? error}.`);
+    fail(`A model failed on this picture: ${error.message ?? error}.`);
   } finally {
     busy = null;
   }
@@ -131,25 +134,25 @@ async function look(live) {
     const found = await model.look(shown);
     card.show(found, live);
     if (found.boxes) boxes.push(...card.sure(found.boxes));
-    if (!live) await new Promise((resolve) => setTimeout(resolve)); // a slow model leaves time to show the others
+    if (!live) await new Promise((resolve) => setTimeout(resolve)); // lets the browser paint before the next model, which may be slow
   }
   draw($("view"), shown, { seen: seenOf(shown), boxes, mirrored: camera.isMirrored });
   speak(live);
 }
 
-/** The square of the first classifier. */
+/** The part of a picture that the first classifier sees. */
 function seenOf({ width, height }) {
   const facts = running().map((entry) => entry.facts).find(({ kind }) => kind === "classifier");
   return facts && classifierView([height, width], facts, settings.longest).seen;
 }
 
-/** Says what was found to a screen reader: each photo, and of a camera what changed, now and then. */
+/** Announces the result to screen readers: of each photo; of live video only changes, every few seconds. */
 function speak(live) {
   const text = running().map(({ facts, card }) => `${facts.label}: ${live ? card.rows[0]?.name ?? "nothing" : card.texts.join(", ")}`).join("; ");
   if (live && (performance.now() - spoken.at < SPOKEN_EVERY || text === spoken.text)) return;
   spoken = { text, at: performance.now() };
   $("spoken").textContent = text;
-  $("view").setAttribute("aria-label", live ? "The camera's picture" : `A picture. ${text}`);
+  $("view").setAttribute("aria-label", live ? "Live camera image" : `Photo. ${text}`);
 }
 
 async function openFile(file) {
@@ -182,7 +185,7 @@ async function startCamera() {
   clearError();
   $("camera").disabled = true;
   try {
-    await camera.start(() => { stopCamera(); fail("The camera went away. Connect it and start it again, or use a photo."); });
+    await camera.start(() => { stopCamera(); fail("The camera was disconnected. Connect it and start it again, or use a photo."); });
   } catch (error) {
     fail(error.message);
     stopCamera();
@@ -202,11 +205,11 @@ async function startCamera() {
   follow(camera.stream);
 }
 
-/** Looks at frame after frame until the camera is another or off. */
+/** Processes frame after frame until the camera is switched or stopped. */
 async function follow(stream) {
   while (camera.stream === stream) {
     await new Promise(requestAnimationFrame);
-    if (camera.stream !== stream || isFrozen() || !camera.isReady || measuring) continue;
+    if (camera.stream !== stream || isFrozen() || !camera.isReady || locked) continue;
     await take(camera.grab());
     countFrame();
   }
@@ -235,15 +238,11 @@ function press(id, on) {
 
 // --- measuring ---
 
-let measuring = false;
-
 async function startMeasuring() {
   const runs = Math.min(Math.max(Math.round(Number($("runs").value)) || 200, 10), 10_000);
   $("runs").value = runs;
   clearError();
-  measuring = true;
-  await busy;
-  ["measure", "accelerator", "runs"].forEach((id) => { $(id).disabled = true; });
+  await lock();
   $("measured").hidden = false;
   $("measured").value = 0;
   $("measure-note").textContent = "Measuring …";
@@ -256,10 +255,23 @@ async function startMeasuring() {
     $("measure-note").textContent = "";
     fail(error instanceof Disturbed ? error.message : `Measuring failed: ${error.message ?? error}.`);
   } finally {
-    measuring = false;
     $("measured").hidden = true;
-    ["measure", "accelerator", "runs"].forEach((id) => { $(id).disabled = false; });
+    unlock();
   }
+}
+
+/** Keeps the models from running on pictures and from being replaced; a picture that came meanwhile is shown afterwards. */
+async function lock() {
+  locked = true;
+  ["choice", "measure", "accelerator", "runs"].forEach((id) => { $(id).disabled = true; });
+  await busy;
+}
+
+function unlock() {
+  locked = false;
+  ["choice", "accelerator", "runs"].forEach((id) => { $(id).disabled = false; });
+  $("measure").disabled = !running().length;
+  lookAgain();
 }
 
 function showTimings(chosen, rounds) {
@@ -275,7 +287,7 @@ function showTimings(chosen, rounds) {
   $("timings").hidden = false;
 }
 
-/** Sends the timings to the program that serves the page, if it does; returns a sentence for the user. */
+/** Sends the timings to `fd-keras page` if it serves this page; returns a note for the user. */
 async function send(chosen, rounds) {
   const batch = Math.max(...rounds.map((round) => round.batch));
   const { runs } = summarize(rounds, chosen[0].facts.label);
@@ -296,7 +308,7 @@ async function send(chosen, rounds) {
     const { rows, error } = await answer.json();
     return error ? `${how} Not stored: ${error}.` : `${how} Stored: ${rows} rows in the results folder.`;
   } catch {
-    return `${how} Not stored: fd-keras page does not run any more. Start it again with --serve.`;
+    return `${how} Not stored: fd-keras page has stopped; restart it with --serve.`;
   }
 }
 
@@ -320,7 +332,7 @@ $("torch").addEventListener("click", async () => {
     await camera.setTorch(on);
     press("torch", on);
   } catch {
-    fail("This camera's light cannot be switched.");
+    fail("The light of this camera cannot be switched.");
   }
 });
 $("freeze").addEventListener("click", () => press("freeze", !isFrozen()));
@@ -339,14 +351,10 @@ document.addEventListener("drop", (event) => {
 });
 $("measure").addEventListener("click", startMeasuring);
 $("accelerator").addEventListener("change", async () => {
-  $("accelerator").disabled = true;
-  measuring = true;
   clearError();
-  await busy;
+  await lock();
   await loadModels();
-  measuring = false;
-  $("accelerator").disabled = false;
-  lookAgain();
+  unlock();
 });
 
 start();

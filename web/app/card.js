@@ -1,11 +1,11 @@
-// A model's card: its top classes as bars, or the objects that it found.
+// A model's card: its top classes or the detected objects, as bars.
 
 import { percent } from "./view.js";
 
 const TOP = 5;
-const SURE = 0.5; // least score of an object
-const NEW = 0.3; // weight of the newest frame: the bars of a camera are to be steady
-const TIMES = 30; // frames whose median is shown
+const SURE = 0.5; // minimum score of an object
+const NEW = 0.3; // weight of the newest frame: live bars are averaged so that they stay steady
+const TIMES = 30; // frames of the median that is shown
 
 export class Card {
   constructor(facts) {
@@ -28,7 +28,7 @@ export class Card {
     this.bars.replaceChildren();
   }
 
-  /** Shows what `Model.look` found; `live`: as a frame of many. */
+  /** Shows the result of `Model.look`; `live` averages it with those of earlier frames. */
   show({ probabilities, boxes, ms }, live) {
     this.times = [...this.times.slice(live ? 1 - TIMES : this.times.length), ms];
     this.ms.textContent = `${milliseconds(median(this.times))} ms`;
@@ -76,12 +76,12 @@ function bar() {
   return item;
 }
 
-/** An element with text, which is never read as HTML. */
+/** An element with text, which is never parsed as HTML. */
 export function element(tag, kind = "", text = "") {
   return Object.assign(document.createElement(tag), { className: kind, textContent: text });
 }
 
-/** A file's name that lines break after underscores. */
+/** A file name that can wrap after underscores. */
 export function breakable(name) {
   return name.replaceAll("_", "_\u200b");
 }

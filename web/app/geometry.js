@@ -1,6 +1,6 @@
-// Which part of an image a model sees: fd_keras.imagenet's resize and central crop, and the detector's fit.
+// Which part of an image a model sees: the resize and central crop of fd_keras.imagenet, and the fit of detectors.
 
-/** Size after an image is resized until it just covers a target; the longer side is truncated. Sides as [height, width]. */
+/** Size of an image that is resized to just cover a target; the longer side is truncated. Sizes are [height, width]. */
 export function resizedSize([height, width], target) {
   if (height * target[1] <= width * target[0]) {
     return [target[0], Math.max(target[1], Math.trunc((target[0] * width) / height))];
@@ -13,7 +13,7 @@ export function cropOffset(sides, size) {
   return sides.map((side, i) => roundHalfToEven((side - size[i]) / 2));
 }
 
-/** The middle of an image that is extremely long: {top, left, height, width}. */
+/** The middle part of an extremely long image: {top, left, height, width}. */
 export function withoutFarEnds([height, width], longest) {
   const most = longest * Math.min(height, width);
   const kept = [Math.min(height, most), Math.min(width, most)];
@@ -21,7 +21,7 @@ export function withoutFarEnds([height, width], longest) {
   return { top, left, height: kept[0], width: kept[1] };
 }
 
-/** What a classifier sees: how the image's middle is resized, the crop of that, and the crop in the image's own pixels. */
+/** What a classifier sees: the image's middle part, its size after the resize, the crop of that, and the crop in the image's pixels. */
 export function classifierView(sides, model, longest) {
   const middle = withoutFarEnds(sides, longest);
   const [height, width] = resizedSize([middle.height, middle.width], model.resize);
@@ -36,7 +36,7 @@ export function classifierView(sides, model, longest) {
   };
 }
 
-/** How a detector's photo is fitted into its input: the size it gets there, and the factors of its boxes. */
+/** How a photo is fitted into a detector's input: its size there, and the factors of the boxes. */
 export function detectorView([height, width], model) {
   const [, inputHeight, inputWidth] = model.input.shape;
   const factor = Math.min(inputHeight / height, inputWidth / width);

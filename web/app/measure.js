@@ -1,20 +1,20 @@
-// Times models in rounds and in turn, as fd-keras bench does, with a clock that browsers make coarse.
+// Times models in alternating rounds, as fd-keras bench does, with the coarse clock of browsers.
 
 import { median, quantile } from "./card.js";
 
 const ROUNDS = 10;
 const WARMUP = 5;
-const LEAST_MS = 10; // of a sample: many short runs are timed together
+const LEAST_MS = 10; // minimum duration of a sample; several short runs make one
 
-/** Thrown where a measurement would not mean anything. */
+/** Thrown when a measurement would be meaningless. */
 export class Disturbed extends Error {}
 
 /**
  * Times models.
  *
  * @param models Models to time.
- * @param runs Number of runs of each.
- * @param onProgress Gets the share that is done.
+ * @param runs Number of runs per model.
+ * @param onProgress Called with the completed fraction.
  * @return A list of {label, round, place, batch, ms: [...]}; a sample is the mean of `batch` runs.
  */
 export async function measure(models, runs, onProgress) {
@@ -49,7 +49,7 @@ async function sample(model, input, batch) {
   return Math.max((performance.now() - start) / batch, 1e-4);
 }
 
-/** An image of noise, the same each time, as the model's input. */
+/** The model's input for an image of noise, which is the same each time. */
 export function noise(model) {
   let state = 1;
   const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 24;
@@ -78,7 +78,7 @@ function pause() {
   return new Promise((resolve) => setTimeout(resolve));
 }
 
-/** The rounds of a model in figures; drift: the last third of the rounds by the first. */
+/** Statistics of a model's rounds; drift compares the last third of them with the first. */
 export function summarize(rounds, label) {
   const own = rounds.filter((round) => round.label === label), third = Math.ceil(own.length / 3);
   const all = own.flatMap(({ ms }) => ms);
@@ -91,7 +91,7 @@ export function summarize(rounds, label) {
   };
 }
 
-/** What this browser and device call themselves. */
+/** Names of this browser and device, as far as the browser reveals them. */
 export async function describeBrowser() {
   const data = navigator.userAgentData;
   const high = await data?.getHighEntropyValues(["model", "platformVersion", "fullVersionList"]).catch(() => null);

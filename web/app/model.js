@@ -1,19 +1,19 @@
-// A .tflite file in LiteRT.js: an image in, named probabilities or boxes out.
+// Runs a .tflite file in LiteRT.js: images in, probabilities or boxes out.
 
 import { loadAndCompile, Tensor } from "@litertjs/core";
 import { classifierView, detectorView } from "./geometry.js";
 import { resample } from "./resample.js";
 
-const GRAY = 127.5; // what surrounds a photo in a detector's input
+const GRAY = 127.5; // padding around the photo in a detector's input
 const ROUNDING = 1e-3; // by which a probability may be below 0 or above 1
 const ARRAYS = { float32: Float32Array, uint8: Uint8Array };
 
-/** Loads a model; rejects with a sentence. */
+/** Loads a model; rejects with a message for the user. */
 export async function open(facts, settings, accelerator) {
   let content;
   try {
     const answer = await fetch(facts.file);
-    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+    if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
     content = new Uint8Array(await answer.arrayBuffer());
   } catch (error) {
     throw new Error(`${facts.label} cannot be loaded: ${error.message}. Check that the whole folder was copied.`);
@@ -33,11 +33,11 @@ class Model {
     this.tables = inputTables(facts);
     const shape = [...compiled.getInputDetails()[0].shape];
     if (String(shape) !== String(facts.input.shape)) {
-      throw new Error(`it takes images of ${shape}, where models.json has ${facts.input.shape}`);
+      throw new Error(`its input has shape ${shape}, but models.json has ${facts.input.shape}`);
     }
   }
 
-  /** The image as the network's input: a typed array. */
+  /** The network's input for an image, a typed array. */
   input(source) {
     return this.facts.kind === "detector" ? this.fitted(source) : this.cropped(source);
   }
@@ -58,7 +58,7 @@ class Model {
     return input;
   }
 
-  /** Pixels as the numbers that the network takes. */
+  /** Normalizes and quantizes pixels, as the network needs them. */
   scaled(pixels) {
     if (!this.tables) return pixels;
     const input = new ARRAYS[this.facts.input.dtype](pixels.length);
@@ -66,7 +66,7 @@ class Model {
     return input;
   }
 
-  /** Runs the network: {outputs by name, ms}; all tensors are freed. */
+  /** Runs the network and frees all tensors: {outputs: [name, values] pairs, ms}. */
   async run(input) {
     const start = performance.now();
     const tensor = new Tensor(input, this.facts.input.shape);
@@ -82,7 +82,7 @@ class Model {
     }
   }
 
-  /** What is on an image: {probabilities} or {boxes}, and ms. */
+  /** Classifies an image or detects objects: {probabilities, ms} or {boxes, ms}. */
   async look(source) {
     const { outputs, ms } = await this.run(this.input(source));
     if (this.facts.kind === "detector") return { boxes: this.boxes(outputs, source), ms };
@@ -99,7 +99,7 @@ class Model {
     });
   }
 
-  /** Whether the accelerator that was asked for runs all of it. */
+  /** Whether the accelerator runs the whole network. */
   get isWholeOnGpu() {
     return this.compiled.isFullyAccelerated;
   }
@@ -109,7 +109,7 @@ class Model {
   }
 }
 
-/** A detector's outputs by what they are; the names in the file are not always those of the signature. */
+/** A detector's outputs by their role; the file's tensors do not always have the names of the signature. */
 function detections(outputs) {
   const named = Object.fromEntries(outputs);
   if (named.boxes) return { ...named, count: named.count[0] };
@@ -129,7 +129,7 @@ function size(shape) {
   return shape.reduce((product, side) => product * side, 1);
 }
 
-/** For each channel what a level 0..255 becomes; null where the network takes levels as they are. */
+/** The input values of the levels 0..255, by channel; null where the network takes the levels themselves. */
 export function inputTables({ kind, input, rescaling }) {
   if (kind === "detector") return null;
   const isRaw = input.dtype === "uint8" && !rescaling && input.scale === 1 && input.zero_point === 0;
@@ -148,7 +148,7 @@ function dequantized(values, { scale, zero_point: zero }) {
   return Float32Array.from(values, scale ? (value) => (value - zero) * scale : (value) => value);
 }
 
-/** Probabilities from a network's outputs, as fd_keras.image_classifier has them. */
+/** Probabilities from a network's outputs, as in fd_keras.image_classifier. */
 export function probabilities(scores, head) {
   if (scores.length === 1) return Float32Array.of(1 - scores[0], scores[0]);
   const least = Math.min(...scores), most = Math.max(...scores);

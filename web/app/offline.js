@@ -1,4 +1,4 @@
-// Installs the service worker, and says when the page works without a network.
+// Installs the service worker and reports when the page works offline.
 
 export async function keepOffline(onKept) {
   if (!("serviceWorker" in navigator)) return;
@@ -11,6 +11,6 @@ export async function keepOffline(onKept) {
     const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
     active.postMessage(loaded.filter((name) => name.startsWith(`${scope}runtime/`)));
   } catch {
-    onKept(false); // as in a private window: the page works, but only with its server
+    onKept(false); // as in a private window: the page works, but not offline
   }
 }

@@ -1,17 +1,17 @@
-// Where images come from: files, pasted pictures and the camera. Each is a source {width, height, read, draw}.
+// Sources of images: files, pasted pictures and the camera; each is {width, height, read, draw, close}.
 
-/** A photo from a file, upright by its EXIF orientation; rejects with a sentence. */
+/** A photo from a file, upright by its EXIF orientation; rejects with a message for the user. */
 export async function fromFile(file, mostPixels) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    throw new Error(`${file.name || "This file"} is not a picture that this browser can read. Try a JPEG or PNG file.`);
+    throw new Error(`${file.name || "This file"} is not an image that this browser can decode. Try a JPEG or PNG file.`);
   }
   if (bitmap.width * bitmap.height > mostPixels) {
     const { width, height } = bitmap;
     bitmap.close();
-    throw new Error(`${file.name || "This picture"} has ${width} x ${height} pixels, more than ${mostPixels}. Scale it down first.`);
+    throw new Error(`${file.name || "This picture"} has ${width} x ${height} pixels (limit ${mostPixels}). Scale it down first.`);
   }
   return fromBitmap(bitmap);
 }
@@ -33,7 +33,7 @@ function fromBitmap(bitmap) {
   };
 }
 
-/** The frames of a camera; `grab` takes the next one, which then stays the same until the next `grab`. */
+/** A camera; a frame from `grab` stays the same until the next `grab`. */
 export class Camera {
   constructor(video) {
     this.video = video;
@@ -42,11 +42,11 @@ export class Camera {
     this.facing = "environment";
   }
 
-  /** Starts the camera; rejects with a sentence. `onLost` is called when it goes away by itself. */
+  /** Starts the camera; rejects with a message for the user. `onLost` is called when it is disconnected. */
   async start(onLost) {
     this.stop();
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Error("The camera works on https and on localhost only. Open this page so, or use a photo.");
+      throw new Error("The camera works only over https or on localhost. Open this page that way, or use a photo.");
     }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({
@@ -69,7 +69,7 @@ export class Camera {
     return Boolean(this.stream);
   }
 
-  /** Whether the picture is that of a front camera, which people expect to see as in a mirror. */
+  /** Whether this is a front camera, whose image people expect to be mirrored. */
   get isMirrored() {
     return this.track?.getSettings().facingMode === "user";
   }
@@ -92,7 +92,7 @@ export class Camera {
     this.video.srcObject = null;
   }
 
-  /** Whether a frame is there. */
+  /** Whether a frame is available. */
   get isReady() {
     return this.isOn && this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && this.video.videoWidth > 0;
   }
@@ -114,10 +114,10 @@ export class Camera {
 
 function reason({ name, message }) {
   const reasons = {
-    NotAllowedError: "The camera is not allowed. Allow it for this page in the browser's settings (the sign beside the address), or use a photo.",
-    NotFoundError: "No camera was found. Connect one, or use a photo.",
-    OverconstrainedError: "No camera was found that fits. Use a photo.",
-    NotReadableError: "The camera is in use by another program. Close that program and start the camera again.",
+    NotAllowedError: "Camera access is blocked. Allow it in the browser's site settings (the icon beside the address), or use a photo.",
+    NotFoundError: "No camera found. Connect one, or use a photo.",
+    OverconstrainedError: "No suitable camera found. Use a photo.",
+    NotReadableError: "Another program is using the camera. Close that program and start the camera again.",
   };
   return reasons[name] ?? `The camera cannot be started (${message}). Use a photo.`;
 }

@@ -1,10 +1,10 @@
-// Pillow's bilinear resize of 8-bit images, to the same bits: a browser's own scaling differs from it by many levels.
+// Pillow's bilinear resize of 8-bit images, bit for bit; browsers scale differently.
 
-const PRECISION = 22; // bits behind the point of a weight, as in Pillow's Resample.c
+const PRECISION = 22; // fractional bits of a weight, as in Pillow's Resample.c
 const HALF = 1 << (PRECISION - 1);
-const STRIP = 1 << 20; // pixels that are read from a photo at a time
+const STRIP = 1 << 20; // pixels read from a photo at a time
 
-/** The weights of `count` output pixels from `first` on, when `from` pixels become `to`: a triangle over each. */
+/** Weights (a triangle filter) of `count` output pixels, starting with `first`, when `from` pixels are resized to `to`. */
 export function weights(from, to, first, count) {
   const scale = from / to;
   const filterScale = Math.max(scale, 1);
@@ -24,11 +24,11 @@ export function weights(from, to, first, count) {
 }
 
 /**
- * A part of a resized image.
+ * Resizes an image and returns a part of it.
  *
- * @param source {width, height, read(x, y, width, height)}: read gives RGBA bytes.
- * @param size {width, height} that the whole image is resized to.
- * @param crop {left, top, width, height}: the part of that which is wanted.
+ * @param source {width, height, read(x, y, width, height)}; read returns RGBA bytes.
+ * @param size {width, height} of the whole resized image.
+ * @param crop {left, top, width, height}: the part to return.
  * @param channels 3 for RGB, 1 for gray.
  * @return Uint8Array of crop.height x crop.width x channels.
  */

@@ -1,8 +1,8 @@
-// Keeps the page for use without a network. What it keeps stands in the line above, which the program writes: KEPT, with a
-// version that changes with any file, so that the browser installs this script anew.
+// Caches the page for offline use. `fd-keras page` writes the line above: KEPT, the files to cache and a version that
+// changes with any of them, so that the browser installs this script again.
 
-const PREFIX = `fd_keras ${self.registration.scope} `; // other pages on the same server keep their own
-const PATIENCE = 3000; // milliseconds that the network has where a file is kept already
+const PREFIX = `fd_keras ${self.registration.scope} `; // other pages on the same server have their own
+const PATIENCE = 3000; // milliseconds to wait for the network where a file is cached
 
 async function install() {
   const cache = await caches.open(PREFIX + KEPT.version);
@@ -16,7 +16,7 @@ async function activate() {
   await self.clients.claim();
 }
 
-/** A model's address has its hash, so it is never old. Of all else the network has the first word. */
+/** A model's address has its hash, so that a cached model is never outdated. Other files come from the network first. */
 async function answer(request) {
   const cache = await caches.open(PREFIX + KEPT.version);
   const found = await cache.match(request, { ignoreSearch: true });
@@ -29,7 +29,7 @@ async function answer(request) {
   }
 }
 
-/** Keeps what the page loaded before this script ran: the build of the runtime that its browser takes. */
+/** Caches what the page loaded before this script ran: the build of the runtime that the browser chose. */
 async function keep(addresses) {
   const cache = await caches.open(PREFIX + KEPT.version);
   for (const address of addresses) {

@@ -1,10 +1,10 @@
-// Draws the picture: what the network sees of it, and a detector's boxes.
+// Draws the picture with the part that the network sees and the boxes of detectors.
 
-const LONGEST = 960; // pixels of the canvas; the network gets the picture's own
+const LONGEST = 960; // pixels of the canvas's longer side; the network reads the full picture
 const COLORS = ["#6ea8fe", "#fb923c", "#2dd4bf", "#b794f6", "#facc15", "#f472b6", "#a3e635", "#22d3ee"];
 const FONT = "600 16px system-ui, sans-serif";
 
-/** Draws a source with marks: {seen, boxes, mirrored}. Sizes of marks are in the source's pixels. */
+/** Draws a source with {seen, boxes}, which are in the source's pixels; `mirrored` flips it. */
 export function draw(canvas, source, { seen, boxes = [], mirrored = false }) {
   const scale = Math.min(LONGEST / Math.max(source.width, source.height), 1);
   const width = Math.max(Math.round(source.width * scale), 1), height = Math.max(Math.round(source.height * scale), 1);
@@ -51,7 +51,7 @@ export function percent(value) {
   return value >= 0.9995 ? "100%" : `${(100 * value).toFixed(1)}%`;
 }
 
-/** The picture with the answers below it, as a PNG. */
+/** The picture with the results below it, as a PNG. */
 export function compose(view, answers) {
   const lines = answers.flatMap(({ label, rows }) => [label, ...rows.map((row) => `   ${row}`)]);
   const width = Math.max(view.width, 480), height = view.height + 24 * lines.length + 24;
@@ -68,7 +68,7 @@ export function compose(view, answers) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-/** Hands a picture to the phone's share menu, or saves it as a file. */
+/** Shares a picture through the system's menu, or downloads it where there is none. */
 export async function share(blob) {
   const file = new File([blob], "fd_keras.png", { type: "image/png" });
   if (navigator.canShare?.({ files: [file] })) {
