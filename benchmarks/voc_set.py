@@ -1,0 +1,74 @@
+"""Lays out PASCAL VOC 2007's train and val as the devkit does, from public copies of its images and annotations.
+
+The images come as Roboflow exports them, 000005_jpg.rf.HASH.jpg for 000005.jpg, some of them twice; annotations and
+lists are the devkit's own. Images without a copy are left out of the lists and named. docs/results/voc.md has the
+sources of both.
+
+    python -m benchmarks.voc_set --devkit=VOCdevkit/VOC2007 --output_dir=OUT/VOCdevkit/VOC2007 IMAGES IMAGES
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fd_keras.io import write_atomically
+from fd_keras.progress import progress
+from fd_keras.training.voc import dataset
+
+SPLITS = ("train", "val")
+
+
+def copies(folders: Sequence[str]) -> dict[str, list[Path]]:
+    """The image files below some folders, by the devkit's name of the image: 000005 for 000005_jpg.rf.HASH.jpg."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.jpg")):
+            found.setdefault(path.name.removesuffix(".jpg").split("_jpg.rf.")[0], []).append(path)
+    return found
+
+
+def lay_out(folders: Sequence[str], devkit: str, output: str) -> dict[str, list[str]]:
+    """Writes the data set; returns the names of the images that were left out, by split.
+
+    An image of another size than its annotation says is not a copy; `dataset.read_annotation` raises DataError for it.
+    """
+    images, left_out, kept = copies(folders), {}, {}
+    for name in (dataset.ANNOTATIONS, dataset.IMAGES, dataset.LISTS):
+        os.makedirs(os.path.join(output, name), exist_ok=True)
+    for split in SPLITS:
+        names = dataset.read_list(devkit, split)
+        kept[split] = [name for name in names if name in images]
+        left_out[split] = [name for name in names if name not in images]
+    for name in progress(kept["train"] + kept["val"], unit="images"):
+        shutil.copyfile(images[name][0], os.path.join(output, dataset.IMAGES, f"{name}.jpg"))
+        annotation = os.path.join(dataset.ANNOTATIONS, f"{name}.xml")
+        shutil.copyfile(os.path.join(devkit, annotation), os.path.join(output, annotation))
+        dataset.read_annotation(output, name, dataset.CLASSES, dataset.Repairs())
+    for split, names in (kept | {"trainval": sorted(kept["train"] + kept["val"])}).items():  # last: they make it whole
+        text = "".join(f"{name}\n" for name in names)
+        write_atomically(os.path.join(output, dataset.LISTS, f"{split}.txt"), text.encode())
+    return left_out
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Lays the data set out and prints what was left out."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help="folders with images")
+    parser.add_argument("--devkit", required=True, help="folder with Annotations and ImageSets/Main")
+    parser.add_argument("--output_dir", required=True)
+    args = parser.parse_args(arguments)
+    try:
+        left_out = lay_out(args.images, args.devkit, args.output_dir)
+    except (dataset.DataError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for split, names in left_out.items():
+        count = len(dataset.read_list(args.output_dir, split))
+        missing = f"; no image for {len(names)}: {', '.join(names)}" if names else ""
+        print(f"{split}: {count} of {count + len(names)} images{missing}")
+
+
+if __name__ == "__main__":
+    main()
