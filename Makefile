@@ -37,10 +37,11 @@ table4: $(VENV)/installed
 	$(BIN)/python -m benchmarks.table4 --output_dir=table4_output/models
 	$(BIN)/python -m android_bench.run --models=table4_output/models --output_dir=table4_output/results $(TARGET)
 
-# A Debian with a real adbd and sshd in .device, a browser, and the clients.
+# A Debian with a real adbd and sshd in .device, two browsers, and the clients.
 device:
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends adb chromium debootstrap openssh-client util-linux
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+	  adb chromium debootstrap firefox-esr openssh-client util-linux
 	tests/android_bench/make_device.sh
 
 # As many processes as cores, but no more than memory has room for: each imports TensorFlow. The tests of a file share

@@ -21,6 +21,14 @@ _FLAGS = (
 )
 
 
+def when(condition: str) -> str:
+    """The script of a promise that waits for an expression to become true."""
+    return (
+        "new Promise((done) => { const look = () => { let now = false; "
+        f"try {{ now = {condition}; }} catch {{ }} now ? done() : setTimeout(look, 20); }}; look(); }})"
+    )
+
+
 class Tab:
     """A tab.
 
@@ -55,10 +63,7 @@ class Tab:
 
     def wait(self, condition: str) -> None:
         """Waits for an expression to become true; there is no deadline of its own."""
-        self.run(
-            "new Promise((done) => { const look = () => { let now = false; "
-            f"try {{ now = {condition}; }} catch {{ }} now ? done() : setTimeout(look, 20); }}; look(); }})"
-        )
+        self.run(when(condition))
 
     def choose_file(self, selector: str, path: pathlib.Path) -> None:
         """Chooses a file in a file input, as a user does."""

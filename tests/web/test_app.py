@@ -24,30 +24,8 @@ from fd_keras.web import browser_rows, folder, page_models
 from tests import browser
 from tests.random_detector import CLASSES, random_detector
 from tests.random_detector import SIZE as DETECTOR_SIZE
+from tests.web.camera_page import ERROR, SHOWN, choose, look
 from tests.web.conftest import NAMES, SIZE, photo
-
-SHOWN = (
-    "[...document.querySelectorAll('.card')].map(card => [...card.querySelectorAll('li')].map(row => row.innerText))"
-)
-ERROR = "document.getElementById('error')"
-# For each picture the input of the page's first model, in base64, and its probabilities or boxes.
-LOOK = """(async () => {
-  const [{ fromFile }, { open }] = await Promise.all([import("./picture.js"), import("./model.js")]);
-  const settings = await (await fetch("models.json")).json();
-  const model = await open(settings.models[0], settings, "wasm");
-  const found = [];
-  for (const name of NAMES) {
-    const source = await fromFile(await (await fetch(`photos/${name}`)).blob(), 1e9);
-    const bytes = new Uint8Array(model.input(source).buffer);
-    let text = "";
-    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-    const { probabilities, boxes } = await model.look(source);
-    found.push([btoa(text), probabilities ? [...probabilities] : boxes]);
-    source.close();
-  }
-  model.delete();
-  return found;
-})()"""
 
 
 @pytest.fixture
@@ -60,28 +38,6 @@ def opened(tab, serve) -> browser.Tab:
     """The page, ready."""
     tab.open(serve().address)
     return tab
-
-
-def choose(tab: browser.Tab, path: pathlib.Path) -> list[list[str]]:
-    """Chooses a photo; returns the lines of each card."""
-    tab.choose_file("#file", path)
-    tab.wait(f"document.getElementById('spoken').textContent || !{ERROR}.hidden")
-    assert tab.run("document.getElementById('spoken').textContent"), tab.run(f"{ERROR}.textContent")
-    return tab.run(SHOWN)
-
-
-def look(tab: browser.Tab, place: pathlib.Path, paths: list[pathlib.Path]) -> list[tuple[np.ndarray, list]]:
-    """For each picture the input of the page's first model, as an array, and its probabilities or boxes."""
-    (place / "photos").mkdir(exist_ok=True)
-    for number, path in enumerate(paths):
-        shutil.copy(path, place / "photos" / str(number))
-    found = tab.run(LOOK.replace("NAMES", json.dumps(list(map(str, range(len(paths)))))))
-    shutil.rmtree(place / "photos")
-    facts = json.loads((place / "models.json").read_text())["models"][0]["input"]
-    return [
-        (np.frombuffer(base64.b64decode(text), facts["dtype"]).reshape(facts["shape"][1:]), told)
-        for text, told in found
-    ]
 
 
 # --- photos ------------------------------------------------------------------------------------------------
