@@ -16,7 +16,8 @@ from pathlib import Path
 
 from fd_keras.io import write_atomically
 from fd_keras.progress import progress
-from fd_keras.training.voc import dataset
+from fd_keras.training.voc import annotation
+from fd_keras.training.voc.devkit import ANNOTATIONS, CLASSES, IMAGES, LISTS, Devkit
 
 SPLITS = ("train", "val")
 
@@ -33,23 +34,23 @@ def copies(folders: Sequence[str]) -> dict[str, list[Path]]:
 def lay_out(folders: Sequence[str], devkit: str, output: str) -> dict[str, list[str]]:
     """Writes the data set; returns the names of the images that were left out, by split.
 
-    An image of another size than its annotation says is not a copy; `dataset.read_annotation` raises DataError for it.
+    An image of another size than its annotation says is not a copy; `annotation.annotate` raises DataError for it.
     """
     images, left_out, kept = copies(folders), {}, {}
-    for name in (dataset.ANNOTATIONS, dataset.IMAGES, dataset.LISTS):
+    for name in (ANNOTATIONS, IMAGES, LISTS):
         os.makedirs(os.path.join(output, name), exist_ok=True)
     for split in SPLITS:
-        names = dataset.read_list(devkit, split)
+        names = Devkit(devkit).names(split)
         kept[split] = [name for name in names if name in images]
         left_out[split] = [name for name in names if name not in images]
     for name in progress(kept["train"] + kept["val"], unit="images"):
-        shutil.copyfile(images[name][0], os.path.join(output, dataset.IMAGES, f"{name}.jpg"))
-        annotation = os.path.join(dataset.ANNOTATIONS, f"{name}.xml")
-        shutil.copyfile(os.path.join(devkit, annotation), os.path.join(output, annotation))
-        dataset.read_annotation(output, name, dataset.CLASSES, dataset.Repairs())
+        shutil.copyfile(images[name][0], os.path.join(output, IMAGES, f"{name}.jpg"))
+        xml = os.path.join(ANNOTATIONS, f"{name}.xml")
+        shutil.copyfile(os.path.join(devkit, xml), os.path.join(output, xml))
+        annotation.annotate(Devkit(output).describe(name), CLASSES, annotation.TO_TRAIN, annotation.Repairs())
     for split, names in (kept | {"trainval": sorted(kept["train"] + kept["val"])}).items():  # last: they make it whole
         text = "".join(f"{name}\n" for name in names)
-        write_atomically(os.path.join(output, dataset.LISTS, f"{split}.txt"), text.encode())
+        write_atomically(os.path.join(output, LISTS, f"{split}.txt"), text.encode())
     return left_out
 
 
@@ -62,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         left_out = lay_out(args.images, args.devkit, args.output_dir)
-    except (dataset.DataError, OSError) as error:
+    except (annotation.DataError, OSError) as error:
         sys.exit(f"error: {error}")
     for split, names in left_out.items():
-        count = len(dataset.read_list(args.output_dir, split))
+        count = len(Devkit(args.output_dir).names(split))
         missing = f"; no image for {len(names)}: {', '.join(names)}" if names else ""
         print(f"{split}: {count} of {count + len(names)} images{missing}")
 

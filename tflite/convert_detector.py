@@ -52,11 +52,11 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
     """Prints how near a file's detections are to Keras's on photos, given by name and path."""
     from fd_keras.tflite.detector import SURE, compare
-    from fd_keras.training.voc import dataset
+    from fd_keras.training.voc.annotation import read_image
 
     overlaps = []
     for name, path in images.items():
-        these = compare(detector, runner, dataset.read_image(path))
+        these = compare(detector, runner, read_image(path))
         if len(images) <= _FEW:
             worst = f", least overlap {min(these):.3f}" if these else ""
             print(f"  {name}: {len(these)} of Keras's detections above {SURE}{worst}")
@@ -73,13 +73,13 @@ def main(argv: list[str]) -> None:
         raise FileNotFoundError(f"--run_dir={_RUN.value}: no such folder")
     check_folder(_OUTPUT.value)
     from fd_keras.tflite.detector import TFLiteDetector, photo_size, write
-    from fd_keras.training.voc import batch_detection, dataset, metric
+    from fd_keras.training.voc import annotation, batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
     images = {path: path for path in _IMAGES.value}
     for path in images:
-        dataset.read_image(path)  # better now than after the conversion
+        annotation.read_image(path)  # better now than after the conversion
     detector = detectors.load(_RUN.value)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
     images |= {annotation.id: annotation.path for annotation in annotations}

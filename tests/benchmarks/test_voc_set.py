@@ -36,6 +36,6 @@ def test_what_is_laid_out_is_a_data_set(sources, capsys):
 def test_another_image_of_the_name_is_refused(sources):
     images, devkit, out = sources
     Image.new("RGB", (99, 9)).save(f"{images[1]}/000005.jpg")
-    with pytest.raises(SystemExit, match="000005.xml: <size> is 5x9, but .* has 99x9 pixels"):
+    with pytest.raises(SystemExit, match="000005.xml: the size of 000005 is 5x9, but .* has 99x9 pixels"):
         voc_set.main([*images, f"--devkit={devkit}", f"--output_dir={out}"])
     assert not list((out / "ImageSets" / "Main").iterdir())

@@ -13,7 +13,7 @@ from fd_keras import litert
 from fd_keras.tflite import detector as exported
 from fd_keras.tflite.format.sidecar import sidecar_path
 from fd_keras.training.voc import faster_rcnn, metric
-from fd_keras.training.voc.dataset import Annotation, read_image
+from fd_keras.training.voc.annotation import Annotation, read_image
 
 CLASSES = ("ant", "bee", "cat")
 SIZE = (96, 128)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from fd_keras.progress import duration, progress
-from fd_keras.training.voc import dataset
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detections import Detections
 
 PARTIAL = "unfinished.jsonl"  # what was found so far, a line per image; deleted once the evaluation is done
@@ -38,7 +37,7 @@ def detect_all(
         if done:
             print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before", file=sys.stderr)
         for annotation in progress(rest):
-            done[annotation.id] = detector(dataset.read_image(annotation.path))
+            done[annotation.id] = detector(read_image(annotation.path))
             note(annotation.id, done[annotation.id])
     if rest:
         seconds = time.monotonic() - start

@@ -1,4 +1,4 @@
-"""Validates data sets in the layout of PASCAL VOC: what they hold, and what is wrong with it.
+"""Validates detection data sets (VOC, COCO, YOLO): what they hold, and what is wrong with it.
 
     fd-keras detect check VOCdevkit/VOC2007
 
@@ -17,7 +17,7 @@ from fd_keras.cli import parse_args
 from fd_keras.io import printable
 from fd_keras.next_step import next_line, unused
 from fd_keras.progress import progress
-from fd_keras.training.voc import dataset
+from fd_keras.training.voc import annotation, dataset, devkit
 
 SHOWN = 20  # problems of one kind that are listed; more are counted
 
@@ -36,8 +36,8 @@ class DatasetReport:
 
     folder: str
     splits: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    images: dict[str, dataset.Annotation] = dataclasses.field(default_factory=dict)
-    repairs: dataset.Repairs = dataclasses.field(default_factory=dataset.Repairs)
+    images: dict[str, annotation.Annotation] = dataclasses.field(default_factory=dict)
+    repairs: annotation.Repairs = dataclasses.field(default_factory=annotation.Repairs)
     unusable: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -45,23 +45,23 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
     """Reads every annotation and decodes every image of some splits, and goes on where one is bad.
 
     Raises:
-        DataError: If the folder does not have the devkit's layout.
+        DataError: If it cannot be opened.
     """
-    dataset.folders([folder])
+    reader = dataset.reader(folder, classes)
     report = DatasetReport(folder)
-    for split in splits or dataset.splits(folder, classes):
+    for split in splits or reader.splits():
         try:
-            report.splits[split] = dataset.read_list(folder, split)
-        except dataset.DataError as error:
+            report.splits[split] = reader.names(split)
+        except annotation.DataError as error:
             report.unusable.append(str(error))
     if not report.splits and not report.unusable:
-        report.unusable.append(f"{folder}: has no list in {dataset.LISTS}.")
+        report.unusable.append(f"{folder}: has no list in {devkit.LISTS}.")
     for name in progress(sorted(set().union(*report.splits.values())), unit="images"):
         try:
-            image = dataset.read_annotation(folder, name, classes, report.repairs)
-            dataset.read_image(image.path)
+            image = annotation.annotate(reader.describe(name), classes, annotation.TO_TRAIN, report.repairs)
+            annotation.read_image(image.path)
             report.images[name] = image
-        except dataset.DataError as error:
+        except annotation.DataError as error:
             report.unusable.append(str(error))
     return report
 
@@ -85,7 +85,7 @@ def text(report: DatasetReport, classes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _counts(images: Sequence[dataset.Annotation]) -> tuple[collections.Counter, collections.Counter]:
+def _counts(images: Sequence[annotation.Annotation]) -> tuple[collections.Counter, collections.Counter]:
     """Images and objects by label; the keys all, difficult and none are sums."""
     with_it, objects = collections.Counter(), collections.Counter()
     for image in images:
@@ -110,9 +110,11 @@ def parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     name = sys.argv[0] if " " in sys.argv[0] else "python -m training.voc.check_dataset"  # the console command has one
     parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", metavar="DIR", help="VOCdevkit/VOC2007, or several with commas")
+    parser.add_argument(
+        "folders", metavar="DATA", help="VOCdevkit/VOC2007, COCO .json, YOLO .yaml; several with commas"
+    )
     parser.add_argument("--split", help="lists to check, with commas (default: all whole ones)")
-    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: VOC's)")
+    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: the data's)")
     return parser
 
 
@@ -120,9 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program; returns its exit status, 1 if anything is unusable."""
     args = parse_args(parser(), arguments)
     try:
-        classes = dataset.read_classes(args.classes) if args.classes else dataset.CLASSES
+        classes = dataset.classes_of(args.folders, args.classes)
         splits = args.split.split(",") if args.split else []
-        reports = [inspect(folder, splits, classes) for folder in args.folders.split(",")]
+        reports = [inspect(folder, splits, classes) for folder in dataset.paths_of(args.folders)]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

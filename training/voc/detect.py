@@ -16,7 +16,7 @@ from absl import flags
 from fd_keras.photos import list_images
 from fd_keras.program import Program, UsageError
 from fd_keras.progress import progress
-from fd_keras.training.voc import dataset, draw
+from fd_keras.training.voc import annotation, draw
 from fd_keras.training.voc.detections import Detections
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     for path, place in progress(list(zip(paths, places, strict=True))):
         try:
             print(detect(detector, path, place), flush=True)
-        except dataset.DataError as error:
+        except annotation.DataError as error:
             print(f"error: {error}", file=sys.stderr)
             broken += 1
     return int(broken > 0)
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
 
 def detect(detector: "Detector", path: str, place: str) -> str:
     """Draws the objects of a photo; returns what to print about them. Raises DataError if it cannot be read."""
-    pixels = dataset.read_image(path, _UPRIGHT.value)
+    pixels = annotation.read_image(path, _UPRIGHT.value)
     found = detector(pixels)
     found = found[found.scores >= _SCORE.value]
     draw.save(draw.draw(pixels, draw.detection_marks(found, detector.classes)), place)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from fd_keras.training import crops
 from fd_keras.training.sources import content_of, random_state
 from fd_keras.training.voc import boxes, faster_rcnn
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 
 

@@ -72,10 +72,11 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
 def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
     """The line about what to do with a detector: score it on a split that it was not trained on, or convert it."""
     wanted = ("test", "val") if trained_on == "train" else ("test",)
-    for folder in dataset.folders(voc_dir):
+    for path in dataset.paths_of(voc_dir):
+        reader = dataset.reader(path)
         for split in wanted:
-            if split in dataset.splits(folder) and dataset.is_annotated(folder, split):
-                return next_line("detect evaluate", voc_dir=folder, split=split, run_dir=run_dir)
+            if split in reader.splits() and reader.is_annotated(split):
+                return next_line("detect evaluate", voc_dir=path, split=split, run_dir=run_dir)
     return next_line("detect convert", run_dir=run_dir, output_dir=join(run_dir, "tflite"))
 
 

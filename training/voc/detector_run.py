@@ -14,6 +14,7 @@ from fd_keras.training.devices import Devices
 from fd_keras.training.optimizer import Schedule, TorchSGD
 from fd_keras.training.run import RunConfig, TrainingError, TrainingRun
 from fd_keras.training.voc import backbone, dataset, detection_pipeline, detector_reporting, draw, faster_rcnn
+from fd_keras.training.voc.annotation import read_image
 from fd_keras.training.voc.detector import Detector
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.trainable_detector import LOSSES, TrainableDetector
@@ -167,7 +168,7 @@ class DetectorRun(TrainingRun):
         """The first images, with what is found there now."""
         pictures = {}
         for annotation in self.images.annotations[:_DRAWN]:
-            image = dataset.read_image(annotation.path)
+            image = read_image(annotation.path)
             found = self.detector(image)
             marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
             pictures[f"detections/{annotation.id}"] = np.asarray(draw.draw(image, marks))

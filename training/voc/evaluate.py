@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from fd_keras.training.voc.evaluation import Evaluation
 
 with flag_group("Data"):
-    _VOC = flags.DEFINE_string("voc_dir", None, "VOCdevkit/VOC2007; several with commas between.", required=True)
-    _SPLIT = flags.DEFINE_string("split", "test", "List of ImageSets/Main to score.")
+    _VOC = flags.DEFINE_string(
+        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; several with commas.", required=True
+    )
+    _SPLIT = flags.DEFINE_string("split", "test", "Split to score: a list of ImageSets/Main; of COCO all images.")
 with flag_group("Detections"):
     _RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.")
     _KIND = flags.DEFINE_string("kind", "last", "Which of the run's models.")
@@ -64,9 +66,10 @@ def evaluate_run(run_dir: str) -> "Evaluation":
     """The evaluation of a run's detector, which takes up what an interrupted one has found."""
     from fd_keras.training.voc import batch_detection, dataset, evaluation
     from fd_keras.training.voc import detector as detectors
+    from fd_keras.training.voc.annotation import TO_EVALUATE
 
     detector = detectors.load(run_dir, _KIND.value)
-    annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes)
+    annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes, TO_EVALUATE)
     model = sha256_of(detectors.model_path(run_dir, _KIND.value, detector.name))
     key = {"model": model, "voc_dir": _VOC.value, "split": _SPLIT.value}
     found = batch_detection.detect_all(detector, annotations, _OUTPUT.value, key)
@@ -76,11 +79,12 @@ def evaluate_run(run_dir: str) -> "Evaluation":
 
 
 def evaluate_files(folder: str) -> "Evaluation":
-    """The evaluation of a folder of result files."""
+    """The evaluation of a folder of result files, for which only the annotations have to be there."""
     from fd_keras.training.voc import dataset, detections, evaluation
+    from fd_keras.training.voc.annotation import TO_SCORE_FILES
 
-    classes = dataset.read_classes(_CLASSES.value) if _CLASSES.value else dataset.CLASSES
-    annotations = dataset.open_split(_VOC.value, _SPLIT.value, classes)
+    classes = dataset.classes_of(_VOC.value, _CLASSES.value)
+    annotations = dataset.open_split(_VOC.value, _SPLIT.value, classes, TO_SCORE_FILES)
     found = detections.read(folder, _SPLIT.value, classes, [image.id for image in annotations])
     return evaluation.evaluate(folder, _VOC.value, _SPLIT.value, classes, annotations, found)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fd_keras import zoo
 from fd_keras.training.voc import dataset, metric
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import PAPER
 

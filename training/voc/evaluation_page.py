@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from html import escape
 
@@ -11,8 +12,8 @@ from PIL import Image
 from fd_keras import zoo
 from fd_keras.progress import progress
 from fd_keras.training import html_page
-from fd_keras.training.voc import dataset, draw, metric
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc import draw, metric
+from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.evaluation import Evaluation, paper_row
 
@@ -98,8 +99,9 @@ def html(evaluation: Evaluation) -> str:
     """The page."""
     score = evaluation.result.best_score
     seen = ranked([look(image, evaluation.found[image.id], score) for image in evaluation.annotations])
-    count = min(SHOWN, len(seen) // 2)
-    pictures = [_picture(image, evaluation.classes) for image in progress(seen[:count] + seen[::-1][:count])]
+    shown = [image for image in seen if os.path.isfile(image.annotation.path)]
+    count = min(SHOWN, len(shown) // 2)
+    pictures = [_picture(image, evaluation.classes) for image in progress(shown[:count] + shown[::-1][:count])]
     legend = "".join(f'<li><span class="mark" style="background:{color}"></span>{name}</li>' for color, name in _LEGEND)
     body = f"""<h1>{escape(evaluation.title)}</h1>
 <p class="soft">Detection on {escape(evaluation.split)} of {escape(evaluation.voc_dirs)}, {len(evaluation.annotations)}
@@ -112,13 +114,17 @@ go from 0 to 1.</p>
 <h2>Images</h2>
 <p class="soft">Shown are detections that score {score:.2f} or more, where precision and recall of all classes together
 balance best. Images are ranked by the F1 of their own hits, false detections and missed objects; of equals, those
-with more hits are better.</p>
+with more hits are better.{_missing(len(seen) - len(shown), len(seen))}</p>
 <ul class="legend">{legend}</ul>
 <h2>Best</h2>
 <div class="grid">{"".join(pictures[:count]) or "<p>There are too few images.</p>"}</div>
 <h2>Worst</h2>
 <div class="grid">{"".join(pictures[count:]) or "<p>There are too few images.</p>"}</div>"""
     return html_page.document(f"{evaluation.title} on {evaluation.split}", body, _STYLE)
+
+
+def _missing(count: int, total: int) -> str:
+    return f" {count} of {total} have no file here, and are not shown." if count else ""
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -154,7 +160,7 @@ def _curve(result: metric.ClassResult) -> str:
 
 def _picture(seen: Seen, classes: Sequence[str]) -> str:
     hits, false, missed = seen.counts
-    image = draw.draw(*_scaled(dataset.read_image(seen.annotation.path), _marks(seen, classes)))
+    image = draw.draw(*_scaled(read_image(seen.annotation.path), _marks(seen, classes)))
     name = escape(seen.annotation.id)
     text = f"{hits} hit{'s' * (hits != 1)}, {false} false, {missed} missed"
     return f"""<figure><img src="{html_page.jpeg_url(image, _QUALITY)}" width="{image.width}" height="{image.height}"

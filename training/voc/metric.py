@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 
 MIN_OVERLAP = 0.5  # to be exceeded
@@ -205,15 +205,20 @@ def _match_ranked(objects: np.ndarray, difficult: np.ndarray, boxes: np.ndarray)
 
 
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Overlap of boxes (k, 4) with others (n, 4), in pixels with both ends included: float64 (k, n)."""
+    """Overlap of boxes (k, 4) with others (n, 4), in pixels with both ends included: float64 (k, n).
+
+    A box that ends before it begins overlaps nothing.
+    """
     boxes, others = boxes.astype("float64")[:, None], others.astype("float64")[None]
     sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]) + 1
     common = sides.clip(0).prod(-1)
-    return common / (_area(boxes) + _area(others) - common)
+    union = area(boxes) + area(others) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2:] - boxes[..., :2] + 1).prod(-1)
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Pixels of boxes (..., 4); 0 for one that ends before it begins."""
+    return (boxes[..., 2:] - boxes[..., :2] + 1).clip(0).prod(-1)
 
 
 def _class_result(name: str, objects: int, scores: np.ndarray, outcomes: np.ndarray) -> ClassResult:

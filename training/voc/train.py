@@ -21,9 +21,11 @@ with flag_group("What to train"):
     _BACKBONE = flags.DEFINE_enum("backbone", "fd_mobilenet", list(zoo.ARCHS), "Network under the detector.")
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
-    _VOC = flags.DEFINE_string("voc_dir", None, "VOCdevkit/VOC2007; several with commas between.", required=True)
+    _VOC = flags.DEFINE_string(
+        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; several with commas.", required=True
+    )
     _SPLIT = flags.DEFINE_string("split", "trainval", "List of ImageSets/Main to train on.")
-    _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list with commas (default VOC's 20).")
+    _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list with commas (default the data's).")
 with flag_group("Recipe"):
     _OVERRIDES = DetectorRecipe.define_flags()
     flags.adopt_module_key_flags(settings)
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> None:
     from fd_keras.training.voc.detector_run import DetectorRun
 
     devices.reproducible(asked.threads)
-    classes = dataset.read_classes(_CLASSES.value) if _CLASSES.value else dataset.CLASSES
+    classes = dataset.classes_of(_VOC.value, _CLASSES.value)
     found = dataset.open_split(_VOC.value, _SPLIT.value, classes)
     run = DetectorRun(asked, detection_pipeline.Images(f"{_VOC.value} {_SPLIT.value}", found), classes)
     print(detector_reporting.opening(run))

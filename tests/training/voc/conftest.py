@@ -1,7 +1,9 @@
 """What the tests of detectors share: made-up data sets in the devkit's layout, and programs."""
 
+import json
 import pathlib
 import subprocess
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -58,6 +60,56 @@ def thing(name: str, *box: float, difficult: int | None = 0) -> str:
 @pytest.fixture
 def devkit(tmp_path) -> Devkit:
     return Devkit(tmp_path / "VOC2007")
+
+
+class TextData(NamedTuple):
+    """A data set of COCO's or YOLO's kind.
+
+    Attributes:
+        path: Path of its .json or .yaml.
+        folder: Folder of its images.
+    """
+
+    path: pathlib.Path
+    folder: pathlib.Path
+
+
+def save_photo(path: pathlib.Path, width: int, height: int) -> None:
+    """Writes a black photo."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height)).save(path)
+
+
+@pytest.fixture
+def coco(tmp_path) -> TextData:
+    """Two images, one with a cat and a crowd of dogs, as instances_*.json describes them."""
+    data = TextData(tmp_path / "coco" / "annotations" / "instances_val.json", tmp_path / "coco" / "val")
+    save_photo(data.folder / "a.jpg", 50, 40)
+    save_photo(data.folder / "sub" / "b.png", 30, 20)
+    sizes = {"a.jpg": (50, 40), "sub/b.png": (30, 20)}
+    content = {
+        "images": [{"id": number, "file_name": file, "width": width, "height": height}
+                   for number, (file, (width, height)) in enumerate(sizes.items(), 17)],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+        "annotations": [{"image_id": 17, "category_id": 7, "bbox": [1, 2.5, 10, 20]},
+                        {"image_id": 17, "category_id": 3, "bbox": [0, 0, 50, 40], "iscrowd": 1}],
+    }  # fmt: skip
+    data.path.parent.mkdir()
+    data.path.write_text(json.dumps(content))
+    return data
+
+
+@pytest.fixture
+def yolo(tmp_path) -> TextData:
+    """Two images, one with a cat and the outline of a hard hat, as Ultralytics' data.yaml describes them."""
+    data = TextData(tmp_path / "yolo" / "data.yaml", tmp_path / "yolo" / "images" / "val")
+    save_photo(data.folder / "c.jpg", 50, 40)
+    save_photo(data.folder / "d.jpg", 30, 20)
+    labels = tmp_path / "yolo" / "labels" / "val" / "c.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text("0 0.5 0.5 0.2 0.5\n\n1 0.1 0.1 0.3 0.1 0.3 0.5\n")
+    data.path.write_text("train: images/train\nval: images/val\nnames:\n  0: cat\n  1: hard hat\n")
+    return data
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from fd_keras.training.voc import check_dataset, dataset
+from fd_keras.training.voc import annotation, check_dataset
 
 
 def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
@@ -20,8 +20,8 @@ def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
     assert lines["all"] == ["2", "2"]
     assert lines["difficult,"][-2:] == ["1", "1"]
     assert lines["without"][-2:] == ["1", "0"]
-    assert f"1 box {dataset.INVERTED}:\n  {devkit.xml('b')}" in out
-    assert f"1 box {dataset.CLIPPED}:\n  {devkit.xml('a')}" in out
+    assert f"1 box {annotation.INVERTED}:\n  {devkit.xml('b')}" in out
+    assert f"1 box {annotation.CLIPPED}:\n  {devkit.xml('a')}" in out
     assert f" detect train --voc_dir={devkit} --split=train --init_weights=imagenet --run_dir=run" in out
 
     devkit.image("a").write_bytes(devkit.image("a").read_bytes()[:-300])  # its size can still be read

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training.voc import dataset, detection_pipeline
+from fd_keras.training.voc.annotation import Annotation
 from tests.training.voc.tiny_voc import COLORS, RECIPE
 
 
@@ -41,7 +42,7 @@ def test_difficult_objects_are_not_trained_on(annotations):
 
 
 def test_images_without_objects_are_left_out(annotations):
-    empty = dataset.Annotation("x", "x.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, bool))
+    empty = Annotation("x", "x.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, bool))
     assert detection_pipeline.Images("photos", [*annotations, empty]).left_out == 1
     with pytest.raises(ValueError, match="photos: no image has an object"):
         detection_pipeline.Images("photos", [empty])

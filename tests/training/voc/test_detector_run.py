@@ -13,6 +13,7 @@ from fd_keras.applications import build_by_name
 from fd_keras.program import Stopped
 from fd_keras.training.run import TrainingError
 from fd_keras.training.voc import dataset, detector, metric
+from fd_keras.training.voc.annotation import read_image
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from tests.training.voc.tiny_voc import CLASSES, RECIPE, make_run, write_devkit
 
@@ -25,7 +26,7 @@ def start_weights(annotations, tmp_path_factory) -> str:
     """A classifier with random kernels whose batch normalizations know the photos: frozen ones have to."""
     keras.utils.set_random_seed(0)
     net = build_by_name("fd_mobilenet", alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=2)
-    batch = np.stack([dataset.read_image(annotation.path)[:64, :64] for annotation in annotations]).astype("float32")
+    batch = np.stack([read_image(annotation.path)[:64, :64] for annotation in annotations]).astype("float32")
     for _ in range(60):
         net(batch, training=True)
     path = tmp_path_factory.mktemp("weights") / "classifier.keras"
@@ -44,7 +45,7 @@ def learned(annotations, start_weights, tmp_path_factory):
 def average_precision(one: detector.Detector, annotations) -> float:
     scores = metric.VocMetric(one.classes)
     for annotation in annotations:
-        scores.process(annotation, one(dataset.read_image(annotation.path)))
+        scores.process(annotation, one(read_image(annotation.path)))
     return scores.evaluate().map11
 
 

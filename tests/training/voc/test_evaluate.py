@@ -7,6 +7,7 @@ import pytest
 
 from fd_keras.training.voc import batch_detection, detections
 from fd_keras.training.voc.detections import Detections
+from tests.training.voc.found import detections_of
 
 
 @pytest.fixture
@@ -57,6 +58,22 @@ def test_wrong_arguments_are_refused(program, name, arguments, message):
     result = program(name, *arguments)
     assert result.returncode != 0
     assert message in result.stderr + result.stdout
+
+
+def test_result_files_are_scored_without_images_on_boxes_as_they_are(devkit, voc_object, program):
+    devkit.add("a", voc_object("cat", 1, 1, 100, 100))  # the image is 50 x 40
+    devkit.split("test", "a")
+    devkit.image("a").unlink()
+    detections.write(
+        str(devkit.folder / "found"), "test", ("cat",), [("a", detections_of([[0, 0, 99, 99]], [0.5], [0]))]
+    )
+    result = program(
+        "evaluate", f"--voc_dir={devkit}", f"--detections={devkit}/found", "--classes=cat", f"--output_dir={devkit}/out"
+    )
+    assert result.returncode == 0, result.stderr
+    results = json.loads((devkit.folder / "out" / "results.json").read_text())
+    assert results["map11"] == 1  # with the clipped box the overlap would be .2
+    assert "1 of 1 have no file here" in (devkit.folder / "out" / "index.html").read_text()
 
 
 def test_the_truth_scores_a_hundred_on_the_real_thing(data, program, tmp_path):

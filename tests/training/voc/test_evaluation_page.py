@@ -4,7 +4,7 @@ import numpy as np
 
 from fd_keras.training.voc import evaluation as voc_evaluation
 from fd_keras.training.voc import evaluation_page, metric
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from tests.page_probe import ParsedPage, check_stands_alone
 from tests.training.voc.found import EVALUATED, detections_of
@@ -41,6 +41,13 @@ def test_what_is_missed_is_not_what_is_difficult_or_hit():
     assert seen.f1 == 0.5
     nothing = Annotation("b", "b.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, "bool"))
     assert math.isnan(evaluation_page.look(nothing, Detections.empty(), 0.5).f1)
+
+
+def test_images_without_files_are_counted_and_not_shown(evaluation, devkit):
+    devkit.image("right").unlink()
+    html = evaluation_page.html(evaluation)
+    assert "1 of 4 have no file here, and are not shown" in html
+    assert [image["alt"].split()[0] for image in ParsedPage(html).images] == ["tall", "wrong"]
 
 
 def test_nothing_found_makes_a_page_too(evaluation):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training.voc import detections, metric
-from fd_keras.training.voc.dataset import Annotation
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 
 REFERENCE = json.loads((pathlib.Path(__file__).parents[1] / "fixtures" / "voc_ap" / "voc_ap.json").read_text())
@@ -120,6 +120,11 @@ def test_an_overlap_of_a_half_is_not_enough():
 def test_widths_count_the_last_pixel():
     assert metric.iou(np.array([[0, 0, 0, 0]]), np.array([[0, 0, 1, 0]])) == 0.5
     assert metric.iou(np.array([[0, 0, 4, 4]]), np.array([[5, 0, 9, 4]])) == 0
+
+
+def test_boxes_that_end_before_they_begin_overlap_nothing():
+    backwards = np.array([[9, 9, 0, 0], [5, 5, 4, 4]])
+    assert (metric.iou(np.array([[0, 0, 9, 9], [5, 5, 4, 4]]), backwards) == 0).all()
 
 
 def test_outcomes_of_duplicates_and_difficult_objects():
