@@ -1,5 +1,7 @@
 """The TFLite benchmark tool on a device as a target: phone, board, or this machine, whatever its shell reaches."""
 
+import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,9 @@ from .launcher import Launcher, LaunchOutput, check_output
 from .messages import log
 from .plan import BenchPlan, Job, Launch
 from .results import LogWriter, ResultsWriteError, discard_log
-from .rows import Conditions, Details, Latency, Origin, Row, completed_keys, utc_now
+from .rows import SUSTAINED, Conditions, Details, Latency, Origin, Row, completed_keys, utc_now
 from .shell import ConnectionLostError, Shell
+from .sustained import SustainedClock
 from .thermal_sensors import Thermometer
 
 _MAX_LOSSES = 3  # of the connection, during one launch
@@ -77,6 +80,7 @@ class DeviceTarget:
         self._launcher = Launcher(shell, binary, plan, settings, self._guard)
         self._given_up: set[Job] = set()
         self._thermometer, self._stuck = Thermometer(), []
+        self._sustained = SustainedClock()
         self._clocks_held = self._hold_clocks()
         # The limits while the clocks are held, which may itself lower them.
         self._anomalies = AnomalyDetector(device_info.read_state(shell)["max_mhz"], plan.repeats)
@@ -100,6 +104,7 @@ class DeviceTarget:
         done = list(done)
         for row in done:
             self._anomalies.add(row)
+            self._sustained.add(row)
         completed, attempts = completed_keys(done, self.plan.repeats), {row.key: row.attempt for row in done}
         for launch in self.plan.remaining(completed, stop):
             yield from self._attempts(launch, attempts.get(launch.key, 0) + 1, stop)
@@ -149,18 +154,31 @@ class DeviceTarget:
         return f"benchmark_model {self._launcher.digest[:12]}"
 
     def _attempts(self, launch: Launch, first: int, stop: Callable[[], bool]) -> Iterator[Row]:
-        """Yields a row for each attempt at a launch, until one can be trusted."""
-        for attempt in range(first, self.plan.repeats + 2):
-            if stop() or launch.job in self._given_up:
-                return
-            row = self._attempt(launch, attempt, stop)
-            if row is not None:
-                yield row
-                if not row.flags:
-                    return
+        """Yields a row for each attempt at a launch, until one can be trusted.
 
-    def _attempt(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row | None:
+        A sustained launch is repeated until the device is as warm as it was before a pause; only failures count.
+        """
+        failures = 0
+        for attempt in itertools.count(first):
+            used = failures if launch.kind == SUSTAINED else attempt - 1
+            if stop() or launch.job in self._given_up or used > self.plan.repeats:
+                return
+            row = self._attempt(launch, attempt, stop, last=used == self.plan.repeats)
+            if row is None:
+                failures += 1
+                continue
+            yield row
+            if not row.flags:
+                return
+
+    def _attempt(self, launch: Launch, attempt: int, stop: Callable[[], bool], last: bool) -> Row | None:
         """Makes one launch, however often the device drops off; returns None if it failed.
+
+        Args:
+            launch: What to run.
+            attempt: Number of the attempt.
+            stop: See `measure`.
+            last: Whether the job is given up if it fails.
 
         Raises:
             parse.UnknownFlagError, ResultsWriteError: Since no launch would do better.
@@ -180,7 +198,7 @@ class DeviceTarget:
                 raise
             except BenchError as error:
                 log("warning", f"{self.device}: {launch.job.model.label}: {error}")
-                if attempt > self.plan.repeats:
+                if last:
                     self._give_up(launch.job, str(error))
                 return None
         self._give_up(launch.job, f"the device dropped off {_MAX_LOSSES} times while running it")
@@ -192,9 +210,10 @@ class DeviceTarget:
         log("error", self.failures[-1])
 
     def _launch(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row:
-        hot = cooling.cool_down(self._shell, self._settings, stop, self._thermometer)
-        started, cores = utc_now(), self._cores[launch.job.core, launch.job.threads]
+        hot = [] if self._is_hot_on_purpose(launch) else self._cool_down(stop)
+        started, cores, began = utc_now(), self._cores[launch.job.core, launch.job.threads], time.time()
         output = self._launcher.run(launch, cores)
+        span = [began, max(began, time.time())]
         log_file = self._write_log(launch, attempt, output)
         parsed, delegation = check_output(output, launch.job, launch.kind)
         row = Row(
@@ -210,8 +229,16 @@ class DeviceTarget:
         )
         if launch.kind == "time":
             row = replace(row, flags=[*hot, *self._anomalies.flags(row, cores)])
+        elif launch.kind == SUSTAINED:
+            row = self._sustained.timed(row, span)
         self._anomalies.add(row)
         return row
+
+    def _is_hot_on_purpose(self, launch: Launch) -> bool:
+        return launch.kind == SUSTAINED and self._sustained.has_begun(launch.job)
+
+    def _cool_down(self, stop: Callable[[], bool]) -> list[str]:
+        return cooling.cool_down(self._shell, self._settings, stop, self._thermometer)
 
     def _conditions(self, output: LaunchOutput, cores: list[int]) -> Conditions:
         """Returns the states, with the mean clock in place of the long table it is computed from."""

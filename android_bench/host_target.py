@@ -5,6 +5,7 @@ The numbers are this machine's, not a phone's. The delegate is LiteRT's default 
 """
 
 import gc
+import itertools
 import os
 import platform
 import time
@@ -13,15 +14,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from . import host_info, host_profiler
+from . import device_info, host_info, host_profiler
 from .errors import BenchError
 from .messages import log
 from .models import ModelFile, choose_baseline, find_models, read_models
 from .plan import BenchPlan, Job, Launch
 from .random_inputs import fill_inputs
 from .results import LogWriter, discard_log
-from .rows import Conditions, Details, Origin, Row, utc_now
+from .rows import SUSTAINED, Conditions, Details, Origin, Row, completed_keys, utc_now
+from .shell import Shell
 from .summary import describe, summarize
+from .sustained import SustainedClock
 
 _DISTURBED = 0.1  # share of the time spent waiting for the core
 _COPIES = 3  # of a model's weights: the mapped file, XNNPACK's packed ones, and room for activations
@@ -105,6 +108,7 @@ class HostTarget:
         if not self._keep:
             self.warnings.append("the models do not fit into memory together: each is loaded in every round")
         self._loaded: dict[Job, Any] = {}
+        self._sustained = SustainedClock()
         self.plan = replace(plan, models=tuple(model for model in plan.models if self._runs(plan, model)))
 
     @property
@@ -122,9 +126,14 @@ class HostTarget:
         Raises:
             BenchError: If a model fails that ran before.
         """
-        for launch in self.plan.remaining({row.key for row in done}, stop):
-            row = self._time(launch, stop) if launch.kind == "time" else self._run_extra(launch)
-            if row is not None:
+        done = list(done)
+        for row in done:
+            self._sustained.add(row)
+        attempts = {row.key: row.attempt for row in done}
+        for launch in self.plan.remaining(completed_keys(done, self.plan.repeats), stop):
+            if launch.kind == SUSTAINED:
+                yield from self._sustain(launch, attempts.get(launch.key, 0) + 1, stop)
+            elif row := self._time(launch, stop) if launch.kind == "time" else self._run_extra(launch):
                 yield row
 
     @staticmethod
@@ -162,6 +171,25 @@ class HostTarget:
             flags = _disturbances(launch.job, time.thread_time_ns() - start, sum(samples))
         return None if stop() else self._row(launch, started, load, samples, flags)
 
+    def _sustain(self, launch: Launch, first: int, stop: Callable[[], bool]) -> Iterator[Row]:
+        """Yields a row for each attempt, until the machine is as warm as it was before a pause."""
+        for attempt in itertools.count(first):
+            before, began = _state(), time.time()
+            row = self._time(launch, stop)
+            if row is None:
+                return
+            after, span = _state(), [began, max(began, time.time())]
+            after["busy_mhz"] = device_info.busy_mhz(
+                before.pop("residency", {}), after.pop("residency", {}), range(os.cpu_count() or 1)
+            )
+            latency = replace(row.latency, samples_ns=())  # minutes of them would be megabytes
+            conditions = Conditions(row.conditions.load, before, after)
+            row = replace(row, attempt=attempt, latency=latency, conditions=conditions)
+            row = self._sustained.timed(row, span)
+            yield row
+            if not row.flags:
+                return
+
     def _run_extra(self, launch: Launch) -> Row | None:
         """Profiles a model, or measures its memory; returns None if that failed."""
         started, load = utc_now(), self.load_average()
@@ -193,6 +221,15 @@ class HostTarget:
             details=details or Details(),
             conditions=Conditions(load),
         )
+
+
+def _state() -> dict[str, Any]:
+    """Returns the state of this machine without its sensors; empty where it has no POSIX shell."""
+    try:
+        state = device_info.read_state(Shell())
+    except (BenchError, TimeoutError):
+        return {}
+    return {name: value for name, value in state.items() if name != "sensors"}
 
 
 def _check_supported(plan: BenchPlan) -> None:

@@ -85,7 +85,7 @@ class ToolFlags:
 
     def of_kind(self, kind: str) -> dict[str, str]:
         """Returns the flags of a kind of launch; see `plan.Launch`."""
-        if kind == "time":
+        if kind not in _EXTRA_FLAGS:
             return {}
         for name in _EXTRA_FLAGS[kind]:
             if not self._known or name in self._known:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from . import delegation
 from .count_summary import NOTE as COUNT_NOTE
+from .curve_plot import curves
 from .page_style import FAMILIES, STYLE, color_dot, family_index
 from .report_model import (
     KINDS,
@@ -19,7 +20,8 @@ from .report_model import (
     title,
 )
 from .scatter_plot import scatter_plot
-from .terminal_table import count_columns
+from .sustained import NOTE as SUSTAINED_NOTE
+from .terminal_table import count_columns, duration, sustained_columns
 
 # The browser is to load nothing and to run nothing, whatever a name in the results holds.
 _POLICY = (
@@ -107,6 +109,8 @@ def _card(device: DeviceReport) -> str:
 def _plan(options: Mapping[str, Any]) -> str | None:
     if not {"rounds", "runs", "min_secs"} <= options.keys():
         return None
+    if "sustained_secs" in options:
+        return f"each model for {duration(options['sustained_secs'])}, in launches of {options['min_secs']:.3g} s"
     return f"{options['rounds']} rounds, {options['runs']} runs or {options['min_secs']:g} s in each"
 
 
@@ -127,6 +131,8 @@ def _config(config: DeviceConfig) -> str:
         parts.append(_table4(config.table4))
     if config.counts:
         parts += [_counts(config.counts), _counted_profiles(config.counts)]
+    if config.sustained:
+        parts += [_sustained(config.sustained), *map(curves, config.sustained)]
     if config.summary:
         parts += [_latency_bars(config.summary), scatter_plot(config.summary)]
         parts += [_profiles(config.profiles, _TIMES), _details(config.summary)]
@@ -136,6 +142,17 @@ def _config(config: DeviceConfig) -> str:
 def _counts(counts: Sequence[dict[str, Any]]) -> str:
     note = f'<p class="soft">{escape(COUNT_NOTE)}</p>'
     return f"<h4>Counted, not timed</h4>{_plain_table(*count_columns(counts), words=3)}{note}"
+
+
+def _sustained(sustained: Sequence[dict[str, Any]]) -> str:
+    heads, lines = sustained_columns(sustained)
+    line = sustained[0]
+    first, last = duration(line["first"]["secs"]), duration(line["last"]["secs"])
+    note = (
+        f"First and last: the first {first} and the last {last} of {duration(60 * line['minutes'])}. {SUSTAINED_NOTE}"
+    )
+    table = _plain_table(heads, lines, words=heads.index("threads"))
+    return f'<h4>Over time</h4>{table}<p class="soft">{escape(note)}</p>'
 
 
 def _plain_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:

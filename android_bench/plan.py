@@ -42,7 +42,7 @@ class Launch(NamedTuple):
         round: Number of the round, from 1.
         place: Place in the round, from 1.
         job: The model and its configuration.
-        kind: `time`, or one of `EXTRAS`.
+        kind: `time`, `sustained`, or one of `EXTRAS`.
     """
 
     round: int
@@ -128,6 +128,9 @@ class BenchPlan:
             rng.shuffle(jobs)
             for place, job in enumerate(jobs, 1):
                 yield Launch(number, place, job)
+        yield from self._extra_launches()
+
+    def _extra_launches(self) -> Iterator[Launch]:
         for kind in self.extras:
             for place, job in enumerate(self.jobs, 1):
                 yield Launch(self.rounds + 1, place, job, kind)

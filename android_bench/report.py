@@ -21,7 +21,8 @@ from .messages import log
 from .program_name import program_name
 from .report_model import KINDS, DeviceReport, Table4, cell_texts, number, read_report, title
 from .results import Results
-from .terminal_table import counts_markdown, markdown_table, summary_markdown
+from .sustained import NOTE as SUSTAINED_NOTE
+from .terminal_table import counts_markdown, markdown_table, summary_markdown, sustained_markdown
 
 
 def write(folder: Path) -> list[Path]:
@@ -49,7 +50,7 @@ def comma_separated(devices: Sequence[DeviceReport]) -> str:
         _inactive({"device_name": device.name, "kind": device.kind, **_flat(line)})
         for device in devices
         for config in device.configs
-        for line in (*config.summary, *map(_without_ops, config.counts))
+        for line in (*config.summary, *map(_without_lists, config.counts), *map(_without_lists, config.sustained))
     ]
     names = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()
@@ -74,6 +75,8 @@ def _device_markdown(device: DeviceReport) -> list[str]:
             parts += [_table4_markdown(config.table4), config.table4.note]
         if config.summary:
             parts.append(summary_markdown(config.summary))
+        if config.sustained:
+            parts += [sustained_markdown(config.sustained), SUSTAINED_NOTE]
         if config.counts:
             parts += [counts_markdown(config.counts), COUNT_NOTE]
     return parts
@@ -90,8 +93,8 @@ def _table4_markdown(table: Table4) -> str:
     return markdown_table(heads, lines, words=2)
 
 
-def _without_ops(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name != "ops"}
+def _without_lists(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name not in ("ops", "points")}
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .plan import ANY_CORE
 from .results import read_rows, read_runs
 from .rows import COUNT, Row, last_attempts
 from .summary import is_partial, paired_ratio, reliability_warnings, summarize
+from .sustained import summarize_sustained
 
 KINDS = {
     "phone": "phone",
@@ -102,6 +103,7 @@ class DeviceConfig:
         table4: Table 4; None if no network of it was measured.
         profiles: Ops of each model by label, as (type, ms, name).
         counts: See `count_summary.summarize_counts`; empty where models were timed.
+        sustained: See `sustained.summarize_sustained`; empty where no model ran for long.
     """
 
     threads: int
@@ -111,6 +113,7 @@ class DeviceConfig:
     table4: Table4 | None
     profiles: dict[str, Sequence[Sequence[Any]]]
     counts: list[dict[str, Any]] = field(default_factory=list)
+    sustained: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -310,14 +313,15 @@ def _configs(rows: Iterable[Row], baseline: str | None) -> list[DeviceConfig]:
         job = row.launch.job
         groups.setdefault((job.threads, job.delegate, job.core), []).append(row)
     configs = [_config(*key, groups[key], baseline) for key in sorted(groups)]
-    return [config for config in configs if config.summary or config.counts]
+    return [config for config in configs if config.summary or config.counts or config.sustained]
 
 
 def _config(threads: int, delegate: str, core: str, rows: list[Row], baseline: str | None) -> DeviceConfig:
     profiles = {row.label: row.details.ops for row in rows if row.details.ops}
     counts = summarize_counts(rows, baseline)
     paper_table = table4(rows, COUNT if counts else "time")
-    return DeviceConfig(threads, delegate, core, summarize(rows, baseline), paper_table, profiles, counts)
+    summary, sustained = summarize(rows, baseline), summarize_sustained(rows, baseline)
+    return DeviceConfig(threads, delegate, core, summary, paper_table, profiles, counts, sustained)
 
 
 def _warnings(run: dict[str, Any], configs: Sequence[DeviceConfig], damaged: int) -> list[str]:

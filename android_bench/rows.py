@@ -20,10 +20,11 @@ KEYS = (
     *("runs", "statistic", "median_ns", "min_ns", "p95_ns", "max_ns", "mean_ns", "std_ns"),
     *("delegate", "core", "kind", "attempt", "flags", "load"),
     *("samples_ns", "init_ns", "first_ns", "memory_mb", "delegated", "ops", "before", "after", "log", "machine"),
-    *("delegation", "counts", "counted_ops"),
+    *("delegation", "counts", "counted_ops", "span_s"),
 )
-_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops")  # old rows do not have them
+_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops", "span_s")  # old rows do not have them
 COUNT = "count"  # the kind of a launch that was counted, not timed
+SUSTAINED = "sustained"  # the kind of a launch that is a part of a sustained run
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,13 @@ class Conditions:
     Attributes:
         load: Load average over the last minute at the start; None where unknown.
         before, after: See `device_info.parse_state`.
+        span_s: Start and end of the launch in Unix time; empty where they do not matter.
     """
 
     load: float | None = None
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
+    span_s: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,8 @@ class Row:
 
 
 def _latency(line: Mapping[str, Any]) -> Latency:
+    if line.get("kind") == SUSTAINED and not line.get("span_s"):
+        raise KeyError("span_s")
     if line.get("kind") != COUNT:
         return _part(Latency, line)
     if not line.get("counts"):
@@ -243,5 +248,5 @@ def utc_now() -> str:
 
 
 def completed_keys(rows: Iterable[Row], repeats: int) -> set[tuple]:
-    """Returns the keys of the launches that need no further attempt."""
-    return {row.key for row in rows if not row.flags or row.attempt > repeats}
+    """Returns the keys of the launches that need no further attempt; in a sustained run, the unflagged ones."""
+    return {row.key for row in rows if not row.flags or (row.attempt > repeats and row.kind != SUSTAINED)}

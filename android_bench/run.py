@@ -3,6 +3,7 @@
 fd-keras bench --models=FOLDER --fetch_binary
 fd-keras bench --models=FOLDER --target=host
 fd-keras bench --models=FOLDER --target=emulator
+fd-keras bench --models=FOLDER --fetch_binary --sustained=30m
 """
 
 import argparse
@@ -31,6 +32,7 @@ from .session import Target, measure_all
 from .shell import Shell
 from .ssh import SshShell
 from .stop_signal import StopSignal
+from .sustained import SustainedPlan, parse_duration
 from .terminal_table import final_report
 
 _EPILOG = """\
@@ -128,6 +130,9 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         value = getattr(DeviceSettings, name)
         default = "any" if value is None else f"{value:g}"
         add(f"--{name}", type=float, default=value, metavar="N", help=f"{text} (default: {default})")
+    add(
+        "--sustained", type=parse_duration, metavar="TIME", help="run each model again and again for a time such as 30m"
+    )
     add("--fixed_performance", action=argparse.BooleanOptionalAction, default=True, help="hold a phone's clocks")
     add("--fresh", action="store_true", help="start anew instead of continuing an interrupted plan")
     add("--clean", action="store_true", help="remove our files from the device at the end")
@@ -151,7 +156,8 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     arguments.check(args)
     own = {"fixed_performance": args.fixed_performance, "clean": args.clean}
     try:
-        checked = BenchPlan((), **_plan_options(args)), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
+        plan = BenchPlan((), **_plan_options(args))
+        checked = _sustained(args, plan), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
     except BenchError as error:
         raise BenchError(f"--{error}") from error
     if (args.baseline_file or args.update_baseline) and args.target != "emulator":
@@ -161,6 +167,17 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     if not (args.models or args.clean_only):
         raise BenchError("--models=FOLDER is missing: which .tflite files to time")
     return checked
+
+
+def _sustained(args: argparse.Namespace, plan: BenchPlan) -> BenchPlan:
+    if args.sustained is None:
+        return plan
+    if args.target == "emulator":
+        raise BenchError("sustained: --target=emulator counts, and a count does not change over time: leave it out")
+    for name in ("rounds", "runs", "min_secs", "warmup"):
+        if getattr(args, name) != getattr(BenchPlan, name):
+            raise BenchError(f"{name}: --sustained decides how many launches there are: leave one of both out")
+    return SustainedPlan.of(plan, args.sustained)
 
 
 def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, stop: StopSignal) -> bool:
@@ -191,7 +208,7 @@ def _measure(
         with ExitStack() as cleanup:
             targets = list(_targets(args, plan, settings, failures, results, cleanup))
             runs = measure_all(targets, results, stop, args.baseline, args.fresh)
-        measured = any(run["models"] or run["counts"] for run in runs)
+        measured = any(run["models"] or run["sustained"] or run["counts"] for run in runs)
         if measured:
             report.write(results.folder)
             for run in runs:

@@ -79,6 +79,7 @@ COUNTS = Kind(
     "an object of " + ", ".join(COUNTERS),
     lambda value: isinstance(value, dict) and value.keys() == set(COUNTERS) and all(map(SIZE.test, value.values())),
 )
+_SPAN = _fixed_list("[start, end]", DURATION, DURATION)
 COUNTED_OP = _fixed_list("[type, name, counts]", TEXT, TEXT, COUNTS)
 FACTS = {"arch": Optional(TEXT), "alpha": Optional(WIDTH), "size": Optional(IMAGE_SIZE)}
 _STATE = {
@@ -110,14 +111,14 @@ ROW = {
     },
     **{"load": Optional(NUMBER), "samples_ns": [DURATION], "memory_mb": Mapped(NUMBER), "ops": [_OP]},
     **{"delegated": Mapped([SIZE]), "before": _STATE, "after": _STATE, "log": Optional(TEXT), "machine": MACHINE},
-    **{"counts": COUNTS, "counted_ops": [COUNTED_OP]},
+    **{"counts": COUNTS, "counted_ops": [COUNTED_OP], "span_s": _SPAN},
     "delegation": {**dict.fromkeys(("ops", "of", "partitions", "kernels"), Optional(SIZE)), "whole": Optional(FLAG)},
 }
 EVENT = {
     **dict.fromkeys(("target", "device", "identity", "baseline", "state"), TEXT),
     **{"run": RUN, "reported": FLAG, "failures": [TEXT], "warnings": [TEXT]},
     **dict.fromkeys(("load_before", "load_after"), Optional(NUMBER)),
-    "options": {"rounds": NUMBER, "runs": NUMBER, "min_secs": NUMBER},
+    "options": {"rounds": NUMBER, "runs": NUMBER, "min_secs": NUMBER, "sustained_secs": NUMBER},
     "environment": {
         **dict.fromkeys(("device", "engine"), TEXT),
         **dict.fromkeys(("android", "soc", "os", "kernel", "build", "clocks", "governor", "date"), Optional(TEXT)),

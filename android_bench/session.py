@@ -16,6 +16,7 @@ from .rows import Row, completed_keys, last_attempts
 from .run_progress import RunProgress
 from .stop_signal import StopSignal
 from .summary import reliability_warnings, summarize
+from .sustained import summarize_sustained
 
 
 class Target(Protocol):
@@ -77,7 +78,7 @@ def measure_all(
         fresh: Whether to start anew where an earlier run of the same plan was interrupted.
 
     Returns:
-        For each target the events of its run, `models`, its summary, and `counts`, that of what was counted.
+        For each target the events of its run, and its summaries: `models`, `sustained` and `counts`.
 
     Raises:
         BenchError: If a target has no model left, or there is no such baseline.
@@ -142,7 +143,11 @@ class _TargetRun:
         except BenchError as error:
             end["failures"].append(str(error))
             log("error", error)
-        return self._start | end | {"models": models, "counts": summarize_counts(self._rows, self._baseline)}
+        others = {
+            "sustained": summarize_sustained(self._rows, self._baseline),
+            "counts": summarize_counts(self._rows, self._baseline),
+        }
+        return self._start | end | {"models": models} | others
 
     def _announce(self) -> None:
         target = self._target

@@ -26,6 +26,11 @@ def counts_text(summary: Sequence[dict[str, Any]]) -> str:
     return _aligned_text(*count_columns(summary))
 
 
+def sustained_text(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary of sustained runs likewise; see `sustained.summarize_sustained`."""
+    return _aligned_text(*sustained_columns(summary))
+
+
 def _aligned_text(heads: list[str], lines: Sequence[list[str]]) -> str:
     lines = [heads, *([line[0], _shorten(line[1], _RECIPE_WIDTH), *line[2:]] for line in lines)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -49,6 +54,11 @@ def counts_markdown(summary: Sequence[dict[str, Any]]) -> str:
     return _escaped_markdown(*count_columns(summary))
 
 
+def sustained_markdown(summary: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary of sustained runs as a Markdown table."""
+    return _escaped_markdown(*sustained_columns(summary))
+
+
 def _escaped_markdown(heads: list[str], lines: Sequence[list[str]]) -> str:
     lines = [
         [markdown(cell) if head in _WORDS else cell for head, cell in zip(heads, line, strict=True)] for line in lines
@@ -68,6 +78,8 @@ def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> st
         state = [] if run["state"] == "complete" else [run["state"]]
         if run["models"]:
             parts.append("\n".join([text_table(run["models"]), "", *state, *footnotes(run)]))
+        elif run["sustained"]:
+            parts.append("\n".join([sustained_text(run["sustained"]), "", *state, *sustained_footnotes(run)]))
         elif run["counts"]:
             parts.append("\n".join([counts_text(run["counts"]), "", *state, *count_footnotes(run)]))
         else:
@@ -79,14 +91,35 @@ def footnotes(run: dict[str, Any]) -> list[str]:
     """Returns the lines below a table: what the columns mean, and the device and engine that measured."""
     environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
     taken = any(line["ops_taken"] for line in run["models"])
-    cores = f", {environment['cores']} cores" if environment["cores"] else ""
     return [
         "ms: median over the rounds of each round's median, or min where the tool prints no median;",
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
         *(["ops: taken by the delegate, of all; parts: of the graph, by partial delegation"] if taken else []),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
-        printable(f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}"),
+        _measured_by(environment),
     ]
+
+
+def sustained_footnotes(run: dict[str, Any]) -> list[str]:
+    """Returns the lines below a table of sustained runs."""
+    line = run["sustained"][0]
+    first, last = duration(line["first"]["secs"]), duration(line["last"]["secs"])
+    return [
+        f"first, last: the first {first} and the last {last} of {duration(60 * line['minutes'])}; medians of launches",
+        f"ratio: last ms / last ms of {run['baseline']}; at first: the same in the first {first}",
+        "MHz, °C, battery: first > last, - where the device does not report it",
+        _measured_by(run["environment"]),
+    ]
+
+
+def _measured_by(environment: dict[str, Any]) -> str:
+    cores = f", {environment['cores']} cores" if environment["cores"] else ""
+    return printable(f"{environment['kind']}: {environment['device']}{cores}, {environment['engine']}")
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration in seconds or minutes."""
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds / 60:.3g} min"
 
 
 def count_footnotes(run: dict[str, Any]) -> list[str]:
@@ -117,6 +150,32 @@ def count_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
         for line in summary
     ]
     return list(cells[0]), [list(line.values()) for line in cells]
+
+
+def sustained_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Returns heads and cells of a table of sustained runs."""
+    needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
+    cells = [
+        {
+            **{head: printable(line[head]) or "-" for head in _NAMES if head not in needless},
+            "threads": str(line["threads"]),
+            **{f"{window} ms": f"{line[window]['ms']:.3f}" for window in ("first", "last")},
+            "last/first": _or_dash(line["slowdown"], ".2f"),
+            "ratio": _or_dash(line["ratio_last"], ".2f"),
+            "at first": _or_dash(line["ratio_first"], ".2f"),
+            "MHz": _change(line, "mhz", ".0f"),
+            "°C": _change(line, "temperature", ".0f"),
+            "battery": _change(line, "battery", ".0f", "%"),
+        }
+        for line in summary
+    ]
+    return list(cells[0]), [list(line.values()) for line in cells]
+
+
+def _change(line: dict[str, Any], name: str, form: str, unit: str = "") -> str:
+    """Returns what changed from the first to the last window of a sustained run."""
+    values = dict.fromkeys(_or_dash(line[window][name], form, unit) for window in ("first", "last"))
+    return ">".join(values)
 
 
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

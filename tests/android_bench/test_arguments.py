@@ -26,6 +26,7 @@ OWN = {
     "timeout": (*NUMBERS, "0"),
     "rounds": (*INTEGERS, "0"),
     "runs": (*INTEGERS, "0"),
+    "sustained": (*NUMBERS, "0m", "soon"),
     "seed": ("", "x", "nan", "1.5", "9" * 30),
 }
 

@@ -12,7 +12,8 @@ def report(make_row):
     return {
         "run": "r1", "target": "host", "device": "here", "state": "complete", "baseline": "a_float32",
         "environment": {"device": "some cpu", "kind": "host", "cores": 4, "engine": "LiteRT", "governor": None},
-        "load_before": None, "load_after": 0.5, "models": models, "counts": [], "failures": ["x.tflite: broken"],
+        "load_before": None, "load_after": 0.5, "models": models, "sustained": [], "counts": [],
+        "failures": ["x.tflite: broken"],
         "warnings": reliability_warnings(models),
     }  # fmt: skip
 
