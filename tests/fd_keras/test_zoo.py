@@ -80,5 +80,11 @@ def test_the_papers_detectors_stand_on_networks_of_its_table_2():
     assert {(row.arch, row.alpha) for row in zoo.PAPER_TABLE3} == networks
 
 
+@pytest.mark.parametrize("row", zoo.PAPER_TABLE3, ids=lambda row: row.title)
+def test_the_papers_mean_is_that_of_its_classes(row):
+    assert len(row.class_aps) == 20
+    assert sum(row.class_aps) / 20 == pytest.approx(row.mean_ap, abs=0.1)
+
+
 def test_the_papers_table_1_adds_up_to_its_table_2():
     assert sum(zoo.PAPER_TABLE1.values()) == pytest.approx(zoo.PAPER_TABLE2[0].mflops, abs=0.5)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fd_keras import zoo
-from fd_keras.training.voc import dataset, metric
+from fd_keras.training.voc import coco_metric, dataset, metric
 from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import PAPER
@@ -24,7 +24,8 @@ class Evaluation:
         classes: Class names in label order.
         annotations: Annotations of the split.
         found: Detections by image.
-        result: Average precision.
+        result: Average precision by VOC's rules.
+        coco: Average precision by COCO's rules.
         config: Configuration of the detector, {"backbone", "alpha", ...}; None for detections made elsewhere.
     """
 
@@ -35,6 +36,7 @@ class Evaluation:
     annotations: Sequence[Annotation]
     found: Mapping[str, Detections]
     result: metric.Result
+    coco: coco_metric.CocoResult
     config: Mapping | None = None
 
     @property
@@ -53,8 +55,8 @@ def evaluate(
     config: Mapping | None = None,
 ) -> Evaluation:
     """Scores the detections of a split."""
-    result = metric.score(classes, annotations, found)
-    return Evaluation(title, voc_dirs, split, tuple(classes), annotations, found, result, config)
+    result, coco = metric.score(classes, annotations, found), coco_metric.score(classes, annotations, found)
+    return Evaluation(title, voc_dirs, split, tuple(classes), annotations, found, result, coco, config)
 
 
 def paper_row(config: Mapping | None) -> zoo.PaperDetectionRow | None:
@@ -63,36 +65,64 @@ def paper_row(config: Mapping | None) -> zoo.PaperDetectionRow | None:
     return next((row for row in zoo.PAPER_TABLE3 if (row.arch, row.alpha) == network), None)
 
 
+def paper_aps(evaluation: Evaluation) -> list[float] | None:
+    """The paper's AP of each class for a detector of its table, as shares of 1; None if the classes are not VOC's."""
+    row = paper_row(evaluation.config)
+    return [ap / 100 for ap in row.class_aps] if row and evaluation.classes == dataset.CLASSES else None
+
+
 def text(evaluation: Evaluation) -> str:
     """The table of the terminal; AP in percent."""
-    result = evaluation.result
+    result, columns = evaluation.result, _columns(evaluation)
+    objects = [each.objects for each in result.classes]
+    hits = [int(each.hits.sum()) for each in result.classes]
     wide = max(map(len, (*evaluation.classes, "mean")))
     lines = [
         f"{evaluation.title} on {evaluation.split} of {evaluation.voc_dirs}: {result.images} images",
         "",
-        f"{'AP, %':{wide}}  11-point    area  objects    found",
+        f"{'AP, %':{wide}}  {''.join(f'{name:>8}' for name in columns)}  objects    found",
     ]
-    for each in result.classes:
-        hits = f"{int(each.hits.sum()):8}" if each.objects else ""
-        lines.append(
-            f"{each.name:{wide}}  {percent(each.ap11):>8}{percent(each.ap_area):>8}{each.objects:9} {hits}".rstrip()
-        )
-    objects, hits = sum(each.objects for each in result.classes), sum(int(each.hits.sum()) for each in result.classes)
-    lines.append(f"{'mean':{wide}}  {percent(result.map11):>8}{percent(result.map_area):>8}{objects:9} {hits:8}")
+    counts = zip([*objects, sum(objects)], [*hits, sum(hits)], strict=True)
+    aps_of = zip(*columns.values(), strict=True)
+    for name, aps, (count, hit) in zip([*evaluation.classes, "mean"], aps_of, counts, strict=True):
+        cells = "".join(f"{percent(ap):>8}" for ap in aps)
+        lines.append(f"{name:{wide}}  {cells}{count:9} {hit if count else '':>8}".rstrip())
+    at50, at75 = percent(evaluation.coco.mean_ap50), percent(evaluation.coco.mean_ap75)
+    lines += ["", f"COCO: mean over overlaps from .5 to .95; at .5 {at50}, at .75 {at75}"]
     if result.empty:
         lines += ["", f"no objects, and left out of the mean: {', '.join(result.empty)}"]
     return "\n".join(lines + _table3(evaluation))
 
 
+def _columns(evaluation: Evaluation) -> dict[str, list[float]]:
+    """AP of each class and the mean, by the rule; beside VOC2007's the paper's."""
+    result, coco = evaluation.result, evaluation.coco
+    row, paper = paper_row(evaluation.config), paper_aps(evaluation)
+    return {
+        "11-point": [*(each.ap11 for each in result.classes), result.map11],
+        **({"paper": [*paper, row.mean_ap / 100]} if row and paper else {}),
+        "area": [*(each.ap_area for each in result.classes), result.map_area],
+        "COCO": [*coco.classes, coco.mean_ap],
+    }
+
+
 def _table3(evaluation: Evaluation) -> list[str]:
-    row = paper_row(evaluation.config)
-    if row is None:
+    """The paper's mean AP of all networks, this one's beside its own."""
+    mine = paper_row(evaluation.config)
+    if mine is None and evaluation.classes != dataset.CLASSES:
         return []
-    budget = next(r.mflops for r in zoo.PAPER_TABLE2 if (r.arch, r.alpha) == (row.arch, row.alpha))
-    title = f"{zoo.get_arch(row.arch).title} {row.alpha:g}x"
-    paper = "-" if row.mean_ap is None else f"{row.mean_ap:.1f}"
+    here = percent(evaluation.result.map11)
     lines = ["", f"{'table 3 (11-point mAP, %)':26} MFLOPs  paper   here"]
-    lines.append(f"{title:26} {budget:6}  {paper:>5}  {percent(evaluation.result.map11):>5}")
+    for row in zoo.PAPER_TABLE3:
+        lines.append(f"{row.title:26} {row.mflops:6}  {row.mean_ap:5.1f}  {here if row is mine else '':>5}".rstrip())
+    if mine is None:
+        lines.append(f"{'this detector':26} {'':6}  {'':5}  {here:>5}")
+    return lines + differences(evaluation)
+
+
+def differences(evaluation: Evaluation) -> list[str]:
+    """Sentences about what keeps the figures from being comparable with the paper's."""
+    lines = []
     if not evaluation.is_papers:
         where = f"{evaluation.split} of {len(evaluation.annotations)} images"
         lines.append(f"The paper's is on VOC2007's test set of {TEST_IMAGES} images, this on {where}: not comparable.")
@@ -111,7 +141,8 @@ def percent(value: float) -> str:
 
 def content(evaluation: Evaluation) -> dict:
     """The content of results.json; AP as shares of 1, null where there are no objects."""
-    result, row = evaluation.result, paper_row(evaluation.config)
+    result, coco, row = evaluation.result, evaluation.coco, paper_row(evaluation.config)
+    paper = paper_aps(evaluation) or [None] * len(result.classes)
     return {
         "detector": evaluation.title,
         "config": evaluation.config and dict(evaluation.config),
@@ -120,13 +151,17 @@ def content(evaluation: Evaluation) -> dict:
         "images": result.images,
         "map11": _known(result.map11),
         "map_area": _known(result.map_area),
+        "map_coco": _known(coco.mean_ap),
+        "map_coco_50": _known(coco.mean_ap50),
+        "map_coco_75": _known(coco.mean_ap75),
         "classes": [
             {"name": each.name, "objects": each.objects, "found": int(each.hits.sum()),
-             "false": int((~each.hits).sum()), "ap11": _known(each.ap11), "ap_area": _known(each.ap_area)}
-            for each in result.classes
+             "false": int((~each.hits).sum()), "ap11": _known(each.ap11), "ap_area": _known(each.ap_area),
+             "ap_coco": _known(ap), "paper_ap11": theirs and round(theirs, 4)}
+            for each, ap, theirs in zip(result.classes, coco.classes, paper, strict=True)
         ],
         "left_out_of_the_mean": result.empty,
-        "paper_map11": row and row.mean_ap and round(row.mean_ap / 100, 4),
+        "paper_map11": row and round(row.mean_ap / 100, 4),
         "is_papers_test_set": evaluation.is_papers,
     }  # fmt: skip
 

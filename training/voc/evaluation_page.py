@@ -12,10 +12,10 @@ from PIL import Image
 from fd_keras import zoo
 from fd_keras.progress import progress
 from fd_keras.training import html_page
-from fd_keras.training.voc import draw, metric
+from fd_keras.training.voc import dataset, draw, metric
 from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detections import Detections
-from fd_keras.training.voc.evaluation import Evaluation, paper_row
+from fd_keras.training.voc.evaluation import Evaluation, differences, paper_row
 
 SHOWN = 12  # best images, and as many worst
 SIDE = 640  # of the pictures on the page, at most
@@ -36,6 +36,9 @@ _STYLE = """
 .curves small { color: var(--soft); } .curves svg { display: block; width: 100%; height: auto; }
 img { display: block; max-width: 100%; max-height: 26rem; width: auto; height: auto;
   border-radius: .4rem; }
+.numbers { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.numbers th, .numbers td { padding: .2rem .45rem; text-align: right; border-bottom: 1px solid var(--line); }
+.numbers th:first-child { text-align: left; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .9rem; padding: 0; list-style: none; }
 .mark { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .4rem;
   vertical-align: -.05rem; }
@@ -105,8 +108,9 @@ def html(evaluation: Evaluation) -> str:
     legend = "".join(f'<li><span class="mark" style="background:{color}"></span>{name}</li>' for color, name in _LEGEND)
     body = f"""<h1>{escape(evaluation.title)}</h1>
 <p class="soft">Detection on {escape(evaluation.split)} of {escape(evaluation.voc_dirs)}, {len(evaluation.annotations)}
-images. Average precision by the rules of PASCAL VOC, in percent.</p>
+images. Average precision by the rules of PASCAL VOC and COCO, in percent.</p>
 {_figures(evaluation)}
+{_table3(evaluation)}
 <h2>Precision over recall</h2>
 <p class="soft">11-point average precision beside each class's name, and how many objects there are to find. Both axes
 go from 0 to 1.</p>
@@ -123,6 +127,21 @@ with more hits are better.{_missing(len(seen) - len(shown), len(seen))}</p>
     return html_page.document(f"{evaluation.title} on {evaluation.split}", body, _STYLE)
 
 
+def _table3(evaluation: Evaluation) -> str:
+    """The paper's table 3 with this detector below; empty for other classes than VOC's."""
+    if evaluation.classes != dataset.CLASSES:
+        return ""
+    aps = [evaluation.result.map11, *(each.ap11 for each in evaluation.result.classes)]
+    rows = [[row.title, *(f"{ap:.1f}" for ap in (row.mean_ap, *row.class_aps))] for row in zoo.PAPER_TABLE3]
+    rows.append([f"<b>{html_page.name(evaluation.title)}</b>", *(f"<b>{_percent(ap)}</b>" for ap in aps)])
+    table = html_page.table("Table 3 of the paper", ["Network", "mAP", *evaluation.classes], rows, "numbers")
+    notes = " ".join(differences(evaluation))
+    return f"""<h2>Table 3 of the paper</h2>
+<p class="soft">11-point average precision of the paper's Faster R-CNN detectors (arXiv 1802.03750), and of this one.
+{escape(notes)}</p>
+{table}"""
+
+
 def _missing(count: int, total: int) -> str:
     return f" {count} of {total} have no file here, and are not shown." if count else ""
 
@@ -130,10 +149,10 @@ def _missing(count: int, total: int) -> str:
 def _figures(evaluation: Evaluation) -> str:
     result, row = evaluation.result, paper_row(evaluation.config)
     items = [(_percent(result.map11), "mAP, 11-point"), (_percent(result.map_area), "mAP, area")]
-    if row and row.mean_ap:
+    items.append((_percent(evaluation.coco.mean_ap), "mAP, COCO"))
+    if row:
         where = "" if evaluation.is_papers else ", on VOC2007's test set (not this one)"
-        title = f"{zoo.get_arch(row.arch).title} {row.alpha:g}x"
-        items.append((f"{row.mean_ap:.1f}", f"{title} in the paper's table 3{where}"))
+        items.append((f"{row.mean_ap:.1f}", f"{row.title} in the paper's table 3{where}"))
     left_out = f'<p class="soft">Without objects, and left out of the mean: {escape(", ".join(result.empty))}.</p>'
     return html_page.figures(items) + (left_out if result.empty else "")
 

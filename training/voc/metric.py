@@ -209,11 +209,16 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     A box that ends before it begins overlaps nothing.
     """
+    common = intersections(boxes, others)
+    union = area(boxes.astype("float64"))[:, None] + area(others.astype("float64")) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Pixels that boxes (k, 4) and others (n, 4) share: float64 (k, n)."""
     boxes, others = boxes.astype("float64")[:, None], others.astype("float64")[None]
     sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]) + 1
-    common = sides.clip(0).prod(-1)
-    union = area(boxes) + area(others) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return sides.clip(0).prod(-1)
 
 
 def area(boxes: np.ndarray) -> np.ndarray:

@@ -18,9 +18,10 @@ def test_the_table_has_all_classes_and_the_papers_row(evaluation):
     lines = voc_evaluation.text(evaluation).splitlines()
     rows = {line.split("  ")[0]: line.split() for line in lines if line}
     cat, dog = evaluation.result.classes[:2]
-    assert rows["cat"][-4:] == [f"{100 * cat.ap11:.1f}", f"{100 * cat.ap_area:.1f}", "4", "3"]
-    assert rows["dog"][-4:] == ["100.0", "100.0", "2", "2"]
-    assert rows["hard <hat>"][-3:] == ["-", "-", "0"]
+    coco = [f"{100 * ap:.1f}" for ap in evaluation.coco.classes[:2]]
+    assert rows["cat"][-5:] == [f"{100 * cat.ap11:.1f}", f"{100 * cat.ap_area:.1f}", coco[0], "4", "3"]
+    assert rows["dog"][-5:] == ["100.0", "100.0", coco[1], "2", "2"]
+    assert rows["hard <hat>"][-4:] == ["-", "-", "-", "0"]
     assert rows["mean"][-2:] == ["6", "5"]
     assert "no objects, and left out of the mean: hard <hat>" in lines
     row = next(line for line in lines if line.startswith("FD-MobileNet 0.5x")).split()
@@ -51,3 +52,37 @@ def test_only_the_whole_test_set_is_the_papers(evaluation):
     assert whole.is_papers
     assert not dataclasses.replace(whole, classes=EVALUATED).is_papers
     assert not dataclasses.replace(whole, annotations=[None] * 200).is_papers
+
+
+@pytest.fixture
+def of_vocs_classes(evaluation):
+    """The same detections, evaluated with the 20 classes."""
+    return voc_evaluation.evaluate(
+        "mine", "VOC", "val", dataset.CLASSES, evaluation.annotations, evaluation.found, CONFIG
+    )
+
+
+def test_the_papers_classes_stand_beside_ours(of_vocs_classes):
+    lines = voc_evaluation.text(of_vocs_classes).splitlines()
+    assert lines[2].split() == ["AP,", "%", "11-point", "paper", "area", "COCO", "objects", "found"]
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert cells["aeroplane"][1] == "46.4"
+    assert cells["tvmonitor"][1] == "38.0"
+    assert cells["mean"][1] == "45.1"
+    content = voc_evaluation.content(of_vocs_classes)
+    assert [each["paper_ap11"] for each in content["classes"]][::19] == [0.464, 0.38]
+
+
+def test_files_of_others_stand_below_the_papers_networks(of_vocs_classes):
+    lines = voc_evaluation.text(dataclasses.replace(of_vocs_classes, config=None)).splitlines()
+    assert "paper" not in lines[2]
+    mine = f"{100 * of_vocs_classes.result.map11:.1f}"
+    assert ["this", "detector", mine] in [line.split() for line in lines]
+    assert [line.split()[-1] for line in lines if "MobileNet" in line] == [
+        "55.4",
+        "53.8",
+        "45.1",
+        "42.3",
+        "32.7",
+        "29.1",
+    ]

@@ -20,7 +20,8 @@ def test_all_is_written(evaluation, tmp_path):
     assert results["map11"] == evaluation.result.map11
     assert results["paper_map11"] == 0.451
     assert results["classes"][2] == {
-        "name": "hard <hat>", "objects": 0, "found": 0, "false": 1, "ap11": None, "ap_area": None
+        "name": "hard <hat>", "objects": 0, "found": 0, "false": 1, "ap11": None, "ap_area": None,
+        "ap_coco": None, "paper_ap11": None,
     }  # fmt: skip
     image = Image.open(tmp_path / "out" / "curves.png")
     assert image.width > 600

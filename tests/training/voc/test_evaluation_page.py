@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 
+from fd_keras.training.voc import dataset, evaluation_page, metric
 from fd_keras.training.voc import evaluation as voc_evaluation
-from fd_keras.training.voc import evaluation_page, metric
 from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from tests.page_probe import ParsedPage, check_stands_alone
@@ -48,6 +48,17 @@ def test_images_without_files_are_counted_and_not_shown(evaluation, devkit):
     html = evaluation_page.html(evaluation)
     assert "1 of 4 have no file here, and are not shown" in html
     assert [image["alt"].split()[0] for image in ParsedPage(html).images] == ["tall", "wrong"]
+
+
+def test_the_papers_table_stands_above_this_detector(evaluation):
+    whole = voc_evaluation.evaluate("mine<", "V", "val", dataset.CLASSES, evaluation.annotations, evaluation.found)
+    html = evaluation_page.html(whole)
+    assert check_stands_alone(html).loads
+    row = html[html.index("FD-MobileNet 0.5x") :]
+    assert row[: row.index("</tr>")].count("<td>") == 21
+    assert "<td>45.1</td><td>46.4</td>" in row
+    assert "mine&lt;" in row
+    assert "this on val of 5 images: not comparable" in html
 
 
 def test_nothing_found_makes_a_page_too(evaluation):
