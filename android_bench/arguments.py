@@ -11,7 +11,7 @@ from .messages import log
 from .plan import DELEGATES, parse_threads, split_list
 
 _LISTS = ("models", "threads", "delegates", "core", "serial")
-_WORDS = (*_LISTS, "output_dir", "benchmark_binary", "adb", "ssh", "baseline", "emulator", "baseline_file")
+_WORDS = (*_LISTS, "output_dir", "benchmark_binary", "adb", "ssh", "baseline", "emulator", "baseline_file", "libraries")
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,3 +75,9 @@ def _check_paths(args: argparse.Namespace) -> None:
     binary = args.benchmark_binary and Path(args.benchmark_binary).expanduser()
     if binary and not binary.is_file():
         raise BenchError(f"--benchmark_binary={binary}: no such file: --fetch_binary downloads the official build")
+    if args.libraries and not Path(args.libraries).expanduser().is_dir():
+        raise BenchError(
+            f"--libraries={args.libraries}: no such folder: name the folder of the accelerator's libraries"
+        )
+    if "npu" in split_list(args.delegates) and not args.libraries:
+        raise BenchError("--delegates=npu needs --libraries=FOLDER: the libraries of the NPU's vendor")

@@ -11,10 +11,11 @@ from typing import Any
 
 from .errors import BenchError
 
-# How the runtime calls each delegate; LITERT_CL, LITERT_WEBGPU and others are the GPU of LiteRT.
+# What the runtime calls each delegate; LITERT_CL, LITERT_WEBGPU and others are the GPU of LiteRT.
 _NAMES = {
     "xnnpack": re.compile(r"xnnpack", re.IGNORECASE),
     "gpu": re.compile(r"gpu|metal|vulkan|opencl|opengl|litert_(cl|gl)", re.IGNORECASE),
+    "npu": re.compile(r"dispatch|npu", re.IGNORECASE),  # DispatchDelegate, whatever the vendor
     "nnapi": re.compile(r"nnapi", re.IGNORECASE),
 }
 _ANY = re.compile("")
@@ -32,6 +33,9 @@ _GPU_OPS = re.compile(
     r"(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
 _GPU_KERNELS = re.compile(r"Created (\d{1,9}) GPU delegate kernels")
+# The compiler plugin of an NPU has replaced ops of the model by ops for the dispatch delegate before that takes them:
+# litert/compiler/plugin/compiler_plugin.cc in google-ai-edge/LiteRT.
+_COMPILED = re.compile(r"Partitioned subgraph<(\d{1,9})>, selected (\d{1,9}) ops, from a total of (\d{1,9}) ops")
 _RESTORED = "Restored original execution plan"  # the last delegate failed and is gone
 _REFUSALS = (
     re.compile(
@@ -39,10 +43,12 @@ _REFUSALS = (
     ),
     re.compile(r"(\S+) acceleration is unsupported", re.IGNORECASE),
     re.compile(r"fail(?:ed)? to apply (?:the )?(\S+) delegate", re.IGNORECASE),
+    re.compile(r"(NPU|GPU) accelerator could not be loaded", re.IGNORECASE),
+    re.compile(r"Failed to create a (dispatch) delegate kernel", re.IGNORECASE),
     re.compile(r"(NNAPI) accelerators available: \[nnapi-reference\]"),  # which is the CPU
 )
 _REASON = re.compile(
-    r"unsupported|not supported|could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
+    r"unsupported|not supported|no dispatch library|no compiler plugin|no usable|could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
     re.IGNORECASE,
 )
 _WAY_OUT = "use --delegates=xnnpack for the CPU, or a benchmark tool, device and model that support it"
@@ -116,7 +122,10 @@ def read_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
     name = _NAMES.get(delegate, _ANY)
     kept = _without_failures(lines)
     _check_not_refused(lines, delegate, name)
-    return _counted(kept, name) or _applied(kept, name) or _kernels(kept, delegate) or _barely_applied(kept, name)
+    counted = _counted(kept, name)
+    if counted and delegate == "npu":
+        return _compiled(kept, counted)
+    return counted or _applied(kept, name) or _kernels(kept, delegate) or _barely_applied(kept, name)
 
 
 def check_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
@@ -199,6 +208,15 @@ def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
         return Delegation(ops, ops if whole else None, partitions, None, whole)
     of = sum(int(match[2]) for match in subgraphs.values())
     return Delegation(ops, of, partitions, None, ops == of)
+
+
+def _compiled(lines: Iterable[str], counted: Delegation) -> Delegation:
+    """Returns the ops of the model that an NPU took, where it was compiled just now; else those of the compiled file."""
+    subgraphs = {match[1]: match for match in map(_COMPILED.search, lines) if match}
+    if not subgraphs:
+        return counted
+    ops, of = (sum(int(match[group]) for match in subgraphs.values()) for group in (2, 3))
+    return Delegation(ops, of, counted.partitions, None, ops == of and counted.whole)
 
 
 def _applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:

@@ -1,6 +1,7 @@
 """Files on a device: the benchmark tool and the models, copied and verified; and what an executable is built for."""
 
 import hashlib
+import posixpath
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,33 @@ from .shell import Shell, one_line
 _ELF_MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86", 243: "riscv64"}
 _HASH_SECS = 120.0
 _NO_FILE = 3  # exit status
+
+
+class Libraries:
+    """A folder of shared libraries that the benchmark tool loads: accelerators, and what these need.
+
+    Args:
+        folder: The folder.
+
+    Attributes:
+        files: Hash of each file in it.
+        digest: Hash of them all.
+
+    Raises:
+        BenchError: If there is no shared library in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = {path: sha256(path) for path in sorted(folder.glob("*")) if path.is_file()}
+        if not any(path.suffix == ".so" for path in self.files):
+            raise BenchError(f"--libraries={folder}: no .so file there: name the folder of the accelerator's libraries")
+        content = "".join(f"{path.name} {digest}\n" for path, digest in self.files.items())
+        self.digest = hashlib.sha256(content.encode()).hexdigest()
+
+    def has(self, name: str) -> bool:
+        """Returns whether there is a library whose name begins like this."""
+        return any(path.name.startswith(name) and path.suffix == ".so" for path in self.files)
 
 
 def elf_abi(path: Path) -> str | None:
@@ -69,16 +97,43 @@ def install(shell: Shell, local: Path, executable: bool = False) -> str:
     """
     if shell.folder is None:
         return str(local.resolve())
-    try:
-        digest = hashlib.sha256(local.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BenchError(f"{local}: cannot be read: {error.strerror}") from error
+    digest = sha256(local)
     remote = f"{shell.folder}/{digest[:12]}_{re.sub(r'[^A-Za-z0-9._-]', '_', local.name)}"
     if _remote_sha256(shell, remote) != digest:
         _copy(shell, local, remote, digest)
     if executable:
         _make_executable(shell, remote)
     return remote
+
+
+def install_libraries(shell: Shell, libraries: Libraries) -> str:
+    """Copies shared libraries to a device, where they keep their names, and verifies the copies.
+
+    Returns:
+        Their folder there.
+
+    Raises:
+        ConnectionLostError, BenchError: See `install`.
+    """
+    if shell.folder is None:
+        return str(libraries.folder.resolve())
+    remote = f"{shell.folder}/libraries_{libraries.digest[:12]}"
+    for path, digest in libraries.files.items():
+        if _remote_sha256(shell, f"{remote}/{path.name}") != digest:
+            _copy(shell, path, f"{remote}/{path.name}", digest)
+    return remote
+
+
+def sha256(path: Path) -> str:
+    """Returns the hash of a file here.
+
+    Raises:
+        BenchError: If it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def clean(shell: Shell) -> None:
@@ -89,7 +144,7 @@ def clean(shell: Shell) -> None:
 
 def _copy(shell: Shell, local: Path, remote: str, digest: str) -> None:
     temporary = f"{remote}.part"
-    shell.check(f"mkdir -p {shlex.quote(str(shell.folder))}")
+    shell.check(f"mkdir -p {shlex.quote(posixpath.dirname(remote))}")
     try:
         shell.push(local, temporary)
     except BenchError as error:

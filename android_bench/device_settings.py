@@ -1,6 +1,7 @@
 """How to treat a device: rest, heat, patience, clocks."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from .plan import MOST_SECS, check_range
 
@@ -19,6 +20,7 @@ class DeviceSettings:
         patience: Maximum seconds to wait for a device that dropped off.
         fixed_performance: Whether to hold the clocks where the device offers that.
         clean: Whether to remove our files from the device at the end.
+        libraries: Folder of shared libraries for the benchmark tool, such as those of a GPU or NPU; None for none.
 
     Raises:
         BenchError: If a value is out of range.
@@ -31,6 +33,7 @@ class DeviceSettings:
     patience: float = 600.0
     fixed_performance: bool = True
     clean: bool = False
+    libraries: Path | None = None
 
     def __post_init__(self) -> None:
         check_range(0, MOST_SECS, cooldown=self.cooldown, patience=self.patience, max_wait=self.max_wait)

@@ -20,13 +20,16 @@ from .shell import ConnectionLostError, Shell, one_line
 
 _SIGKILL = 9
 _CUT = "----- android_bench -----"
-# Flags of the classic tool for each delegate; the LiteRT one runs XNNPACK by default.
+# Flags of the tool for each delegate. The LiteRT one runs XNNPACK by default, and leaves it what an accelerator does not
+# take: litert/tools/benchmark_litert_model.h in google-ai-edge/LiteRT.
 _DELEGATE_FLAGS = {
     "xnnpack": {"use_xnnpack": "true"},
     "none": {"use_xnnpack": "false"},
     "gpu": {"use_gpu": "true"},
+    "npu": {"use_npu": "true"},
     "nnapi": {"use_nnapi": "true"},
 }
+_DISPATCH = "libLiteRtDispatch"  # which the tool looks for in the folder
 _NEWER = ("max_secs",)  # our own timeout does the same
 _EXTRA_FLAGS = {"profile": ("enable_op_profiling", "use_profiler"), "memory": ("report_peak_memory_footprint",)}
 
@@ -75,7 +78,8 @@ class ToolFlags:
         if delegate == "none" and "use_cpu" not in self._known:  # a classic build from before XNNPACK
             return {}
         lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
-        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary=classic")
+        generation = "litert" if delegate == "npu" else "classic"
+        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary={generation}")
 
     def drop_unknown(self, flags: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the flags without those that only newer builds have, and that change nothing that is measured."""
@@ -104,7 +108,7 @@ class Launcher:
         guard: The lock of the device, which is held.
 
     Attributes:
-        digest: Hash of the tool, hexadecimal.
+        digest: Hash of the tool, hexadecimal; where there are libraries, followed by theirs.
 
     Raises:
         BenchError: If the files cannot be copied, or the tool lacks what the plan asks for.
@@ -115,8 +119,13 @@ class Launcher:
     ) -> None:
         self._shell, self._binary, self._plan, self._settings, self._guard = shell, binary, plan, settings, guard
         self.digest = hashlib.sha256(binary.read_bytes()).hexdigest()
+        self._libraries = device_files.Libraries(settings.libraries) if settings.libraries else None
+        if self._libraries:
+            self.digest += f"+{self._libraries.digest[:12]}"
+        if "npu" in plan.delegates and not (self._libraries and self._libraries.has(_DISPATCH)):
+            raise BenchError(f"--libraries={settings.libraries}: no {_DISPATCH}*.so there, which --delegates=npu needs")
         self._install()
-        self._flags = ToolFlags(parse.known_flags(shell.run(f"{self._tool} --help").output))
+        self._flags = ToolFlags(parse.known_flags(shell.run(f"{self._environment}{self._tool} --help").output))
         self._flags.check(plan.delegates, plan.extras)
 
     def run(self, launch: Launch, cores: Iterable[int]) -> LaunchOutput:
@@ -153,11 +162,12 @@ class Launcher:
                 "warmup_runs": max(1, plan.warmup),
                 "max_secs": self._settings.timeout / 2,
                 **self._flags.of_delegate(job.delegate),
+                **(self._npu_flags() if job.delegate == "npu" else {}),
                 **self._flags.of_kind(launch.kind),
             }
         )
         pin = f"taskset {taskset_mask(cores)} " if cores else ""
-        return f"{pin}{self._tool} {' '.join(f'--{name}={shlex.quote(str(value))}' for name, value in flags.items())}"
+        return f"{pin}{self._environment}{self._tool} {' '.join(f'--{name}={shlex.quote(str(value))}' for name, value in flags.items())}"
 
     def reconnect(self, stop: Callable[[], bool]) -> None:
         """Waits for a device that dropped off, and installs the files again: it may have rebooted, or been wiped.
@@ -182,10 +192,26 @@ class Launcher:
                     late = f"{self._shell.serial}: did not come back within {patience:.0f} s"
                     raise BenchError(f"{late}: {error}") from error
 
+    def _npu_flags(self) -> dict[str, str]:
+        """Returns where the NPU's libraries are; the compiler plugin is for models that are not compiled yet."""
+        needed = {"dispatch_library_path": _DISPATCH, "compiler_plugin_library_path": "libLiteRtCompilerPlugin"}
+        has = self._libraries.has if self._libraries else lambda _: False
+        return {flag: self._library_folder for flag, name in needed.items() if has(name)}
+
+    @property
+    def _environment(self) -> str:
+        """The words before the tool that have it find the libraries; those of Qualcomm's DSP have a path of their own."""
+        if not self._libraries:
+            return ""
+        folder = shlex.quote(self._library_folder)
+        return f"env LD_LIBRARY_PATH={folder} ADSP_LIBRARY_PATH={folder} "
+
     def _install(self) -> None:
-        """Copies tool and models to the device."""
+        """Copies tool, models and libraries to the device."""
         self._tool = shlex.quote(device_files.install(self._shell, self._binary, executable=True))
         self._paths = {model: device_files.install(self._shell, model.path) for model in self._plan.models}
+        if self._libraries:
+            self._library_folder = device_files.install_libraries(self._shell, self._libraries)
 
 
 def check_output(output: LaunchOutput, job: Job, kind: str) -> tuple[parse.ToolOutput, Delegation | None]:

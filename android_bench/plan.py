@@ -14,7 +14,7 @@ from .models import ModelFile
 MOST_SECS = 10_000_000  # four months; what waits for much longer overflows
 _MOST_ROUNDS, _MOST_RUNS, _LARGEST = 100_000, 1_000_000_000, (1 << 63) - 1
 MAX_THREADS = 256  # many thousands crash the interpreter
-DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
+DELEGATES = ("xnnpack", "none", "gpu", "npu", "nnapi")
 EXTRAS = ("profile", "memory")
 ANY_CORE = "any"
 

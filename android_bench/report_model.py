@@ -34,7 +34,7 @@ _TABLE4_NOTES = {
     ),
 }
 _MAX_LOGGED = 5  # damaged lines
-_DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "nnapi": "NNAPI"}
+_DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "npu": "NPU", "nnapi": "NNAPI"}
 
 
 @dataclass(frozen=True)

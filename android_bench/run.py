@@ -107,6 +107,7 @@ def _add_where(group: argparse._ArgumentGroup) -> None:
     add("--benchmark_binary", metavar="PATH", help="the TFLite benchmark tool, built for the device")
     add("--fetch_binary", nargs="?", const="litert", choices=tuple(fetch.URLS), help="download it (default: litert)")
     add("--refetch", action="store_true", help="download it again, to have the newest build")
+    add("--libraries", metavar="FOLDER", help="shared libraries that the tool loads for --delegates=gpu or npu")
     add("--adb", default="adb", metavar="PATH", help="the adb client (default: the one on the PATH)")
     add("--ssh", default="ssh", metavar="COMMAND", help='the ssh client, such as "ssh -p 2222"')
 
@@ -154,7 +155,8 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
         BenchError: If a flag has a value that it cannot have.
     """
     arguments.check(args)
-    own = {"fixed_performance": args.fixed_performance, "clean": args.clean}
+    libraries = Path(args.libraries).expanduser() if args.libraries else None
+    own = {"fixed_performance": args.fixed_performance, "clean": args.clean, "libraries": libraries}
     try:
         plan = BenchPlan((), **_plan_options(args))
         checked = _sustained(args, plan), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)

@@ -6,6 +6,7 @@ from fd_keras.android_bench.delegation import check_delegation, describe, ops_ta
 from fd_keras.android_bench.errors import BenchError
 
 XNNPACK = "Replacing 31 out of 31 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1 partitions."
+COMPILED = "Partitioned subgraph<0>, selected {} ops, from a total of 31 ops. resulted in {} partitions."
 WHOLE = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate."
 PART = "{} delegate, and the model graph will be partially executed by the delegate w/ 7 delegate kernels."
 SOME = "20 operations will run on the GPU, and the remaining 11 operations will run on the CPU."
@@ -32,6 +33,12 @@ REPLACING = "Replacing {} node(s) with delegate ({}) node, yielding {} partition
                  REPLACING.format("3 out of 4", "LITERT_GL", 2) + " for subgraph 1."], "8 of 9 ops, 3 partitions"),
         ("gpu", [REPLACING.format("31 out of 31", "TfLiteGpuDelegateV2", 1), XNNPACK,
                  "Restored original execution plan after delegate application failure."], "31 of 31 ops"),
+        ("npu", [COMPILED.format(31, 1), REPLACING.format("1 out of 1", "DispatchDelegate", 1) + " for subgraph 0 ()."],
+         "31 of 31 ops"),
+        ("npu", [COMPILED.format(29, 2), REPLACING.format("2 out of 3", "DispatchDelegate", 3) + " for subgraph 0 ().",
+                 REPLACING.format("1 out of 3", "TfLiteXNNPackDelegate", 3)], "29 of 31 ops, 3 partitions"),
+        ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1)], "1 of 1 ops"),  # compiled beforehand
+        ("gpu", [REPLACING.format("66 out of 66", "LITERT_OPENGL", 1)], "66 of 66 ops"),
         ("nnapi", ["NNAPI accelerators available: [npu,nnapi-reference]", PART.format("Explicitly applied NNAPI")],
          "part of the ops, 7 kernels"),
         ("xnnpack", [XNNPACK], "31 of 31 ops"),
@@ -63,6 +70,15 @@ def test_proof_is_read(delegate, lines, words):
         ("gpu", [REPLACING.format("31 out of 31", "TfLiteGpuDelegateV2", 1), "Created 1 GPU delegate kernels.",
                  "Restored original execution plan after delegate application failure."],
          "nothing in the tool's output"),
+        ("npu", ["NPU accelerator registered.", XNNPACK], "nothing in the tool's output"),
+        ("npu", ["No dispatch library found in /data/local/tmp/x", XNNPACK], "No dispatch library found"),
+        ("npu", ["NPU accelerator could not be loaded and registered: kLiteRtStatusErrorInvalidArgument.", XNNPACK],
+         "could not be loaded"),
+        ("npu", [COMPILED.format(31, 1), XNNPACK], "nothing in the tool's output"),  # compiled, and not taken
+        ("npu", [REPLACING.format("0 out of 1", "DispatchDelegate", 1)], "Replacing 0 out of 1"),
+        ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1),
+                 "Failed to create a dispatch delegate kernel: No usable Dispatch runtime found"], "No usable Dispatch"),
+        ("gpu", ["GPU accelerator could not be loaded and registered.", XNNPACK], "could not be loaded"),
         ("nnapi", ["NNAPI accelerators available: [nnapi-reference]",
                    REPLACING.format("9 out of 9", "TfLiteNnapiDelegate", 1)],
          "nnapi-reference"),
@@ -110,3 +126,37 @@ def test_cpu_times_never_stand_below_gpu(bench, phone, tmp_path, capsys):
     assert bench("--delegates=gpu", "--repeats=0") == 1
     assert "GPU acceleration is unsupported on this platform; use --delegates=xnnpack" in capsys.readouterr().err
     assert not (tmp_path / "out/rows.jsonl").read_text()
+
+
+def test_an_npu_gets_its_vendors_libraries_and_must_take_the_model(bench, phone, tmp_path, capsys):
+    libraries, known = tmp_path / "libraries", "graph num_threads use_cpu use_gpu use_npu dispatch_library_path"
+    libraries.mkdir()
+    (libraries / "libVendor.so").write_text("vendor")
+    phone.fake(help="".join(f"--{name}=x\n" for name in (*known.split(), "compiler_plugin_library_path")))
+    npu = ["--delegates=npu", f"--libraries={libraries}", "--repeats=0"]
+    assert bench(*npu) == 2
+    assert "no libLiteRtDispatch*.so there" in capsys.readouterr().err
+    (libraries / "libLiteRtDispatch_Vendor.so").write_text("dispatch")
+    assert bench(*npu) == 1
+    assert "takes no part of this model" in capsys.readouterr().err
+    phone.fake(proof=f"{COMPILED.format(31, 1)}\n{REPLACING.format('1 out of 1', 'DispatchDelegate', 1)}\n")
+    assert bench(*npu) == 0
+    assert "NPU" in (tmp_path / "out/report.md").read_text()
+    (folder,) = (
+        path
+        for path in (phone.root / "data/local/tmp/android_bench").glob("libraries_*")
+        if len(list(path.iterdir())) == 2
+    )
+    assert (folder / "libVendor.so").read_text() == "vendor"
+    where = f"/data/local/tmp/android_bench/{folder.name}"
+    (_, arguments) = phone.calls()[-1]
+    assert f"--use_npu=true --dispatch_library_path={where}" in arguments
+    assert "compiler_plugin_library_path" not in arguments  # there is none among the libraries
+    log = next((tmp_path / "out/logs").rglob("*.txt")).read_text()
+    assert f"env LD_LIBRARY_PATH={where} ADSP_LIBRARY_PATH={where} " in log
+
+
+def test_a_tool_without_npu_names_the_one_that_has_it(bench, tmp_path, capsys):
+    (tmp_path / "libLiteRtDispatch_Vendor.so").write_text("dispatch")
+    assert bench("--delegates=npu", f"--libraries={tmp_path}") == 2
+    assert "has no --use_npu: try --fetch_binary=litert" in capsys.readouterr().err
