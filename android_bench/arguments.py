@@ -76,8 +76,6 @@ def _check_paths(args: argparse.Namespace) -> None:
     if binary and not binary.is_file():
         raise BenchError(f"--benchmark_binary={binary}: no such file: --fetch_binary downloads the official build")
     if args.libraries and not Path(args.libraries).expanduser().is_dir():
-        raise BenchError(
-            f"--libraries={args.libraries}: no such folder: name the folder of the accelerator's libraries"
-        )
+        raise BenchError(f"--libraries={args.libraries}: no such folder: name that of the accelerator's libraries")
     if "npu" in split_list(args.delegates) and not args.libraries:
         raise BenchError("--delegates=npu needs --libraries=FOLDER: the libraries of the NPU's vendor")

@@ -48,7 +48,8 @@ _REFUSALS = (
     re.compile(r"(NNAPI) accelerators available: \[nnapi-reference\]"),  # which is the CPU
 )
 _REASON = re.compile(
-    r"unsupported|not supported|no dispatch library|no compiler plugin|no usable|could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
+    r"unsupported|not supported|no dispatch library|no compiler plugin|no usable|"
+    r"could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
     re.IGNORECASE,
 )
 _WAY_OUT = "use --delegates=xnnpack for the CPU, or a benchmark tool, device and model that support it"
@@ -211,7 +212,7 @@ def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
 
 
 def _compiled(lines: Iterable[str], counted: Delegation) -> Delegation:
-    """Returns the ops of the model that an NPU took, where it was compiled just now; else those of the compiled file."""
+    """Returns the ops of the model that an NPU took; those of the file where it was compiled beforehand."""
     subgraphs = {match[1]: match for match in map(_COMPILED.search, lines) if match}
     if not subgraphs:
         return counted

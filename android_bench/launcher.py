@@ -20,8 +20,8 @@ from .shell import ConnectionLostError, Shell, one_line
 
 _SIGKILL = 9
 _CUT = "----- android_bench -----"
-# Flags of the tool for each delegate. The LiteRT one runs XNNPACK by default, and leaves it what an accelerator does not
-# take: litert/tools/benchmark_litert_model.h in google-ai-edge/LiteRT.
+# Flags of the tool for each delegate. The LiteRT one runs XNNPACK by default, and leaves it what an accelerator does
+# not take: litert/tools/benchmark_litert_model.h in google-ai-edge/LiteRT.
 _DELEGATE_FLAGS = {
     "xnnpack": {"use_xnnpack": "true"},
     "none": {"use_xnnpack": "false"},
@@ -167,7 +167,8 @@ class Launcher:
             }
         )
         pin = f"taskset {taskset_mask(cores)} " if cores else ""
-        return f"{pin}{self._environment}{self._tool} {' '.join(f'--{name}={shlex.quote(str(value))}' for name, value in flags.items())}"
+        words = (f"--{name}={shlex.quote(str(value))}" for name, value in flags.items())
+        return f"{pin}{self._environment}{self._tool} {' '.join(words)}"
 
     def reconnect(self, stop: Callable[[], bool]) -> None:
         """Waits for a device that dropped off, and installs the files again: it may have rebooted, or been wiped.
@@ -200,7 +201,7 @@ class Launcher:
 
     @property
     def _environment(self) -> str:
-        """The words before the tool that have it find the libraries; those of Qualcomm's DSP have a path of their own."""
+        """Words before the tool that have it find the libraries; Qualcomm's DSP has a path of its own."""
         if not self._libraries:
             return ""
         folder = shlex.quote(self._library_folder)
