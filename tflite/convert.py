@@ -15,6 +15,7 @@ from absl import flags, logging
 from fd_keras.io import check_figure
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite import model_flags
+from fd_keras.tflite.memory.byte_sizes import parse_bytes
 from fd_keras.tflite.output import check_file
 from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, check_recipes, get_recipes
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 with flag_group("Output"):
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"Files to write: {', '.join(RECIPES)}.")
     _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
+    _MAX_RAM = flags.DEFINE_string("max_ram", None, "RAM of TFLM's arena, as 200KiB: run the first layers in strips.")
     _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 flags.adopt_module_key_flags(model_flags)
 with flag_group("Report on the int8 recipe"):
@@ -52,6 +54,8 @@ def check(recipes: list[ConversionRecipe]) -> None:
         check_figure(_REPORT_PLOT.value)
     if _C_ARRAY.value:
         check_recipes(recipes)
+    if _MAX_RAM.value:
+        check_strips(recipes)
     needing = needing_calibration(recipes)
     if needing and not model_flags.CALIBRATION.value:
         raise UsageError(f"--recipes={needing[0]} needs --calibration_dir, a folder of images")
@@ -62,6 +66,30 @@ def check(recipes: list[ConversionRecipe]) -> None:
     if _REPORT.value and not os.path.exists(_REPORT.value):
         raise FileNotFoundError(f"--report={_REPORT.value}: no such folder")
     model_flags.check()
+
+
+def check_strips(recipes: list[ConversionRecipe]) -> None:
+    """Raises UsageError unless --max_ram is a size, and all recipes compute in integers."""
+    parse_bytes("max_ram", _MAX_RAM.value or "")
+    floats = [recipe.name for recipe in recipes if not recipe.calibrated]
+    if floats:
+        raise UsageError(
+            f"--max_ram={_MAX_RAM.value}: only files of integers run in strips; leave {floats[0]} out of --recipes"
+        )
+
+
+def into_ram(data: bytes) -> tuple[bytes, dict]:
+    """Puts an integer file into strips, if --max_ram needs that, and prints what RAM can be had for which work."""
+    from fd_keras.tflite.format.flatbuffer import pack, parse
+    from fd_keras.tflite.strips import search
+
+    front = search.trade(parse(data))
+    try:
+        chosen = search.fitting(front, parse_bytes("max_ram", _MAX_RAM.value or ""))
+    except ValueError as error:
+        raise ValueError(f"--max_ram={_MAX_RAM.value}: the network {error}") from error
+    print(search.table(front, chosen))
+    return (pack(chosen.model), {"strips": search.facts(front, chosen)}) if chosen.cuts else (data, {})
 
 
 def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
@@ -111,6 +139,7 @@ def main(argv: list[str]) -> None:
         include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value,
         io=model_flags.IO.value,
         class_names=names,
+        finish=into_ram if _MAX_RAM.value else None,
     )
     written = []
     for path in paths:

@@ -35,6 +35,7 @@ def write(
     io: str = "uint8",
     class_names: Sequence[str] | None = None,
     graph: Graph | None = None,
+    finish: Callable[[bytes], tuple[bytes, dict]] | None = None,
 ) -> Iterator[str]:
     """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
 
@@ -49,15 +50,18 @@ def write(
         io: Type of the input and output of the calibrated recipes.
         class_names: Names to put into the files, see `metadata.embed`; None: none.
         graph: What to convert in the model's place, if it was prepared already; it takes the same images.
+        finish: What else to do to each file; returns it with further facts for the .json.
     """
     for recipe in recipes:
         data = export(
             model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io, graph=graph
         )
+        data, further = finish(data) if finish else (data, {})
         if class_names is not None:
             data = metadata.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")
         facts = _description(os.path.basename(path), data, model, source, recipe, calibration, include_preprocessing)
+        facts |= further
         if class_names is not None:
             facts |= {"labels": sidecar.labels_facts(class_names), "class_names": list(class_names)}
         write_pair(path, data, facts)

@@ -103,6 +103,30 @@ def test_random_weights_are_converted_on_request(run_program, tmp_path):
     assert facts["classes"] == 1000
 
 
+def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_flowers, photos, tmp_path, images):
+    """The trade is printed and recorded, the answers stay the same; what cannot fit is refused with the least."""
+    flags = [
+        f"--keras_model={saved_flowers}",
+        f"--calibration_dir={photos}",
+        "--calibration_count=16",
+        "--output_dir=out",
+    ]
+    run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=56KiB", "--c_array")
+    run.assert_done()
+    assert "<- chosen" in run.stdout
+    path = "out/my.flowers_int8.tflite"
+    facts = json.loads((tmp_path / path).with_suffix(".json").read_text())["strips"]
+    assert facts["activations"] + facts["tflm"] <= 56 * 1024 < facts["whole"]["activations"] + facts["whole"]["tflm"]
+    assert f"kActivationBytes = {facts['activations']};" in (tmp_path / path).with_suffix(".h").read_text()
+    expected = Runner(flowers.folder / path)(images[:6])
+    np.testing.assert_array_equal(Runner(tmp_path / path)(images[:6]), expected)
+
+    run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=20KiB")
+    run.assert_refused("--max_ram=20KiB", "at least", "KiB")
+    run = run_program(CONVERT, *flags, "--recipes=float32,int8", "--max_ram=56KiB")
+    run.assert_refused("leave float32 out of --recipes")
+
+
 def test_steps_of_the_recipe_can_be_changed_and_are_reported(run_program, tiny, photos, tmp_path):
     """Without any step but the first, the report has a row for each and ends where the whole recipe does."""
     tiny.save(tmp_path / "tiny.keras")

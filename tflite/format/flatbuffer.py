@@ -4,10 +4,13 @@ import dataclasses
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor
 from fd_keras.tflite_file import BITS, LiteRTError, kind_of, read_model, type_of
+
+OFFLINE_PLAN = b"OfflineMemoryAllocation"  # metadata in which TFLM finds the offsets of tensors in its arena
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ def read(path: str) -> TFLiteFile:
     """
     data, model = read_model(path)
     try:
-        network = _network(model)
+        network = network_of(model)
     except ValueError as error:
         raise LiteRTError(f"{path}: {error}") from error
     (tensors,) = (subgraph.tensors for subgraph in model.subgraphs)
@@ -65,7 +68,8 @@ class _Buffer(schema.BufferT):
         return super().Pack(builder)
 
 
-def _network(model) -> FileNetwork:
+def network_of(model) -> FileNetwork:
+    """The network in a `schema.ModelT`; raises ValueError for one that cannot be planned."""
     if len(model.subgraphs) != 1:
         raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
     (graph,) = model.subgraphs
@@ -73,7 +77,20 @@ def _network(model) -> FileNetwork:
     if not ops or not all(op.outputs for op in ops):
         raise ValueError("it has no operations, or one without an output, which cannot be planned.")
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
-    return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs))
+    return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs), _offsets(model))
+
+
+def _offsets(model) -> tuple[int, ...]:
+    """See `FileNetwork.offsets`."""
+    number = len(model.subgraphs[0].tensors)
+    plans = [entry.buffer for entry in model.metadata or () if entry.name == OFFLINE_PLAN]
+    if not plans:
+        return ()
+    data = model.buffers[plans[0]].data if plans[0] < len(model.buffers) else None
+    words = np.frombuffer(b"" if data is None else bytes(data[: len(data) // 4 * 4]), "<i4")
+    if len(words) != number + 3 or words[2] != number or words[3:].min(initial=0) < -1:
+        raise ValueError("its plan of the memory (metadata OfflineMemoryAllocation) does not fit its tensors.")
+    return tuple(words[3:].tolist())
 
 
 def _known(indices) -> tuple[int, ...]:

@@ -57,12 +57,14 @@ class FileNetwork:
         ops: Operations in the order in which they run.
         inputs: Indices of the tensors that the caller sets.
         outputs: Indices of the tensors that the caller reads.
+        offsets: Offset of each tensor in the arena where the file plans it, else -1; empty: it plans none.
     """
 
     tensors: tuple[FileTensor, ...]
     ops: tuple[FileOp, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    offsets: tuple[int, ...] = ()
 
     def macs(self, op: FileOp) -> int:
         """Multiply-accumulates of one op: convolutions and dense layers, as in the paper."""
@@ -89,4 +91,4 @@ class FileNetwork:
             else:
                 ops.append(dataclasses.replace(op, inputs=inputs))
         outputs = tuple(source.get(index, index) for index in self.outputs)
-        return dataclasses.replace(self, ops=tuple(ops), outputs=outputs)
+        return dataclasses.replace(self, ops=tuple(ops), outputs=outputs, offsets=())

@@ -62,8 +62,12 @@ class ArenaPlan:
         return sorted(found, key=lambda buffer: -buffer.bytes)
 
     def live_bytes(self, time: int) -> int:
-        """Their size: no plan can have a smaller arena."""
-        return sum(buffer.bytes for buffer in self.alive(time))
+        """Their size, what overlaps once: no plan without overlaps can have a smaller arena."""
+        found, end = 0, 0
+        for buffer in sorted(self.alive(time), key=lambda buffer: buffer.offset):
+            found += max(0, buffer.offset + buffer.bytes - max(end, buffer.offset))
+            end = max(end, buffer.offset + buffer.bytes)
+        return found
 
     @functools.cached_property
     def peak(self) -> int:
@@ -72,9 +76,16 @@ class ArenaPlan:
 
 
 def plan(network: FileNetwork) -> ArenaPlan:
-    """Plans as TFLM does: by size, largest first (of equals the later tensor), each at the lowest offset that fits."""
-    placed: list[ArenaBuffer] = []
-    for buffer in sorted(lifetimes(network), key=lambda buffer: (-buffer.end, -buffer.tensor)):
+    """Plans as TFLM does: by size, largest first (of equals the later tensor), each at the lowest offset that fits.
+
+    Tensors that the file plans itself have their places before the others; they may overlap.
+    """
+    buffers = lifetimes(network)
+    offsets = {buffer.tensor: network.offsets[buffer.tensor] for buffer in buffers} if network.offsets else {}
+    fixed = [buffer for buffer in buffers if offsets.get(buffer.tensor, -1) >= 0]
+    placed = [dataclasses.replace(buffer, offset=offsets[buffer.tensor]) for buffer in fixed]
+    placed.sort(key=lambda buffer: buffer.offset)
+    for buffer in sorted(set(buffers) - set(fixed), key=lambda buffer: (-buffer.end, -buffer.tensor)):
         offset = 0
         for other in placed:
             if other.first <= buffer.last and buffer.first <= other.last:

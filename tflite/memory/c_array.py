@@ -30,6 +30,7 @@ _SUPPORTED = {
     "RELU",
     "RELU6",
     "RESHAPE",
+    "SLICE",
     "SOFTMAX",
     "SPLIT",
     "SUB",
@@ -51,7 +52,7 @@ namespace {space} {{
 alignas({alignment}) extern const unsigned char kModel[];
 constexpr std::size_t kModelSize = {size};
 
-// The activations, planned as TFLM does.
+// The activations, as TFLM or the file itself plans them.
 constexpr std::size_t kActivationBytes = {activations};
 // An estimate of the tensor arena: the activations and {tflm} bytes for what TFLM keeps beside them (its tables, and a
 // multiplier and shift for each channel), as on a 64-bit machine. Kernels of a vendor may need scratch memory on top:

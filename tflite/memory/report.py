@@ -19,6 +19,7 @@ def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
         "file": path,
         "flash": {"bytes": file.bytes, "weights": file.weights, "scales": file.scales},
         "activations": whole.arena,
+        "planned": bool(network.offsets),
         "tflm": tflm_bytes(network),
         "fused": plan(network.fused()).arena,
         "in_place": in_place_bytes(network.fused()),
@@ -86,14 +87,18 @@ def _totals(facts: dict) -> str:
     size = facts["flash"]
     rest = size["bytes"] - size["weights"] - size["scales"]
     parts = f"weights {size['weights']:,}, scales and zero points {size['scales']:,}, tables {rest:,}"
+    planner = "the file plans" if facts["planned"] else "TFLM plans"
     rows = [
         ("MACs", facts["macs"], f"{facts['macs'] / 1e6:.1f} million"),
         ("flash", size["bytes"], f"{kib(size['bytes'])}: {parts}"),
-        ("activations", facts["activations"], f"{kib(facts['activations'])}, as TFLM plans them"),
+        ("activations", facts["activations"], f"{kib(facts['activations'])}, as {planner} them"),
         ("TFLM's tables", facts["tflm"], f"{kib(facts['tflm'])} beside them, about"),
+    ]
+    copying = [
         ("fused", facts["fused"], f"{kib(facts['fused'])}: activations if a compiler drops the ops that only copy"),
         ("in place", facts["in_place"], f"{kib(facts['in_place'])}: and that writes outputs over inputs, at best"),
     ]
+    rows += [] if facts["planned"] else copying  # a plan in the file overlaps tensors already
     return "\n".join(f"{name:13} {number:11,}  {note}" for name, number, note in rows)
 
 

@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras import zoo
 from fd_keras.litert import LiteRTError
-from fd_keras.tflite.format.flatbuffer import pack, parse, read
+from fd_keras.tflite.format.flatbuffer import OFFLINE_PLAN, pack, parse, read
 
 every_file = pytest.mark.parametrize(("name", "recipe"), [(n, r) for n in zoo.ARCHS for r in ("float32", "int8")])
 
@@ -39,6 +41,29 @@ def test_parts_of_the_flash_by_hand(tiny_int8):
 def test_a_file_that_is_packed_again_is_the_same_network(tiny_int8, tmp_path):
     (tmp_path / "again.tflite").write_bytes(pack(parse(Path(tiny_int8).read_bytes())))
     assert read(str(tmp_path / "again.tflite")).network == read(tiny_int8).network
+
+
+def with_offsets(path: str, words: list[int]) -> bytes:
+    """The file with a plan of its memory: a version, the number of graphs, that of the offsets, and the offsets."""
+    model = parse(Path(path).read_bytes())
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry.name, entry.buffer, vars(buffer)["data"] = OFFLINE_PLAN, len(model.buffers), np.array(words, "<i4").view("u1")
+    model.metadata, model.buffers = [*(model.metadata or ()), entry], [*model.buffers, buffer]
+    return pack(model)
+
+
+def test_a_plan_of_the_memory_is_read(tiny_int8, tmp_path):
+    count = len(read(tiny_int8).network.tensors)
+    (tmp_path / "planned.tflite").write_bytes(with_offsets(tiny_int8, [0, 0, count, *range(0, 16 * count, 16)]))
+    assert read(str(tmp_path / "planned.tflite")).network.offsets == tuple(range(0, 16 * count, 16))
+    assert read(tiny_int8).network.offsets == ()
+
+
+@pytest.mark.parametrize("words", [[0, 0, 2, 0, 0], [0], [0, 0, -1]])
+def test_a_plan_that_does_not_fit_the_tensors_is_named(tiny_int8, tmp_path, words):
+    (tmp_path / "a.tflite").write_bytes(with_offsets(tiny_int8, words))
+    with pytest.raises(LiteRTError, match=r"a\.tflite: its plan of the memory"):
+        read(str(tmp_path / "a.tflite"))
 
 
 # --- files that are no use -------------------------------------------------------------------------------

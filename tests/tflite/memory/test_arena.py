@@ -1,5 +1,6 @@
 """The plan of an arena, against brute force, a plain reading of the rule, and what TFLM itself reported."""
 
+import dataclasses
 import itertools
 import math
 
@@ -155,6 +156,15 @@ def test_arena_is_between_the_optimum_and_what_is_alive(seed):
     network = random_network(seed, 6)
     whole = plan(network)
     assert whole.live_bytes(whole.peak) <= optimum(network) <= whole.arena
+
+
+def test_places_that_the_file_plans_stay_and_what_overlaps_counts_once():
+    """The first two tensors lie one over the other; the third goes where TFLM finds a gap."""
+    network = dataclasses.replace(chain(48, 80, 64, 32), offsets=(0, 16, -1, -1))
+    whole = plan(network)
+    assert {buffer.tensor: buffer.offset for buffer in whole.buffers} == {0: 0, 1: 16, 2: 96, 3: 0}
+    assert whole.arena == 160
+    assert whole.live_bytes(0) == 96
 
 
 # --- files, and what TFLM says of them -------------------------------------------------------------------
