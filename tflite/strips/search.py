@@ -14,8 +14,8 @@ from fd_keras.tflite.strips.rewrite import MOST_STRIPS, Region, in_strips, regio
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A network, whole or in strips.
+class StripPlan:
+    """A network, whole or in strips, and what it needs.
 
     Attributes:
         model: It, a `schema.ModelT`; in strips with a plan of its memory.
@@ -34,7 +34,7 @@ class Candidate:
     cuts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, model: Any, shape: tuple[int, ...] = (), cuts: tuple[int, ...] = ()) -> "Candidate":
+    def of(cls, model: Any, shape: tuple[int, ...] = (), cuts: tuple[int, ...] = ()) -> "StripPlan":
         """Plans the memory of a network."""
         network = network_of(model)
         return cls(model, plan(network).arena, tflm_bytes(network), network.all_macs, shape, cuts)
@@ -50,16 +50,16 @@ class Candidate:
         return self.activations + self.tflm
 
 
-def trade(model: Any) -> list[Candidate]:
+def trade(model: Any) -> list[StripPlan]:
     """What RAM can be had for which work: the network as it is, then ever less RAM for ever more MACs."""
-    front = [Candidate.of(model)]
+    front = [StripPlan.of(model)]
     for candidate in sorted(_candidates(model), key=lambda candidate: (candidate.macs, candidate.ram)):
         if candidate.ram < front[-1].ram:
             front.append(candidate)
     return front
 
 
-def fitting(front: Sequence[Candidate], ram: int) -> Candidate:
+def fitting(front: Sequence[StripPlan], ram: int) -> StripPlan:
     """The first of `trade` that needs at most so many bytes.
 
     Raises:
@@ -75,7 +75,7 @@ def fitting(front: Sequence[Candidate], ram: int) -> Candidate:
     )
 
 
-def table(front: Sequence[Candidate], chosen: Candidate | None) -> str:
+def table(front: Sequence[StripPlan], chosen: StripPlan | None) -> str:
     """The trade as text."""
     lines = ["strips  activations + TFLM's tables = RAM KiB  MACs"]
     for candidate in front:
@@ -88,20 +88,20 @@ def table(front: Sequence[Candidate], chosen: Candidate | None) -> str:
     return "\n".join(lines)
 
 
-def facts(front: Sequence[Candidate], chosen: Candidate) -> dict:
+def facts(front: Sequence[StripPlan], chosen: StripPlan) -> dict:
     """What a file's .json says about its strips."""
     whole = {"activations": front[0].activations, "tflm": front[0].tflm, "macs": front[0].macs}
     ours = {"activations": chosen.activations, "tflm": chosen.tflm, "macs": chosen.macs}
     return {"count": chosen.strips, "shape": list(chosen.shape), "cuts": list(chosen.cuts), **ours, "whole": whole}
 
 
-def _candidates(model: Any) -> Iterator[Candidate]:
+def _candidates(model: Any) -> Iterator[StripPlan]:
     """Networks in strips worth considering; each is planned exactly."""
     network = network_of(model)
     for region in regions(model):
         shape = network.tensors[region.target].shape
         for cuts in sorted(_partitions(network, region)):
-            yield Candidate.of(with_plan(in_strips(model, region, cuts)), shape, cuts)
+            yield StripPlan.of(with_plan(in_strips(model, region, cuts)), shape, cuts)
 
 
 def _partitions(network: FileNetwork, region: Region) -> set[tuple[int, ...]]:
