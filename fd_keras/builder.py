@@ -69,26 +69,19 @@ def _apply(arch: Arch, op: Op, inputs: list, layers):
 def _classifier(op: Op, x, layers, activation: str | None, dropout: float):
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
-    return layers.Dense(op.cout, activation=activation, kernel_initializer=_classifier_initializer(op), name=op.name)(x)
+    return layers.Dense(op.cout, activation=activation, kernel_initializer=kernel_initializer(op), name=op.name)(x)
 
 
-def _classifier_initializer(op: Op) -> dict:
-    """Makes the loss of a fresh network that of guessing, ln(classes), whatever the number of classes.
-
-    For ImageNet's 1000 that is the authors' He initialization, of deviation 0.045. With fan-out it would grow as the
-    classes get fewer, to 0.82 for 3: the first losses are then far above chance, and their gradients wreck the
-    features.
-    """
-    if op.cout >= imagenet.CLASSES:
-        return _he()
-    return {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
-
-
-def _he() -> dict:
+def kernel_initializer(op: Op) -> dict:
     """He initialization with fan-out, as the authors' code has it, in a form that any Keras reads.
 
-    For a depthwise kernel Keras's fan-out (9) is torch's fan-in, which the authors use there.
+    For a depthwise kernel Keras's fan-out (9) is torch's fan-in, which the authors use there. A classifier starts such
+    that the loss of a fresh network is that of guessing, ln(classes), whatever the number of classes. For ImageNet's
+    1000 that is He's, of deviation 0.045. With fan-out it would grow as the classes get fewer, to 0.82 for 3: the first
+    losses are then far above chance, and their gradients wreck the features.
     """
+    if op.kind == "dense" and op.cout < imagenet.CLASSES:
+        return {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
     config = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}
     return {"class_name": "VarianceScaling", "config": config}
 
@@ -102,7 +95,7 @@ def _conv(op: Op, padding: str, layers):
         padding,
         groups=op.groups,
         use_bias=False,
-        kernel_initializer=_he(),
+        kernel_initializer=kernel_initializer(op),
         name=op.name,
         **_NHWC,
     )
@@ -110,7 +103,13 @@ def _conv(op: Op, padding: str, layers):
 
 def _depthwise(op: Op, padding: str, layers):
     return layers.DepthwiseConv2D(
-        op.kernel, op.stride, padding, use_bias=False, depthwise_initializer=_he(), name=op.name, **_NHWC
+        op.kernel,
+        op.stride,
+        padding,
+        use_bias=False,
+        depthwise_initializer=kernel_initializer(op),
+        name=op.name,
+        **_NHWC,
     )
 
 

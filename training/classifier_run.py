@@ -15,6 +15,7 @@ from fd_keras.saved import load_model
 from fd_keras.training import calibration, input_pipeline, reporting, run_record, sources, trainable_classifier
 from fd_keras.training.devices import Devices
 from fd_keras.training.epoch import EpochCallback, EvaluationCallback
+from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.optimizer import optimizer_of
 from fd_keras.training.recipes import TrainingRecipe
 from fd_keras.training.run import RunConfig, TrainingError, TrainingRun, state_of
@@ -47,7 +48,12 @@ class ClassifierRunConfig(RunConfig):
     def name(self) -> str:
         """Name of the model, which its files share."""
         size = self.recipe.image_size
-        return spec.model_name(zoo.get_arch(self.model, self.groups, self.stem_multiplier), self.alpha, (size, size))
+        return spec.model_name(self.arch, self.alpha, (size, size))
+
+    @property
+    def arch(self) -> spec.Arch:
+        """Table of the network."""
+        return zoo.get_arch(self.model, self.groups, self.stem_multiplier)
 
 
 class ClassifierRun(TrainingRun):
@@ -91,7 +97,7 @@ class ClassifierRun(TrainingRun):
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
             self.trainee = trainable_classifier.TrainableClassifier(
-                net, recipe, classes, self._teacher(net), self._class_weights()
+                net, recipe, classes, self._teacher(net), self._class_weights(), self._wider(net)
             )
             self.optimizer = optimizer_of(recipe, self.steps_per_epoch)
             self.trainee.compile(
@@ -119,6 +125,18 @@ class ClassifierRun(TrainingRun):
                 f"{net.output_shape[-1]}. Train a teacher on the same classes, with the same --image_size."
             )
         return teacher
+
+    def _wider(self, net: keras.Model) -> WiderNetworks | None:
+        """The networks that the recipe trains with this one."""
+        config, recipe = self.config, self.recipe
+        if recipe.netaug == 1:
+            return None
+        if config.freeze != "none":
+            raise ValueError(
+                f"--netaug={recipe.netaug:g} trains all layers, but --freeze={config.freeze}; leave one out."
+            )
+        net_ops = spec.lower(config.arch, config.alpha, classes=net.output_shape[-1])
+        return WiderNetworks(config.arch, net_ops, net, recipe.netaug, config.seed)
 
     def _class_weights(self) -> list[float] | None:
         """Weight of a photo of each class, such that the mean over all photos is 1; None if all weigh alike."""

@@ -19,7 +19,7 @@ import tensorflow as tf
 from fd_keras.errors import ProgramError
 from fd_keras.io import printable
 from fd_keras.training import crops, randaugment
-from fd_keras.training.recipes import TrainingRecipe
+from fd_keras.training.recipes import WIDER_NETWORKS, TrainingRecipe
 from fd_keras.training.sources import Photo, Photos, Share, Source
 
 # Purposes of random numbers, which keep them apart.
@@ -151,7 +151,9 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
     Returns:
         A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, uint8 (batch,),
         1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for
-        `model.mix`. label is int64 (batch,), weight float32 (batch,) with 0 for a photo that cannot be decoded.
+        `trainable_classifier.mix`; with network augmentation wider, int32 (batch,), the number of the wider network to
+        train, the same for all. label is int64 (batch,), weight float32 (batch,) with 0 for a photo that cannot be
+        decoded.
     """
     steps = steps_per_epoch(source, recipe.batch_size)
     epoch, start = step // steps, step % steps
@@ -171,7 +173,11 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
         flips = tf.random.stateless_uniform([recipe.batch_size], _seed(seed, step, _FLIP)) < recipe.flip
         # No bool: Keras adds a batch up over TensorFlow's replicas when it first sees one.
         given = {"image": images, "flip": tf.cast(_dealt(flips, feed.share), tf.uint8)}
-        return given | (_mixing(_seed(seed, step, _MIX), recipe, local) if recipe.mixes else {}), labels, weights
+        if recipe.mixes:
+            given |= _mixing(_seed(seed, step, _MIX), recipe, local)
+        if recipe.netaug > 1:
+            given["wider"] = tf.repeat(_wider(_seed(seed, step, _MIX), recipe.widens_at(epoch)), local)
+        return given, labels, weights
 
     def draw(step):
         draws = crops.draw_boxes(recipe.batch_size, _seed(seed, step, _CROP), recipe.crop_scale)
@@ -254,6 +260,13 @@ def _finished(batches: tf.data.Dataset, count: int, feed: Feed) -> tf.data.Datas
     if feed.threads:
         options.threading.private_threadpool_size = feed.threads
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4).with_options(options)
+
+
+def _wider(seed, on: bool) -> tf.Tensor:
+    """Number of the wider network of a step, see `network_augmentation`; `WIDER_NETWORKS` for none."""
+    if not on:
+        return tf.constant(WIDER_NETWORKS)
+    return tf.random.stateless_uniform([], seed + 2_000_003, maxval=WIDER_NETWORKS, dtype=tf.int32)
 
 
 def _mixing(seed, recipe: TrainingRecipe, batch: int) -> dict[str, tf.Tensor]:

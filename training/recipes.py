@@ -12,6 +12,9 @@ RATIO = (3 / 4, 4 / 3)  # width to height of a training crop, torchvision's defa
 TOLERANCE = 0.5  # percent of top-1 below its target at which a trained network still counts as reproduced
 
 
+WIDER_NETWORKS = 64  # of `--netaug`, see `network_augmentation`
+_NETAUG_PART = 0.8  # of the epochs with `--netaug`; in the last ones the network is trained alone
+
 STRATEGIES = ("none", "mirrored", "data_parallel")  # how to use several devices, see `devices.make`
 
 
@@ -62,6 +65,13 @@ class TrainingRecipe(Settings):
     ema_decay: float = setting(
         0.0, "Decay of the averaged weights that are evaluated and saved; 0 is off.", 0, 0.999999
     )
+    netaug: float = setting(
+        1.0,
+        "Network augmentation: width, relative to the network, of the widest network that each step trains too, of "
+        "which the network is a part; 1 is off.",
+        1,
+        8,
+    )
     class_balance: float = setting(
         0.0,
         "Power of a class's rarity by which its photos weigh more: 0 not at all, 1 all classes weigh the same.",
@@ -79,6 +89,10 @@ class TrainingRecipe(Settings):
     def mixes(self) -> bool:
         """Whether batches are mixed, so that a photo has two labels."""
         return bool(self.mixup or self.cutmix)
+
+    def widens_at(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, trains wider networks too; the last fifth of the epochs does not."""
+        return self.netaug > 1 and epoch < _NETAUG_PART * self.epochs
 
 
 _PAPER_TARGETS = {

@@ -1,5 +1,6 @@
 """The network as it is trained: mirror and mixing in front, the averaged weights beside it."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from keras import ops
 
 from fd_keras import applications, spec, zoo
 from fd_keras import weights as weights_lib
+from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.recipes import TrainingRecipe
 
 
@@ -46,6 +48,7 @@ class TrainableClassifier(keras.Model):
         classes: Number of classes.
         teacher: Network whose answers it learns too: raw images to probabilities; None for none.
         class_weights: Weight of a photo of each class in the loss; None for 1.
+        wider: Wider networks to train with it; None for none.
 
     Attributes:
         net: The network.
@@ -61,9 +64,10 @@ class TrainableClassifier(keras.Model):
         classes: int,
         teacher: keras.Model | None = None,
         class_weights: Sequence[float] | None = None,
+        wider: WiderNetworks | None = None,
     ):
         super().__init__(name="trainee")
-        self.net, self.recipe, self.classes = net, recipe, classes
+        self.net, self.recipe, self.classes, self.wider = net, recipe, classes, wider
         # Behind a function, or Keras would take the teacher's weights for weights of this model.
         self._answers = None if teacher is None else lambda images: teacher(images, training=False)
         self._class_weights = None if class_weights is None else tuple(class_weights)
@@ -83,7 +87,7 @@ class TrainableClassifier(keras.Model):
         )  # fmt: skip
 
     def call(self, inputs, training=False):
-        """Logits for {"image", "flip"[, "own", "box"]}, as `input_pipeline.training_batches` gives them."""
+        """Logits for {"image", "flip"[, "own", "box"][, "wider"]}, as `input_pipeline.training_batches` gives them."""
         return self.net(self._shown(inputs), training=training)
 
     def _shown(self, inputs) -> Any:
@@ -101,12 +105,21 @@ class TrainableClassifier(keras.Model):
             own = x["own"][:, None]
             targets = own * targets + (1 - own) * ops.roll(targets, 1, axis=0)
         logits: Any = ops.cast(y_pred, "float32")
-        loss: Any = super().compute_loss(x, targets, logits, self._weighed(y, sample_weight), training)
-        if training:
-            if self._answers is not None:
-                share = self.recipe.teacher_share
-                loss = (1 - share) * loss + share * self._distance(self._answers(self._shown(x)), logits)
-            self._note(loss)
+        labels_loss = functools.partial(super().compute_loss, x, targets, sample_weight=self._weighed(y, sample_weight))
+        if not training:
+            return labels_loss(logits)
+        answers = None if self._answers is None else self._answers(self._shown(x))
+
+        def criterion(logits: Any) -> Any:
+            if answers is None:
+                return labels_loss(logits)
+            share = self.recipe.teacher_share
+            return (1 - share) * labels_loss(logits) + share * self._distance(answers, logits, sample_weight)
+
+        loss = criterion(logits)
+        if self.wider is not None:
+            loss += self.wider.loss(self._shown(x), x["wider"][0], criterion)
+        self._note(loss)
         return loss
 
     def _weighed(self, labels: Any, sample_weight: Any) -> Any:
@@ -116,17 +129,19 @@ class TrainableClassifier(keras.Model):
         weights: Any = ops.take(ops.convert_to_tensor(self._class_weights, "float32"), labels)
         return weights if sample_weight is None else weights * sample_weight
 
-    def _distance(self, probabilities: Any, logits: Any) -> Any:
+    def _distance(self, probabilities: Any, logits: Any, sample_weight: Any) -> Any:
         """Divergence of the answers from the teacher's (arXiv 1503.02531), both softened by the temperature.
 
         Its gradient falls with the square of the temperature, by which it is multiplied in return.
         """
         temperature = self.recipe.teacher_temperature
         logs: Any = ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-7))
-        wanted: Any = ops.stop_gradient(ops.log_softmax(logs / temperature))
-        given: Any = ops.log_softmax(logits / temperature)
-        distances: Any = ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
-        return ops.multiply(ops.mean(distances), temperature**2)
+        wanted: Any = ops.stop_gradient(ops.softmax(logs / temperature))
+        # Keras's own loss, since it knows how many devices share a batch, and leaves out photos of weight 0.
+        cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+        entropy: Any = cross_entropy(wanted, logs / temperature, sample_weight)
+        divergence: Any = cross_entropy(wanted, logits / temperature, sample_weight) - entropy
+        return temperature**2 * divergence
 
     def _note(self, loss) -> None:
         """Counts the step and moves the averages.

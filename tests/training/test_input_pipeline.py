@@ -55,6 +55,18 @@ def test_batches_are_uint8_and_carry_the_random_numbers(splits):
     assert (weight == 1).all()
 
 
+def test_wider_networks_are_drawn_by_step_and_end_before_the_run(photos):
+    train = sources.open_data(f"folder:{photos}")["train"]
+    recipe = RECIPE.override(netaug=2.0, epochs=5)
+    numbers = [x["wider"].tolist() for step in (0, 6, 18, 24) for x, _, _ in _batches(train, step, recipe=recipe)]
+    assert all(drawn == drawn[:1] * 8 for drawn in numbers)
+    first = [drawn[0] for drawn in numbers[:18]]
+    assert len(set(first)) > 9
+    assert max(first) < recipes.WIDER_NETWORKS
+    assert {drawn[0] for drawn in numbers[18:]} == {recipes.WIDER_NETWORKS}  # epoch 5
+    assert [x["wider"].tolist() for x, _, _ in _batches(train, 8, recipe=recipe)] == numbers[8:12]
+
+
 def test_evaluation_sees_every_photo_once(splits):
     batches = list(input_pipeline.evaluation_batches(splits["val"], 32, 4, input_pipeline.Feed()).as_numpy_iterator())
     assert [len(labels) for _, labels, _ in batches] == [4] * 4
