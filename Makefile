@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where `make table4` times, e.g. make table4 TARGET="--target=adb --fetch_binary"
 TARGET ?= --target=host --op_profile --memory
 
-.PHONY: help demo table4 table4-arm device emulator test test-arm check package release clean
+.PHONY: help demo docs table4 table4-arm device emulator test test-arm check package release clean
 
 help:
 	@echo "make demo     from a folder of images to int8 files and a page about them (about 5 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make check    lint, formatting and types"
 	@echo "make package  build the wheel and the sdist into dist/"
 	@echo "make release  check, test, build, and tag the version in fd_keras/version.py (CONTRIBUTING.md)"
+	@echo "make docs     build the documentation site into site/"
 	@echo "make clean    remove what the other targets made"
 
 $(VENV)/installed: pyproject.toml setup.py
@@ -71,6 +72,10 @@ emulator: $(VENV)/installed
 table4-arm:
 	$(MAKE) table4 TARGET="--target=emulator --serial=cortex-a53,cortex-a76,cortex-a9 --op_profile"
 
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,5 +96,5 @@ release: $(VENV)/installed
 	@echo "tagged v$(VERSION); dist/ holds what to upload"
 
 clean:
-	rm -rf $(VENV) build dist demo_output table4_output results .arm .emulator .device .device.part *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site demo_output table4_output results .arm .emulator .device .device.part *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,8 +6,12 @@ What the paper calls FLOPs are MACs of convolutions and the classifier; so are t
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fd_keras.spec import Op, depths
+
+if TYPE_CHECKING:
+    import keras
 
 CLASSIFIER = "classifier"
 
@@ -88,7 +92,7 @@ def layer_reaching(ops: Sequence[Op], reduction: int) -> int:
     return depths(ops)[first.name]
 
 
-def profile(model) -> Profile:
+def profile(model: "keras.Model") -> Profile:
     """Cost of a live Keras model, from the shapes of its kernels and outputs.
 
     Counts Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. What is shared counts

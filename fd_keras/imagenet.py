@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import os
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def rescaling(channels: int = 3) -> dict[str, list[float]]:
     return {"scale": scale, "offset": [-mean / std for mean, std in zip(means, deviations, strict=True)]}
 
 
-def preprocess_input(x, include_preprocessing: bool = True):
+def preprocess_input(x: Any, include_preprocessing: bool = True) -> Any:
     """What to apply to raw pixels before a model that was built with the same `include_preprocessing`.
 
     Args:
@@ -76,7 +76,7 @@ def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-scores, axis=-1, kind="stable")[:, :top]
 
 
-def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """Names the most probable ImageNet classes, as `keras.applications` does, without a download.
 
     Args:
