@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .emulated_cores import CORES
 from .rows import COUNT, Row, last_attempts
 from .summary import row_facts
 
 NOTE = (
     "Counted, not timed: millions per inference on an emulated core. Loads and stores are accesses of up to 16 bytes; "
-    "misses are those of a model of the data caches. The kernels are XNNPACK's."
+    "misses are those of a model of the data caches. The kernels are XNNPACK's. A time, where there is one, is the "
+    "estimate of a simple model."
 )
 
 
@@ -22,7 +24,7 @@ def summarize_counts(rows: Iterable[Row], baseline: str | None = None) -> list[d
     Returns:
         One dict per core and model, sorted by these. It holds the names and facts of the row; `counts` per inference;
         `kernels` (see `kernels`); `ratio`: instructions by those of the baseline on the same core, None if it was not
-        counted there; `flags` and `doubtful`: counts that did not settle; `ops`.
+        counted there; `estimated_ms` (see `estimated_ms`); `flags` and `doubtful`: counts that did not settle; `ops`.
     """
     counted = last_attempts(row for row in rows if row.kind == COUNT)
     bases = {row.config: row.details.counts for row in counted if row.label == baseline}
@@ -48,6 +50,12 @@ def instruction_ratio(counts: Mapping[str, int], base: Mapping[str, int] | None)
     return counts["instructions"] / base["instructions"] if base and base["instructions"] else None
 
 
+def estimated_ms(core: str, counts: Mapping[str, int]) -> float | None:
+    """Returns the estimated time of an inference on a core; None if there is no model of its time."""
+    timing = CORES[core].timing if core in CORES else None
+    return timing.milliseconds(counts) if timing else None
+
+
 def _line(row: Row, base: Mapping[str, int] | None) -> dict[str, Any]:
     counts = dict(row.details.counts)
     return {
@@ -55,6 +63,7 @@ def _line(row: Row, base: Mapping[str, int] | None) -> dict[str, Any]:
         "counts": counts,
         "kernels": kernels(counts),
         "ratio": instruction_ratio(counts, base),
+        "estimated_ms": estimated_ms(row.origin.device, counts),
         "flags": list(row.flags),
         "doubtful": bool(row.flags),
         "ops": row.details.counted_ops,

@@ -3,6 +3,7 @@
 The maker of a chip chooses the sizes of the caches, so each core here has those of one chip.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import BenchError
@@ -32,6 +33,39 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """A simple model of time: the busier of two units, plus a wait for each miss.
+
+    A miss is waited for in full; nothing is prefetched, and no two waits overlap.
+
+    Attributes:
+        ghz: Clock rate.
+        issue: Most instructions in a cycle.
+        simd: Cycles of an instruction of Advanced SIMD.
+        l2: Cycles of a load from L2 beyond those of L1.
+        memory_ns: Nanoseconds of a load from memory beyond those of L2.
+        source: Source of each figure.
+    """
+
+    ghz: float
+    issue: int
+    simd: float
+    l2: int
+    memory_ns: float
+    source: str
+
+    def milliseconds(self, counts: Mapping[str, int]) -> float:
+        """Returns the estimated time of an inference.
+
+        Args:
+            counts: Counts of an inference, see `schema.COUNTERS`.
+        """
+        busy = max(counts["instructions"] / self.issue, counts["simd"] * self.simd)
+        cycles = busy + counts["l1_misses"] * self.l2
+        return (cycles / self.ghz + counts["l2_misses"] * self.memory_ns) / 1e6
+
+
+@dataclass(frozen=True)
 class Core:
     """An emulated core.
 
@@ -41,6 +75,7 @@ class Core:
         l2: Second level of cache.
         chip: Chip that has these caches.
         source: Source of the sizes, ways and lines, and what is assumed.
+        timing: Model of time; None where no source of its figures was read.
     """
 
     cpu: str
@@ -48,6 +83,7 @@ class Core:
     l2: Cache
     chip: str
     source: str
+    timing: Timing | None = None
 
 
 _BCM2712 = "Linux, arch/arm64/boot/dts/broadcom/bcm2712.dtsi"
@@ -86,6 +122,16 @@ CORES = {
         "L1 ways and lines: Arm's Cortex-A9 manual (DDI 0388), 7.1. L1 size: ITProPortal, Freescale unveils i.MX 6 "
         "quad-core ARM chip. L2 size and ways: OP-TEE, core/arch/arm/plat-imx/config/imx6qdlsolo.h. L2 lines: Linux, "
         "arch/arm/mm/cache-l2x0.c",
+        Timing(
+            ghz=0.8,
+            issue=2,
+            simd=2.4,
+            l2=19,
+            memory_ns=110,
+            source="Clock: the paper. Issue: GCC, gcc/config/arm/cortex-a9.md. SIMD: Grant Tao, The computing power of "
+            "the four Cortex-A9 cores in i.MX6 Q, NXP community, 2013: 3.98 GFLOP/s of vmla.f32 at 1.2 GHz. L2 and "
+            "memory: measured on an Exynos 4210, 7-cpu.com/cpu/Cortex-A9.html; those of the i.MX 6 were not found",
+        ),
     ),
 }
 DEFAULT = ("cortex-a53", "cortex-a76")

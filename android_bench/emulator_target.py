@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema
-from .emulated_cores import CORES
+from .emulated_cores import CORES, Timing
 from .errors import BenchError
 from .messages import log
 from .plan import BenchPlan, Launch
@@ -227,6 +227,13 @@ def _check_supported(plan: BenchPlan) -> None:
         raise BenchError("--memory: --target=emulator does not measure memory: leave the flag out")
 
 
+def _estimate(timing: Timing) -> str:
+    return (
+        f"at {timing.ghz:g} GHz: the larger of instructions / {timing.issue} and {timing.simd:g} x SIMD, in cycles; "
+        f"{timing.l2} cycles for each L1 miss; {timing.memory_ns:g} ns for each L2 miss. {timing.source}"
+    )
+
+
 def _environment(core: str, emulator: Emulator) -> dict[str, Any]:
     described = CORES[core]
     return {
@@ -237,5 +244,6 @@ def _environment(core: str, emulator: Emulator) -> dict[str, Any]:
         "delegate": "LiteRT's default (XNNPACK)",
         "caches": f"L1: {described.l1}; L2: {described.l2}; least recently used lines are replaced",
         "source": described.source,
+        **({"estimate": _estimate(described.timing)} if described.timing else {}),
         "date": utc_now(),
     }

@@ -91,6 +91,7 @@ def _card(device: DeviceReport) -> str:
         or environment.get("kernel"),
         "caches, modeled": environment.get("caches"),
         "their source": environment.get("source"),
+        "time, estimated": environment.get("estimate"),
         "cores": environment.get("clocks") or environment.get("cores"),
         "ran on core": _pinned(environment.get("pinned")),
         "governor": ", ".join(sorted(set((before.get("governor") or {}).values()))) or environment.get("governor"),

@@ -124,10 +124,12 @@ def duration(seconds: float) -> str:
 
 def count_footnotes(run: dict[str, Any]) -> list[str]:
     """Returns the lines below a table of counts."""
+    estimated = any(line["estimated_ms"] is not None for line in run["counts"])
     return [
         "counted, not timed: millions per inference; loads and stores: accesses of up to 16 bytes;",
         "L1 and L2 miss: lines that a model of the data caches did not have",
         f"ratio: instructions / instructions of {run['baseline']}",
+        *(["est. ms: an estimate, not a measurement: see docs/emulator.md"] if estimated else []),
         *(
             ["*: counts that did not settle, see the warnings"]
             if any(line["doubtful"] for line in run["counts"])
@@ -141,11 +143,13 @@ def count_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """Returns heads and cells of a table of counts; the first three columns are words."""
     counters = {"M instr.": "instructions", "SIMD": "simd", "loads": "loads", "stores": "stores"}
     counters |= {"L1 miss": "l1_misses", "L2 miss": "l2_misses"}
+    estimated = any(line["estimated_ms"] is not None for line in summary)
     cells = [
         {
             **{head: printable(line[head]) or "-" for head in ("model", "recipe", "kernels")},
             **{head: millions(line["counts"][counter]) for head, counter in counters.items()},
             "ratio": _or_dash(line["ratio"], ".2f") + "*" * line["doubtful"],
+            **({"est. ms": _or_dash(line["estimated_ms"], ".1f")} if estimated else {}),
         }
         for line in summary
     ]

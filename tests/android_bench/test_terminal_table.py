@@ -61,6 +61,15 @@ def test_counts_have_a_table_of_their_own(report, make_count_row, tmp_path):
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
+def test_an_estimate_of_time_has_a_column_where_there_is_one(report, make_count_row, tmp_path):
+    rows = [make_count_row("a", device="cortex-a9", instructions=16_000_000)]
+    text = final_report([{**report, "models": [], "counts": summarize_counts(rows)}], tmp_path)
+    heads, line, *_ = text.splitlines()
+    assert heads.split()[-2:] == ["est.", "ms"]
+    assert line.split()[-1] == "10.0"  # 8 million cycles at 800 MHz
+    assert "an estimate, not a measurement" in text
+
+
 def test_columns_for_core_and_delegate_appear_where_they_differ(make_row):
     rows = [make_row("a", [1], core=core) for core in ("big", "little")]
     assert "core" in text_table(summarize(rows))
