@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import BenchError
 from .plan import MOST_SECS, check_range
 
 _HOTTEST = 150  # degrees Celsius
@@ -20,6 +21,7 @@ class DeviceSettings:
         patience: Maximum seconds to wait for a device that dropped off.
         fixed_performance: Whether to hold the clocks where the device offers that.
         clean: Whether to remove our files from the device at the end.
+        energy_secs: Seconds for which a model runs while its energy is measured; 0 where it is not.
         libraries: Folder of shared libraries for the benchmark tool, such as those of a GPU or NPU; None for none.
 
     Raises:
@@ -33,10 +35,14 @@ class DeviceSettings:
     patience: float = 600.0
     fixed_performance: bool = True
     clean: bool = False
+    energy_secs: float = 0.0
     libraries: Path | None = None
 
     def __post_init__(self) -> None:
         check_range(0, MOST_SECS, cooldown=self.cooldown, patience=self.patience, max_wait=self.max_wait)
         check_range(1, MOST_SECS, timeout=self.timeout)
+        if self.energy_secs > self.timeout / 2:
+            limit = "at most half of --timeout, in which the benchmark tool has to end"
+            raise BenchError(f"energy={self.energy_secs:g}s: must be {limit}")
         if self.max_temp is not None:
             check_range(1, _HOTTEST, max_temp=self.max_temp)

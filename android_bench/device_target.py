@@ -1,6 +1,7 @@
 """The TFLite benchmark tool on a device as a target: phone, board, or this machine, whatever its shell reaches."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -13,16 +14,19 @@ from .cores import choose_cores, describe_cores
 from .delegation import Delegation
 from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
+from .energy import ENERGY, energy_per_inference
 from .errors import BenchError
 from .launcher import Launcher, LaunchOutput, check_output
 from .messages import log
 from .plan import BenchPlan, Job, Launch
+from .power_supply import INTERVAL_SECS, Reading, check_discharging, parse_readings, reading_script
 from .results import LogWriter, ResultsWriteError, discard_log
 from .rows import SUSTAINED, Conditions, Details, Latency, Origin, Row, completed_keys, utc_now
-from .shell import ConnectionLostError, Shell
+from .shell import QUICK_SECS, ConnectionLostError, Shell
 from .sustained import SustainedClock
 from .thermal_sensors import Thermometer
 
+_MIN_READINGS = 5  # of an idle device's battery
 _MAX_LOSSES = 3  # of the connection, during one launch
 
 
@@ -79,6 +83,8 @@ class DeviceTarget:
         ]
         self._launcher = Launcher(shell, binary, plan, settings, self._guard)
         self._given_up: set[Job] = set()
+        if ENERGY in plan.extras:
+            check_discharging(parse_readings(shell.check(reading_script(1))))
         self._thermometer, self._stuck = Thermometer(), []
         self._sustained = SustainedClock()
         self._clocks_held = self._hold_clocks()
@@ -212,10 +218,15 @@ class DeviceTarget:
     def _launch(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row:
         hot = [] if self._is_hot_on_purpose(launch) else self._cool_down(stop)
         started, cores, began = utc_now(), self._cores[launch.job.core, launch.job.threads], time.time()
+        idle = self._read_battery() if launch.kind == ENERGY else []
         output = self._launcher.run(launch, cores)
         span = [began, max(began, time.time())]
         log_file = self._write_log(launch, attempt, output)
         parsed, delegation = check_output(output, launch.job, launch.kind)
+        details = _details(parsed, delegation, log_file)
+        if launch.kind == ENERGY:
+            energy = energy_per_inference(idle, output.readings, self._read_battery(), parsed.mean_us / 1e6)
+            details = replace(details, energy=energy)
         row = Row(
             run=self.run,
             origin=Origin(self.target, self.device, f"{self._engine} ({parsed.generation})", self._facts["kind"]),
@@ -224,7 +235,7 @@ class DeviceTarget:
             latency=_latency(parsed),
             attempt=attempt,
             flags=[],
-            details=_details(parsed, delegation, log_file),
+            details=details,
             conditions=self._conditions(output, cores),
         )
         if launch.kind == "time":
@@ -233,6 +244,18 @@ class DeviceTarget:
             row = self._sustained.timed(row, span)
         self._anomalies.add(row)
         return row
+
+    def _read_battery(self) -> list[Reading]:
+        """Returns readings of the idle device, over half the time for which a model runs.
+
+        Raises:
+            BenchError: If it charges.
+        """
+        secs = self._settings.energy_secs / 2
+        script = reading_script(max(_MIN_READINGS, math.ceil(secs / INTERVAL_SECS)))
+        readings = parse_readings(self._shell.check(script, QUICK_SECS + 4 * secs))
+        check_discharging(readings)
+        return readings
 
     def _is_hot_on_purpose(self, launch: Launch) -> bool:
         return launch.kind == SUSTAINED and self._sustained.has_begun(launch.job)

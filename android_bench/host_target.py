@@ -238,6 +238,8 @@ def _check_supported(plan: BenchPlan) -> None:
         if getattr(plan, name) != default:
             asked = ", ".join(getattr(plan, name))
             raise BenchError(f"--target=host without --benchmark_binary does not support {name} {asked}: pass the tool")
+    if "energy" in plan.extras:
+        raise BenchError("--energy: --target=host needs --benchmark_binary=PATH, beside which the battery is read")
 
 
 def _disturbances(job: Job, cpu_ns: int, wall_ns: int) -> list[str]:

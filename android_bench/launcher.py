@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ from .cores import taskset_mask
 from .delegation import Delegation, check_delegation
 from .device_guard import DeviceGuard
 from .device_settings import DeviceSettings
+from .energy import ENERGY
 from .errors import BenchError
 from .messages import log
 from .plan import BenchPlan, Job, Launch
+from .power_supply import Reading, parse_readings, sampled_command
 from .shell import ConnectionLostError, Shell, one_line
 
 _SIGKILL = 9
@@ -42,6 +44,7 @@ class LaunchOutput(NamedTuple):
         status: Exit status.
         text: Standard output and error.
         before, after: State of the device; see `device_info.parse_state`.
+        readings: Those of the battery meanwhile, where energy is measured.
     """
 
     command: str
@@ -49,6 +52,7 @@ class LaunchOutput(NamedTuple):
     text: str
     before: dict[str, Any]
     after: dict[str, Any]
+    readings: Sequence[Reading] = ()
 
 
 class ToolFlags:
@@ -140,15 +144,18 @@ class Launcher:
             BenchError: If the launch took too long.
         """
         command, state = self.command(launch, cores), device_info.STATE_SCRIPT
+        tool = self._guard.command(command)
+        runs = sampled_command(tool, _CUT) if launch.kind == ENERGY else f"({tool})\ns=$?"
         # In one script: the clock and the heat matter right after the tool has ended.
-        script = f"{state}\necho {_CUT}\n({self._guard.command(command)})\ns=$?\necho; echo {_CUT}\n{state}\nexit $s"
+        script = f"{state}\necho {_CUT}\n{runs}\necho; echo {_CUT}\n{state}\nexit $s"
         try:
             status, output = self._shell.run(script, self._settings.timeout)
         except TimeoutError as error:
             self._guard.end_tool()
             raise BenchError(str(error).removeprefix(f"{self._shell.serial}: ")) from error
-        before, text, after = output.split(f"{_CUT}\n")
-        return LaunchOutput(command, status, text, device_info.parse_state(before), device_info.parse_state(after))
+        before, text, *readings, after = output.split(f"{_CUT}\n")
+        states = device_info.parse_state(before), device_info.parse_state(after)
+        return LaunchOutput(command, status, text, *states, parse_readings("".join(readings)))
 
     def command(self, launch: Launch, cores: Iterable[int] = ()) -> str:
         """Returns the command line of a launch."""
@@ -158,7 +165,7 @@ class Launcher:
                 "graph": self._paths[job.model],
                 "num_threads": job.threads,
                 "num_runs": plan.runs,
-                "min_secs": plan.min_secs,
+                "min_secs": self._settings.energy_secs if launch.kind == ENERGY else plan.min_secs,
                 "warmup_runs": max(1, plan.warmup),
                 "max_secs": self._settings.timeout / 2,
                 **self._flags.of_delegate(job.delegate),

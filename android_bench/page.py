@@ -21,7 +21,7 @@ from .report_model import (
 )
 from .scatter_plot import scatter_plot
 from .sustained import NOTE as SUSTAINED_NOTE
-from .terminal_table import count_columns, duration, sustained_columns
+from .terminal_table import count_columns, duration, energy_notes, energy_text, sustained_columns
 
 # The browser is to load nothing and to run nothing, whatever a name in the results holds.
 _POLICY = (
@@ -137,6 +137,7 @@ def _config(config: DeviceConfig) -> str:
     if config.summary:
         parts += [_latency_bars(config.summary), scatter_plot(config.summary)]
         parts += [_profiles(config.profiles, _TIMES), _details(config.summary)]
+    parts += [f'<p class="soft">{escape(note)}</p>' for note in energy_notes([*config.summary, *config.sustained])]
     return "\n".join(part for part in parts if part)
 
 
@@ -278,6 +279,7 @@ def _most_expensive(label: str, ops: Sequence[Sequence[Any]], unit: str, count: 
 
 def _details(summary: Sequence[dict[str, Any]]) -> str:
     heads = ("model", "ms", "of", "min", "p95", "mean", "std", "spread", "rounds", "runs", "init ms", "peak MB", "kB")
+    heads += ("mJ",) if any(line["energy"] for line in summary) else ()
     heads += ("ops taken",) if any(line["ops_taken"] for line in summary) else ()
     rows = []
     for line in summary:
@@ -287,6 +289,7 @@ def _details(summary: Sequence[dict[str, Any]]) -> str:
         cells = [number(line["ms"], ".3f") + "*" * line["doubtful"], line["statistic"], *times, spread]
         cells += [str(line["rounds"]), str(line["runs"]), number(line["init_ms"], ".1f"), number(peak, ".1f")]
         cells.append(f"{line['size_bytes'] / 1000:.0f}")
+        cells += [energy_text(line)] if "mJ" in heads else []
         cells += [delegation.describe(line["delegation"]) or "-"] if "ops taken" in heads else []
         rows.append(f"<tr><td>{escape(line['label'])}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     head = "".join(f"<th>{name}</th>" for name in heads)

@@ -15,7 +15,7 @@ MOST_SECS = 10_000_000  # four months; what waits for much longer overflows
 _MOST_ROUNDS, _MOST_RUNS, _LARGEST = 100_000, 1_000_000_000, (1 << 63) - 1
 MAX_THREADS = 256  # many thousands crash the interpreter
 DELEGATES = ("xnnpack", "none", "gpu", "npu", "nnapi")
-EXTRAS = ("profile", "memory")
+EXTRAS = ("profile", "memory", "energy")
 ANY_CORE = "any"
 
 

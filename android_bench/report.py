@@ -22,7 +22,7 @@ from .program_name import program_name
 from .report_model import KINDS, DeviceReport, Table4, cell_texts, number, read_report, title
 from .results import Results
 from .sustained import NOTE as SUSTAINED_NOTE
-from .terminal_table import counts_markdown, markdown_table, summary_markdown, sustained_markdown
+from .terminal_table import counts_markdown, energy_notes, markdown_table, summary_markdown, sustained_markdown
 
 
 def write(folder: Path) -> list[Path]:
@@ -77,6 +77,7 @@ def _device_markdown(device: DeviceReport) -> list[str]:
             parts.append(summary_markdown(config.summary))
         if config.sustained:
             parts += [sustained_markdown(config.sustained), SUSTAINED_NOTE]
+        parts += map(escaped, energy_notes([*config.summary, *config.sustained]))
         if config.counts:
             parts += [counts_markdown(config.counts), COUNT_NOTE]
     return parts

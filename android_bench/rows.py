@@ -20,9 +20,9 @@ KEYS = (
     *("runs", "statistic", "median_ns", "min_ns", "p95_ns", "max_ns", "mean_ns", "std_ns"),
     *("delegate", "core", "kind", "attempt", "flags", "load"),
     *("samples_ns", "init_ns", "first_ns", "memory_mb", "delegated", "ops", "before", "after", "log", "machine"),
-    *("delegation", "counts", "counted_ops", "span_s"),
+    *("delegation", "counts", "counted_ops", "span_s", "energy"),
 )
-_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops", "span_s")  # old rows do not have them
+_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops", "span_s", "energy")  # old rows do not have them
 COUNT = "count"  # the kind of a launch that was counted, not timed
 SUSTAINED = "sustained"  # the kind of a launch that is a part of a sustained run
 
@@ -92,6 +92,7 @@ class Details:
         delegation: What the delegate took of the model; see `delegation.Delegation.to_json`. Empty where unknown.
         counts: What an emulated core executes per inference; see `schema.COUNTERS`. Empty where timed.
         counted_ops: Type, name and counts of each op.
+        energy: See `energy.energy_per_inference`; empty where it was not measured.
     """
 
     memory_mb: Mapping[str, float] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Details:
     delegation: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     counted_ops: Sequence[Sequence[Any]] = ()
+    energy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

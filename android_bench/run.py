@@ -119,6 +119,14 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add("--delegates", default="xnnpack", metavar="A,B", help=f"of {', '.join(DELEGATES)} (default: xnnpack)")
     add("--op_profile", action="store_true", help="one more launch of each model for the time of each op")
     add("--memory", action="store_true", help="one more launch of each model for its peak memory")
+    add(
+        "--energy",
+        nargs="?",
+        const=60.0,
+        type=parse_duration,
+        metavar="TIME",
+        help="energy, by an unplugged battery",
+    )
     add("--baseline", metavar="NAME", help="model to compare with (default: first FD-MobileNet, or first)")
 
 
@@ -157,6 +165,7 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     arguments.check(args)
     libraries = Path(args.libraries).expanduser() if args.libraries else None
     own = {"fixed_performance": args.fixed_performance, "clean": args.clean, "libraries": libraries}
+    own |= {"energy_secs": args.energy} if args.energy else {}
     try:
         plan = BenchPlan((), **_plan_options(args))
         checked = _sustained(args, plan), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
@@ -172,10 +181,11 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
 
 
 def _sustained(args: argparse.Namespace, plan: BenchPlan) -> BenchPlan:
+    for name in ("sustained", "energy"):
+        if getattr(args, name) and args.target == "emulator":
+            raise BenchError(f"{name}: --target=emulator counts, and knows neither time nor power: leave it out")
     if args.sustained is None:
         return plan
-    if args.target == "emulator":
-        raise BenchError("sustained: --target=emulator counts, and a count does not change over time: leave it out")
     for name in ("rounds", "runs", "min_secs", "warmup"):
         if getattr(args, name) != getattr(BenchPlan, name):
             raise BenchError(f"{name}: --sustained decides how many launches there are: leave one of both out")
@@ -256,7 +266,7 @@ def _plan_options(args: argparse.Namespace) -> dict[str, Any]:
         "threads": parse_threads(args.threads),
         "delegates": split_list(args.delegates),
         "cores": split_list(core),
-        "extras": ("profile",) * args.op_profile + ("memory",) * args.memory,
+        "extras": ("profile",) * args.op_profile + ("memory",) * args.memory + ("energy",) * bool(args.energy),
     }
 
 

@@ -112,6 +112,7 @@ ROW = {
     **{"load": Optional(NUMBER), "samples_ns": [DURATION], "memory_mb": Mapped(NUMBER), "ops": [_OP]},
     **{"delegated": Mapped([SIZE]), "before": _STATE, "after": _STATE, "log": Optional(TEXT), "machine": MACHINE},
     **{"counts": COUNTS, "counted_ops": [COUNTED_OP], "span_s": _SPAN},
+    "energy": {**dict.fromkeys(("mj", "pm_mj", "run_mw", "idle_mw", "pm_mw"), NUMBER), "how": TEXT},
     "delegation": {**dict.fromkeys(("ops", "of", "partitions", "kernels"), Optional(SIZE)), "whole": Optional(FLAG)},
 }
 EVENT = {

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import delegation
@@ -74,15 +74,27 @@ def summarize(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
         in each; `median_ms` (None if unknown), `min_ms`, `p95_ms`, `max_ms`, `mean_ms`, `std_ms`; `spread_pct` of the
         rounds' headlines; `ratio` to the baseline (see `paired_ratio`) and `ratio_spread_pct`; `flagged`, the number of
         rounds whose time cannot be trusted, and their `flags`; `doubtful`: whether there are any, or the rounds differ
-        much; `init_ms` and `first_ms`; `memory_mb`, the largest seen; `ops_taken` and `delegation`: what the delegate
-        took of the model, the least of all rounds (see `delegation.Delegation.to_json`).
+        much; `init_ms` and `first_ms`; `memory_mb`, the largest seen; `energy`, see `energies`;
+        `ops_taken` and `delegation`: what the delegate took of the model, the least of all rounds (see
+        `delegation.Delegation.to_json`).
     """
     rows = list(rows)
-    groups, memory = _grouped(rows), _peak_memory(rows)
+    groups, memory, energy = _grouped(rows), _peak_memory(rows), energies(rows)
     bases = {group[0].config: group for group in groups.values() if group[0].label == baseline}
-    return [
+    lines = [
         _summary_line(groups[key], bases.get(groups[key][0].config, []), memory.get(key, {})) for key in sorted(groups)
     ]
+    keys = (_energy_key(groups[key][0]) for key in sorted(groups))
+    return [{**line, "energy": energy.get(key, {})} for line, key in zip(lines, keys, strict=True)]
+
+
+def energies(rows: Iterable[Row]) -> dict[tuple, Mapping[str, Any]]:
+    """Returns the last energy measured of each configuration and model; see `energy.energy_per_inference`."""
+    return {_energy_key(row): row.details.energy for row in rows if row.details.energy}
+
+
+def _energy_key(row: Row) -> tuple:
+    return (row.config, row.label)
 
 
 def row_facts(row: Row) -> dict[str, Any]:

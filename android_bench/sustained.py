@@ -11,7 +11,7 @@ from typing import Any
 
 from .plan import MOST_SECS, BenchPlan, Job, Launch
 from .rows import SUSTAINED, Row
-from .summary import row_facts
+from .summary import energies, row_facts
 
 NOTE = (
     "One model after the other, each again and again; times are medians of the launches in a window. A pause, as after "
@@ -126,16 +126,19 @@ def summarize_sustained(rows: Iterable[Row], baseline: str | None = None) -> lis
         One dict per device, model and configuration, sorted by these. It holds the names and facts of the row;
         `first` and `last`, each with the `secs` of a window at the start and at the end, and `ms`, `mhz`,
         `temperature` and `battery` in it, None where unknown; `slowdown`: last by first ms; `ratio_first` and
-        `ratio_last` to the baseline, None if it was not measured; `pauses`: their number; `points`: `secs` of running,
+        `ratio_last` to the baseline, None if it was not measured; `pauses`: their number; `energy`, see
+        `summary.energies`; `points`: `secs` of running,
         `ms`, `mhz`, `temperature`, `battery` and `after_pause` of each launch. Units are ms, MHz, degrees Celsius and
         percent.
     """
-    series: dict[tuple, list[Row]] = {}
+    rows, series = list(rows), {}
+    energy = energies(rows)
     for row in rows:
         if row.kind == SUSTAINED:
             series.setdefault((row.config, row.label), []).append(row)
     lines = {key: _line(series[key]) for key in sorted(series)}
-    for (config, _), line in lines.items():
+    for (config, label), line in lines.items():
+        line["energy"] = energy.get((config, label), {})
         base = lines.get((config, baseline or ""))
         for window in ("first", "last"):
             line[f"ratio_{window}"] = line[window]["ms"] / base[window]["ms"] if base and base[window]["ms"] else None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .count_summary import millions
+from .energy import NOTES as ENERGY_NOTES
 from .escaping import markdown, printable
 from .summary import is_partial
 
@@ -93,6 +94,7 @@ def footnotes(run: dict[str, Any]) -> list[str]:
     taken = any(line["ops_taken"] for line in run["models"])
     return [
         "ms: median over the rounds of each round's median, or min where the tool prints no median;",
+        *energy_notes(run["models"]),
         "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
         *(["ops: taken by the delegate, of all; parts: of the graph, by partial delegation"] if taken else []),
         f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
@@ -107,6 +109,7 @@ def sustained_footnotes(run: dict[str, Any]) -> list[str]:
     return [
         f"first, last: the first {first} and the last {last} of {duration(60 * line['minutes'])}; medians of launches",
         f"ratio: last ms / last ms of {run['baseline']}; at first: the same in the first {first}",
+        *energy_notes(run["sustained"]),
         "MHz, °C, battery: first > last, - where the device does not report it",
         _measured_by(run["environment"]),
     ]
@@ -170,10 +173,23 @@ def sustained_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], lis
             "MHz": _change(line, "mhz", ".0f"),
             "°C": _change(line, "temperature", ".0f"),
             "battery": _change(line, "battery", ".0f", "%"),
+            **({"mJ": energy_text(line)} if any(other["energy"] for other in summary) else {}),
         }
         for line in summary
     ]
     return list(cells[0]), [list(line.values()) for line in cells]
+
+
+def energy_text(line: dict[str, Any]) -> str:
+    """Returns the energy of an inference in mJ with its uncertainty."""
+    energy = line["energy"]
+    return f"{energy['mj']:.3g} ±{energy['pm_mj']:.2g}" if energy else "-"
+
+
+def energy_notes(summary: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns lines that say how energy was measured; none where it was not."""
+    found = [line["energy"]["how"] for line in summary if line["energy"]]
+    return [*ENERGY_NOTES, printable(f"read of {found[0]}")] if found else []
 
 
 def _change(line: dict[str, Any], name: str, form: str, unit: str = "") -> str:
@@ -188,6 +204,7 @@ def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
     needless |= set() if any(line["ops_taken"] for line in summary) else {"ops"}
     needless |= set() if any(_parts(line) for line in summary) else {"parts"}
     needless |= set() if any("peak" in line["memory_mb"] for line in summary) else {"peak MB"}
+    needless |= set() if any(line["energy"] for line in summary) else {"mJ"}
     cells = [_cells(line) for line in summary]
     heads = [head for head in cells[0] if head not in needless]
     return heads, [[line[head] for head in heads] for line in cells]
@@ -204,6 +221,7 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "p95": _or_dash(line["p95_ms"], ".3f"),
         "spread": _or_dash(line["spread_pct"], ".1f", "%"),
         "ratio": _or_dash(line["ratio"], ".2f"),
+        "mJ": energy_text(line),
         "peak MB": _or_dash(line["memory_mb"].get("peak"), ".1f"),
         "size kB": f"{line['size_bytes'] / 1000:.1f}",
     }

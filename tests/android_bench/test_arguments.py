@@ -27,6 +27,7 @@ OWN = {
     "timeout": (*NUMBERS, "0"),
     "rounds": (*INTEGERS, "0"),
     "runs": (*INTEGERS, "0"),
+    "energy": (*NUMBERS, "0s", "6m", "soon"),
     "sustained": (*NUMBERS, "0m", "soon"),
     "seed": ("", "x", "nan", "1.5", "9" * 30),
 }

@@ -77,7 +77,7 @@ def test_proof_is_read(delegate, lines, words):
         ("npu", [COMPILED.format(31, 1), XNNPACK], "nothing in the tool's output"),  # compiled, and not taken
         ("npu", [REPLACING.format("0 out of 1", "DispatchDelegate", 1)], "Replacing 0 out of 1"),
         ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1),
-                 "Failed to create a dispatch delegate kernel: No usable Dispatch runtime found"], "No usable Dispatch"),
+                 "Failed to create a dispatch delegate kernel: No usable Dispatch runtime found"], "No usable"),
         ("gpu", ["GPU accelerator could not be loaded and registered.", XNNPACK], "could not be loaded"),
         ("nnapi", ["NNAPI accelerators available: [nnapi-reference]",
                    REPLACING.format("9 out of 9", "TfLiteNnapiDelegate", 1)],
@@ -142,11 +142,8 @@ def test_an_npu_gets_its_vendors_libraries_and_must_take_the_model(bench, phone,
     phone.fake(proof=f"{COMPILED.format(31, 1)}\n{REPLACING.format('1 out of 1', 'DispatchDelegate', 1)}\n")
     assert bench(*npu) == 0
     assert "NPU" in (tmp_path / "out/report.md").read_text()
-    (folder,) = (
-        path
-        for path in (phone.root / "data/local/tmp/android_bench").glob("libraries_*")
-        if len(list(path.iterdir())) == 2
-    )
+    (dispatch,) = (phone.root / "data/local/tmp/android_bench").rglob("libLiteRtDispatch_Vendor.so")
+    folder = dispatch.parent
     assert (folder / "libVendor.so").read_text() == "vendor"
     where = f"/data/local/tmp/android_bench/{folder.name}"
     (_, arguments) = phone.calls()[-1]

@@ -54,7 +54,7 @@ def test_lines_with_unknown_or_missing_keys_are_refused():
 
 
 def test_every_part_of_a_row_is_in_its_line(make_row):
-    row = make_row("a", [1, 2, 3], delegation={"whole": True}, span_s=[1, 2])
+    row = make_row("a", [1, 2, 3], delegation={"whole": True}, span_s=[1, 2], energy={"mj": 1})
     line = row.to_json()
     assert tuple(line) == tuple(key for key in KEYS if key not in ("counts", "counted_ops"))
     for part in (row.origin, row.latency, row.conditions):
