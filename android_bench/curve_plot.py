@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from .page_style import family_index
 from .report_model import short_name
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _HEIGHT, _GAP = 460, 56, 12, 8, 64, 22
+_WIDTH, _LEFT, _RIGHT, _TOP, _HEIGHT, _GAP = 460, 72, 12, 8, 64, 12
 
 
 class _Panel(NamedTuple):
@@ -21,7 +21,7 @@ _PANELS = (
     _Panel("ms", "ms", ".3g"),
     _Panel("mhz", "MHz", ".0f"),
     _Panel("temperature", "°C", ".0f"),
-    _Panel("battery", "battery, %", ".0f"),
+    _Panel("battery", "battery %", ".0f"),
 )
 
 
@@ -32,7 +32,7 @@ def curves(line: dict[str, Any]) -> str:
         line: See `sustained.summarize_sustained`.
     """
     panels = [panel for panel in _PANELS if any(point[panel.key] is not None for point in line["points"])]
-    height = _TOP + len(panels) * (_HEIGHT + _GAP) + 16
+    height = _TOP + len(panels) * (_HEIGHT + _GAP) + 24
     drawn = "".join(
         _panel(panel, line, _TOP + number * (_HEIGHT + _GAP), f"var(--f{family_index(line)})" if not number else "")
         for number, panel in enumerate(panels)
@@ -40,7 +40,8 @@ def curves(line: dict[str, Any]) -> str:
     name = escape(f"{short_name(line)} {line['recipe']}".strip())
     return f"""<h4>{name}</h4><figure>
 <svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{name}: latency over time">
-{drawn}<text class="soft" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{height - 6}" text-anchor="middle">minutes</text>
+{drawn}{_minutes(line, height - 22)}
+<text class="soft" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{height - 6}" text-anchor="middle">minutes</text>
 </svg></figure>"""
 
 
@@ -50,7 +51,6 @@ def _panel(panel: _Panel, line: dict[str, Any], top: float, color: str) -> str:
     values = [point[panel.key] for point in points]
     low, high = min(values), max(values)
     bottom, right = top + _HEIGHT, _WIDTH - _RIGHT
-    name_y = top - 2 if top > _TOP else top + 10
     places = [(_x(point, line), bottom - _share(point[panel.key], low, high) * _HEIGHT) for point in points]
     path = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(places))
     labels = "".join(
@@ -61,8 +61,7 @@ def _panel(panel: _Panel, line: dict[str, Any], top: float, color: str) -> str:
         f'<rect x="{_LEFT}" y="{top}" width="{right - _LEFT}" height="{_HEIGHT}" fill="none" stroke="var(--line)"/>'
         f"{_pauses(line, top)}"
         f'<path d="{path}" fill="none" stroke="{color or "var(--soft)"}" stroke-width="2"/>{labels}'
-        f'<text class="soft" x="{right}" y="{name_y}" text-anchor="end">{panel.name}</text>'
-        f"{_minutes(line, bottom)}"
+        f'<text class="soft" x="{_LEFT - 6}" y="{top + _HEIGHT / 2 + 4}" text-anchor="end">{panel.name}</text>'
     )
 
 
@@ -75,11 +74,11 @@ def _pauses(line: dict[str, Any], top: float) -> str:
     )
 
 
-def _minutes(line: dict[str, Any], bottom: float) -> str:
+def _minutes(line: dict[str, Any], y: float) -> str:
     ticks = {0.0: "start", 30 * line["minutes"]: "middle", 60 * line["minutes"]: "end"}
     places = [(secs / 60, _scaled(secs, line), anchor) for secs, anchor in ticks.items()]
     return "".join(
-        f'<text class="soft" x="{x:.1f}" y="{bottom + 13}" text-anchor="{anchor}">{minutes:.3g}</text>'
+        f'<text class="soft" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{minutes:.3g}</text>'
         for minutes, x, anchor in places
     )
 

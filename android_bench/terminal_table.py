@@ -110,7 +110,7 @@ def sustained_footnotes(run: dict[str, Any]) -> list[str]:
         f"first, last: the first {first} and the last {last} of {duration(60 * line['minutes'])}; medians of launches",
         f"ratio: last ms / last ms of {run['baseline']}; at first: the same in the first {first}",
         *energy_notes(run["sustained"]),
-        "MHz, °C, battery: first > last, - where the device does not report it",
+        "MHz, °C, battery: first → last, - where the device does not report it",
         _measured_by(run["environment"]),
     ]
 
@@ -195,7 +195,7 @@ def energy_notes(summary: Sequence[dict[str, Any]]) -> list[str]:
 def _change(line: dict[str, Any], name: str, form: str, unit: str = "") -> str:
     """Returns what changed from the first to the last window of a sustained run."""
     values = dict.fromkeys(_or_dash(line[window][name], form, unit) for window in ("first", "last"))
-    return ">".join(values)
+    return "→".join(values)
 
 
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -168,7 +168,7 @@ def test_clock_temperature_and_battery_are_beside_the_latency(bench_sustained, p
     assert line["points"][5]["mhz"] == 600
     assert line["last"]["battery"] == 80
     page = (tmp_path / "out/report.html").read_text()
-    for words in ("<svg", "MHz</text>", "°C</text>", "battery, %</text>", "4.00</td>"):
+    for words in ("<svg", "MHz</text>", "°C</text>", "battery %</text>", "4.00</td>"):
         assert words in page
 
 
