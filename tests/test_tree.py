@@ -19,7 +19,10 @@ MAY_IMPORT = {
     "android_bench": {"android_bench"},
     "web": {"fd_keras", "training", "tflite", "android_bench", "web"},
 }
-HEAVY = {"ai_edge_litert", "cv2", "flatbuffers", "jax", "keras", "matplotlib", "tensorflow", "tf_keras"}
+HEAVY = {
+    "ai_edge_litert", "cv2", "flatbuffers", "jax", "keras", "keras_cv", "keras_hub", "matplotlib", "tensorflow",
+    "tf_keras",
+}  # fmt: skip
 
 
 def python_files(folder: str) -> list[pathlib.Path]:
