@@ -1,4 +1,4 @@
-"""The known ImageNet checkpoints: where each is, its hash, licence and published accuracy; and how to get them."""
+"""The known ImageNet checkpoints: where each is, its hash, license and published accuracy; and how to get them."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ class Checkpoint:
         file: Name of the file that holds the weights.
         url: Address of the file, or of a zip with it.
         digest: Hash of `file`: "sha256:", "sha1:" or "git:" (a git blob id) and hexadecimal digits.
-        licence: Licence under which it is offered.
+        license: Licence under which it is offered.
         top1: ImageNet validation top-1 in percent, as its publisher states it.
         groups: Groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
@@ -41,7 +41,7 @@ class Checkpoint:
     file: str
     url: str
     digest: str
-    licence: str
+    license: str
     top1: float | None
     groups: int | None = None
     stem_multiplier: float | None = None
@@ -104,8 +104,8 @@ _IMGCLSMOB = (
 
 def _authors(file: str, alpha: float, digest: str, top1: float) -> Checkpoint:
     url = _AUTHORS_URL.format(file=file)
-    licence = "none stated; download it yourself, do not redistribute"
-    return Checkpoint("fd_mobilenet", alpha, "imagenet_authors", file, url, digest, licence, top1)
+    license = "none stated; download it yourself, do not redistribute"
+    return Checkpoint("fd_mobilenet", alpha, "imagenet_authors", file, url, digest, license, top1)
 
 
 def _imgclsmob(stem: str, sha1: str, top1: float) -> Checkpoint:
@@ -119,7 +119,7 @@ def _imgclsmob(stem: str, sha1: str, top1: float) -> Checkpoint:
         file=file,
         url=_IMGCLSMOB_URL.format(file=file),
         digest=f"sha1:{sha1}",
-        licence="MIT",
+        license="MIT",
         top1=top1,
         groups=int(groups[0][1:]) if groups else None,
         stem_multiplier=alpha if groups else None,
@@ -226,6 +226,18 @@ def at_hand(arch: Arch, alpha: float, beside: str | None = None) -> str | None:
             except (OSError, ValueError):  # no such checkpoint, or a damaged file
                 continue
     return None
+
+
+def license_of(path: str | None) -> str:
+    """License of weights that training started from, for those who publish the result; None: random weights."""
+    if path is None:
+        return "Trained from random weights: yours, as far as your photos allow it."
+    known = next((one for one in CHECKPOINTS if one.file == os.path.basename(path)), None)
+    if known is None:
+        return (
+            f"That of the weights that training started from ({printable(os.path.basename(path))}), and of your photos."
+        )
+    return f"Trained from {known.file}, whose license is: {known.license} ({known.url})."
 
 
 _SUFFIXES = (".h5", ".keras", ".pth", ".pth.tar", ".zip")

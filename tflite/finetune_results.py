@@ -88,8 +88,22 @@ def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[t
     ]
 
 
-def closing(results: FinetuneResults) -> str:
-    """The lines at the end."""
+def training_text(results: FinetuneResults) -> str:
+    """What the network was trained on and how good it is, for its model card."""
+    photos = sum(count.train for count in results.counts)
+    return (
+        f"{photos:,} photos. {results.trained_on} "
+        f"{results.chosen.title.capitalize()}: {metrics.top1_text(results.chosen.measured)} {results.how_measured}."
+    )
+
+
+def closing(results: FinetuneResults, card: str) -> str:
+    """The lines at the end.
+
+    Args:
+        results: The results.
+        card: Path of the model card.
+    """
     lines = [
         "",
         f"done: {results.chosen.title}, {metrics.top1_text(results.chosen.measured)} {results.how_measured}",
@@ -97,6 +111,7 @@ def closing(results: FinetuneResults) -> str:
         f"  keras    {results.keras_file}",
         *(f"  {file.recipe:8} {_described(file)}" for file in results.files),
         f"  page     {os.path.abspath(join(results.output_dir, PAGE))}",
+        f"  card     {card}",
         f"  camera   {results.next_commands[1][1]}",
         f"next: {results.next_commands[0][1]}",
     ]

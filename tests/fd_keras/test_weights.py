@@ -30,7 +30,7 @@ def test_rows_are_complete(checkpoint):
     assert set(digest) <= set("0123456789abcdef")
     assert checkpoint.url.startswith("https://")
     assert checkpoint.url.removesuffix(".zip").endswith(f"/{checkpoint.file}")
-    assert checkpoint.licence
+    assert checkpoint.license
     assert 30 < checkpoint.top1 < 80
     assert checkpoint.collection in weights.COLLECTIONS
 
@@ -53,7 +53,7 @@ def test_names_of_imgclsmob_say_what_is_inside(checkpoint):
     assert network == checkpoint.arch.replace("_", "") + groups
     assert {"w1": 1.0, "w3d4": 0.75, "wd2": 0.5, "wd4": 0.25}[width] == checkpoint.alpha
     assert checkpoint.digest.startswith(f"sha1:{digest}")
-    assert checkpoint.licence == "MIT"
+    assert checkpoint.license == "MIT"
     assert int(error) / 100 < 100 - checkpoint.top1  # the top-5 error is smaller than the top-1 error
     assert checkpoint.stem_multiplier == (checkpoint.alpha if checkpoint.groups else None)
 
@@ -63,10 +63,10 @@ def test_no_two_rows_are_the_same_file():
     assert len({checkpoint.digest for checkpoint in CHECKPOINTS}) == len(CHECKPOINTS)
 
 
-def test_the_authors_offer_no_licence():
-    licences = {checkpoint.licence for checkpoint in CHECKPOINTS if checkpoint.collection == "imagenet_authors"}
-    assert len(licences) == 1
-    assert "none stated" in licences.pop()
+def test_the_authors_offer_no_license():
+    licenses = {checkpoint.license for checkpoint in CHECKPOINTS if checkpoint.collection == "imagenet_authors"}
+    assert len(licenses) == 1
+    assert "none stated" in licenses.pop()
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5])
@@ -124,7 +124,7 @@ def published(references, tmp_path, monkeypatch):
         file="published.tf2.h5",
         url="https://example.invalid/published.tf2.h5.zip",
         digest=f"sha1:{hashlib.sha1(content).hexdigest()}",
-        licence="MIT",
+        license="MIT",
         top1=44.58,
     )
     monkeypatch.setattr(weights, "CHECKPOINTS", (checkpoint,))

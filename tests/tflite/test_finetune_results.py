@@ -63,7 +63,7 @@ def test_commands_have_the_real_paths_quoted(results):
 
 
 def test_the_closing_lines_end_on_the_next_command(results):
-    lines = finetune_results.closing(results[0]).splitlines()
+    lines = finetune_results.closing(results[0], "my out/net.md").splitlines()
     assert lines[-1] == f"next: {results[0].next_commands[0][1]}"
     assert lines[1].startswith("done: fine-tuned, top-1 ")
     assert sum(line.startswith("warning: ") for line in lines) == 3
@@ -76,4 +76,4 @@ def test_a_finished_run_is_described_from_its_record(results):
     assert summary["candidates"].keys() == {"linear head", "fine-tuned"}
     text = finetune_results.already_done("my out", summary)
     assert text.startswith(f"my out is finished: fine-tuned, top-1 {100 * summary['top1']:.1f}% on 2 photos.")
-    assert text.splitlines()[-1] == finetune_results.closing(results[0]).splitlines()[-1]
+    assert text.splitlines()[-1] == finetune_results.closing(results[0], "my out/net.md").splitlines()[-1]
