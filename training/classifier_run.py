@@ -90,9 +90,10 @@ class ClassifierRun(TrainingRun):
 
     def _build(self) -> None:
         config, recipe, classes = self.config, self.recipe, len(self.data["train"].classes)
+        _check(config)
         keras.utils.set_random_seed(config.seed)
         with self.devices.scope():
-            net = self._net(dropout=recipe.dropout)
+            net = self._net(dropout=recipe.dropout, reparam=recipe.reparam)
             self._load_weights(net)
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
@@ -131,10 +132,6 @@ class ClassifierRun(TrainingRun):
         config, recipe = self.config, self.recipe
         if recipe.netaug == 1:
             return None
-        if config.freeze != "none":
-            raise ValueError(
-                f"--netaug={recipe.netaug:g} trains all layers, but --freeze={config.freeze}; leave one out."
-            )
         net_ops = spec.lower(config.arch, config.alpha, classes=net.output_shape[-1])
         return WiderNetworks(config.arch, net_ops, net, recipe.netaug, config.seed)
 
@@ -248,7 +245,7 @@ class ClassifierRun(TrainingRun):
         return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
 
     def _update_model(self) -> None:
-        self.model.set_weights(self.trainee.best_weights())
+        self.trainee.give_weights(self.model)
 
     def _score(self) -> dict[str, float]:
         batches = input_pipeline.evaluation_batches(
@@ -322,6 +319,19 @@ class ClassifierRun(TrainingRun):
 
 
 _QUIET: Any = 0  # without a type, Keras's `verbose="auto"` looks to a type checker as if it had to be a string
+
+
+def _check(config: ClassifierRunConfig) -> None:
+    """Raises ValueError for flags that contradict each other."""
+    recipe = config.recipe
+    if recipe.reparam and config.init_weights:
+        raise ValueError(
+            f"--reparam starts from random weights, since others have no branches; leave out "
+            f"--init_weights={config.init_weights}, or pass --noreparam."
+        )
+    if config.freeze != "none" and (recipe.reparam or recipe.netaug > 1):
+        flag = "--reparam" if recipe.reparam else f"--netaug={recipe.netaug:g}"
+        raise ValueError(f"{flag} trains all layers, but --freeze={config.freeze}; leave one of them out.")
 
 
 def _describe(config: ClassifierRunConfig, data: dict[str, Source]) -> dict:

@@ -61,7 +61,7 @@ class Devices:
         On JAX they do anyway, since there a batch is one array.
         """
         if self.strategy:
-            for layer in net.layers:
+            for layer in net._flatten_layers():  # those inside of other layers, too
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
 

@@ -72,6 +72,10 @@ class TrainingRecipe(Settings):
         1,
         8,
     )
+    reparam: bool = setting(
+        False,
+        "Reparametrization: train every convolution as parallel branches, which are folded into one when it is saved.",
+    )
     class_balance: float = setting(
         0.0,
         "Power of a class's rarity by which its photos weigh more: 0 not at all, 1 all classes weigh the same.",

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from fd_keras import applications, spec, zoo
+from fd_keras import builder, layers, spec, zoo
 from fd_keras import weights as weights_lib
+from fd_keras.training import reparametrization
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.recipes import TrainingRecipe
 
@@ -160,20 +161,45 @@ class TrainableClassifier(keras.Model):
                 average.assign(average.value + (1 - decay) * (value - average.value))
         self.steps.assign(step + 1)
 
-    def best_weights(self) -> list:
-        """Arrays to evaluate and to save, in the order of `net.weights`: the averages, or the weights themselves."""
-        return [weight.numpy() for weight in self.averages or self.net.weights]
+    def give_weights(self, plain: keras.Model) -> None:
+        """Gives a network without branches what is to be evaluated and saved: the averages, or the weights."""
+        values = [weight.numpy() for weight in self.averages or self.net.weights]
+        if self.recipe.reparam:
+            reparametrization.fold(self.net, values, plain)
+        else:
+            plain.set_weights(values)
 
 
 def build_net(
     model: str, alpha: float, size: int, classes: int, *, groups=None, stem_multiplier=None, dropout=0.0,
-    activation=None,
+    activation=None, reparam=False,
 ) -> keras.Model:  # fmt: skip
-    """A network with random weights that takes raw images; logits unless an activation is named."""
-    return applications.build_by_name(
-        model, groups=groups, stem_multiplier=stem_multiplier, alpha=alpha, input_shape=(size, size, 3), weights=None,
-        classes=classes, classifier_activation=activation, dropout=dropout,
-    )  # fmt: skip
+    """A network with random weights that takes raw images.
+
+    Args:
+        model: Key of `zoo.ARCHS`.
+        alpha: Width multiplier.
+        size: Side of the images.
+        classes: Number of classes.
+        groups: Groups of a ShuffleNet.
+        stem_multiplier: Stem width of a ShuffleNet.
+        dropout: Dropout rate before the classifier.
+        activation: Activation of the classifier; None for logits.
+        reparam: Whether its convolutions have branches, see `reparametrization`.
+    """
+    arch = zoo.get_arch(model, groups, stem_multiplier)
+    net_ops = spec.lower(arch, alpha, (size, size), classes=classes)
+    image = keras.Input((size, size, 3), name=spec.IMAGE)
+    convolutions: Any = reparametrization.BranchedLayers(arch) if reparam else layers
+    outputs = builder.build(
+        arch,
+        net_ops,
+        image,
+        layers=convolutions,
+        classifier_activation=activation,
+        dropout=dropout,
+    )
+    return keras.Model(image, outputs, name=spec.model_name(arch, alpha, (size, size)))
 
 
 def load_weights(net: keras.Model, weights: str, model: str, alpha: float, groups=None, stem_multiplier=None) -> bool:

@@ -216,7 +216,9 @@ def test_rare_classes_weigh_more_and_the_mean_stays_one(photos, tmp_path):
 @pytest.fixture(scope="module")
 def tiny(photos, tmp_path_factory):
     """A run with what tiny networks get."""
-    run = _run(photos, tmp_path_factory.mktemp("tiny") / "run", recipe=RECIPE.override(netaug=3.0, epochs=3))
+    run = _run(
+        photos, tmp_path_factory.mktemp("tiny") / "run", recipe=RECIPE.override(netaug=3.0, reparam=True, epochs=3)
+    )
     facts = run.train()
     run.close()
     return run, facts
@@ -228,13 +230,21 @@ def test_a_tiny_network_is_saved_as_a_plain_one(tiny, finished):
     assert saved.get_config() == plain.get_config()
     assert [weight.shape for weight in saved.weights] == [weight.shape for weight in plain.weights]
     assert len(run.trainee.wider.trainable_weights) > 50
-    assert len(run.trainee.averages) == len(plain.weights)
+    assert len(run.trainee.averages) == len(run.trainee.net.weights) > len(plain.weights)
     assert run.history[0]["loss"] > 1.5 * run.history[2]["loss"]  # the wider networks' too, except at the end
 
 
-def test_layers_cannot_be_frozen_in_wider_networks(photos, tmp_path):
-    with pytest.raises(ValueError, match="--netaug=2 trains all layers, but --freeze=backbone"):
-        _run(photos, tmp_path / "run", recipe=RECIPE.override(netaug=2.0), freeze="backbone")
+@pytest.mark.parametrize(
+    ("recipe", "config", "message"),
+    [
+        ({"netaug": 2.0}, {"freeze": "backbone"}, "--netaug=2 trains all layers, but --freeze=backbone"),
+        ({"reparam": True}, {"freeze": "2"}, "--reparam trains all layers, but --freeze=2"),
+        ({"reparam": True}, {"init_weights": "imagenet"}, "leave out --init_weights=imagenet, or pass --noreparam"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(photos, tmp_path, recipe, config, message):
+    with pytest.raises(ValueError, match=message):
+        _run(photos, tmp_path / "run", recipe=RECIPE.override(**recipe), **config)
 
 
 def test_a_run_ends_when_the_loss_no_longer_falls(photos, tmp_path, monkeypatch):
