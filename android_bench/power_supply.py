@@ -97,8 +97,10 @@ def check_discharging(readings: Sequence[Reading]) -> None:
     """Checks that a battery is what powers the device.
 
     Raises:
-        BenchError: If it is charging, or a charger is connected, or that is not known.
+        BenchError: If it is charging, a charger is connected, or there is no battery.
     """
+    if not any(reading.current is not None or reading.power for reading in readings):
+        raise BenchError("energy: the device reports no battery current, or does not let a shell read it")
     for reading in readings:
         if reading.charger == "faked":
             raise BenchError(f"energy: {SERVICE} shows values set by hand: `dumpsys battery reset` ends that")

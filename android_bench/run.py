@@ -168,7 +168,7 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     own |= {"energy_secs": args.energy} if args.energy else {}
     try:
         plan = BenchPlan((), **_plan_options(args))
-        checked = _sustained(args, plan), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
+        checked = _over_time(args, plan), DeviceSettings(**_select(args, _SETTINGS_HELP), **own)
     except BenchError as error:
         raise BenchError(f"--{error}") from error
     if (args.baseline_file or args.update_baseline) and args.target != "emulator":
@@ -180,7 +180,8 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     return checked
 
 
-def _sustained(args: argparse.Namespace, plan: BenchPlan) -> BenchPlan:
+def _over_time(args: argparse.Namespace, plan: BenchPlan) -> BenchPlan:
+    """Returns the plan of a sustained run where one is requested."""
     for name in ("sustained", "energy"):
         if getattr(args, name) and args.target == "emulator":
             raise BenchError(f"{name}: --target=emulator counts, and knows neither time nor power: leave it out")

@@ -95,7 +95,10 @@ def test_a_service_that_shows_a_charger_or_lies_is_refused(supplies, phone, usb,
 
 
 def test_a_device_without_a_battery_has_readings_without_values(supplies):
-    assert supplies(1) == [(SERVICE, None, None, None, "", "")]
+    readings = supplies(1)
+    assert readings == [(SERVICE, None, None, None, "", "")]
+    with pytest.raises(BenchError, match="reports no battery current"):
+        check_discharging(readings)
 
 
 def test_values_that_are_no_numbers_and_other_lines():
