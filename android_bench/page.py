@@ -183,16 +183,18 @@ def _table4(table: Table4) -> str:
     heads = f"<th>{table.unit}</th><th>ratio</th>" * len(table.recipes)
     rows = []
     for mflops, lines in table.budgets.items():
-        width = 2 + 2 * len(table.recipes)
+        width = 3 + 2 * len(table.recipes)
         rows.append(f'<tr class="budget"><th colspan="{width}" scope="rowgroup">{mflops} MFLOPs</th></tr>')
         for line in lines:
             cells = "".join(f"<td>{text}</td>" for r in table.recipes for text in cell_texts(line.cells[r]))
-            ratio, (family, alpha) = number(line.paper_ratio, ".2f"), line.name.split()
+            published = f"{number(line.paper_ms, '.1f')}</td><td>{number(line.paper_ratio, '.2f')}"
+            family, alpha = line.name.split()
             name = f'<span class="whole">{color_dot(FAMILIES.index(line.arch))}{family}</span> {alpha}'
-            rows.append(f'<tr><td>{name}</td><td class="paper">{ratio}</td>{cells}</tr>')
+            rows.append(f'<tr><td>{name}</td><td class="paper">{published}</td>{cells}</tr>')
     return f"""<h4>Table 4, beside the paper</h4>
 <div class="scroll"><table>
-<thead><tr><th></th><th>paper</th>{groups}</tr><tr><th>network</th><th>ratio</th>{heads}</tr></thead>
+<thead><tr><th></th><th colspan="2" scope="colgroup">paper</th>{groups}</tr>
+<tr><th>network</th><th>ms</th><th>ratio</th>{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
 <p class="soft">{escape(table.note)} * cannot be trusted, see the warnings.</p>"""
 

@@ -84,13 +84,14 @@ def _device_markdown(device: DeviceReport) -> list[str]:
 
 
 def _table4_markdown(table: Table4) -> str:
-    heads = ["MFLOPs", "network", "paper, ratio"]
+    heads = ["MFLOPs", "network", "paper, ms", "paper, ratio"]
     heads += [f"{escaped(recipe)}, {what}" for recipe in table.recipes for what in (table.unit, "ratio")]
     lines = []
     for mflops, networks in table.budgets.items():
         for network in networks:
             cells = [text for recipe in table.recipes for text in cell_texts(network.cells[recipe])]
-            lines.append([str(mflops), network.name, number(network.paper_ratio, ".2f"), *cells])
+            published = [number(network.paper_ms, ".1f"), number(network.paper_ratio, ".2f")]
+            lines.append([str(mflops), network.name, *published, *cells])
     return markdown_table(heads, lines, words=2)
 
 

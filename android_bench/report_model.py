@@ -26,11 +26,12 @@ KINDS = {
 _TABLE4_NOTES = {
     "ms": (
         "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
-        "1802.03750, one 800 MHz ARM core; its milliseconds are not quoted here. FD-ShuffleNet is not in it."
+        "1802.03750: one 800 MHz core of an i.MX 6 (Cortex-A9), float32, ncnn. FD-ShuffleNet is not in it."
     ),
     "M": (
         "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's "
-        "(arXiv 1802.03750, Table 4) are those of times on one 800 MHz ARM core. FD-ShuffleNet is not in it."
+        "(arXiv 1802.03750, Table 4) are of times on one 800 MHz core of an i.MX 6 (Cortex-A9), ncnn. FD-ShuffleNet is "
+        "not in it."
     ),
 }
 _MAX_LOGGED = 5  # damaged lines
@@ -58,12 +59,14 @@ class Table4Line:
 
     Attributes:
         arch, alpha: The network and its width.
+        paper_ms: Its milliseconds in the paper; None if it is not there.
         paper_ratio: Ratio to FD-MobileNet in the paper; None if it is not there.
         cells: Results by recipe.
     """
 
     arch: str
     alpha: float
+    paper_ms: float | None
     paper_ratio: float | None
     cells: dict[str, Table4Cell]
 
@@ -215,8 +218,7 @@ def _table4_lines(
     base, lines = (paper.BASE, budget.alphas[paper.BASE]), []
     for arch, alpha in budget.alphas.items():
         cells = {r: _table4_cell(groups.get((arch, alpha, r), []), groups.get((*base, r), [])) for r in recipes}
-        ratio = 1.0 if arch == paper.BASE else budget.ratios.get(arch)
-        lines.append(Table4Line(arch, alpha, ratio, cells))
+        lines.append(Table4Line(arch, alpha, budget.ms.get(arch), budget.ratio(arch), cells))
     return [line for line in lines if any(cell.value for cell in line.cells.values())]
 
 
