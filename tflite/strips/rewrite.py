@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fd_keras.tflite.strips.draft import Draft
+from fd_keras.tflite.format.draft import Draft
 from fd_keras.tflite.strips.layers import Layer, Padded, Rows, Stacked, layer
 from fd_keras.tflite_file import kind_of
 

@@ -10,11 +10,12 @@ from ai_edge_litert import schema_py_generated as schema
 from fd_keras.tflite_file import BITS, type_of
 
 # The least version of each operator that takes int8, by the versions of TensorFlow's converter.
-_VERSIONS = {"SLICE": 2, "PAD": 2, "CONCATENATION": 2, "RESHAPE": 1}
+_VERSIONS = {"SLICE": 2, "PAD": 2, "CONCATENATION": 2, "CONV_2D": 3, "RESHAPE": 1}
 _OPTIONS: dict[str, Callable] = {
     "SLICE": schema.SliceOptionsT,
     "PAD": schema.PadOptionsT,
     "CONCATENATION": schema.ConcatenationOptionsT,
+    "CONV_2D": schema.Conv2DOptionsT,
     "RESHAPE": schema.ReshapeOptionsT,
 }
 
