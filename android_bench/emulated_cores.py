@@ -33,7 +33,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Timing:
+class CycleModel:
     """A simple model of time: the busier of two units, plus a wait for each miss.
 
     A miss is waited for in full; nothing is prefetched, and no two waits overlap.
@@ -83,7 +83,7 @@ class Core:
     l2: Cache
     chip: str
     source: str
-    timing: Timing | None = None
+    timing: CycleModel | None = None
 
 
 _BCM2712 = "Linux, arch/arm64/boot/dts/broadcom/bcm2712.dtsi"
@@ -122,7 +122,7 @@ CORES = {
         "L1 ways and lines: Arm's Cortex-A9 manual (DDI 0388), 7.1. L1 size: ITProPortal, Freescale unveils i.MX 6 "
         "quad-core ARM chip. L2 size and ways: OP-TEE, core/arch/arm/plat-imx/config/imx6qdlsolo.h. L2 lines: Linux, "
         "arch/arm/mm/cache-l2x0.c",
-        Timing(
+        CycleModel(
             ghz=0.8,
             issue=2,
             simd=2.4,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema
-from .emulated_cores import CORES, Timing
+from .emulated_cores import CORES, CycleModel
 from .errors import BenchError
 from .messages import log
 from .plan import BenchPlan, Launch
@@ -227,7 +227,7 @@ def _check_supported(plan: BenchPlan) -> None:
         raise BenchError("--memory: --target=emulator does not measure memory: leave the flag out")
 
 
-def _estimate(timing: Timing) -> str:
+def _estimate(timing: CycleModel) -> str:
     return (
         f"at {timing.ghz:g} GHz: the larger of instructions / {timing.issue} and {timing.simd:g} x SIMD, in cycles; "
         f"{timing.l2} cycles for each L1 miss; {timing.memory_ns:g} ns for each L2 miss. {timing.source}"

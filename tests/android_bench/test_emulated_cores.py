@@ -1,6 +1,6 @@
 import pytest
 
-from fd_keras.android_bench.emulated_cores import CORES, DEFAULT, Cache, Timing, choose
+from fd_keras.android_bench.emulated_cores import CORES, DEFAULT, Cache, CycleModel, choose
 from fd_keras.android_bench.errors import BenchError
 
 
@@ -27,7 +27,7 @@ def test_a_cache_in_words_and_as_an_argument():
 
 
 def test_time_is_that_of_the_busier_unit_and_of_each_miss():
-    timing = Timing(ghz=0.5, issue=2, simd=3, l2=10, memory_ns=100, source="a book")
+    timing = CycleModel(ghz=0.5, issue=2, simd=3, l2=10, memory_ns=100, source="a book")
     counts = {"instructions": 8_000_000, "simd": 1_000_000, "l1_misses": 0, "l2_misses": 0}
     assert timing.milliseconds(counts) == 8  # 4 million cycles
     assert timing.milliseconds({**counts, "simd": 2_000_000}) == 12
