@@ -160,12 +160,16 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
     local = recipe.batch_size // feed.share.count
     chunk = 1 if feed.careful or recipe.randaugment else _chunk(local)
 
+    augment = None
+    if recipe.randaugment:
+        augment = randaugment.RandAugment(recipe.randaugment, recipe.randaugment_magnitude)
+
     def crop(item: Photo):
         data, draws = (tf.unstack(values, chunk) for values in (item.data, item.draw))
         images = crops.train_crops(data, draws, recipe.image_size, recipe.antialias, photos.jpegs)
-        if recipe.randaugment:
+        if augment:
             number = _seed(seed, epoch * source.count + item.position[0], _AUGMENT)
-            images = randaugment.augment(images[0], number, recipe.randaugment, recipe.randaugment_magnitude)[None]
+            images = augment(images[0], number)[None]
         return images, item.label, tf.ones(chunk)
 
     def finish(step, chunks):

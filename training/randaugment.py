@@ -1,149 +1,166 @@
-"""RandAugment (arXiv 1909.13719) on single photos, from stateless operations.
+"""RandAugment (arXiv 1909.13719) on single photos, from Keras's augmentation layers and stateless draws.
 
 A resumed run has to see the photos of the uninterrupted one, so what is drawn must be a pure function of (seed, step).
-keras-cv's layers keep random state of their own and cannot do that. Most of Keras core's can: `RandomBrightness` and
-the like take a seed in `get_random_transformation`, and could replace operations here. Its `RandAugment` ignores that
-seed (3.15), so the choice of operations would stay.
+`keras.layers.RandAugment` ignores the seed that it is given (3.15). So operations and signs are drawn here, and the
+layers only change pixels: their `transform_images` is a pure function of a photo and a transformation.
 """
 
-import math
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from fd_keras import imagenet
 
 FILL = tuple(round(255 * mean) for mean in imagenet.MEAN)  # what shows where a photo was moved away
+_OUTSIDE: Any = {"fill_mode": "constant", "dtype": "float32"}  # of a photo from which `FILL` was subtracted
+_COLORS: Any = {"value_range": (0, 255), "dtype": "float32"}
+
+Operation = Callable[[Any], tf.Tensor]  # of float32 photos (1, height, width, 3), RGB 0..255
 
 
-def augment(image, seed, count: int, magnitude: float) -> tf.Tensor:
-    """Applies `count` random operations in turn.
+class RandAugment:
+    """Applies random operations in turn. Keras's layers hold variables, so it is made outside of tf.data's functions.
 
     Args:
-        image: Photo, uint8 (height, width, 3).
-        seed: Seed, int64 of shape (2,).
-        count: Number of operations.
+        count: Number of operations a photo.
         magnitude: Strength, from 0 (nothing) to 10.
-
-    Returns:
-        uint8 of the same shape.
     """
-    draws = tf.random.stateless_uniform([count, 2], seed)
-    strength = magnitude / 10
-    for index in range(count):
-        which = tf.cast(draws[index, 0] * len(OPERATIONS), tf.int32)
-        sign = tf.where(draws[index, 1] < 0.5, -1.0, 1.0)
-        image = tf.switch_case(which, [lambda op=op, x=image, s=sign: op(x, strength, s) for op in OPERATIONS])
-    return image
+
+    def __init__(self, count: int, magnitude: float):
+        self._count = count
+        self._choices = [make(sign * magnitude / 10) for make in OPERATIONS for sign in (1.0, -1.0)]
+
+    @tf.autograph.experimental.do_not_convert  # which would rewrite the layers' code, for minutes
+    def __call__(self, image, seed) -> tf.Tensor:
+        """Changes a photo.
+
+        Args:
+            image: Photo, uint8 (height, width, 3).
+            seed: Seed, int64 of shape (2,).
+
+        Returns:
+            uint8 of the same shape.
+        """
+        draws = tf.random.stateless_uniform([self._count], seed, 0, len(self._choices), tf.int32)
+        photo = tf.cast(image[None], tf.float32)
+        for index in range(self._count):
+            changed = tf.switch_case(draws[index], [lambda op=op, x=photo: op(x) for op in self._choices])
+            photo = tf.clip_by_value(tf.round(tf.ensure_shape(changed, photo.shape)), 0, 255)
+        return tf.cast(photo[0], tf.uint8)
 
 
-def _to_uint8(image):
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+def _on_tensorflow(layer: Any) -> Any:
+    """A layer that runs inside tf.data, whatever Keras's backend is; calling it would do the same."""
+    layer.backend.set_backend("tensorflow")
+    return layer
 
 
-def _blend(base, image, factor):
-    """(1 - factor) * base + factor * image; factors above 1 go beyond the image."""
-    base, image = tf.cast(base, tf.float32), tf.cast(image, tf.float32)
-    return _to_uint8(base + factor * (image - base))
+def _moved(layer: Any, transformation: Callable[[Any], Any]) -> Operation:
+    """The layer on photos from which `FILL` is subtracted for the time, since layers fill with one number."""
+    layer = _on_tensorflow(layer)
+    return lambda photo: layer.transform_images(photo - FILL, transformation(photo)) + FILL
 
 
-def _gray(image):
-    return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
+def _colored(layer: Any, **transformation: Any) -> Operation:
+    layer = _on_tensorflow(layer)
+    return lambda photo: layer.transform_images(photo, transformation)
 
 
-def _affine(image, transform):
-    """Maps output (x, y) to input (a x + b y + c, d x + e y + f); nearest pixel, `FILL` outside."""
-    inside = tf.concat(
-        [tf.cast(image, tf.float32) - tf.constant(FILL, tf.float32), tf.ones_like(image[..., :1], tf.float32)], -1
+def rotate(strength: float) -> Operation:
+    """By up to 30 degrees."""
+    layer = keras.layers.RandomRotation((strength / 12, strength / 12), **_OUTSIDE)
+    return _moved(layer, lambda photo: layer.get_random_transformation(photo, seed=0))  # of equal bounds: not random
+
+
+def shear_x(strength: float) -> Operation:
+    """By up to .3 of the height, from the upper edge on."""
+    return _moved(
+        keras.layers.RandomShear(**_OUTSIDE), lambda photo: {"shear_factor": tf.constant([[0.3 * strength, 0]])}
     )
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=inside[None], transforms=tf.concat([transform, [0.0, 0.0]], 0)[None], output_shape=tf.shape(image)[:2],
-        fill_value=0.0, interpolation="NEAREST", fill_mode="CONSTANT",
-    )  # fmt: skip
-    return _to_uint8(moved[0, ..., :3] + tf.constant(FILL, tf.float32))
 
 
-def _size(image):
-    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
-    return height, width
+def shear_y(strength: float) -> Operation:
+    """By up to .3 of the width, from the left edge on."""
+    return _moved(
+        keras.layers.RandomShear(**_OUTSIDE), lambda photo: {"shear_factor": tf.constant([[0, 0.3 * strength]])}
+    )
 
 
-def _rotate(image, strength, sign):
-    height, width = _size(image)
-    angle = sign * strength * math.pi / 6
-    cos, sin, x, y = tf.cos(angle), tf.sin(angle), (width - 1) / 2, (height - 1) / 2
-    return _affine(image, tf.stack([cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y]))
+def translate_x(strength: float) -> Operation:
+    """By up to .45 of the width."""
+    return _translated(0.45 * strength, 0.0)
 
 
-def _shear_x(image, strength, sign):
-    shear = sign * strength * 0.3
-    return _affine(image, tf.stack([1.0, shear, -shear * _size(image)[0] / 2, 0.0, 1.0, 0.0]))
+def translate_y(strength: float) -> Operation:
+    """By up to .45 of the height."""
+    return _translated(0.0, 0.45 * strength)
 
 
-def _shear_y(image, strength, sign):
-    shear = sign * strength * 0.3
-    return _affine(image, tf.stack([1.0, 0.0, 0.0, shear, 1.0, -shear * _size(image)[1] / 2]))
+def _translated(along: float, down: float) -> Operation:
+    """By whole pixels, given as shares of width and height."""
+
+    def shift(photo) -> dict[str, tf.Tensor]:
+        height, width = tf.unstack(tf.cast(tf.shape(photo)[1:3], tf.float32))
+        return {"translations": tf.round(tf.stack([along * width, down * height]))[None]}
+
+    return _moved(keras.layers.RandomTranslation(0.0, 0.0, **_OUTSIDE), shift)
 
 
-def _translate_x(image, strength, sign):
-    return _affine(image, tf.stack([1.0, 0.0, tf.round(sign * strength * 0.45 * _size(image)[1]), 0.0, 1.0, 0.0]))
+def brightness(strength: float) -> Operation:
+    """Multiplied by .1 to 1.9; Keras's layer adds instead, which bleaches photos."""
+    return lambda photo: photo * (1 + 0.9 * strength)
 
 
-def _translate_y(image, strength, sign):
-    return _affine(image, tf.stack([1.0, 0.0, 0.0, 0.0, 1.0, tf.round(sign * strength * 0.45 * _size(image)[0])]))
+def contrast(strength: float) -> Operation:
+    """Distance from each channel's mean, multiplied by .1 to 1.9."""
+    return _colored(keras.layers.RandomContrast(0.0, **_COLORS), contrast_factor=1 + 0.9 * strength)
 
 
-def _brightness(image, strength, sign):
-    return _blend(tf.zeros_like(image), image, 1 + sign * strength * 0.9)
+def color(strength: float) -> Operation:
+    """Distance from gray, multiplied by .1 to 1.9."""
+    return _colored(keras.layers.RandomColorDegeneration(0.0, **_COLORS), factor=-0.9 * strength)
 
 
-def _contrast(image, strength, sign):
-    mean = tf.round(tf.reduce_mean(tf.cast(tf.image.rgb_to_grayscale(image), tf.float32)))
-    return _blend(tf.fill(tf.shape(image), mean), image, 1 + sign * strength * 0.9)
+def sharpness(strength: float) -> Operation:
+    """Distance from the smoothed photo, multiplied by .1 to 1.9."""
+    sharpened = _colored(keras.layers.RandomSharpness(0.0, **_COLORS), factor=tf.constant([(1 + 0.9 * strength) / 2]))
+    edges = [[0, 0], [1, 1], [1, 1], [0, 0]]  # the layer smooths with black outside
+    return lambda photo: sharpened(tf.pad(photo, edges, "SYMMETRIC"))[:, 1:-1, 1:-1]
 
 
-def _color(image, strength, sign):
-    return _blend(_gray(image), image, 1 + sign * strength * 0.9)
+def posterize(strength: float) -> Operation:
+    """Up to 4 bits fewer."""
+    shift = tf.constant([round(4 * abs(strength))], tf.uint8)
+    return _colored(keras.layers.RandomPosterization(8, **_COLORS), shift_factor=shift)
 
 
-def _sharpness(image, strength, sign):
-    kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
-    kernel = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])
-    padded = tf.pad(tf.cast(image, tf.float32)[None], [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    smooth = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")[0]
-    return _blend(smooth, image, 1 + sign * strength * 0.9)
+def solarize(strength: float) -> Operation:
+    """Inverted from a level on."""
+    return _colored(keras.layers.Solarization(**_COLORS), additions=0.0, thresholds=256 * (1 - abs(strength)))
 
 
-def _posterize(image, strength, sign):
-    shift = tf.cast(tf.round(strength * 4.0), tf.uint8)
-    return tf.bitwise.left_shift(tf.bitwise.right_shift(image, shift), shift)
+def auto_contrast(strength: float) -> Operation:
+    """Each channel stretched to all levels."""
+    return _colored(keras.layers.AutoContrast(**_COLORS))
 
 
-def _solarize(image, strength, sign):
-    return tf.where(tf.cast(image, tf.float32) >= 256 * (1 - strength), 255 - image, image)
+def equalize(strength: float) -> Operation:
+    """Each channel's levels made about equally frequent, as PIL does; Keras's layer takes 768 comparisons on JAX."""
+    return lambda photo: tf.stack([_equalized(photo[0, ..., channel]) for channel in range(3)], axis=-1)[None]
 
 
-def _autocontrast(image, strength, sign):
-    values = tf.cast(image, tf.float32)
-    low, high = tf.reduce_min(values, (0, 1)), tf.reduce_max(values, (0, 1))
-    stretched = (values - low) * 255 / tf.maximum(high - low, 1)
-    return _to_uint8(tf.where(high > low, stretched, values))
+def _equalized(values) -> tf.Tensor:
+    levels = tf.cast(values, tf.int32)
+    histogram = tf.math.bincount(tf.reshape(levels, [-1]), minlength=256, maxlength=256)
+    step = (tf.reduce_sum(histogram) - tf.boolean_mask(histogram, histogram > 0)[-1]) // 255
+    table = tf.clip_by_value((tf.cumsum(histogram, exclusive=True) + step // 2) // tf.maximum(step, 1), 0, 255)
+    return tf.where(step > 0, tf.cast(tf.gather(table, levels), tf.float32), values)
 
 
-def _equalize(image, strength, sign):
-    """PIL's equalize: every channel's gray levels become about equally frequent."""
-
-    def channel(values):
-        histogram = tf.math.bincount(tf.cast(tf.reshape(values, [-1]), tf.int32), minlength=256, maxlength=256)
-        used = tf.boolean_mask(histogram, histogram > 0)
-        step = (tf.reduce_sum(histogram) - used[-1]) // 255
-        table = tf.clip_by_value((tf.cumsum(histogram, exclusive=True) + step // 2) // tf.maximum(step, 1), 0, 255)
-        return tf.where(step > 0, tf.cast(tf.gather(table, tf.cast(values, tf.int32)), tf.uint8), values)
-
-    return tf.stack([channel(image[..., index]) for index in range(3)], axis=-1)
-
-
-OPERATIONS = (
-    lambda image, strength, sign: image,
-    _rotate, _shear_x, _shear_y, _translate_x, _translate_y, _brightness, _contrast, _color, _sharpness,
-    _posterize, _solarize, _autocontrast, _equalize,
+OPERATIONS: tuple[Callable[[float], Operation], ...] = (
+    lambda strength: lambda photo: photo,
+    rotate, shear_x, shear_y, translate_x, translate_y, brightness, contrast, color, sharpness,
+    posterize, solarize, auto_contrast, equalize,
 )  # fmt: skip
