@@ -103,7 +103,7 @@ class Reader(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class Strictness:
     """What annotations are read for.
 
     Attributes:
@@ -115,7 +115,7 @@ class Reading:
     images: bool = True
 
 
-TO_TRAIN, TO_EVALUATE, TO_SCORE_FILES = Reading(), Reading(as_is=True), Reading(as_is=True, images=False)
+TO_TRAIN, TO_EVALUATE, TO_SCORE_FILES = Strictness(), Strictness(as_is=True), Strictness(as_is=True, images=False)
 
 
 class Repairs:
@@ -149,7 +149,7 @@ INVERTED = "with xmin > xmax or ymin > ymax, dropped"
 EMPTY = "without an area, dropped"
 
 
-def annotate(image: Described, classes: Sequence[str], reading: Reading, repairs: Repairs) -> Annotation:
+def annotate(image: Described, classes: Sequence[str], reading: Strictness, repairs: Repairs) -> Annotation:
     """Checks what a file says of an image against the image, and repairs its boxes unless they are to stay as they are.
 
     Raises:

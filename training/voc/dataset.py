@@ -15,8 +15,8 @@ from fd_keras.training.voc.annotation import (
     Annotation,
     DataError,
     Reader,
-    Reading,
     Repairs,
+    Strictness,
     annotate,
     distinct,
 )
@@ -67,7 +67,7 @@ def classes_of(data: str | Sequence[str], given: str | None = None) -> tuple[str
 
 
 def open_split(
-    data: str | Sequence[str], split: str, classes: Sequence[str] = CLASSES, reading: Reading = TO_TRAIN
+    data: str | Sequence[str], split: str, classes: Sequence[str] = CLASSES, reading: Strictness = TO_TRAIN
 ) -> list[Annotation]:
     """Reads the annotations of a split, in its order.
 
