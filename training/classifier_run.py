@@ -12,7 +12,15 @@ import tensorflow as tf
 from fd_keras import class_names, spec, zoo
 from fd_keras.io import write_atomically
 from fd_keras.saved import load_model
-from fd_keras.training import calibration, input_pipeline, reporting, run_record, sources, trainable_classifier
+from fd_keras.training import (
+    batch_statistics,
+    calibration,
+    input_pipeline,
+    reporting,
+    run_record,
+    sources,
+    trainable_classifier,
+)
 from fd_keras.training.devices import Devices
 from fd_keras.training.epoch import EpochCallback, EvaluationCallback
 from fd_keras.training.network_augmentation import WiderNetworks
@@ -79,6 +87,7 @@ class ClassifierRun(TrainingRun):
         say: Callable[[str], None] = print,
     ):
         self.recipe, self.data = config.recipe, data
+        self._final: list[np.ndarray] | None = None  # weights of the model after the last epoch, once they are known
         self.arrivals = input_pipeline.Arrivals()
         bad = input_pipeline.BadImages(config.max_bad_images)
         self.feed = input_pipeline.Feed(devices.share, config.threads, bad, arrivals=self.arrivals)
@@ -93,7 +102,8 @@ class ClassifierRun(TrainingRun):
         _check(config)
         keras.utils.set_random_seed(config.seed)
         with self.devices.scope():
-            net = self._net(dropout=recipe.dropout, reparam=recipe.reparam)
+            size = recipe.image_size if recipe.progressive_size == 1 else None
+            net = self._net(size, dropout=recipe.dropout, reparam=recipe.reparam)
             self._load_weights(net)
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
@@ -108,22 +118,23 @@ class ClassifierRun(TrainingRun):
                 jit_compile=trainable_classifier.jit(),
             )
             self.optimizer.build(self.trainee.trainable_variables)
-            self.model = trainable_classifier.scorer_of(self._net(activation="softmax"))
+            self.model = trainable_classifier.scorer_of(self._net(recipe.image_size, activation="softmax"))
         # Metrics make their variables when they first see data; a checkpoint needs them all from the start.
         batch = self._batches(0).element_spec
         symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
         self.trainee._symbolic_build(data_batch=symbolic)
 
     def _teacher(self, net: keras.Model) -> keras.Model | None:
-        """The network to learn from; raises ValueError if it takes other images or has other classes."""
+        """The network to learn from; raises ValueError if it is not one of images of 3 channels and these classes."""
         if self.config.teacher is None:
             return None
         teacher = load_model(self.config.teacher)
-        if (teacher.input_shape, teacher.output_shape) != (net.input_shape, net.output_shape):
+        shapes = [(each.input_shape[-1:], each.output_shape) for each in (teacher, net)]
+        if shapes[0] != shapes[1]:
             raise ValueError(
                 f"--teacher={self.config.teacher}: takes images of {teacher.input_shape[1:]} and has "
-                f"{teacher.output_shape[-1]} classes, but {self.config.name} takes {net.input_shape[1:]} and has "
-                f"{net.output_shape[-1]}. Train a teacher on the same classes, with the same --image_size."
+                f"{teacher.output_shape[-1]} classes, but {self.config.name} takes RGB images and has "
+                f"{net.output_shape[-1]}. Train a teacher on the same classes."
             )
         return teacher
 
@@ -143,10 +154,10 @@ class ClassifierRun(TrainingRun):
         weights = counts**-self.recipe.class_balance
         return (weights * counts.sum() / (weights * counts).sum()).tolist()
 
-    def _net(self, **arguments) -> keras.Model:
+    def _net(self, size: int | None, **arguments) -> keras.Model:
         config, classes = self.config, len(self.data["train"].classes)
         return trainable_classifier.build_net(
-            config.model, config.alpha, self.recipe.image_size, classes, groups=config.groups,
+            config.model, config.alpha, size, classes, groups=config.groups,
             stem_multiplier=config.stem_multiplier, **arguments,
         )  # fmt: skip
 
@@ -245,7 +256,23 @@ class ClassifierRun(TrainingRun):
         return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
 
     def _update_model(self) -> None:
-        self.trainee.give_weights(self.model)
+        if self._final is None:
+            self.trainee.give_weights(self.model)
+            if not (self.recipe.bn_batches and self.step == self.total_steps):
+                return
+            self._estimate_statistics()
+            self._final = self.model.get_weights()
+        self.model.set_weights(self._final)
+
+    def _estimate_statistics(self) -> None:
+        """Estimates the statistics of the model anew, over batches that would follow if the run went on."""
+        # Every process takes all of the batch, so that all have the same statistics.
+        feed = dataclasses.replace(self.feed, share=sources.Share(), careful=True, arrivals=None)
+        batches = input_pipeline.training_batches(
+            self.data["train"], self.recipe, self.config.seed, self.total_steps, feed
+        )
+        images = (inputs["image"] for inputs, _, _ in batches.take(self.recipe.bn_batches).as_numpy_iterator())
+        batch_statistics.estimate(self.model, (batch.astype("float32") for batch in images))
 
     def _score(self) -> dict[str, float]:
         batches = input_pipeline.evaluation_batches(

@@ -149,14 +149,15 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
         feed: How batches are made on this machine.
 
     Returns:
-        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3); flip, uint8 (batch,),
-        1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32 (batch, 4), for
-        `trainable_classifier.mix`; with network augmentation wider, int32 (batch,), the number of the wider network to
-        train, the same for all. label is int64 (batch,), weight float32 (batch,) with 0 for a photo that cannot be
-        decoded.
+        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3), of the size of the
+        epoch; flip, uint8 (batch,), 1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32
+        (batch, 4), for `trainable_classifier.mix`; with network augmentation wider, int32 (batch,), the number of the
+        wider network to train, the same for all. label is int64 (batch,), weight float32 (batch,) with 0 for a photo
+        that cannot be decoded.
     """
     steps = steps_per_epoch(source, recipe.batch_size)
     epoch, start = step // steps, step % steps
+    size = recipe.size_at(epoch)
     local = recipe.batch_size // feed.share.count
     chunk = 1 if feed.careful or recipe.randaugment else _chunk(local)
 
@@ -166,7 +167,7 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
 
     def crop(item: Photo):
         data, draws = (tf.unstack(values, chunk) for values in (item.data, item.draw))
-        images = crops.train_crops(data, draws, recipe.image_size, recipe.antialias, photos.jpegs)
+        images = crops.train_crops(data, draws, size, recipe.antialias, photos.jpegs)
         if augment:
             number = _seed(seed, epoch * source.count + item.position[0], _AUGMENT)
             images = augment(images[0], number)[None]
@@ -178,7 +179,7 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
         # No bool: Keras adds a batch up over TensorFlow's replicas when it first sees one.
         given = {"image": images, "flip": tf.cast(_dealt(flips, feed.share), tf.uint8)}
         if recipe.mixes:
-            given |= _mixing(_seed(seed, step, _MIX), recipe, local)
+            given |= _mixing(_seed(seed, step, _MIX), recipe, size, local)
         if recipe.netaug > 1:
             given["wider"] = tf.repeat(_wider(_seed(seed, step, _MIX), recipe.widens_at(epoch)), local)
         return given, labels, weights
@@ -190,7 +191,7 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
     numbers = tf.data.Dataset.range(step, step + steps - start)
     photos = source.shuffled(seed, epoch, start * recipe.batch_size, feed.share).take((steps - start) * local)
     photos = photos.batch(chunk).with_draws(numbers.map(draw).unbatch())
-    blank = tf.zeros((chunk, recipe.image_size, recipe.image_size, 3), tf.uint8)
+    blank = tf.zeros((chunk, size, size, 3), tf.uint8)
     chunks = _decoded(photos, crop, blank, feed).batch(local // chunk, drop_remainder=True)
     return _finished(tf.data.Dataset.zip(numbers, chunks).map(finish), steps - start, feed)
 
@@ -273,7 +274,7 @@ def _wider(seed, on: bool) -> tf.Tensor:
     return tf.random.stateless_uniform([], seed + 2_000_003, maxval=WIDER_NETWORKS, dtype=tf.int32)
 
 
-def _mixing(seed, recipe: TrainingRecipe, batch: int) -> dict[str, tf.Tensor]:
+def _mixing(seed, recipe: TrainingRecipe, size: int, batch: int) -> dict[str, tf.Tensor]:
     """The random numbers of MixUp (arXiv 1710.09412) or CutMix (arXiv 1905.04899) for one batch.
 
     Returns:
@@ -285,9 +286,8 @@ def _mixing(seed, recipe: TrainingRecipe, batch: int) -> dict[str, tf.Tensor]:
     alpha = tf.where(cut, recipe.cutmix or 1.0, recipe.mixup or 1.0)
     gammas = tf.random.stateless_gamma([2], seed + 1_000_003, alpha)
     own = tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1])
-    size = float(recipe.image_size)
-    center, half = either[1:] * size, size * tf.sqrt(1 - own) / 2
-    corners = tf.clip_by_value(tf.round(tf.concat([center - half, center + half], axis=0)), 0, size)
+    center, half = either[1:] * float(size), float(size) * tf.sqrt(1 - own) / 2
+    corners = tf.clip_by_value(tf.round(tf.concat([center - half, center + half], axis=0)), 0, float(size))
     kept = 1 - (corners[2] - corners[0]) * (corners[3] - corners[1]) / size**2
     box = tf.where(cut, tf.cast(corners, tf.int32), 0)
     return {"own": tf.repeat(tf.where(cut, kept, own), batch), "box": tf.repeat(box[None], batch, axis=0)}

@@ -22,7 +22,7 @@ class BranchedConv(keras.layers.Layer):
     the 1x1 branch scales each channel, which its normalization does, too, so there it is the input.
 
     Args:
-        convolution: Convolution without a bias; gives the layer its name.
+        convolution: Convolution without a bias, which pads no strided windows; gives the layer its name.
         norm: Makes a batch normalization without an offset, of a name.
 
     Input and output shape: those of the convolution.
@@ -63,13 +63,10 @@ class BranchedConv(keras.layers.Layer):
         return sum(norm(branch) for norm, branch in zip(self.norms, branches, strict=True))
 
     def _middle(self, inputs) -> Any:
-        """The pixels in the middle of the windows."""
-        size, step = self.convolution.kernel_size[0], self.convolution.strides[0]
-        _, *sides, _ = inputs.shape
-        _, *counts, _ = self.compute_output_shape(inputs.shape)
-        missing = [max(0, (count - 1) * step + size - side) for count, side in zip(counts, sides, strict=True)]
-        top, left = (size // 2 - pixels // 2 for pixels in missing)  # TensorFlow pads less at the top and the left
-        return inputs[:, top::step, left::step][:, : counts[0], : counts[1]]
+        """The pixels in the middle of the windows; sizes may be unknown here, see `TrainingRecipe.progressive_size`."""
+        edge = self.convolution.kernel_size[0] // 2 if self.convolution.padding == "valid" else 0
+        pixels = slice(edge, -edge or None, self.convolution.strides[0])
+        return inputs[:, pixels, pixels]
 
     def compute_output_shape(self, input_shape):
         """The shape of the convolution's output."""

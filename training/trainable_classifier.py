@@ -9,6 +9,7 @@ from keras import ops
 
 from fd_keras import builder, layers, spec, zoo
 from fd_keras import weights as weights_lib
+from fd_keras.head import keras_head
 from fd_keras.training import reparametrization
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.recipes import TrainingRecipe
@@ -27,9 +28,9 @@ def mix(images: Any, own: Any, box: Any) -> Any:
         Images of the same shape.
     """
     other = ops.roll(images, 1, axis=0)
-    _, height, width, _ = images.shape
-    rows = ops.reshape(ops.arange(height, dtype="int32"), (1, height, 1, 1))
-    columns = ops.reshape(ops.arange(width, dtype="int32"), (1, 1, width, 1))
+    shape: Any = ops.shape(images)
+    rows = ops.reshape(ops.arange(shape[1], dtype="int32"), (1, -1, 1, 1))
+    columns = ops.reshape(ops.arange(shape[2], dtype="int32"), (1, 1, -1, 1))
     top, left, bottom, right = (box[:, side][:, None, None, None] for side in range(4))
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     cut = bottom > top
@@ -47,7 +48,7 @@ class TrainableClassifier(keras.Model):
         net: Network that gives logits for raw images.
         recipe: How it is trained.
         classes: Number of classes.
-        teacher: Network whose answers it learns too: raw images to probabilities; None for none.
+        teacher: Network whose answers it learns too: raw images to probabilities or logits; None for none.
         class_weights: Weight of a photo of each class in the loss; None for 1.
         wider: Wider networks to train with it; None for none.
 
@@ -70,7 +71,7 @@ class TrainableClassifier(keras.Model):
         super().__init__(name="trainee")
         self.net, self.recipe, self.classes, self.wider = net, recipe, classes, wider
         # Behind a function, or Keras would take the teacher's weights for weights of this model.
-        self._answers = None if teacher is None else lambda images: teacher(images, training=False)
+        self._answers = None if teacher is None else lambda images: _answers(teacher, images)
         self._class_weights = None if class_weights is None else tuple(class_weights)
         self.steps = self._state("steps", 0, "int32")
         self.bad_step = self._state("bad_step", -1, "int32")
@@ -130,17 +131,17 @@ class TrainableClassifier(keras.Model):
         weights: Any = ops.take(ops.convert_to_tensor(self._class_weights, "float32"), labels)
         return weights if sample_weight is None else weights * sample_weight
 
-    def _distance(self, probabilities: Any, logits: Any, sample_weight: Any) -> Any:
+    def _distance(self, answers: Any, logits: Any, sample_weight: Any) -> Any:
         """Divergence of the answers from the teacher's (arXiv 1503.02531), both softened by the temperature.
 
         Its gradient falls with the square of the temperature, by which it is multiplied in return.
         """
         temperature = self.recipe.teacher_temperature
-        logs: Any = ops.log(ops.maximum(ops.cast(probabilities, "float32"), 1e-7))
-        wanted: Any = ops.stop_gradient(ops.softmax(logs / temperature))
+        softened: Any = ops.stop_gradient(answers / temperature)
+        wanted: Any = ops.softmax(softened)
         # Keras's own loss, since it knows how many devices share a batch, and leaves out photos of weight 0.
         cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
-        entropy: Any = cross_entropy(wanted, logs / temperature, sample_weight)
+        entropy: Any = cross_entropy(wanted, softened, sample_weight)
         divergence: Any = cross_entropy(wanted, logits / temperature, sample_weight) - entropy
         return temperature**2 * divergence
 
@@ -170,8 +171,17 @@ class TrainableClassifier(keras.Model):
             plain.set_weights(values)
 
 
+def _answers(teacher: keras.Model, images: Any) -> Any:
+    """A teacher's logits for raw images of whatever size, which it sees in its own."""
+    size = teacher.input_shape[1:3]
+    if None not in size and size != tuple(images.shape[1:3]):
+        images = ops.image.resize(images, size, interpolation="bilinear", data_format="channels_last")
+    outputs: Any = ops.cast(teacher(images, training=False), "float32")
+    return outputs if keras_head(teacher).name == "logits" else ops.log(ops.maximum(outputs, 1e-7))
+
+
 def build_net(
-    model: str, alpha: float, size: int, classes: int, *, groups=None, stem_multiplier=None, dropout=0.0,
+    model: str, alpha: float, size: int | None, classes: int, *, groups=None, stem_multiplier=None, dropout=0.0,
     activation=None, reparam=False,
 ) -> keras.Model:  # fmt: skip
     """A network with random weights that takes raw images.
@@ -179,7 +189,7 @@ def build_net(
     Args:
         model: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        size: Side of the images.
+        size: Side of the images; None for any.
         classes: Number of classes.
         groups: Groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.

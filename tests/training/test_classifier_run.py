@@ -6,13 +6,15 @@ import os
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
-from fd_keras import imagenet
+from fd_keras import image_classifier, imagenet
 from fd_keras.saved import load_model
 from fd_keras.training import checkpoint, classifier_run, devices, recipes, reporting, run_record, sources, table2
 from fd_keras.training.run import TrainingError
+from fd_keras.training.trainable_classifier import build_net
 
 RECIPE = recipes.PAPER.override(image_size=32, batch_size=12, epochs=2, ema_decay=0.9, learning_rate=0.05)
 
@@ -213,25 +215,56 @@ def test_rare_classes_weigh_more_and_the_mean_stays_one(photos, tmp_path):
     assert run.trainee._class_weights is None
 
 
+_TINY = RECIPE.override(image_size=48, epochs=2, reparam=True, progressive_size=0.5, bn_batches=2, crop_scale=0.36)
+
+
 @pytest.fixture(scope="module")
 def tiny(photos, tmp_path_factory):
-    """A run with what tiny networks get."""
-    run = _run(
-        photos, tmp_path_factory.mktemp("tiny") / "run", recipe=RECIPE.override(netaug=3.0, reparam=True, epochs=3)
-    )
+    """A run with what tiny networks get, but the wider networks, which `test_run` trains."""
+    run = _run(photos, tmp_path_factory.mktemp("tiny") / "run", recipe=_TINY)
     facts = run.train()
     run.close()
     return run, facts
 
 
-def test_a_tiny_network_is_saved_as_a_plain_one(tiny, finished):
+def test_a_tiny_network_is_saved_as_a_plain_one(tiny):
     run, facts = tiny
-    saved, plain = (load_model(each["models"]["last"]) for each in (facts, finished[1]))
-    assert saved.get_config() == plain.get_config()
+    saved = load_model(facts["models"]["last"])
+    plain = build_net("fd_mobilenet", 0.25, 48, 3, activation="softmax")
+    assert [(type(layer), layer.name) for layer in saved.layers] == [
+        (type(layer), layer.name) for layer in plain.layers
+    ]
     assert [weight.shape for weight in saved.weights] == [weight.shape for weight in plain.weights]
-    assert len(run.trainee.wider.trainable_weights) > 50
     assert len(run.trainee.averages) == len(run.trainee.net.weights) > len(plain.weights)
-    assert run.history[0]["loss"] > 1.5 * run.history[2]["loss"]  # the wider networks' too, except at the end
+
+
+def test_a_tiny_network_is_saved_with_its_branches_and_new_statistics(tiny):
+    """Apart from those, it computes what the averages of the network with branches do."""
+    run, facts = tiny
+    net, saved = run.trainee.net, load_model(facts["models"]["last"])
+    net.set_weights([average.numpy() for average in run.trainee.averages])
+    images = np.random.default_rng(0).uniform(0, 255, (4, 48, 48, 3)).astype("float32")
+    wanted, features = (
+        np.asarray(keras.Model(each.input, each.get_layer("conv1").output)(images)) for each in (net, saved)
+    )
+    offset = (wanted - features).mean((0, 1, 2))
+    np.testing.assert_allclose(features + offset, wanted, atol=1e-4 * np.abs(wanted).max())
+    running = saved.get_layer("conv_pw_11_bn").get_weights()
+    run.trainee.give_weights(run.model)
+    assert (run.model.get_layer("conv_pw_11_bn").get_weights()[2] != running[2]).any()
+    run._update_model()
+    np.testing.assert_array_equal(run.model.get_layer("conv_pw_11_bn").get_weights()[2], running[2])
+
+
+def test_a_tiny_network_is_converted_to_int8_as_any_other(tiny, photos, programs, tmp_path):
+    model = tiny[1]["models"]["last"]
+    flags = [f"--keras_model={model}", "--recipes=int8", f"--calibration_dir={photos / 'train'}", "--output_dir=files"]
+    converted = programs.run("fd_keras.tflite.convert", flags, tmp_path)
+    assert converted.returncode == 0, converted.stderr
+    images = np.stack([imagenet.load_image(path, (48, 48)) for path in sorted((photos / "val").glob("*/*.jpg"))])
+    (file,) = (tmp_path / "files").glob("*_int8.tflite")
+    scores, rounded = (image_classifier.open_classifier(str(path))(images) for path in (model, file))
+    np.testing.assert_allclose(rounded, scores, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -267,10 +300,11 @@ def test_a_teacher_changes_what_is_learned_and_has_to_fit(finished, photos, tmp_
         ended.append(run.model.get_weights())
     assert len(ended[0]) == len(ended[1])  # none of the teacher's are saved
     assert any((one != other).any() for one, other in zip(*ended, strict=True))
-    message = (
-        r"takes images of \(32, 32, 3\) and has 3 classes, but fd_mobilenet_0.25_64 takes images|Train a teacher on"
-    )
-    with pytest.raises(ValueError, match=message):
-        _run(photos, tmp_path / "large", recipe=RECIPE.override(image_size=64), teacher=teacher)
+    (tmp_path / "two").mkdir()
+    for split in ("train", "val"):
+        for name in ("amber", "blue"):
+            shutil.copytree(photos / split / name, tmp_path / "two" / split / name)
+    with pytest.raises(ValueError, match="has 3 classes, but fd_mobilenet_0.25_32 takes RGB images and has 2. Train a"):
+        _run(tmp_path / "two", tmp_path / "fewer", teacher=teacher)
     with pytest.raises(ValueError, match="--teacher was None, now "):
         _run(photos, tmp_path / "alone", recipe=RECIPE.override(epochs=1), teacher=teacher)

@@ -27,6 +27,29 @@ def test_targets_are_the_papers_figures():
     assert recipes.AUTHORS.targets[("fd_mobilenet", 0.5)] == 56.3
 
 
+def test_tiny_adds_capacity_in_training_and_no_augmentation():
+    tiny = recipes.TINY
+    assert tiny.netaug > 1
+    assert tiny.reparam
+    assert tiny.bn_batches
+    assert tiny.ema_decay
+    assert not any((tiny.mixes, tiny.randaugment, tiny.dropout))
+    assert tiny.targets == recipes.PAPER.targets
+
+
+def test_crops_grow_over_the_epochs():
+    recipe = recipes.PAPER.override(image_size=112, epochs=8, progressive_size=0.5)
+    assert [recipe.size_at(epoch) for epoch in range(8)] == [56, 56, 75, 75, 93, 93, 112, 112]
+    assert {recipes.PAPER.size_at(epoch) for epoch in range(90)} == {224}
+    assert recipe.override(image_size=48).size_at(0) == 32  # the least that a network takes
+
+
+def test_wider_networks_end_before_the_run():
+    recipe = recipes.PAPER.override(epochs=10, netaug=2.0)
+    assert [recipe.widens_at(epoch) for epoch in range(10)] == [True] * 8 + [False] * 2
+    assert not recipes.PAPER.widens_at(0)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("epochs", 0), ("crop_scale", 1.5), ("learning_rate", float("nan")), ("image_size", 16), ("schedule", "linear")],

@@ -46,9 +46,7 @@ def test_the_plain_networks_statistics_are_those_of_its_own_features():
     np.testing.assert_allclose(norm.moving_mean.numpy(), features.mean((0, 1, 2)), atol=0.02 * features.std())
 
 
-@pytest.mark.parametrize(
-    ("padding", "size", "strides"), [("same", 8, 1), ("same", 8, 2), ("same", 7, 2), ("valid", 9, 2)]
-)
+@pytest.mark.parametrize(("padding", "size", "strides"), [("same", 8, 1), ("valid", 9, 2), ("valid", 10, 2)])
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
 def test_a_layer_is_its_folded_kernel(kind, padding, size, strides):
     layers = reparametrization.BranchedLayers(zoo.FD_MOBILENET)

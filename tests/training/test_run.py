@@ -244,7 +244,7 @@ def program(photos, program_of):
     return program_of(
         "fd_keras.training.train", "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25", f"--data=folder:{photos}",
         "--image_size=64", "--batch_size=6", "--epochs=2", "--mixup=0.2", "--cutmix=1.0", "--ema_decay=0.9",
-        "--dropout=0.1", "--threads=2", "--checkpoint_every=2",
+        "--dropout=0.1", "--netaug=2", "--reparam", "--bn_batches=2", "--threads=2", "--checkpoint_every=2",
     )  # fmt: skip
 
 
@@ -279,6 +279,7 @@ def test_an_interrupted_run_ends_at_the_same_bits(program, whole, tmp_path, reli
 
 
 def _check_equal(program, whole, broken) -> None:
-    program.assert_equal(whole, broken, 2, "kernel", "moving_variance", "average_of", "momentum", "iteration")
+    kinds = ("kernel", "moving_variance", "average_of", "momentum", "iteration", "wider_networks", "point")
+    program.assert_equal(whole, broken, 2, *kinds)
     assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in whole.iterdir())
     assert not list(broken.rglob(".writing-*"))

@@ -81,12 +81,12 @@ def test_a_teacher_takes_its_share_of_the_loss():
     answers = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
     shown = []
 
-    def teacher(images, training):
-        assert not training
+    def teacher(images):
         shown.append(np.asarray(images))
-        return keras.ops.array(answers)
+        return keras.ops.array(np.log(answers))
 
     trainee = _trainee(teacher, teacher_share=0.6, teacher_temperature=2.0)
+    trainee._answers = teacher
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype("float32")
     x, weights = {"image": images, "flip": np.array([0.0, 1.0, 0.0], "float32")}, np.ones(3, "float32")
     loss = trainee.compute_loss(x, LABELS, keras.ops.array(LOGITS), weights, training=True)
@@ -97,6 +97,18 @@ def test_a_teacher_takes_its_share_of_the_loss():
     np.testing.assert_array_equal(shown[0], np.stack([images[0], images[1, :, ::-1], images[2]]))  # what the pupil sees
     validation = trainee.compute_loss(x, LABELS, keras.ops.array(LOGITS), weights, training=False)
     assert float(validation) == pytest.approx(cross_entropy, rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["softmax", None])
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_teacher_answers_in_logits_for_images_of_any_size(activation, size):
+    teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, size, 3, activation=activation)
+    images = keras.ops.ones((2, 32, 32, 3)) * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)
+    expected = np.asarray(teacher(np.ones((2, size, size, 3), "float32") * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)))
+    answers = np.asarray(trainable_classifier._answers(teacher, images))
+    np.testing.assert_allclose(
+        _log_softmax(answers), _log_softmax(np.log(expected) if activation else expected), atol=1e-4
+    )
 
 
 def test_a_teacher_is_not_trained():
