@@ -8,6 +8,7 @@ The steps of the int8 recipe can be changed one by one (--noint8_bias, --int8_sp
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -26,6 +27,7 @@ with flag_group("Output"):
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"Files to write: {', '.join(RECIPES)}.")
     _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
     _MAX_RAM = flags.DEFINE_string("max_ram", None, "RAM of TFLM's arena, as 200KiB: run the first layers in strips.")
+    _XNNPACK = flags.DEFINE_bool("xnnpack", True, "Arrange int8 files for phones' CPUs, not microcontrollers or NPUs.")
     _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 flags.adopt_module_key_flags(model_flags)
 with flag_group("Report on the int8 recipe"):
@@ -92,6 +94,21 @@ def into_ram(data: bytes) -> tuple[bytes, dict]:
     return (pack(chosen.model), {"strips": search.facts(front, chosen)}) if chosen.cuts else (data, {})
 
 
+def finishing() -> Callable[[bytes], tuple[bytes, dict]] | None:
+    """The last step of the files: strips for a microcontroller's RAM, none for its C array, else `for_xnnpack`."""
+    if _MAX_RAM.value:
+        return into_ram
+    return for_xnnpack if _XNNPACK.value and not _C_ARRAY.value else None
+
+
+def for_xnnpack(data: bytes) -> tuple[bytes, dict]:
+    """Has an integer file do more of its work in XNNPACK; the outputs stay the same to the bit."""
+    from fd_keras.tflite.int8.camera_bytes import convert_in_xnnpack
+    from fd_keras.tflite.int8.packed_pixels import pack_pixels
+
+    return convert_in_xnnpack(pack_pixels(data)), {}
+
+
 def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
     """The class names to put into the files, if the flags ask for that."""
     from fd_keras.tflite.format.metadata import check_labels, load_labels
@@ -139,7 +156,7 @@ def main(argv: list[str]) -> None:
         include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value,
         io=model_flags.IO.value,
         class_names=names,
-        finish=into_ram if _MAX_RAM.value else None,
+        finish=finishing(),
     )
     written = []
     for path in paths:

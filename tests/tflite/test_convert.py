@@ -17,6 +17,7 @@ import pytest
 
 from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
+from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,19 @@ def test_random_weights_are_converted_on_request(run_program, tmp_path):
     expected = {"arch": "fd_mobilenet", "alpha": 0.25, "size": [32, 32], "weights": None, "weights_sha256": None}
     assert expected.items() <= facts.items()
     assert facts["classes"] == 1000
+
+
+def test_a_file_is_arranged_for_xnnpack_unless_it_is_for_a_microcontroller(
+    run_program, flowers, saved_flowers, photos, tmp_path
+):
+    flags = [f"--keras_model={saved_flowers}", f"--calibration_dir={photos}", "--calibration_count=16"]
+    run_program(CONVERT, *flags, "--recipes=int8", "--output_dir=out", "--c_array").assert_done()
+    found = []
+    for folder in (flowers.folder, tmp_path):
+        network = read(str(folder / "out/my.flowers_int8.tflite")).network
+        convolution = next(op for op in network.ops if op.kind == "CONV_2D")
+        found.append((network.ops[0].kind, network.tensors[convolution.inputs[1]].shape))
+    assert found == [("DEQUANTIZE", (16, 3, 2, 12)), ("QUANTIZE", (8, 3, 3, 3))]
 
 
 def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_flowers, photos, tmp_path, images):
