@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from fd_keras.imagenet import preprocess_input
 from fd_keras.litert import quiet
-from fd_keras.tflite.format import metadata, sidecar
+from fd_keras.tflite.format import int4, metadata, sidecar
 from fd_keras.tflite.int8.equalize import fold_input
 from fd_keras.tflite.int8.fold import UnsupportedModelError, fold
 from fd_keras.tflite.int8.graph import Conv, Graph, Node, grouped_conv2d, run
@@ -108,14 +108,16 @@ def export(
         raise ValueError(f"The recipe {recipe.name!r} needs calibration images.")
     with tempfile.TemporaryDirectory() as folder:
         if graph is None and recipe.settings and calibration:
-            graph = prepare(model, calibration.images, recipe.settings, include_preprocessing)
+            images, four_bits = calibration.images, recipe.weights == "int4"
+            graph = prepare(model, images, recipe.settings, include_preprocessing, four_bits=four_bits)
         if graph is not None:
             save_graph(arrange(graph), folder)
         elif recipe.calibrated:
             save_model(model, folder)
         else:
             _save_folded(model, include_preprocessing, folder)
-        return convert(folder, recipe, calibration, include_preprocessing, io)
+        data = convert(folder, recipe, calibration, include_preprocessing, io)
+        return int4.store(data) if recipe.weights == "int4" else data
 
 
 def fixed_size(model: keras.Model) -> tuple[int, int, int]:

@@ -36,7 +36,7 @@ class ConversionRecipe:
 
     Attributes:
         name: Part of the file name.
-        weights: Type in which weights are stored: float32, float16 or int8.
+        weights: Type in which weights are stored: float32, float16, int8, or int4 (large kernels; the others int8).
         activations: Type in which layers compute: float32 or int8.
         summary: One line for people.
         settings: Steps that prepare the network before it is converted; None: it is converted as it is.
@@ -63,6 +63,7 @@ RECIPES = {
         ConversionRecipe(
             "int8", "int8", "int8", "integers only, prepared so as to lose next to nothing", Int8Settings()
         ),
+        ConversionRecipe("int4", "int4", "int8", "as int8, with large kernels in four bits", Int8Settings()),
         ConversionRecipe("int8_plain", "int8", "int8", "integers only, the converter alone, for comparison"),
     )
 }
@@ -89,10 +90,10 @@ def check_names(names: Sequence[str], known: Collection[str]) -> None:
 
 def check_recipes(recipes: list[ConversionRecipe]) -> None:
     """Raises ValueError for a recipe whose files TFLM cannot run: it has no kernels for weights of another type."""
-    mixed = [recipe.name for recipe in recipes if recipe.weights != recipe.activations]
+    mixed = [recipe.name for recipe in recipes if recipe.weights != recipe.activations and recipe.weights != "int4"]
     if mixed:
         raise ValueError(
-            f"--c_array: TensorFlow Lite Micro does not run --recipes={mixed[0]}; take int8, int8_plain or float32."
+            f"--c_array: TensorFlow Lite Micro does not run --recipes={mixed[0]}; take int8, int4 or float32."
         )
 
 

@@ -176,8 +176,8 @@ def test_output_folder_is_asked_for(run_program):
 
 
 def test_unknown_recipe_is_named_with_those_that_exist(run_program):
-    run = run_program(CONVERT, "--weights=none", "--recipes=float32,int4", "--output_dir=out")
-    run.assert_refused("int4", *RECIPES)
+    run = run_program(CONVERT, "--weights=none", "--recipes=float32,int2", "--output_dir=out")
+    run.assert_refused("int2", *RECIPES)
 
 
 @pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.calibrated])

@@ -37,7 +37,9 @@ from fd_keras.tflite.int8.graph import (
 )
 
 STEPS = 127  # weights are integers from -127 to 127 times a scale of their output channel
+STEPS4 = 7  # those of four bits, from -7 to 7
 _ROWS = 100_000  # positions of a layer's input that it is fitted on
+_PARTS = np.linspace(1, 0.5, 11)  # of the scale of 15 levels that holds all weights, of which the best is taken
 _LARGEST_FAN_IN = 1152  # above it the matrices of `round_weights` get too large; weights are rounded to nearest
 
 
@@ -49,11 +51,13 @@ class Correction:
         fit: Ridge of the least squares in parts of the inputs' mean variance; 0 leaves the weights as they are.
         compensate: Whether roundings make up for each other, or each weight goes to the nearest integer.
         bias: Whether to correct the means.
+        four_bits: Names of the nodes whose weights get four bits.
     """
 
     fit: float = 0.3
     compensate: bool = True
     bias: bool = True
+    four_bits: frozenset[str] = frozenset()
 
 
 def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, alone: bool = False) -> Graph:
@@ -136,7 +140,8 @@ def _corrected(node: WeightedNode, x: Any, wanted: Any, how: Correction) -> Weig
     if node.fan_in <= _LARGEST_FAN_IN and (how.compensate or how.fit):
         kernel = _solved(node, _Rows(node, x, wanted), how)
     else:
-        kernel = nearest(node.matrix).reshape(node.kernel.shape)
+        steps = STEPS4 if node.name in how.four_bits else STEPS
+        kernel = nearest(node.matrix, steps).reshape(node.kernel.shape)
     node = node.replace(kernel=kernel.astype("float32"))
     if not how.bias:
         return node
@@ -154,8 +159,14 @@ def _solved(node: WeightedNode, rows: "_Rows", how: Correction) -> np.ndarray:
         # A dense layer sees one row an image, too few to move its weights by.
         if how.fit and not isinstance(node, Dense):
             weights = fit(weights, gram, inputs.T @ (columns - inputs @ weights), how.fit)
-        rows.put(kernel, part, round_weights(weights, gram) if how.compensate else nearest(weights))
+        rows.put(kernel, part, _rounded(weights, gram, how.compensate, node.name in how.four_bits))
     return kernel
+
+
+def _rounded(weights: np.ndarray, gram: np.ndarray, compensate: bool, four_bits: bool) -> np.ndarray:
+    if not compensate:
+        return nearest(weights, STEPS4 if four_bits else STEPS)
+    return round_to_four_bits(weights, gram) if four_bits else round_weights(weights, gram)
 
 
 class _Rows:
@@ -236,24 +247,45 @@ def _ridge(gram: np.ndarray, part: float) -> np.ndarray:
     return np.eye(len(gram)) * (part * np.mean(np.diag(gram)) or 1.0)
 
 
-def nearest(weights: np.ndarray) -> np.ndarray:
+def nearest(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
     """Weights (fan-in, outputs) rounded to the nearest integer times their output's scale."""
-    scale = scales(weights)
+    scale = scales(weights, steps)
     return np.round(weights / scale) * scale
 
 
-def scales(weights: np.ndarray) -> np.ndarray:
-    """The scale of each output, by which its largest weight is 127, as the converter has it."""
+def scales(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
+    """The scale of each output, by which its largest weight is 127 (or `steps`), as the converter has it."""
     largest = np.abs(weights).max(axis=0)
-    return np.where(largest > 0, largest, 1.0) / STEPS
+    return np.where(largest > 0, largest, 1.0) / steps
 
 
-def round_weights(weights: np.ndarray, gram: np.ndarray, damping: float = 0.01) -> np.ndarray:
+def round_to_four_bits(weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """As `round_weights` to 15 levels, each output with the scale by which it errs least: its largest are clipped."""
+    best, least = np.zeros_like(weights), np.full(weights.shape[1], np.inf)
+    for part in _PARTS:
+        rounded = round_weights(weights, gram, scale=part * scales(weights, STEPS4), steps=STEPS4)
+        error = np.einsum("io,io->o", rounded - weights, gram @ (rounded - weights))
+        better = error < least
+        best[:, better], least[better] = rounded[:, better], error[better]
+    return best
+
+
+def round_weights(
+    weights: np.ndarray,
+    gram: np.ndarray,
+    damping: float = 0.01,
+    *,
+    scale: np.ndarray | None = None,
+    steps: int = STEPS,
+) -> np.ndarray:
     """Rounds weights (fan-in, outputs) so that the outputs for inputs with this X'X err least.
 
-    The largest weight of each output stays, since the converter takes the scale from it.
+    The largest weight of each output stays, or is clipped, since the converter takes the scale from it.
     """
-    scale, largest = scales(weights), np.abs(weights).argmax(axis=0)
+    largest = np.abs(weights).argmax(axis=0)
+    scale, held = (
+        (scales(weights), weights) if scale is None else (scale, np.clip(weights, -steps * scale, steps * scale))
+    )
     order = np.argsort(-np.diag(gram), kind="stable")  # inputs that matter most first, while others can make up
     left = weights[order].copy()
     kept = order[:, None] == largest
@@ -261,8 +293,8 @@ def round_weights(weights: np.ndarray, gram: np.ndarray, damping: float = 0.01) 
     factor = np.linalg.cholesky(inverse).T
     rounded = np.empty_like(left)
     for row in range(len(left)):
-        steps = np.clip(np.round(left[row] / scale), -STEPS, STEPS)
-        rounded[row] = np.where(kept[row], weights[order[row]], steps * scale)
+        whole = np.clip(np.round(left[row] / scale), -steps, steps)
+        rounded[row] = np.where(kept[row], held[order[row]], whole * scale)
         error = (left[row] - rounded[row]) / factor[row, row]
         left[row + 1 :] -= np.outer(factor[row, row + 1 :], error)
     result = np.empty_like(rounded)

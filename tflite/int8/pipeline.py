@@ -1,5 +1,6 @@
 """The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +12,21 @@ from fd_keras import imagenet
 from fd_keras.tflite.int8.equalize import LEVELS, equalize, fold_input, split_ranges
 from fd_keras.tflite.int8.fold import fold
 from fd_keras.tflite.int8.gptq import MOVING, Correction, correct, grid_ends, on_grid
-from fd_keras.tflite.int8.graph import Dense, Graph, Node, Softmax, logits, run, walk
+from fd_keras.tflite.int8.graph import Conv, Dense, Graph, Node, Softmax, WeightedNode, logits, run, walk
 from fd_keras.tflite.recipes import Int8Settings
 
 _MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
 _BATCH = 32
+_LARGE = 0.03  # of all weights, which a kernel must hold to be worth four bits
 
 
 def prepare(
-    model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool = True
+    model: keras.Model,
+    images: np.ndarray,
+    settings: Int8Settings,
+    include_preprocessing: bool = True,
+    *,
+    four_bits: bool = False,
 ) -> Graph:
     """Runs the recipe's steps.
 
@@ -28,6 +35,7 @@ def prepare(
         images: Calibration images, RGB 0..255 of shape (batch, height, width, 3).
         settings: Which steps to run.
         include_preprocessing: Whether the model normalizes by itself.
+        four_bits: Whether to round the large kernels to 15 levels, for `format.int4`.
 
     Returns:
         A graph for the converter, with the same input and output as the model.
@@ -37,7 +45,10 @@ def prepare(
     """
     exact, images = equalized(model, images, settings, include_preprocessing)
     split = split_ranges(exact, images, count=settings.split)
-    rounded = correct(exact, split, images, correction(settings))
+    how = correction(settings)
+    if four_bits:
+        how = dataclasses.replace(how, four_bits=large_kernels(split))
+    rounded = correct(exact, split, images, how)
     return clip_logits(rounded, images) if settings.clip_logits else rounded
 
 
@@ -56,6 +67,19 @@ def equalized(
 def correction(settings: Int8Settings) -> Correction:
     """The settings that `correct` takes."""
     return Correction(settings.fit, settings.compensate, settings.bias)
+
+
+def large_kernels(graph: Graph) -> frozenset[str]:
+    """Names of the dense and ungrouped pointwise layers that have at least `_LARGE` of all weights.
+
+    The others have next to nothing to save, and the first of them do the most harm.
+    """
+    sizes = {node.name: node.kernel.size for node in graph if isinstance(node, WeightedNode)}
+    pointwise = {node.name for node in graph if isinstance(node, Conv) and node.kernel.shape[:2] == (1, 1)}
+    grouped = {node.name for node in graph if isinstance(node, Conv) and node.groups > 1}
+    dense = {node.name for node in graph if isinstance(node, Dense)}
+    least = _LARGE * sum(sizes.values())
+    return frozenset(name for name in (pointwise - grouped) | dense if sizes[name] >= least)
 
 
 def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tuple[float, float]]:

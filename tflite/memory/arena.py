@@ -6,6 +6,7 @@ offset that is free for as long as it lives. Nothing here reads files or imports
 
 import dataclasses
 import functools
+import math
 
 from fd_keras.tflite.format.network import WEIGHTED, FileNetwork
 
@@ -29,14 +30,24 @@ class ArenaBuffer:
 
 
 def lifetimes(network: FileNetwork) -> list[ArenaBuffer]:
-    """The tensors that need RAM, with the first and the last op during which each must exist, by index."""
+    """The tensors that need RAM, with the first and the last op during which each must exist, by index.
+
+    Of constant tensors those are kernels of four bits, which TFLM's own kernels unpack before they compute.
+    """
     spans: dict[int, tuple[int, int]] = dict.fromkeys(network.inputs, (0, 0))
     for time, op in enumerate(network.ops):
         for index in (*op.inputs, *op.outputs):
             if not network.tensors[index].constant:
                 spans[index] = (spans.get(index, (time, time))[0], time)
     spans |= {index: (spans[index][0], len(network.ops) - 1) for index in network.outputs if index in spans}
-    return [ArenaBuffer(index, network.tensors[index].bytes, *span) for index, span in sorted(spans.items())]
+    found = [ArenaBuffer(index, network.tensors[index].bytes, *span) for index, span in sorted(spans.items())]
+    return found + _unpacked(network)
+
+
+def _unpacked(network: FileNetwork) -> list[ArenaBuffer]:
+    weighted = [(time, op.inputs[1]) for time, op in enumerate(network.ops) if op.kind in WEIGHTED]
+    kernels = [(time, index) for time, index in weighted if network.tensors[index].dtype == "INT4"]
+    return [ArenaBuffer(index, math.prod(network.tensors[index].shape), time, time) for time, index in kernels]
 
 
 @dataclasses.dataclass(frozen=True)

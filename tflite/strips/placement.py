@@ -55,7 +55,7 @@ def with_plan(model: Any) -> Any:
 
 
 def offsets(model: Any) -> list[int]:
-    """The offset of every tensor in the arena, in bytes; -1 for those that need no place."""
+    """The offset of every tensor in the arena, in bytes; -1 for those that need none or have one chosen by TFLM."""
     network = network_of(model)
     whole = _blocks(model, network)
     largest = sorted(whole, key=lambda block: (-block.end, -block.tensors[-1]))
@@ -63,7 +63,7 @@ def offsets(model: Any) -> list[int]:
     plans = [_placed(order) for order in (largest, oldest)]
     best = min(plans, key=lambda plan: max(offset + block.end for block, offset in plan))
     found = {tensor: offset for block, offset in best for tensor in block.tensors}
-    return [found.get(index, -1) for index in range(len(network.tensors))]
+    return [-1 if tensor.constant else found.get(index, -1) for index, tensor in enumerate(network.tensors)]
 
 
 def _blocks(model: Any, network: FileNetwork) -> list[Block]:

@@ -3,7 +3,16 @@ import pytest
 
 from fd_keras.tflite.int8.equalize import equalize, fold_input
 from fd_keras.tflite.int8.fold import fold
-from fd_keras.tflite.int8.gptq import Correction, correct, fit, grid_ends, nearest, on_grid, round_weights
+from fd_keras.tflite.int8.gptq import (
+    Correction,
+    correct,
+    fit,
+    grid_ends,
+    nearest,
+    on_grid,
+    round_to_four_bits,
+    round_weights,
+)
 from fd_keras.tflite.int8.graph import Conv, Dense, DepthwiseConv, Node, Softmax, walk
 
 # --- roundings -------------------------------------------------------------------------------------------
@@ -33,6 +42,16 @@ def test_weights_become_whole_steps_and_the_largest_stays(regression, how):
     largest = np.abs(weights).argmax(axis=0)
     np.testing.assert_allclose(np.abs(steps[largest, range(4)]), 127)
     assert np.abs(steps).max() <= 127 + 1e-9
+
+
+def test_weights_of_four_bits_are_on_fifteen_levels_and_err_less_than_the_nearest(regression):
+    """Each output uses its outermost level, from which the converter takes the scale."""
+    inputs, weights = regression
+    rounded = round_to_four_bits(weights, inputs.T @ inputs)
+    steps = rounded / (np.abs(rounded).max(axis=0) / 7)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
+    errors = [np.sum((inputs @ (found - weights)) ** 2) for found in (rounded, nearest(weights, 7))]
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_nearest_is_off_by_half_a_step_at_most(regression):
