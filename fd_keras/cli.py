@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "fd-keras"
 MODEL_FILES = (".keras", ".tflite")
+OPTIONAL = {"keras_cv": "keras-cv"}  # packages of a choice that most calls of a command do not make, and their extras
 LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
 
 
@@ -43,7 +44,7 @@ class Command:
 
 DETECT = {
     "check": Command("fd_keras.training.voc.check_dataset", "validate a data set in the layout of PASCAL VOC"),
-    "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN; resumes where it was", "train"),
+    "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN or RetinaNet; resumes where it was", "train"),
     "evaluate": Command("fd_keras.training.voc.evaluate", "average precision of a run or of result files", "train"),
     "predict": Command("fd_keras.training.voc.detect", "draw the objects found in photos", "train"),
     "convert": Command("fd_keras.tflite.convert_detector", "write a detector as .tflite", "tflite,train"),
@@ -161,7 +162,8 @@ def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:
     package = (error.name or NAME).partition(".")[0]
     if package == "fd_keras":
         raise error
-    extra = next((command.extra for command in every_command().values() if command.module == module), "") or "all"
+    needed = next((command.extra for command in every_command().values() if command.module == module), "") or "all"
+    extra = OPTIONAL.get(package, needed)
     return ImportError(f'{package} is not installed: pip install "{NAME}[{extra}]"')
 
 

@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     if not os.path.isdir(_RUN.value):
         raise FileNotFoundError(f"--run_dir={_RUN.value}: no such folder")
     check_folder(_OUTPUT.value)
-    from fd_keras.tflite.detector import TFLiteDetector, photo_size, write
+    from fd_keras.tflite.detector import TFLiteDetector, file_size, write
     from fd_keras.training.voc import annotation, batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
     detector = detectors.load(_RUN.value)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
     images |= {annotation.id: annotation.path for annotation in annotations}
-    size = parse_size(_SIZE.value) or photo_size(detector.recipe.short_side)
+    size = file_size(detector, parse_size(_SIZE.value))
     for recipe in dict.fromkeys(_RECIPES.value):
         path = write(detector, size, recipe, _RUN.value, _OUTPUT.value)
         print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, an image of {size[0]}x{size[1]}", flush=True)

@@ -21,7 +21,7 @@ from fd_keras.tflite.recipes import RECIPES
 from fd_keras.training import run_record
 from fd_keras.training.voc import boxes
 from fd_keras.training.voc.detections import Detections
-from fd_keras.training.voc.detector import Detector
+from fd_keras.training.voc.detector import Detector, is_retinanet
 
 SURE = 0.5  # score of the detections that are compared
 _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
@@ -30,6 +30,26 @@ _SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal,
 def photo_size(short_side: int) -> tuple[int, int]:
     """(height, width) of a photo of 4:3."""
     return short_side, round(short_side * 4 / 3)
+
+
+def file_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the image that a detector's file takes.
+
+    Args:
+        detector: Detector of a run.
+        size: What was asked for; None for a photo at the detector's short side, of a RetinaNet its square.
+
+    Raises:
+        ValueError: If a RetinaNet is asked for another size than its own.
+    """
+    if not is_retinanet(detector.config):
+        return size or photo_size(detector.recipe.short_side)
+    square = detector.recipe.short_side, detector.recipe.short_side
+    if size and size != square:
+        raise ValueError(
+            f"--size={size[0]}x{size[1]}: a RetinaNet takes the squares that it was trained on; leave it out."
+        )
+    return square
 
 
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
@@ -59,7 +79,7 @@ def write(detector: Detector, size: tuple[int, int], recipe: str, run_dir: str, 
     path = os.path.join(output_dir, f"{detector.name}_{recipe}.tflite")
     facts = {
         "name": detector.name,
-        "detector": "faster_rcnn",
+        "detector": detector.config.get("detector", "faster_rcnn"),
         "run_dir": run_dir,
         "config": detector.config,
         "classes": list(detector.classes),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from absl import flags
@@ -43,9 +44,20 @@ class Settings:
         return tuple(field for field in dataclasses.fields(cls) if "text" in field.metadata)
 
     @classmethod
-    def define_flags(cls) -> dict[str, flags.FlagHolder]:
-        """Defines a flag for each of those fields, None unless it is given; pass their values to `override`."""
-        return {field.name: _define_flag(field) for field in cls.adjustable()}
+    def define_flags(cls, known: Mapping[str, flags.FlagHolder] | None = None) -> dict[str, flags.FlagHolder]:
+        """Defines a flag for each of those fields, None unless it is given; pass their values to `override`.
+
+        Args:
+            known: Flags of other settings, of which those of the same names serve here too.
+        """
+        names = {field.name: field for field in cls.adjustable()}
+        shared = {name: flag for name, flag in (known or {}).items() if name in names}
+        return shared | {name: _define_flag(field) for name, field in names.items() if name not in shared}
+
+    @classmethod
+    def of(cls, settings: dict) -> Self:
+        """From a run's record, which may hold more; raises KeyError if a field is missing."""
+        return cls(**{field.name: settings[field.name] for field in dataclasses.fields(cls)})
 
     def override(self, **values) -> Self:
         """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""

@@ -95,6 +95,8 @@ def test_a_package_that_is_missing_is_named_with_what_to_install():
     told = str(cli.missing_package(error, "fd_keras.training.train"))
     assert told == 'cv2 is not installed: pip install "fd-keras[train]"'
     assert 'pip install "fd-keras[all]"' in str(cli.missing_package(error, "fd_keras.somewhere.else"))
+    chosen = ModuleNotFoundError("No module named 'keras_cv'", name="keras_cv")
+    assert 'pip install "fd-keras[keras-cv]"' in str(cli.missing_package(chosen, "fd_keras.training.voc.train"))
 
 
 def test_a_module_of_ours_that_is_missing_is_our_fault():

@@ -14,6 +14,8 @@ from fd_keras.tflite import detector as exported
 from fd_keras.tflite.format.sidecar import sidecar_path
 from fd_keras.training.voc import faster_rcnn, metric
 from fd_keras.training.voc.annotation import Annotation, read_image
+from fd_keras.training.voc.detector import Detector
+from tests.training.voc import small_retinanet
 
 CLASSES = ("ant", "bee", "cat")
 SIZE = (96, 128)
@@ -137,5 +139,24 @@ def test_the_file_s_own_detections_score_as_the_truth(converted, detector_photo)
     assert metric.score(CLASSES, [elsewhere], {"photo": runner(detector_photo)}).map_area < 0.1
 
 
-def test_default_size_is_that_of_a_photo():
+def test_default_size_is_that_of_a_photo(detector):
     assert exported.photo_size(600) == (600, 800)
+    assert exported.file_size(detector, None) == exported.photo_size(detector.recipe.short_side)
+    assert exported.file_size(detector, (64, 96)) == (64, 96)
+
+
+def test_a_retinanet_becomes_a_file_of_tflites_own_operations(tmp_path, op_names):
+    small = small_retinanet.with_sure_detections(small_retinanet.build(3))
+    config = small.recipe.settings() | {"detector": "retinanet", "backbone": "fd_mobilenet", "alpha": 0.25}
+    one = Detector(small.net, config, CLASSES, "retinanet")
+    size = exported.file_size(one, None)
+    assert size == (64, 64)
+    with pytest.raises(ValueError, match="--size=64x96: a RetinaNet takes the squares"):
+        exported.file_size(one, (64, 96))
+    path = exported.write(one, size, "float32", "RUN", str(tmp_path))
+    assert json.loads(Path(sidecar_path(path)).read_text())["detector"] == "retinanet"
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), "uint8")
+    overlaps = exported.compare(one, exported.TFLiteDetector(path), photo)
+    assert len(overlaps) > 3
+    assert min(overlaps) > 0.95
+    assert not {name for name in op_names(path) if "CUSTOM" in name or "FLEX" in name.upper()}

@@ -13,6 +13,7 @@ from fd_keras.training.sources import content_of, random_state
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
 
 class Example(NamedTuple):
@@ -80,7 +81,7 @@ class Images:
 
 
 def examples(
-    images: Images, recipe: DetectorRecipe, seed: int, step: int, threads: int | None = None
+    images: Images, recipe: DetectorRecipe | RetinaNetRecipe, seed: int, step: int, threads: int | None = None
 ) -> tf.data.Dataset:
     """The `Example`s of the rest of an epoch, from a step on.
 
@@ -124,7 +125,7 @@ def _ragged(values: np.ndarray, lengths: list[int]) -> Any:
     return ragged.from_row_lengths(values, lengths)
 
 
-def _maybe_flipped(example: Example, recipe: DetectorRecipe, seed: int, number) -> Example:
+def _maybe_flipped(example: Example, recipe: DetectorRecipe | RetinaNetRecipe, seed: int, number) -> Example:
     draw = tf.random.stateless_uniform([], tf.stack([tf.constant(seed, tf.int64), number]))
     width = tf.cast(tf.shape(example.image)[1], tf.float32)
     flips = draw < recipe.flip

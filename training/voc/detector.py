@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from fd_keras.training.run_record import model_path
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
 KINDS = ("last",)  # what a run leaves
 
@@ -22,19 +24,20 @@ class Detector:
     """Finds the objects in photos of any size.
 
     Args:
-        net: Network from `faster_rcnn.build_net`, or saved by a run.
+        net: Network from `build_net` of `faster_rcnn` or `retinanet`, or saved by a run.
         config: Configuration of the run: backbone, alpha, and the fields of its recipe.
         classes: Class names in label order.
         name: Name that its files share.
 
     Attributes:
-        model: Its two stages, see `faster_rcnn.FasterRCNN`.
+        model: Its functions, see `faster_rcnn.FasterRCNN` and `retinanet.RetinaNet`.
+        recipe: The recipe of its run.
     """
 
     def __init__(self, net: keras.Model, config: dict, classes: tuple[str, ...], name: str):
         self.config, self.classes, self.name = config, tuple(classes), name
-        self.recipe = DetectorRecipe.of(config)
-        self.model = faster_rcnn.FasterRCNN(net, self.recipe)
+        self.model = _model_of(net, config)
+        self.recipe = self.model.recipe
         self._detect = tf.function(self._on_pixels, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
 
     def _on_pixels(self, image):
@@ -58,6 +61,20 @@ class Detector:
         return Detections(boxes.to_pixels(found), scores, labels.astype("int64"))
 
 
+def _model_of(net: keras.Model, config: dict):
+    """The functions of a network; keras-cv is loaded for a RetinaNet alone."""
+    if is_retinanet(config):
+        from fd_keras.training.voc import retinanet
+
+        return retinanet.RetinaNet(net, RetinaNetRecipe.of(config))
+    return faster_rcnn.FasterRCNN(net, DetectorRecipe.of(config))
+
+
+def is_retinanet(config: Mapping) -> bool:
+    """Whether a run's configuration is that of a RetinaNet."""
+    return config.get("detector") == "retinanet"
+
+
 def load(run_dir: str, kind: str = "last") -> Detector:
     """The detector that a run of `fd-keras detect train` left.
 
@@ -77,10 +94,12 @@ def load(run_dir: str, kind: str = "last") -> Detector:
     try:
         facts = json.loads(read_bytes(path))
         config, classes, name = facts["config"], tuple(facts["class_names"]), facts["name"]
-        DetectorRecipe.of(config)
+        (RetinaNetRecipe if is_retinanet(config) else DetectorRecipe).of(config)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not what fd-keras detect train writes ({error!r}).") from error
     saved = model_path(run_dir, kind, name)
     if not os.path.isfile(saved):
         raise FileNotFoundError(f"{saved}: no such file; a model is saved at the end of every epoch.")
+    if is_retinanet(config):
+        from fd_keras.training.voc import retinanet  # noqa: F401  (registers the layers of the saved model)
     return Detector(load_model(saved), config, classes, name)

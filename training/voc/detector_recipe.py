@@ -51,10 +51,5 @@ class DetectorRecipe(Settings):
         if self.long_side < self.short_side:
             raise ValueError(f"--long_side={self.long_side}: must not be below --short_side={self.short_side}.")
 
-    @classmethod
-    def of(cls, settings: dict) -> "DetectorRecipe":
-        """From a run's record, which may hold more; raises KeyError if a field is missing."""
-        return cls(**{field.name: settings[field.name] for field in dataclasses.fields(cls)})
-
 
 PAPER = DetectorRecipe()

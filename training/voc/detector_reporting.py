@@ -1,15 +1,32 @@
 """What a detector's run shows: lines on the terminal and a plot."""
 
 import math
+from collections.abc import Container, Sequence
 
 from fd_keras.io import join, write_figure
 from fd_keras.next_step import next_line
 from fd_keras.progress import bar, duration
 from fd_keras.training.reporting import style_epochs, waits
 from fd_keras.training.voc import dataset
-from fd_keras.training.voc.trainable_detector import LOSSES
+from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
-COLUMNS = ("epoch", "step", "lr", *LOSSES, "seconds_per_image", "input_bound", "seconds")
+# Losses that belong together, with the names that people read.
+FASTER_RCNN = {
+    "proposals": {"rpn_objectness": "object or not", "rpn_box": "box"},
+    "RoIs": {"class": "class", "box": "box"},
+}
+RETINANET = {"anchors": {"class": "class", "box": "box"}}
+
+
+def columns(losses: Sequence[str]) -> tuple[str, ...]:
+    """The columns of history.csv."""
+    return ("epoch", "step", "lr", *losses, "seconds_per_image", "input_bound", "seconds")
+
+
+def _groups(losses: Container[str]) -> dict[str, dict[str, str]]:
+    """The losses that belong together, of the detector that has them."""
+    return FASTER_RCNN if "rpn_box" in losses else RETINANET
 
 
 def opening(run) -> str:
@@ -19,9 +36,15 @@ def opening(run) -> str:
     weights = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return (
         f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "
-        f"short side {recipe.short_side}, crops of {recipe.roi_size}; {weights:,} weights are "
+        f"{_sizes(recipe)}; {weights:,} weights are "
         f"trained; seed {run.config.seed}"
     )
+
+
+def _sizes(recipe: DetectorRecipe | RetinaNetRecipe) -> str:
+    if isinstance(recipe, DetectorRecipe):
+        return f"short side {recipe.short_side}, crops of {recipe.roi_size}"
+    return f"squares of {recipe.side}, {recipe.batch_size} a step"
 
 
 def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, left: float) -> str:
@@ -31,10 +54,10 @@ def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, le
 
 def described(losses: dict[str, float]) -> str:
     """The losses in a line."""
-    return (
-        f"loss {losses['loss']:.3f} (proposals {losses['rpn_objectness']:.3f} + {losses['rpn_box']:.3f}, "
-        f"RoIs {losses['class']:.3f} + {losses['box']:.3f})"
+    parts = (
+        f"{title} {' + '.join(f'{losses[name]:.3f}' for name in names)}" for title, names in _groups(losses).items()
     )
+    return f"loss {losses['loss']:.3f} ({', '.join(parts)})"
 
 
 def epoch_line(row: dict, epochs: int) -> str:
@@ -51,15 +74,10 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
 
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    titles = {
-        "total loss": {"loss": None},
-        "proposals": {"rpn_objectness": "object or not", "rpn_box": "box"},
-        "RoIs": {"class": "class", "box": "box"},
-        "learning rate": {"lr": None},
-    }
+    titles = {"total loss": {"loss": None}, **_groups(rows[0]), "learning rate": {"lr": None}}
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 3 else None  # a line needs two points
-    for axis, (label, curves) in zip(figure.subplots(1, 4), titles.items(), strict=True):
+    for axis, (label, curves) in zip(figure.subplots(1, len(titles)), titles.items(), strict=True):
         for name, legend in curves.items():
             axis.plot(epochs, [row[name] for row in rows], marker=marker, label=legend)
         if any(curves.values()):

@@ -1,8 +1,9 @@
-"""A detector's run: one image a step, checkpoints at any step, and a resume that ends at the same bits."""
+"""A detector's run: checkpoints at any step, and a resume that ends at the same bits."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,10 +15,11 @@ from fd_keras.training.devices import Devices
 from fd_keras.training.optimizer import Schedule, TorchSGD
 from fd_keras.training.run import RunConfig, TrainingError, TrainingRun
 from fd_keras.training.voc import backbone, dataset, detection_pipeline, detector_reporting, draw, faster_rcnn
-from fd_keras.training.voc.annotation import read_image
+from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detector import Detector
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
-from fd_keras.training.voc.trainable_detector import LOSSES, TrainableDetector
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+from fd_keras.training.voc.trainable_detector import TrainableDetector
 
 _DRAWN = 4  # images whose detections TensorBoard shows
 _SHOWN = 0.5  # score of the detections that are drawn
@@ -28,13 +30,15 @@ class DetectorRunConfig(RunConfig):
     """Configuration of a detector's run. Flags make it; a run's folder keeps it.
 
     Attributes:
+        detector: Name of its kind.
         recipe: How to train.
         backbone: Key of `zoo.ARCHS`.
     """
 
-    FIXED = ("backbone", *RunConfig.FIXED)
+    FIXED = ("detector", "backbone", *RunConfig.FIXED)
+    detector: ClassVar[str] = "faster_rcnn"
 
-    recipe: DetectorRecipe
+    recipe: DetectorRecipe | RetinaNetRecipe
     backbone: str
     checkpoint_every: int = dataclasses.field(default=500, kw_only=True)
 
@@ -42,11 +46,11 @@ class DetectorRunConfig(RunConfig):
     def name(self) -> str:
         """Name of the detector, which its files share."""
         arch = zoo.get_arch(self.backbone, self.groups, self.stem_multiplier)
-        return f"faster_rcnn_{spec.model_name(arch, self.alpha, (None, None))}_{self.recipe.short_side}"
+        return f"{self.detector}_{spec.model_name(arch, self.alpha, (None, None))}_{self.recipe.short_side}"
 
 
 class DetectorRun(TrainingRun):
-    """A detector's run, see `TrainingRun`.
+    """A detector's run, see `TrainingRun`: of a Faster R-CNN, one image a step, or of what a subclass trains.
 
     Args:
         config: Configuration of the run.
@@ -55,10 +59,12 @@ class DetectorRun(TrainingRun):
         say: Prints a line.
 
     Attributes:
+        TRAINEE: Class of what is trained.
         detector: The detector as it is now.
     """
 
-    COLUMNS = detector_reporting.COLUMNS
+    TRAINEE: ClassVar[type[TrainableDetector]] = TrainableDetector
+    COLUMNS = detector_reporting.columns(TRAINEE.LOSSES)
 
     config: DetectorRunConfig
     trainee: TrainableDetector
@@ -71,17 +77,17 @@ class DetectorRun(TrainingRun):
         say: Callable[[str], None] = print,
     ):
         self.recipe, self.images, self.classes = config.recipe, images, classes
-        super().__init__(config, _describe(config, images, classes), images.count, Devices(), say)
+        steps = images.count // self.batch_size
+        if not steps:
+            raise ValueError(f"{images.name}: has {images.count} images, fewer than --batch_size={self.batch_size}.")
+        super().__init__(config, _describe(config, images, classes), steps, Devices(), say)
 
     def _build(self) -> None:
         config, recipe = self.config, self.recipe
         keras.utils.set_random_seed(config.seed)
-        under = backbone.choose(
-            config.backbone, config.alpha, config.groups, config.stem_multiplier, config.init_weights
-        )
-        self.model = faster_rcnn.build_net(under, len(self.classes), recipe)
+        built = self._built()
+        self.model = built.net
         if config.init_weights:
-            backbone.load_weights(self.model, config.init_weights, under)
             self.say(f"started from {config.init_weights}")
         else:
             self.say("warning: the backbone is random, and little will be learned; give --init_weights")
@@ -89,9 +95,29 @@ class DetectorRun(TrainingRun):
         self._rate = Schedule(
             "step", recipe.learning_rate, self.total_steps, drop_every=drop_every, drop_factor=recipe.drop_factor
         )
-        optimizer = TorchSGD(self._rate, recipe.momentum, weight_decay=recipe.weight_decay)
-        self.trainee = TrainableDetector(faster_rcnn.FasterRCNN(self.model, recipe), optimizer, config.seed)
+        optimizer = TorchSGD(self._rate, recipe.momentum, weight_decay=recipe.weight_decay, **self._clipping())
+        self.trainee = self.TRAINEE(built, optimizer, config.seed)
         self.detector = Detector(self.model, config.fixed() | recipe.settings(), self.classes, config.name)
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step."""
+        return 1
+
+    def _built(self):
+        """The detector, on the network and with the weights that the configuration names."""
+        config, classes = self.config, len(self.classes)
+        under = backbone.choose(
+            config.backbone, config.alpha, config.groups, config.stem_multiplier, config.init_weights
+        )
+        net = faster_rcnn.build_net(under, classes, self.recipe)
+        if config.init_weights:
+            backbone.load_weights(net, config.init_weights, under)
+        return faster_rcnn.FasterRCNN(net, self.recipe)
+
+    def _clipping(self) -> dict[str, Any]:
+        """How the optimizer clips gradients."""
+        return {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -112,17 +138,17 @@ class DetectorRun(TrainingRun):
             waited = time.perf_counter() - asked
             losses = self.trainee.step(example)
             self.timer.step_done(waited)
-            if not self._after_step(step, lambda values=losses: _named(values.numpy())):
+            if not self._after_step(step, lambda values=losses: self._named(values.numpy())):
                 break
         self._check_finite()
         self._stop_if_asked()
-        means = _named(self.trainee.sums.numpy() / self.steps_per_epoch)
-        self.trainee.sums.assign(np.zeros(len(LOSSES)))
+        means = self._named(self.trainee.sums.numpy() / self.steps_per_epoch)
+        self.trainee.sums.assign(np.zeros(len(self.TRAINEE.LOSSES)))
         return {
             "step": self.step,
             "lr": self.learning_rate_at(self.step - 1),
             **means,
-            "seconds_per_image": self.timer.total.seconds_per_step,
+            "seconds_per_image": self.timer.total.seconds_per_step / self.batch_size,
             "input_bound": self.timer.total.input_bound,
             "seconds": self.timer.total.seconds,
         }
@@ -137,31 +163,38 @@ class DetectorRun(TrainingRun):
         try:
             return next(examples)
         except tf.errors.OpError as error:
-            path = self.images.at(self.config.seed, step).path
+            paths = " or ".join(annotation.path for annotation in self._images_of(step))
             raise TrainingError(
-                f"{path}: cannot be decoded ({error.message.splitlines()[0]}). Replace it or remove its name from the "
+                f"{paths}: cannot be decoded ({error.message.splitlines()[0]}). Replace it or remove its name from the "
                 f"list of the split; {dataset.CHECK} DIR finds all such files."
             ) from error
+
+    def _images_of(self, step: int) -> Sequence[Annotation]:
+        """The images that a step, counted from 0, trains on."""
+        first = step // self.steps_per_epoch * self.images.count + step % self.steps_per_epoch * self.batch_size
+        return [self.images.at(self.config.seed, first + place) for place in range(self.batch_size)]
 
     # What people see.
 
     def _show(self, step: int, losses: Mapping[str, float]) -> None:
-        seconds = self.timer.total.seconds_per_step
-        if not seconds:
+        if not self.timer.total.seconds_per_step:
             return
+        seconds, count = self.timer.total.seconds_per_step / self.batch_size, self.batch_size
         scalars = {f"training/{name}": value for name, value in losses.items()}
         scalars |= {"training/learning_rate": self.learning_rate_at(step - 1), "speed/seconds_per_image": seconds}
         self.board.write(step, scalars)
         done = (step - 1) % self.steps_per_epoch + 1
-        mean = _named(self.trainee.sums.numpy() / done)["loss"]
-        epoch, left = f"{len(self.history) + 1}/{self.recipe.epochs}", seconds * (self.total_steps - step)
-        self.line.show(detector_reporting.step_line(epoch, done, self.steps_per_epoch, seconds, mean, left))
+        mean = self._named(self.trainee.sums.numpy() / done)["loss"]
+        epoch, left = f"{len(self.history) + 1}/{self.recipe.epochs}", seconds * count * (self.total_steps - step)
+        self.line.show(
+            detector_reporting.step_line(epoch, done * count, self.steps_per_epoch * count, seconds, mean, left)
+        )
 
     def _epoch_line(self, row: dict) -> str:
         return detector_reporting.epoch_line(row, self.recipe.epochs)
 
     def _log_epoch(self, row: dict) -> None:
-        self.board.write(row["step"], {f"epoch/{name}": row[name] for name in LOSSES})
+        self.board.write(row["step"], {f"epoch/{name}": row[name] for name in self.TRAINEE.LOSSES})
         self.board.draw(row["step"], self._pictures())
 
     def _pictures(self) -> dict[str, np.ndarray]:
@@ -178,15 +211,15 @@ class DetectorRun(TrainingRun):
         detector_reporting.plot(path, f"{self.config.name}, {self.images.name}", self.history)
 
     def _remedies(self, bad_step: int) -> str:
-        return f", or look for a wrong box in the annotation of {self.images.at(self.config.seed, bad_step).path}"
+        paths = " or ".join(annotation.path for annotation in self._images_of(bad_step))
+        return f", or look for a wrong box in the annotation of {paths}"
 
     def _facts(self) -> dict:
         return {"model": self.model_path("last")}
 
-
-def _named(losses: np.ndarray) -> dict[str, float]:
-    """The losses by name."""
-    return dict(zip(LOSSES, losses.tolist(), strict=True))
+    def _named(self, losses: np.ndarray) -> dict[str, float]:
+        """The losses by name."""
+        return dict(zip(self.TRAINEE.LOSSES, losses.tolist(), strict=True))
 
 
 def _describe(config: DetectorRunConfig, images: detection_pipeline.Images, classes: tuple[str, ...]) -> dict:

@@ -126,8 +126,14 @@ def differences(evaluation: Evaluation) -> list[str]:
     if not evaluation.is_papers:
         where = f"{evaluation.split} of {len(evaluation.annotations)} images"
         lines.append(f"The paper's is on VOC2007's test set of {TEST_IMAGES} images, this on {where}: not comparable.")
-    side = (evaluation.config or {}).get("short_side", PAPER.short_side)
-    if side != PAPER.short_side:
+    config = evaluation.config or {}
+    side = config.get("short_side", PAPER.short_side)
+    if config.get("detector") == "retinanet":
+        lines.append(
+            f"The paper's is a Faster R-CNN on a short side of {PAPER.short_side} pixels, this one a RetinaNet on "
+            f"squares of {config['side']}."
+        )
+    elif side != PAPER.short_side:
         lines.append(
             f"The paper's network sees images of {PAPER.short_side} pixels, the short side, this one of {side}."
         )

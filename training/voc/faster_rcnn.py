@@ -17,6 +17,7 @@ from fd_keras.spec import IMAGE, Op
 from fd_keras.training.voc import anchors, boxes
 from fd_keras.training.voc.backbone import Backbone
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
 NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100  # of the detections in an image; py-faster-rcnn's
 CROPS = "crops"
@@ -80,7 +81,7 @@ def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras
         [features, objectness, anchor_boxes, logits, deltas],
         name=f"faster_rcnn_{spec.model_name(arch, backbone.alpha, (None, None))}",
     )
-    _freeze(net, spec.cut(trunk + rest, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
+    freeze(net, spec.cut(trunk + rest, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
     return net
 
 
@@ -88,7 +89,7 @@ def _normal(deviation: float) -> Any:  # of the type Initializer, which Keras's 
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
-def _freeze(net: keras.Model, ops: Sequence[Op]) -> None:
+def freeze(net: keras.Model, ops: Sequence[Op]) -> None:
     """Keeps all batch normalizations as they are, and the kernels of some ops."""
     for layer in net.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -170,16 +171,7 @@ class FasterRCNN:
         scores = tf.reshape(tf.where(real[:, None], tf.nn.softmax(logits)[:, 1:], 0.0), [-1])
         labels = tf.tile(tf.range(self.classes), [self.recipe.test_proposals])
         moved = tf.reshape(moved, [-1, 4])
-        # Boxes of different classes are moved apart, so that one suppression serves for all.
-        apart = tf.cast(labels, tf.float32)[:, None] * (tf.reduce_max(boxes.corner(size)) + 1)
-        chosen, count = suppress(moved + apart, scores, MOST, NMS_IOU, MIN_SCORE)
-        there = tf.range(MOST) < count
-        return (
-            tf.where(there[:, None], tf.gather(moved, chosen), 0.0),
-            tf.where(there, tf.gather(scores, chosen), 0.0),
-            tf.where(there, tf.gather(labels, chosen), 0),
-            count,
-        )
+        return best_of_each_class(moved, scores, labels, size, NMS_IOU, MIN_SCORE)
 
 
 _NEVER = -1e9  # a logit that no network gives
@@ -233,7 +225,35 @@ def suppress(candidates, scores, most: int, overlap: float, least: float) -> tup
     )  # fmt: skip
 
 
-def fit(image, recipe: DetectorRecipe) -> tuple[tf.Tensor, tf.Tensor]:
+def best_of_each_class(
+    candidates, scores, labels, size, overlap: float, least: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Non-maximum suppression among the boxes of each class.
+
+    Args:
+        candidates: Boxes inside an image, (n, 4).
+        scores: Scores, (n,).
+        labels: Labels from 0, int32 (n,).
+        size: Size of the image, (height, width).
+        overlap: Maximum overlap (IoU) of boxes of a class that stay.
+        least: Score that a box has to exceed.
+
+    Returns:
+        Boxes (100, 4), scores (100,), best first, labels int32 (100,), and how many of these there are; the rest is 0.
+    """
+    # Boxes of different classes are moved apart, so that one suppression serves for all.
+    apart = tf.cast(labels, tf.float32)[:, None] * (tf.reduce_max(boxes.corner(size)) + 1)
+    chosen, count = suppress(candidates + apart, scores, MOST, overlap, least)
+    there = tf.range(MOST) < count
+    return (
+        tf.where(there[:, None], tf.gather(candidates, chosen), 0.0),
+        tf.where(there, tf.gather(scores, chosen), 0.0),
+        tf.where(there, tf.gather(labels, chosen), 0),
+        count,
+    )
+
+
+def fit(image, recipe: DetectorRecipe | RetinaNetRecipe) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes an image to what the network sees: a short side of `short_side`, unless the long one gets too long.
 
     Args:

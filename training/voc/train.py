@@ -2,23 +2,30 @@
 
     fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
 
-Values below are the paper's.
+With --detector=retinanet it is keras-cv's RetinaNet, trained on batches of squares (--side). Values below are the
+paper's; --detector=retinanet --help shows those of a RetinaNet.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from fd_keras import zoo
-from fd_keras.program import Program, flag_group
+from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.training import run_flags, settings
 from fd_keras.training.voc.detector_recipe import PAPER, DetectorRecipe
+from fd_keras.training.voc.retinanet_recipe import DEFAULT, RetinaNetRecipe
 
 if TYPE_CHECKING:
-    from fd_keras.training.voc.detector_run import DetectorRunConfig
+    from fd_keras.training.voc.detector_run import DetectorRun, DetectorRunConfig
+
+_RECIPES = {"faster_rcnn": PAPER, "retinanet": DEFAULT}
 
 with flag_group("What to train"):
     _BACKBONE = flags.DEFINE_enum("backbone", "fd_mobilenet", list(zoo.ARCHS), "Network under the detector.")
+    _DETECTOR = flags.DEFINE_enum(
+        "detector", "faster_rcnn", list(_RECIPES), "The paper's Faster R-CNN, or keras-cv's RetinaNet (extra keras-cv)."
+    )
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _VOC = flags.DEFINE_string(
@@ -28,34 +35,47 @@ with flag_group("Data"):
     _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list with commas (default the data's).")
 with flag_group("Recipe"):
     _OVERRIDES = DetectorRecipe.define_flags()
+with flag_group("Recipe of a RetinaNet"):
+    _OVERRIDES |= RetinaNetRecipe.define_flags(_OVERRIDES)
     flags.adopt_module_key_flags(settings)
 
 
-def config() -> "DetectorRunConfig":
-    """The run that the flags describe."""
-    recipe = PAPER.override(**{name: flag.value for name, flag in _OVERRIDES.items()})
-    given = run_flags.given(_BACKBONE.value)  # checked before TensorFlow is loaded
-    from fd_keras.training.voc.detector_run import DetectorRunConfig
+def recipe() -> DetectorRecipe | RetinaNetRecipe:
+    """The recipe that the flags describe; raises UsageError for a flag of the other detector."""
+    values = {name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None}
+    chosen = _RECIPES[_DETECTOR.value]
+    if foreign := sorted(values.keys() - {field.name for field in chosen.adjustable()}):
+        raise UsageError(f"--{foreign[0]} is not a setting of --detector={_DETECTOR.value}; leave it out")
+    return chosen.override(**values)
 
-    return DetectorRunConfig(recipe, _BACKBONE.value, **given)
+
+def config(asked: DetectorRecipe | RetinaNetRecipe) -> "tuple[DetectorRunConfig, type[DetectorRun]]":
+    """The run that the flags describe, and its class."""
+    given: dict[str, Any] = run_flags.given(_BACKBONE.value)  # checked before TensorFlow is loaded
+    if isinstance(asked, RetinaNetRecipe):
+        from fd_keras.training.voc.retinanet_run import RetinaNetRun, RetinaNetRunConfig
+
+        return RetinaNetRunConfig(asked, _BACKBONE.value, **given), RetinaNetRun
+    from fd_keras.training.voc.detector_run import DetectorRun, DetectorRunConfig
+
+    return DetectorRunConfig(asked, _BACKBONE.value, **given), DetectorRun
 
 
 def main(argv: list[str]) -> None:
     """Trains, from where the run was."""
-    asked = config()
+    asked, run_class = config(recipe())
     from fd_keras.training import devices
     from fd_keras.training.voc import dataset, detection_pipeline, detector_reporting
-    from fd_keras.training.voc.detector_run import DetectorRun
 
     devices.reproducible(asked.threads)
     classes = dataset.classes_of(_VOC.value, _CLASSES.value)
     found = dataset.open_split(_VOC.value, _SPLIT.value, classes)
-    run = DetectorRun(asked, detection_pipeline.Images(f"{_VOC.value} {_SPLIT.value}", found), classes)
+    run = run_class(asked, detection_pipeline.Images(f"{_VOC.value} {_SPLIT.value}", found), classes)
     print(detector_reporting.opening(run))
     print(detector_reporting.closing(run, run.train(), _VOC.value, _SPLIT.value))
 
 
-PROGRAM = Program(main, values=PAPER.settings)
+PROGRAM = Program(main, values=lambda: _RECIPES[_DETECTOR.value].settings())
 
 if __name__ == "__main__":
     PROGRAM.run()

@@ -1,14 +1,14 @@
 """A detector as it is trained: one step, and everything that changes in it."""
 
+from typing import Any, ClassVar
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from fd_keras.training.optimizer import TorchSGD
 from fd_keras.training.voc import detection_pipeline, losses, targets
-from fd_keras.training.voc.faster_rcnn import FasterRCNN
 
-LOSSES = ("loss", *losses.NAMES)
 _ANCHORS, _ROIS = range(2)  # purposes of random numbers, which keep them apart
 
 
@@ -16,7 +16,7 @@ class TrainableDetector:
     """A detector under training; saving `variables` saves the run.
 
     Args:
-        detector: Detector to train.
+        detector: Detector to train: a `FasterRCNN`, or what a subclass trains.
         optimizer: Optimizer, which is built here.
         seed: Seed of the anchors and RoIs that are drawn.
 
@@ -26,13 +26,18 @@ class TrainableDetector:
         sums: Sums of the losses named in `LOSSES` since the epoch began.
     """
 
-    def __init__(self, detector: FasterRCNN, optimizer: TorchSGD, seed: int):
+    LOSSES: ClassVar[tuple[str, ...]] = ("loss", *losses.NAMES)
+
+    def __init__(self, detector: Any, optimizer: TorchSGD, seed: int):
         self.detector, self.optimizer, self.seed = detector, optimizer, seed
         optimizer.build(detector.net.trainable_variables)
         self.steps, self.bad_step = _state("steps", 0, "int32"), _state("bad_step", -1, "int32")
-        self.sums = _state("sums", np.zeros(len(LOSSES)), "float32")
-        # One graph for images of every size.
-        self.step = tf.function(self._step, input_signature=[detection_pipeline.SPEC])
+        self.sums = _state("sums", np.zeros(len(self.LOSSES)), "float32")
+        self.step = tf.function(self._step, input_signature=[self.signature()])
+
+    def signature(self) -> detection_pipeline.Example:
+        """The tensors of a step; of unknown sides, which makes one graph for images of every size."""
+        return detection_pipeline.SPEC
 
     @property
     def variables(self) -> list[keras.Variable]:

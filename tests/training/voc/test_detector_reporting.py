@@ -1,6 +1,7 @@
 import pytest
 
 from fd_keras.training.voc import detector_reporting
+from fd_keras.training.voc.trainable_detector import TrainableDetector
 
 ROWS = [
     {"epoch": n, "step": 6 * n, "lr": 0.001, "loss": 1.5, "rpn_objectness": 0.5, "rpn_box": 0.25, "class": 0.5,
@@ -15,6 +16,11 @@ def test_lines():
     line = detector_reporting.epoch_line(ROWS[0], 15)
     losses = "loss 1.500 (proposals 0.500 + 0.250, RoIs 0.500 + 0.250)"
     assert line == f"epoch 1/15  {losses}  rate 0.001  0.50 s/image"
+
+
+def test_a_retinanet_has_other_losses():
+    losses = {"loss": 1.5, "class": 1.0, "box": 0.5}
+    assert detector_reporting.described(losses) == "loss 1.500 (anchors 1.000 + 0.500)"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ def test_the_last_line_goes_on_with_a_split_that_was_not_trained_on(devkit, trai
 
 
 def test_the_columns_are_those_of_a_row():
-    assert set(detector_reporting.COLUMNS) == set(ROWS[0])
+    assert set(detector_reporting.columns(TrainableDetector.LOSSES)) == set(ROWS[0])
 
 
 def test_the_losses_are_drawn(tmp_path):

@@ -8,6 +8,9 @@ import pytest
         (["--voc_dir=VOC", "--short_side=2000"], 1, "--long_side=1000: must not be below --short_side=2000"),
         (["--voc_dir=VOC"], 1, "error: VOC: no such folder"),
         (["--voc_dir=VOC", "--backbone=vgg"], 2, "--backbone"),
+        (["--voc_dir=VOC", "--side=96"], 2, "--side is not a setting of --detector=faster_rcnn"),
+        (["--voc_dir=VOC", "--detector=retinanet", "--roi_size=7"], 2, "--roi_size is not a setting of --detector"),
+        (["--voc_dir=VOC", "--detector=retinanet", "--side=100"], 1, "--side=100: must be a multiple of 32"),
     ],
 )
 def test_wrong_flags_are_refused_in_a_line(programs, tmp_path, flags, status, message):

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from fd_keras.training.optimizer import TorchSGD
+from fd_keras.training.voc.detection_pipeline import Images
+from fd_keras.training.voc.trainable_retinanet import TrainableRetinaNet, batches
+from tests.training.voc.small_retinanet import SMALL, build
+
+
+@pytest.fixture(scope="module")
+def images(annotations):
+    return Images("photos", annotations[:5])
+
+
+def test_batches_are_padded_and_resume_anywhere(images):
+    first, second = batches(images, SMALL, seed=3, step=0)  # the fifth image fills no batch
+    (resumed,) = batches(images, SMALL, seed=3, step=1)
+    for whole, part in zip(second, resumed, strict=True):
+        assert np.array_equal(whole, part)
+    (other_epoch, _) = batches(images, SMALL, seed=3, step=2)
+    assert not np.array_equal(first.image, other_epoch.image)
+    for batch in (first, second):
+        assert batch.image.shape == (2, 64, 64, 3)
+        assert (batch.labels.numpy() >= -1).all()
+        assert ((batch.truth.numpy() == -1).all(-1) == (batch.labels.numpy() == -1)).all()
+        assert (batch.image.numpy() == 127.5).all(-1).any()  # the photos are no squares
+
+
+def test_the_losses_are_keras_cvs_and_a_step_trains_all_but_what_is_frozen(images):
+    detector = build(2)
+    trainee = TrainableRetinaNet(detector, TorchSGD(0.01), seed=0)
+    batch = next(iter(batches(images, SMALL, seed=0, step=0)))
+    net = detector.net
+    net.compile(classification_loss="focal", box_loss="smoothl1")
+    predicted = net({"images": batch.image}, training=True)
+    truth = {"boxes": batch.truth, "classes": batch.labels}
+    expected = net.compute_loss(batch.image, truth, predicted, None)
+    assert float(sum(trainee.losses(batch))) == pytest.approx(float(expected), rel=1e-4)
+
+    before = {weight.path: weight.numpy() for weight in net.weights}
+    losses = trainee.step(batch).numpy()
+    assert losses[0] == pytest.approx(float(expected), rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1] + losses[2])
+    changed = {weight.path for weight in net.weights if not np.array_equal(before[weight.path], weight.numpy())}
+    assert changed <= {weight.path for weight in net.trainable_weights}
+    assert len(changed) > 0.9 * len(net.trainable_weights)

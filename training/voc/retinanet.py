@@ -1,0 +1,73 @@
+"""RetinaNet (arXiv 1708.02002) as keras-cv has it, on a network of the zoo."""
+
+import keras
+import keras_cv
+import tensorflow as tf
+
+from fd_keras import spec
+from fd_keras.backbones.keras_cv_backbone import KerasCVBackbone
+from fd_keras.training.voc import boxes, faster_rcnn
+from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+
+NMS_IOU, MIN_SCORE = 0.5, 0.05  # of the detections in an image; the paper's
+GRAY = 127.5  # fills the square beside an image
+
+
+def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) -> keras.Model:
+    """The weights of a detector; what stays as it is, is frozen.
+
+    Args:
+        backbone: Network under the detector, for images of any size.
+        classes: Number of classes.
+        recipe: Recipe, which decides what is frozen.
+    """
+    source = backbone.source
+    ops = spec.lower(source.arch, source.alpha, (None, None), include_top=False)
+    faster_rcnn.freeze(backbone, spec.cut(ops, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
+    return keras_cv.models.RetinaNet(
+        backbone=backbone, num_classes=classes, bounding_box_format="xyxy", name=f"retinanet_{backbone.name}"
+    )
+
+
+class RetinaNet:
+    """The detector as a function of tensors, over the weights of `build_net`.
+
+    Args:
+        net: Network from `build_net`, or loaded from what a run saved.
+        recipe: Recipe that it was built with.
+
+    Attributes:
+        classes: Number of classes.
+    """
+
+    def __init__(self, net: keras.Model, recipe: RetinaNetRecipe):
+        self.net, self.recipe, self.classes = net, recipe, net.num_classes
+        levels = net.anchor_generator(image_shape=(recipe.side, recipe.side, 3))
+        self._anchors = tf.concat(list(levels.values()), axis=0)
+
+    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The detections in one image, as a graph that TFLite's own operations can run.
+
+        keras-cv's own decoding takes an operation that TFLite lacks, and gives each box one class.
+
+        Args:
+            image: Image that fits into the square of the recipe, (height, width, 3) RGB 0..255.
+            scale: Ratio of that size to the original's; unused.
+
+        Returns:
+            What `FasterRCNN.detect` returns.
+        """
+        height, width, _ = boxes.shape_of(image)
+        side = self.recipe.side
+        square = tf.pad(image, [[0, side - height], [0, side - width], [0, 0]], constant_values=GRAY)
+        found = self.net({"images": square[None]}, training=False)
+        best, places = tf.math.top_k(tf.reshape(found["classification"], [-1]), self._candidates())
+        deltas = tf.gather(found["box"][0], places // self.classes)
+        anchors, labels = tf.gather(self._anchors, places // self.classes), places % self.classes
+        # keras-cv's deltas are y, x, height, width.
+        moved = boxes.decode(tf.gather(deltas, [1, 0, 3, 2], axis=-1), anchors, boxes.VARIANCE)
+        moved = boxes.clip(moved, (height, width))
+        return faster_rcnn.best_of_each_class(moved, tf.nn.sigmoid(best), labels, (side, side), NMS_IOU, MIN_SCORE)
+
+    def _candidates(self) -> int:
+        return min(self.recipe.test_candidates, self._anchors.shape[0] * self.classes)
