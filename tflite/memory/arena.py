@@ -45,7 +45,7 @@ def lifetimes(network: FileNetwork) -> list[ArenaBuffer]:
 
 
 def _unpacked(network: FileNetwork) -> list[ArenaBuffer]:
-    weighted = [(time, op.inputs[1]) for time, op in enumerate(network.ops) if op.kind in WEIGHTED]
+    weighted = [(t, index) for t, op in enumerate(network.ops) if op.kind in WEIGHTED for index in op.inputs[1:2]]
     kernels = [(time, index) for time, index in weighted if network.tensors[index].dtype == "INT4"]
     return [ArenaBuffer(index, math.prod(network.tensors[index].shape), time, time) for time, index in kernels]
 
