@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy.special import softmax
 
-from fd_keras import imagenet, spec, zoo
+from fd_keras import applications, imagenet, spec, zoo
 from fd_keras.io import join
 from fd_keras.saved import load_model
 from fd_keras.training import devices, input_pipeline, run_record, trainable_classifier
@@ -41,6 +41,7 @@ class FinetuneNetwork:
         groups: Groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
         seed: Seed of everything random.
+        enlarged_to: Side that images are enlarged to in front of the network; None: they stay as they are.
     """
 
     model: str
@@ -51,6 +52,7 @@ class FinetuneNetwork:
     groups: int | None = None
     stem_multiplier: float | None = None
     seed: int = 0
+    enlarged_to: int | None = None
 
     @property
     def arch(self) -> spec.Arch:
@@ -65,8 +67,13 @@ class FinetuneNetwork:
     def build(self) -> keras.Model:
         """The network, with the weights to start from; the classifier's only if they are of as many classes."""
         variant = {"groups": self.groups, "stem_multiplier": self.stem_multiplier}
-        size, classes = self.image_size, len(self.classes)
-        net = trainable_classifier.build_net(self.model, self.alpha, size, classes, activation="softmax", **variant)
+        image = seen = keras.Input((self.image_size, self.image_size, 3))
+        if self.enlarged_to is not None:
+            # Not keras.layers.Resizing: a model with that trains its batch normalizations when it is just called.
+            seen = keras.ops.image.resize(image, (self.enlarged_to, self.enlarged_to))
+        net = applications.build_by_name(
+            self.model, alpha=self.alpha, input_tensor=seen, classes=len(self.classes), weights=None, **variant
+        )
         if self.weights is not None:
             trainable_classifier.load_weights(net, self.weights, self.model, self.alpha, **variant)
         return net

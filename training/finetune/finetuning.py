@@ -1,13 +1,13 @@
 """Fine-tuning from photos to a trained network: tries a linear head and the whole network, and keeps what is better."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from fd_keras.io import join
-from fd_keras.training import run_record
 from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teachers
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.finetune.candidates import FinetuneNetwork
@@ -116,7 +116,7 @@ class Finetuning:
         return found
 
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
-        values = values[:, : max(1, plan.MOST_ROWS // len(photos))]
+        values = values[:, : plan.fitted_views(len(photos))]
         return linear_head.fit(values, labels_of(photos), len(self._split.classes))
 
     def _measured_head(self, head: LinearHead) -> Measured:
@@ -181,31 +181,21 @@ class Finetuning:
         )  # fmt: skip
 
     def _teacher(self, photos: Sequence[Labeled], folder: str) -> str | None:
-        """Path of the network to learn from, which is made first if need be.
-
-        Of few photos it is a wider network with a linear head on its features, which takes seconds; of many a network
-        that was trained itself.
-        """
+        """Path of the network to learn from; with --teacher=auto it is made first, of these photos."""
         if self._options.teacher != AUTO or self._network.weights is None:
             given = self._options.teacher if self._options.teacher != AUTO else None
             self._settings["teacher"] = given or "none"
             return given
-        found = teachers.wider(self._network)
-        if len(self._train) >= plan.FEWEST_FOR_TEACHER:
-            return self._trained_teacher(found or self._network)
-        self._settings["teacher"] = f"{found.name} with a linear head" if found else "none"
-        if found is None:
-            return None
-        self._say(f"teacher: a linear head on {found.name}")
-        views = self._augmentation.usable(plan.views(len(photos)))
+        found = self._best_teacher
+        self._settings["teacher"] = teachers.title(found)
+        self._say(f"teacher: {teachers.title(found)}")
+        views = self._augmentation.usable(plan.fitted_views(len(photos)))
         return teachers.save(found, photos, views, join(self._work_dir, folder, "teacher.keras"))
 
-    def _trained_teacher(self, found: FinetuneNetwork) -> str:
-        self._settings["teacher"] = f"{found.name}, trained on the same photos"
-        recipe = self._recipe(len(self._train))
-        recipe = recipe.override(epochs=max(1, recipe.epochs // 2))
-        self._trained(found, recipe, self._train, "teacher", teachers.fit_head(found, self._train, [0]), None)
-        return run_record.model_path(join(self._work_dir, "teacher"), "last", found.name)
+    @functools.cached_property
+    def _best_teacher(self) -> FinetuneNetwork:
+        """The teacher that the photos to train on choose, also for the training on all."""
+        return teachers.best(self._network, self._train)
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
         """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""

@@ -17,7 +17,7 @@ class Options:
         method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
         refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
         views: Views of each photo for the linear head; None: by the number of photos.
-        teacher: Path of a .keras file to learn from; "auto": a wider network, see `finetuning`; None: none.
+        teacher: Path of a .keras file to learn from; "auto": see `teachers.best`; None: none.
         overrides: Values of `TrainingRecipe` other than the plan's.
         threads: Number of threads; None for all cores.
     """

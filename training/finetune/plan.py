@@ -8,7 +8,6 @@ from fd_keras.training.recipes import RECIPES, TrainingRecipe
 FEWEST_TO_TUNE = 20  # mean number of photos a class below which only the classifier is trained
 FEWEST_TO_HOLD_OUT = 100  # held-out photos below which the head is measured by cross-validation
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
-FEWEST_FOR_TEACHER = 4000  # photos from which on it pays to train the teacher too
 MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three are needed to choose the augmentation
 MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes
 
@@ -24,7 +23,7 @@ class _Row:
 _FEW = {"epochs": 16, "learning_rate": 0.01, "crop_scale": 0.5}
 _TUNING = (
     _Row(1000, _FEW),
-    _Row(FEWEST_FOR_TEACHER, _FEW | {"epochs": 20, "learning_rate": 0.02}),
+    _Row(4000, _FEW | {"epochs": 20, "learning_rate": 0.02}),
     _Row(float("inf"), {"epochs": 40, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
 _GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where smaller ones change what they show
@@ -56,4 +55,9 @@ def scratch_recipe(photos: int, image_size: int) -> TrainingRecipe:
 
 def views(photos: int) -> int:
     """Views of each photo to take: more where photos are few."""
-    return max(FEWEST_VIEWS, min(MOST_VIEWS, MOST_ROWS // photos))
+    return max(FEWEST_VIEWS, fitted_views(photos))
+
+
+def fitted_views(photos: int) -> int:
+    """Views of each photo to fit a head on: those that keep the rows few enough."""
+    return max(1, min(MOST_VIEWS, MOST_ROWS // photos))

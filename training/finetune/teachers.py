@@ -1,4 +1,4 @@
-"""Teachers: wider networks, fitted to the same photos, that a smaller one learns from."""
+"""Teachers: networks that know more about the photos than the one to fine-tune, which learns from their answers too."""
 
 import dataclasses
 import os
@@ -11,12 +11,36 @@ from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead
 from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 
+_ENLARGED_TO = 192  # pixels; ImageNet's weights were made at 224, and see little in images much smaller
 
-def wider(network: FinetuneNetwork) -> FinetuneNetwork | None:
-    """The network of twice the width, if its weights are on this machine: they are not worth a download."""
+
+def possible(network: FinetuneNetwork) -> list[FinetuneNetwork]:
+    """The network itself, the one of twice the width, and the wider of these on enlarged images.
+
+    The weights of the wider one are taken only if they are on this machine: they are not worth a download.
+    """
     alpha = 2 * network.alpha
     path = weights_lib.at_hand(network.arch, alpha, beside=network.weights)
-    return None if path is None else dataclasses.replace(network, alpha=alpha, weights=path)
+    found = [network] if path is None else [network, dataclasses.replace(network, alpha=alpha, weights=path)]
+    if network.image_size < _ENLARGED_TO:
+        found.append(dataclasses.replace(found[-1], enlarged_to=_ENLARGED_TO))
+    return found
+
+
+def best(network: FinetuneNetwork, photos: Sequence[Labeled]) -> FinetuneNetwork:
+    """The possible teacher whose linear head recognizes most photos that it was not fitted on."""
+    return max(possible(network), key=lambda one: _hits(one, photos))
+
+
+def _hits(network: FinetuneNetwork, photos: Sequence[Labeled]) -> int:
+    features = candidates.pooled_features(network, [path for path, _ in photos], 1)
+    return int(linear_head.hits_when_left_out(features, labels_of(photos), len(network.classes)).sum())
+
+
+def title(network: FinetuneNetwork) -> str:
+    """What a teacher is, for people."""
+    enlarged = f" on images enlarged to {network.enlarged_to} pixels" if network.enlarged_to else ""
+    return f"{network.name} with a linear head{enlarged}"
 
 
 def fit_head(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int]) -> LinearHead:

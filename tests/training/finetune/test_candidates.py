@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -103,3 +105,12 @@ def test_tuning_starts_from_the_head_and_is_not_done_twice(network, head, train,
     assert any("resumed at step 3 of 3" in line for line in said)
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_images_are_enlarged_in_front_of_a_network(weights):
+    network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights, enlarged_to=64)
+    larger = dataclasses.replace(network, image_size=64, enlarged_to=None)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    nets = [network.build(), larger.build()]
+    found, expected = (keras.Model(net.input, candidates.classifier_of(net).input) for net in nets)
+    np.testing.assert_allclose(found(images), expected(keras.ops.image.resize(images, (64, 64))), atol=1e-4)

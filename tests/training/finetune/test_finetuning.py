@@ -113,37 +113,17 @@ def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
     assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
 
 
-def test_many_photos_have_a_trained_teacher_of_twice_the_width(make, monkeypatch):
-    monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    monkeypatch.setattr(teachers, "wider", lambda network: dataclasses.replace(network, alpha=0.5, weights=None))
-    found, trained = make(method="tune", teacher="auto", refit="no")
-    assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.5), ("tune", 0.25)]
-    assert trained[1]["teacher"].endswith("teacher/last/fd_mobilenet_0.5_32.keras")
-    assert found.settings["teacher"] == "fd_mobilenet_0.5_32, trained on the same photos"
-
-
-def test_without_weights_of_a_wider_network_the_trained_teacher_is_as_wide(make, monkeypatch):
-    monkeypatch.setattr(plan, "FEWEST_FOR_TEACHER", 8)
-    monkeypatch.setattr(teachers, "wider", lambda network: None)
-    _, trained = make(method="tune", teacher="auto", refit="no")
-    assert [(one["run"], one["alpha"]) for one in trained] == [("teacher", 0.25), ("tune", 0.25)]
-
-
-def test_few_photos_have_a_wider_network_with_a_linear_head_for_a_teacher(make, monkeypatch):
-    """Of the photos that are trained on: in the end, of all."""
-    made = []
-    monkeypatch.setattr(teachers, "wider", lambda network: dataclasses.replace(network, alpha=0.5))
+def test_the_best_teacher_is_fitted_to_the_photos_that_are_trained_on(make, monkeypatch):
+    """Of the photos that are trained on: in the end, of all. It is chosen once."""
+    asked, made = [], []
+    wider = dataclasses.replace(NETWORK, alpha=0.5, enlarged_to=192)
+    monkeypatch.setattr(teachers, "best", lambda network, photos: asked.append(len(photos)) or wider)
     monkeypatch.setattr(teachers, "save", lambda network, photos, views, path: made.append((len(photos), path)) or path)
     found, trained = make(method="tune", teacher="auto")
     assert [one["run"] for one in trained] == ["tune", "refit"]
-    assert [(count, path) for count, path in made] == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
-    assert found.settings["teacher"] == "fd_mobilenet_0.5_32 with a linear head"
-
-
-def test_few_photos_without_weights_of_a_wider_network_have_no_teacher(make, monkeypatch):
-    monkeypatch.setattr(teachers, "wider", lambda network: None)
-    found, trained = make(method="tune", teacher="auto", refit="no")
-    assert ([one["teacher"] for one in trained], found.settings["teacher"]) == ([None], "none")
+    assert made == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
+    assert found.settings["teacher"] == "fd_mobilenet_0.5_32 with a linear head on images enlarged to 192 pixels"
+    assert asked == [24]
 
 
 @pytest.mark.parametrize(
