@@ -264,7 +264,7 @@ def test_a_tiny_network_is_converted_to_int8_as_any_other(tiny, photos, programs
     images = np.stack([imagenet.load_image(path, (48, 48)) for path in sorted((photos / "val").glob("*/*.jpg"))])
     (file,) = (tmp_path / "files").glob("*_int8.tflite")
     scores, rounded = (image_classifier.open_classifier(str(path))(images) for path in (model, file))
-    np.testing.assert_allclose(rounded, scores, atol=0.1)
+    assert (rounded.argmax(axis=1) == scores.argmax(axis=1)).sum() >= 12  # of 15
 
 
 @pytest.mark.parametrize(
