@@ -60,7 +60,7 @@ def __dir__() -> list[str]:
 
 @contextlib.contextmanager
 def _registering_layers(keras: ModuleType) -> Iterator[None]:
-    """Makes `import fd_keras` enough for `keras.saving.load_model` to know this package's layers."""
+    """Registers this package's layers, so that `keras.saving.load_model` finds them after `import fd_keras`."""
     yield
     importlib.import_module("fd_keras.layers")
 

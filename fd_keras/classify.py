@@ -5,7 +5,7 @@
     fd-keras classify --model=mine.tflite --labels=names.txt photo.jpg
 
 Photos are decoded, resized and cropped exactly as in the reference evaluation, see `fd_keras.imagenet.load_image`.
-Class names of a file come from the file, its .json, its run, or --labels.
+The class names of a model file come from --labels, the file itself, its .json or its run.
 """
 
 import argparse
@@ -42,14 +42,15 @@ def classify(
     upright: bool = False,
     names: Sequence[str] | None = None,
 ) -> Iterator[dict]:
-    """Classifies image files; a broken one yields its error and does not stop the others.
+    """Classifies image files; a file that cannot be decoded yields an error and does not stop the others.
 
     Args:
         model: Classifier, or Keras model that takes raw images.
         paths: Paths of the images.
         top: Number of classes to return.
         upright: Whether to rotate photos by their EXIF orientation.
-        names: Class names in label order. By default, 1000 classes are ImageNet's, and others are called "class 3".
+        names: Class names in label order. By default, a model of 1000 classes gets ImageNet's names; others get
+            "class 0", "class 1" and so on.
 
     Yields:
         {"image": path, "predictions": [{"label", "name", "probability"}, ...]} or {"image": path, "error": text}, in
@@ -70,7 +71,7 @@ def classify(
 
 
 def _load(path: str, size: Sequence[int], upright: bool) -> np.ndarray | str:
-    """The image, as float so that the model takes it as it is; or what is wrong with it."""
+    """The image as float32, which models take unchanged; or the error message."""
     try:
         return imagenet.load_image(path, size, upright=upright).astype("float32")
     except (OSError, ValueError) as error:
@@ -78,7 +79,7 @@ def _load(path: str, size: Sequence[int], upright: bool) -> np.ndarray | str:
 
 
 def _known_classes(classes: int, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """A prediction of each class, without the probability."""
+    """The prediction entry of each class, without its probability."""
     wordnet_ids, of_imagenet = imagenet.wordnet_ids(), imagenet.class_names()
     if classes == imagenet.CLASSES and (names is None or tuple(names) in (wordnet_ids, of_imagenet)):
         return [{"label": i, "wnid": wordnet_ids[i], "name": of_imagenet[i]} for i in range(classes)]
@@ -101,13 +102,13 @@ def _report(result: dict) -> str:
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
-    flags.add_argument("images", nargs="+", metavar="PHOTO", help="image files, or folders of them")
+    flags.add_argument("images", nargs="+", metavar="PHOTO", help="image files or folders of images")
     flags.add_argument(
         "--model",
         default="fd_mobilenet",
         help=f"a .keras or .tflite file, or a network: {', '.join(zoo.ARCHS)} (default %(default)s)",
     )
-    flags.add_argument("--labels", help="text file of one class name per line (default: the names known for the file)")
+    flags.add_argument("--labels", help="text file with one class name per line (default: names stored with the file)")
     flags.add_argument("--alpha", type=float, help="width multiplier of a network by name (default 1.0)")
     flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
     flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
@@ -121,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
-    """All image files, and an error for each argument that leads to none."""
+    """All image files, and an error for each argument that cannot be read or contains no images."""
     paths, errors = [], []
     for image in images:
         try:
@@ -132,7 +133,7 @@ def _expand(images: Sequence[str]) -> tuple[list[str], list[dict]]:
 
 
 def _classified(args: argparse.Namespace, paths: list[str]) -> Iterator[dict]:
-    """Loads the model, which may download weights, and classifies the photos, if there are any."""
+    """Loads the model, which may download weights, and classifies the photos; does neither without photos."""
     if not paths:
         return
     model = _model(args, few=len(paths) <= BATCH)
@@ -161,11 +162,11 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--top={args.top}: must be between 1 and {imagenet.CLASSES}")
     if args.model in zoo.ARCHS:
         if args.labels:
-            raise UsageError(f"--labels is for a file as --model; {args.model} has ImageNet's classes")
+            raise UsageError(f"--labels needs a model file as --model; {args.model} has ImageNet's classes")
         network = _of_zoo(args)
         spec.lower(zoo.get_arch(args.model, network["groups"], network["stem_multiplier"]), network["alpha"])
     elif flag := next((name for name in _ZOO if getattr(args, name) is not None), None):
-        raise UsageError(f"--{flag} is for networks by name; --model={args.model} is a file")
+        raise UsageError(f"--{flag} applies only to networks by name; --model={args.model} is a file")
 
 
 def _print(result: dict, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""How programs end: the errors that a user can act on, and one line for each."""
+"""Errors that a user can act on, and how programs end: one line of message, and an exit status."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 
 class ProgramError(RuntimeError):
-    """A failure that its message explains to the user, with the way out."""
+    """A failure whose message says what went wrong and what to do."""
 
 
 class UsageError(ValueError):
@@ -17,11 +17,11 @@ class UsageError(ValueError):
 
 
 class UntrustedFileError(ValueError):
-    """A file that would make us read other files, or fill the memory; the message does not name it."""
+    """A file that would make the reader open other files or exhaust memory; the message does not name the file."""
 
 
 class Stopped(Exception):  # noqa: N818  (nothing went wrong)
-    """Work that a signal has stopped, after it saved what there was.
+    """Work that was stopped by a signal, after saving its state.
 
     Attributes:
         signal: Number of the signal.
@@ -33,14 +33,14 @@ class Stopped(Exception):  # noqa: N818  (nothing went wrong)
 
 
 def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
-    """Does the work and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
+    """Runs `work` and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
 
-    Other exceptions are faults of ours and keep their traceback, except those in which damaged files and TensorFlow's
-    operations end.
+    Other exceptions are bugs and keep their traceback, except those that damaged files and TensorFlow's operations
+    raise.
 
     Args:
-        work: Returns the exit status; None is 0.
-        name: What the user called the program.
+        work: Function that returns the exit status; None is 0.
+        name: The program's name as the user typed it.
     """
     try:
         sys.exit(work())
@@ -50,7 +50,7 @@ def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
         _end(str(stopped), 128 + stopped.signal)
     except KeyboardInterrupt:
         _end("stopped", 128 + signal.SIGINT)
-    except BrokenPipeError:  # the reader, such as head or less, has seen enough
+    except BrokenPipeError:  # the reader, such as head or less, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except (ProgramError, ValueError, OSError, ImportError) as error:
@@ -61,7 +61,7 @@ def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
         fail(reason, 1)
 
 
-# Where they come from; a module that nobody has imported has raised nothing.
+# Exceptions that are not bugs, by module; a module that was never imported cannot have raised one.
 _EXPECTED = {
     "struct": "error",
     "tarfile": "TarError",
@@ -72,7 +72,7 @@ _EXPECTED = {
 
 
 def _expected(error: Exception) -> str:
-    """The message for an exception that is not a bug of ours; "" for all others."""
+    """The message for an exception that is not a bug; "" for all others."""
     for module, name in _EXPECTED.items():
         kind = getattr(sys.modules.get(module), name, None)
         if kind and isinstance(error, kind):

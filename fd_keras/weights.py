@@ -1,4 +1,4 @@
-"""The known ImageNet checkpoints: where each is, its hash, license and published accuracy; and how to get them."""
+"""Published ImageNet checkpoints: their addresses, hashes, licenses and accuracies; download and lookup."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from fd_keras.io import printable, write_atomically
 from fd_keras.spec import Arch, Op, lower
 from fd_keras.zoo import SHUFFLENET_CHANNELS, get_arch
 
-DIRECTORY_VARIABLE = "FD_KERAS_WEIGHTS_DIR"  # a folder that is searched by file name before any download
+DIRECTORY_VARIABLE = "FD_KERAS_WEIGHTS_DIR"  # names a folder that is searched for the file before downloading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Checkpoint:
     Attributes:
         arch: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        collection: The `weights=` argument that selects it.
+        collection: Value of `weights=` that selects the checkpoint.
         file: Name of the file that holds the weights.
-        url: Address of the file, or of a zip with it.
+        url: Address of the file, or of a zip that contains it.
         digest: Hash of `file`: "sha256:", "sha1:" or "git:" (a git blob id) and hexadecimal digits.
-        license: Licence under which it is offered.
-        top1: ImageNet validation top-1 in percent, as its publisher states it.
+        license: License under which the file is published.
+        top1: ImageNet validation top-1 in percent, as published.
         groups: Groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
     """
@@ -47,14 +47,14 @@ class Checkpoint:
     stem_multiplier: float | None = None
 
     def fits(self, arch: Arch, alpha: float) -> bool:
-        """Whether it holds the weights of this network."""
+        """Whether the checkpoint has the weights of this network."""
         if (self.arch, self.alpha) != (arch.name, alpha):
             return False
         return not arch.grouped or (self.groups, self.stem_multiplier) == (arch.groups, arch.stem_alpha(alpha))
 
 
-# qinzheng93/FD-MobileNet at f453149. The .25x and .5x files were hashed by us; the 1x file is known by the id that
-# git gives it in that repository. Top-1 from its README.
+# qinzheng93/FD-MobileNet at f453149. We hashed the 0.25x and 0.5x files; the hash of the 1x file is its git blob id
+# in that repository. Top-1 from its README.
 _AUTHORS_URL = (
     "https://raw.githubusercontent.com/qinzheng93/FD-MobileNet/"
     "f4531497703c76f6f8775c8f784295a64305208e/saved_models/{file}"
@@ -134,7 +134,7 @@ def find(collection: str, arch: Arch, alpha: float) -> Checkpoint:
     """The checkpoint of a collection for a network.
 
     Raises:
-        ValueError: If there is none; names those that there are.
+        ValueError: If there is none; the message lists the available ones.
     """
     offered = [c for c in CHECKPOINTS if c.collection == collection and c.arch == arch.name]
     for checkpoint in offered:
@@ -159,16 +159,16 @@ def _arguments(checkpoint: Checkpoint) -> str:
 
 
 def digest_of(content: bytes, algorithm: str) -> str:
-    r"""Hash of a file's content as "algorithm:hex"; "git" is git's blob id, the sha1 of "blob <size>\0" and it."""
+    r"""Hash of a file's content as "algorithm:hex"; "git" is the git blob id: the sha1 of "blob <size>\0" + content."""
     if algorithm == "git":
         return f"git:{hashlib.sha1(b'blob %d%c' % (len(content), 0) + content).hexdigest()}"
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def verify(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
-    """Raises CheckpointError unless the file is the published one, to the bit."""
+    """Raises CheckpointError unless the file is identical to the published one."""
     path = os.fspath(path)
-    checkpoints.detect(path)  # a web page or an empty file is reported as such, which explains more than a hash
+    checkpoints.detect(path)  # reports a web page or an empty file as such, which is clearer than a wrong hash
     with open(path, "rb") as file:
         _check_digest(file.read(), path, checkpoint)
 
@@ -178,7 +178,7 @@ def _check_digest(content: bytes, path: str, checkpoint: Checkpoint) -> None:
     if found != checkpoint.digest:
         raise checkpoints.CheckpointError(
             f"{path}: its hash is {found}, the published {checkpoint.file} has {checkpoint.digest}. "
-            f"Delete it and download {checkpoint.url} again; or, if it is meant to differ, pass its path as weights."
+            f"Delete it and download {checkpoint.url} again, or, if it differs on purpose, pass its path as weights."
         )
 
 
@@ -186,8 +186,8 @@ def fetch(checkpoint: Checkpoint) -> str:
     """Path of the checkpoint on this machine: from `FD_KERAS_WEIGHTS_DIR`, Keras's cache, or the network.
 
     Raises:
-        CheckpointError: If what was found is not the published file.
-        OSError: If it can be had nowhere; the message says where to put it.
+        CheckpointError: If the file found is not the published one.
+        OSError: If the file is in no folder and cannot be downloaded; the message says where to put it.
     """
     folder = os.environ.get(DIRECTORY_VARIABLE)
     if folder and (path := _in_folder(folder, checkpoint)):
@@ -199,22 +199,22 @@ def fetch(checkpoint: Checkpoint) -> str:
             raise
         arch = get_arch(checkpoint.arch, checkpoint.groups, checkpoint.stem_multiplier)
         found = _fitting(folder, arch, checkpoint.alpha)
-        raise OSError(f"{error} {DIRECTORY_VARIABLE}={folder} was searched for it; {found}.") from error
+        raise OSError(f"{error} {DIRECTORY_VARIABLE}={folder} does not contain it; {found}.") from error
 
 
 def _in_folder(folder: str | os.PathLike, checkpoint: Checkpoint) -> str | None:
-    """Path of a checkpoint's file in a folder, if there is one of its name."""
+    """Path of a checkpoint's file, or of its zip, in a folder; None if neither exists."""
     paths = [os.path.join(os.path.expanduser(folder), f"{checkpoint.file}{end}") for end in ("", ".zip")]
     return next(filter(os.path.exists, paths), None)
 
 
 def at_hand(arch: Arch, alpha: float, beside: str | None = None) -> str | None:
-    """Path of a published checkpoint that is on this machine, of any collection; None if there is none.
+    """Path of a published checkpoint on this machine, from any collection; None if there is none.
 
     Args:
         arch: The network.
-        alpha: Its width.
-        beside: A file in whose folder to look too.
+        alpha: Width multiplier.
+        beside: Path of a file whose folder is searched too.
     """
     folders = [os.environ.get(DIRECTORY_VARIABLE), beside and os.path.dirname(beside), _cache(), _cache() / "downloads"]
     for collection in COLLECTIONS:
@@ -229,23 +229,24 @@ def at_hand(arch: Arch, alpha: float, beside: str | None = None) -> str | None:
 
 
 def license_of(path: str | None) -> str:
-    """License of weights that training started from, for those who publish the result; None: random weights."""
+    """License of the weights that training started from, for whoever publishes the result; None: random weights."""
     if path is None:
-        return "Trained from random weights: yours, as far as your photos allow it."
+        return "Trained from random weights: yours, subject to the licenses of your photos."
     known = next((one for one in CHECKPOINTS if one.file == os.path.basename(path)), None)
     if known is None:
         return (
-            f"That of the weights that training started from ({printable(os.path.basename(path))}), and of your photos."
+            f"The licenses of the weights that training started from ({printable(os.path.basename(path))}) and of "
+            "your photos apply."
         )
     return f"Trained from {known.file}, whose license is: {known.license} ({known.url})."
 
 
 _SUFFIXES = (".h5", ".keras", ".pth", ".pth.tar", ".zip")
-_MOST = 20  # files of a folder that are tried
+_MOST = 20  # maximum number of files in a folder to try
 
 
 def _fitting(folder: str, arch: Arch, alpha: float) -> str:
-    """The end of a message about weights that were not found: the files of a folder that would fit."""
+    """Ends a message about missing weights: lists the files in a folder that fit the network."""
     folder = os.path.expanduser(folder) or "."
     if not os.path.isdir(folder):
         return f"there is no folder {folder}"
@@ -275,7 +276,7 @@ def _cache() -> pathlib.Path:
 
 
 def _unzipped(path: str, checkpoint: Checkpoint) -> str:
-    """Unpacks the published file, once its hash is right, into Keras's cache."""
+    """Unpacks the published file into Keras's cache after checking its hash."""
     target = _cache() / checkpoint.file
     if target.exists():
         return str(target)
@@ -292,7 +293,7 @@ def _member(path: str, checkpoint: Checkpoint) -> bytes:
             return archive.read(checkpoint.file)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         if isinstance(error, KeyError) or not zipfile.is_zipfile(path):
-            checkpoints.detect(path)  # reports what it is instead
+            checkpoints.detect(path)  # reports the file's real format
         raise checkpoints.CheckpointError(
             f"{path}: damaged or truncated ({error}); delete it and download {checkpoint.url} again."
         ) from error
@@ -303,35 +304,37 @@ def _download(checkpoint: Checkpoint) -> str:
 
     name = checkpoint.url.rsplit("/", 1)[1]
     try:
-        _cache().mkdir(parents=True, exist_ok=True)  # get_file takes a folder that is not there for a read-only one
-        with contextlib.redirect_stdout(sys.stderr):  # where progress belongs
+        _cache().mkdir(parents=True, exist_ok=True)  # get_file treats a missing folder as read-only
+        with contextlib.redirect_stdout(sys.stderr):  # progress belongs on standard error
             return keras.utils.get_file(name, checkpoint.url, cache_dir=_cache(), cache_subdir="downloads")
     except Exception as error:  # get_file raises a bare Exception when the network fails
         raise OSError(
-            f"Could not download {checkpoint.url} ({error}). Without a network: put {checkpoint.file} into a folder "
-            f"and set {DIRECTORY_VARIABLE} to it."
+            f"Could not download {checkpoint.url} ({error}). To work offline, put {checkpoint.file} into a folder "
+            f"and set {DIRECTORY_VARIABLE} to that folder."
         ) from error
 
 
 def resolve(weights: str | os.PathLike, arch: Arch, alpha: float) -> str:
-    """Path of the file that `weights=` means: a collection's checkpoint, or the path itself.
+    """Path of the file that `weights=` refers to: a collection's checkpoint, or the path itself.
 
     Raises:
-        ValueError: If it is neither; CheckpointError and OSError as `fetch`.
+        ValueError: If `weights` is neither.
+        CheckpointError: As `fetch`.
+        OSError: As `fetch`.
     """
     if isinstance(weights, str) and weights in COLLECTIONS:
         return fetch(find(weights, arch, alpha))
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.isfile(path):
         raise ValueError(
-            f"weights={weights!r} is neither None, {', '.join(map(repr, COLLECTIONS))} nor the path of a file; "
+            f"weights={weights!r} is not valid: use None, {', '.join(map(repr, COLLECTIONS))} or the path of a file; "
             f"{_fitting(os.path.dirname(path), arch, alpha)}."
         )
     return path
 
 
 def read(weights: str | os.PathLike, arch: Arch, alpha: float, ops: Sequence[Op]) -> checkpoints.Weights:
-    """The weights that `weights=` means, for a lowered network; raises as `resolve` and `checkpoints.read`."""
+    """Reads the weights that `weights=` refers to for a lowered network; raises as `resolve` and `checkpoints.read`."""
 
     def explain(state: checkpoints.State, file_format: checkpoints.Format) -> str:
         return _advice(state, file_format, arch, alpha, ops)
@@ -340,19 +343,19 @@ def read(weights: str | os.PathLike, arch: Arch, alpha: float, ops: Sequence[Op]
 
 
 def _advice(state, file_format, arch: Arch, alpha: float, ops: Sequence[Op]) -> str:
-    """Which argument to change so that the file fits, found by trying."""
+    """Tries other arguments, and names those with which the file fits; "" if none do."""
     top, channels = ops[-1].kind == "dense", ops[0].cin
     classes = _classes_in(state)
 
     def fits(candidate: Arch, width: float, count: int | None) -> bool:
-        try:  # at any image size: it does not matter to the shapes of weights
+        try:  # any image size will do: weight shapes do not depend on it
             lowered = lower(candidate, width, channels=channels, include_top=top, classes=count or 1000)
         except ValueError:
             return False
         return not checkpoints.mismatch(state, file_format, lowered)
 
     if top and classes != ops[-1].cout and classes and fits(arch, alpha, classes):
-        return f"The file fits classes={classes}; for another class count pass include_top=False and add a classifier."
+        return f"The file fits classes={classes}; for another number, pass include_top=False and add a classifier."
     widths = sorted({alpha, *_WIDTHS.values(), 0.125, 0.35, 1.25, 1.5, 2.0})
     for candidate, change in _variants(arch):
         for width in widths:
@@ -363,7 +366,7 @@ def _advice(state, file_format, arch: Arch, alpha: float, ops: Sequence[Op]) -> 
 
 
 def _variants(arch: Arch):
-    """The network itself and, for a ShuffleNet, those with other groups and stems; with the arguments that differ."""
+    """Yields the network, and for a ShuffleNet those with other groups and stems, with the arguments that differ."""
     yield arch, []
     if not arch.grouped:
         return
@@ -375,6 +378,6 @@ def _variants(arch: Arch):
 
 
 def _classes_in(state) -> int | None:
-    """Class count of the classifier in a file, from its bias."""
+    """Number of classes of the classifier in a file, from the size of its bias."""
     keys = ("predictions/1", "output1/bias", "classifier.bias")
     return next((len(state[key]) for key in keys if key in state and state[key].ndim == 1), None)

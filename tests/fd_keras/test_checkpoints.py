@@ -523,7 +523,7 @@ def ours(tmp_path_factory, build):
     ("change", "advice"),
     [
         ({"alpha": 0.25}, "gives conv1 a kernel of shape"),
-        ({"classes": 10}, "The file fits classes=7; for another class count pass include_top=False"),
+        ({"classes": 10}, "The file fits classes=7; for another number, pass include_top=False"),
         ({"input_shape": (64, 64, 1), "include_preprocessing": False}, "gives conv1 a kernel of shape"),
     ],
     ids=["alpha", "classes", "channels"],
@@ -633,7 +633,7 @@ def test_a_missing_file_and_a_folder_stay_what_they_are(tmp_path):
         checkpoints.read(tmp_path / "missing", ops_of())
     with pytest.raises(IsADirectoryError):
         checkpoints.read(tmp_path, ops_of())
-    with pytest.raises(ValueError, match="weights=.* nor the path of a file"):
+    with pytest.raises(ValueError, match="weights=.* is not valid: use .* or the path of a file"):
         fd_keras.FDMobileNet(weights=tmp_path)
 
 

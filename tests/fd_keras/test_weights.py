@@ -322,5 +322,5 @@ def test_failed_download_names_the_folder_that_was_searched(tmp_path, monkeypatc
     monkeypatch.setattr(keras.utils, "get_file", no_network)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(tmp_path))
-    with pytest.raises(OSError, match=rf"FD_KERAS_WEIGHTS_DIR={tmp_path} was searched for it; no weights in"):
+    with pytest.raises(OSError, match=rf"FD_KERAS_WEIGHTS_DIR={tmp_path} does not contain it; no weights in"):
         weights.fetch(CHECKPOINTS[0])

@@ -78,8 +78,8 @@ def test_one_score_of_a_gray_image_is_the_probability_of_the_second_class(photos
     [
         (["--model=gone.keras"], "gone.keras: no such file"),
         (["--model=gone.tflite"], "gone.tflite: no such file"),
-        (["--model=FILE", "--alpha=0.5"], "--alpha is for networks by name"),
-        (["--labels=names.txt"], "--labels is for a file as --model"),
+        (["--model=FILE", "--alpha=0.5"], "--alpha applies only to networks by name"),
+        (["--labels=names.txt"], "--labels needs a model file as --model"),
         (["--model=FILE", "--labels=gone.txt"], "--labels=gone.txt: no such file"),
         (["--model=FILE", "--labels=PHOTO"], "not valid UTF-8"),
     ],
