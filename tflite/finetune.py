@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fd_keras.training.finetune.photo_folder import PhotoFolder
     from fd_keras.training.finetune.preparation import Prepared
 
-_FRACTION = 0.2
 _WORK, _TIMING = "work", "timing"  # folders in the output folder
 
 with flag_group("Network"):
@@ -38,7 +37,9 @@ with flag_group("Network"):
 with flag_group("Output"):
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of files and page; made, or resumed.", required=True)
 with flag_group("Choices"):
-    _SHARE = define_positive("val_fraction", None, "Share of every class to hold out (0.2), if there is no val/.", 1)
+    _SHARE = define_positive(
+        "val_fraction", None, "Share of every class to hold out, if there is no val/ (0.2, at most 1000 photos).", 1
+    )
     _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Linear head, whole network, or the better.")
     _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Train once more in the end, on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo that the linear head is fitted on.", 1, 64)
@@ -164,7 +165,7 @@ def main(argv: list[str]) -> None:
     network, out = _network(folder.classes, weights), _OUTPUT.value
     record = join(out, run_record.FILE)
     with run_lifecycle.locked_folder(out, flag="--output_dir"):
-        prepared = prepare(folder, network.image_size, _SHARE.value or _FRACTION, out, print)
+        prepared = prepare(folder, network.image_size, _SHARE.value, out, print)
         description = _description(network, folder.root, prepared)
         if _is_finished(record, description):
             print(finetune_results.already_done(out, run_record.read(record)["result"]))

@@ -7,6 +7,7 @@ from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
 FEWEST_TO_TUNE = 20  # mean number of photos a class below which only the classifier is trained
 FEWEST_TO_HOLD_OUT = 100  # held-out photos below which the head is measured by cross-validation
+HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 1000  # photos; more would not measure much better, and are missed in training
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
 MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three are needed to choose the augmentation
 MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes
@@ -29,6 +30,11 @@ _TUNING = (
 _GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where smaller ones change what they show
 _SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both
 _SCRATCH = {"learning_rate": 0.05, "crop_scale": 0.36, "warmup_epochs": 2.0, "ema_decay": 0.99}
+
+
+def held_out_share(photos: int) -> float:
+    """Share of the photos to hold out."""
+    return min(HELD_OUT_SHARE, MOST_HELD_OUT / photos)
 
 
 def batch_size(photos: int) -> int:

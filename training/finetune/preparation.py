@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fd_keras.io import join, printable
-from fd_keras.training.finetune import copies, split
+from fd_keras.training.finetune import copies, plan, split
 from fd_keras.training.finetune.inspection import InspectedPhoto, duplicate_groups, inspect
 from fd_keras.training.finetune.photo_folder import PhotoFolder
 from fd_keras.training.finetune.split import Split
@@ -37,14 +37,14 @@ class Prepared:
 
 
 def prepare(
-    folder: PhotoFolder, image_size: int, fraction: float, output_dir: str, say: Callable[[str], None]
+    folder: PhotoFolder, image_size: int, fraction: float | None, output_dir: str, say: Callable[[str], None]
 ) -> Prepared:
     """Inspects all photos, copies those that need it, and holds out a share of every class.
 
     Args:
         folder: The photos.
         image_size: Side of the network's image.
-        fraction: Share of every class to hold out, unless the folder has held-out photos of its own.
+        fraction: Share of every class to hold out, unless the folder has held-out photos of its own; None: by the plan.
         output_dir: Folder for the copies.
         say: Prints a line.
 
@@ -61,7 +61,7 @@ def prepare(
     notes = [*folder.notes, *_notes(inspected, found, groups, folder, image_size)]
     if folder.held_out is None:
         _check_counts(found, folder, _LEAST)
-        is_held = split.hold_out(found, groups, fraction)
+        is_held = split.hold_out(found, groups, fraction or plan.held_out_share(len(found)))
     else:
         is_held = (np.arange(len(listed)) >= len(folder.train))[fine]
         leaked = ~is_held & np.isin(groups, groups[is_held])

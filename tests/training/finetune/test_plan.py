@@ -4,6 +4,11 @@ from fd_keras.training.finetune import plan
 from fd_keras.training.finetune.augmentation import Augmentation
 
 
+def test_a_fifth_is_held_out_but_at_most_a_thousand_photos():
+    assert plan.held_out_share(100) == 0.2
+    assert plan.held_out_share(10_000) == 0.1
+
+
 @pytest.mark.parametrize("photos", [2, 5, 50, 400, 10_000])
 def test_every_count_of_photos_has_a_batch_that_fits(photos):
     assert 1 <= plan.batch_size(photos) <= min(photos, 64)
