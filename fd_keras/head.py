@@ -1,4 +1,4 @@
-"""What a network gives for an image: classes, scores or values; this decides how they are read and compared."""
+"""Kinds of network outputs: classes, logits, scores or values; the kind decides how they are read and compared."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ import keras
 
 from fd_keras.tflite_file import kind_of, read_model
 
-_PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # layers that leave the numbers as they are
+_PASSING = ("Dropout", "Flatten", "Identity", "Reshape")  # layers that do not change values
 _COPYING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE")
 _ACTIVATIONS = {"softmax": "softmax", "log_softmax": "softmax", "sigmoid": "sigmoid", "hard_sigmoid": "sigmoid"}
 _OPS = {"SOFTMAX": "softmax", "LOG_SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "FULLY_CONNECTED": "dense"}
@@ -20,11 +20,11 @@ class Head:
 
     Attributes:
         name: Name of the head, a key of `HEADS`.
-        text: What is compared, for the user.
-        agrees: "first": whether the same class is first; "threshold": whether each score is on the same side of 0.5;
-            "": agreement is not defined.
-        errs: Whether the error relative to the reference's spread decides, even if the reference names many classes.
-        pooled: Whether that error is of all outputs together; otherwise the worst output counts.
+        text: Description of the comparison for the user.
+        agrees: Meaning of agreement. "first": the same class is first; "threshold": each score is on the same side
+            of 0.5; "": agreement is not defined.
+        errs: Whether the error relative to the reference's spread decides, even if the reference predicts many classes.
+        pooled: Whether that error is computed over all outputs together; otherwise the worst output counts.
     """
 
     name: str
@@ -58,7 +58,7 @@ HEADS = {
 
 
 def head_of(last: str, outputs: int) -> Head:
-    """The head of a network, by what it does last ("softmax", "sigmoid", "dense" or "") and its number of outputs."""
+    """The head of a network, by its last operation ("softmax", "sigmoid", "dense" or "") and number of outputs."""
     if last == "sigmoid":
         return HEADS["scores"]
     if outputs > 1 and last in ("softmax", "dense"):
@@ -72,7 +72,7 @@ def keras_head(model: keras.Model) -> Head:
 
 
 def tflite_head(path: str | os.PathLike) -> Head:
-    """The head of a .tflite file; raises LiteRTError as `read_model`."""
+    """The head of a .tflite file; raises LiteRTError like `read_model`."""
     _, model = read_model(path)
     graph = model.subgraphs[0]
     index = graph.outputs[0]
@@ -87,8 +87,8 @@ def tflite_head(path: str | os.PathLike) -> Head:
 
 
 def _last_of(tensor: Any) -> str:
-    """What computes a tensor of a Keras model, behind layers that only pass it on."""
-    layer, index, _ = tensor._keras_history  # Keras offers no public way from a tensor to its layer
+    """The operation that computes a tensor of a Keras model, ignoring layers that only pass values on."""
+    layer, index, _ = tensor._keras_history  # Keras has no public way to get from a tensor to its layer
     if isinstance(layer, keras.Model):
         return _last_of(layer.outputs[0])
     function = getattr(layer, "activation", None)
@@ -101,5 +101,5 @@ def _last_of(tensor: Any) -> str:
 
 
 def _snake_case(name: str) -> str:
-    """LogSoftmax as log_softmax."""
+    """Converts LogSoftmax to log_softmax."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -1,4 +1,4 @@
-"""Classifiers from .keras and .tflite files: raw images in, probabilities out, whatever types and head the file has."""
+"""Classifiers from .keras and .tflite files: raw images in, probabilities out, whatever the file's types and head."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from fd_keras.sidecar import read_sidecar
 
 Classifier = Callable[[np.ndarray], np.ndarray]  # raw images (batch, height, width, channels) -> (batch, outputs)
 
-_ROUNDING = 1e-3  # by which a probability may be below 0 or above 1
+_ROUNDING = 1e-3  # a probability may be this far below 0 or above 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +23,11 @@ class ImageClassifier:
     """A classifier.
 
     Attributes:
-        name: Path of its file, or name of the network, for messages.
+        name: Path of the file, or name of the network, for messages.
         size: (height, width, channels) of the image; 1 channel is gray, 3 are RGB.
-        outputs: Number of its outputs; one output is the probability of class 1 of two.
-        head: What the outputs are.
-        scores: Outputs for raw images.
+        outputs: Number of outputs; a single output is the probability of class 1 of two.
+        head: Kind of the outputs.
+        scores: Function from raw images to outputs.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ImageClassifier:
             raise ValueError(f"{self.name}: not a classifier; its only output is not a probability (no sigmoid).")
         if self.size[2] not in (1, 3):
             raise ValueError(
-                f"{self.name}: takes images of {self.size[2]} channels, but photos are read as gray (1) or RGB (3)."
+                f"{self.name}: takes images with {self.size[2]} channels, but photos are read as gray (1) or RGB (3)."
             )
 
     @property
@@ -55,10 +55,10 @@ class ImageClassifier:
 
 
 def probabilities(scores: np.ndarray, head: Head) -> np.ndarray:
-    """Probabilities of shape (batch, classes) from the outputs of a network.
+    """Converts the outputs of a network to probabilities of shape (batch, classes).
 
-    One output is the probability of the second of two classes. Logits, and whatever is beyond 0 and 1, go through the
-    softmax, which turns logarithms of probabilities into them too.
+    A single output is the probability of the second of two classes. Logits, and rows with values outside 0..1, go
+    through a softmax, which also converts log probabilities to probabilities.
     """
     if scores.shape[1] == 1:
         return np.concatenate([1 - scores, scores], axis=1)
@@ -71,15 +71,15 @@ def open_classifier(path: str, threads: int = 1, few: bool = False) -> ImageClas
     """Loads a classifier.
 
     Args:
-        path: Path of a .keras or .tflite file. A .json beside it records whether it normalizes images by itself;
-            without one it does.
+        path: Path of a .keras or .tflite file. The .json beside it records whether the model normalizes images
+            by itself; without a .json, it does.
         threads: Number of threads of LiteRT.
-        few: Whether only a few images will come, see `of_model`.
+        few: Whether only a few images will be classified, see `of_model`.
 
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is damaged or not a classifier of one image.
-        ImportError: For a .tflite without `ai-edge-litert`.
+        ImportError: If it is a .tflite file and `ai-edge-litert` is not installed.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file.")
@@ -90,21 +90,21 @@ def open_classifier(path: str, threads: int = 1, few: bool = False) -> ImageClas
 
 
 def of_model(model: keras.Model, name: str, include_preprocessing: bool = True, few: bool = False) -> ImageClassifier:
-    """A Keras model as a classifier.
+    """Makes a classifier of a Keras model.
 
     Args:
-        model: The model. One that takes images of any size gets them as ImageNet's networks do, of 224 pixels.
-        name: What messages call it.
-        include_preprocessing: Whether it normalizes images by itself.
-        few: Whether only a few images will come: tracing a graph takes longer than a small network on a few images.
+        model: The model. If it takes images of any size, it gets 224 pixels, as ImageNet's networks do.
+        name: Name of the model in messages.
+        include_preprocessing: Whether the model normalizes images by itself.
+        few: Whether only a few images will be classified; tracing a graph would take longer than running them.
 
     Raises:
-        ValueError: If it is not a classifier of one image.
+        ValueError: If the model is not a classifier of one image.
     """
     inputs, outputs = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
     if [len(shape) for shape in inputs] != [4] or [len(shape) for shape in outputs] != [2] or outputs[0][1] is None:
         raise ValueError(
-            f"{name}: not a classifier of one image; its inputs are of shape {_shown(inputs)}, its outputs of "
+            f"{name}: not a classifier of one image; its inputs have shape {_shown(inputs)}, its outputs "
             f"{_shown(outputs)}."
         )
     height, width, channels = (side or imagenet.SIZE for side in inputs[0][1:])
@@ -121,16 +121,16 @@ def _shown(shapes: list[tuple]) -> str:
 
 
 def takes_raw_images(path: str) -> bool:
-    """Whether a model normalizes images by itself, by the .json beside it; models without one do."""
+    """Whether a model normalizes images by itself, according to the .json beside it; without one, it does."""
     return (read_sidecar(path) or {}).get("include_preprocessing", True)
 
 
 def keras_classifier(model: keras.Model) -> Classifier:
-    """A Keras model that takes raw images."""
+    """Makes a classifier of a Keras model that takes raw images."""
     return lambda images: np.asarray(model.predict_on_batch(images.astype("float32")))
 
 
 def tflite_classifier(runner: Runner) -> Classifier:
-    """A .tflite file; whether it normalizes by itself is in the .json beside it, if there is one."""
+    """Makes a classifier of a .tflite file; its .json, if there is one, records whether it normalizes images."""
     include = takes_raw_images(runner.path)
     return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))

@@ -1,4 +1,4 @@
-"""ImageNet's conventions: the one place for mean and std, resize and crop, and class names."""
+"""ImageNet's conventions, defined only here: mean and std, resize and crop, class names."""
 
 import functools
 import importlib.resources
@@ -11,7 +11,7 @@ import numpy as np
 
 from fd_keras import photos
 
-# Of RGB in 0..1, as torchvision's models and all the known FD-MobileNet checkpoints have them.
+# Of RGB in 0..1, as in torchvision's models and all known FD-MobileNet checkpoints.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 SIZE = 224  # side of the square image that the networks were trained on
@@ -20,29 +20,29 @@ CLASSES = 1000
 
 
 def statistics(channels: int = 3) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel of an image in 0..1: ImageNet's of RGB, for other channels their averages."""
+    """Mean and standard deviation per channel, for images in 0..1: ImageNet's for RGB, their average otherwise."""
     if channels == len(MEAN):
         return list(MEAN), list(STD)
     return [sum(MEAN) / len(MEAN)] * channels, [sum(STD) / len(STD)] * channels
 
 
 def rescaling(channels: int = 3) -> dict[str, list[float]]:
-    """Scale and offset, per channel, that turn pixels 0..255 into the networks' normalized input."""
+    """Scale and offset per channel that map pixels 0..255 to the networks' normalized input."""
     means, deviations = statistics(channels)
     scale = [1 / (255 * deviation) for deviation in deviations]
     return {"scale": scale, "offset": [-mean / std for mean, std in zip(means, deviations, strict=True)]}
 
 
 def preprocess_input(x: Any, include_preprocessing: bool = True) -> Any:
-    """What to apply to raw pixels before a model that was built with the same `include_preprocessing`.
+    """Prepares raw pixels for a model that was built with the same `include_preprocessing`.
 
     Args:
         x: Array or tensor of pixels 0..255, shape (..., channels); RGB unless the model takes other channels.
         include_preprocessing: True (the applications' default): the model normalizes by itself, and `x` is
-            returned as it is, as in Keras's MobileNetV3. False: mean and std are applied here.
+            returned unchanged, as in Keras's MobileNetV3. False: mean and std are applied here.
 
     Returns:
-        What to feed the model.
+        The model's input, of the same shape as `x`.
     """
     if include_preprocessing:
         return x
@@ -67,7 +67,7 @@ def wordnet_ids() -> tuple[str, ...]:
 
 
 def class_names() -> tuple[str, ...]:
-    """The 1000 class names in label order ("crane" and "maillot" each stand for two classes)."""
+    """The 1000 class names in label order ("crane" and "maillot" each name two classes)."""
     return tuple(name for _, name in _classes())
 
 
@@ -77,24 +77,24 @@ def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Names the most probable ImageNet classes, as `keras.applications` does, without a download.
+    """Names the most probable ImageNet classes, like `keras.applications`, but without a download.
 
     Args:
         preds: Array of shape (batch, 1000).
         top: Number of classes for each image.
 
     Returns:
-        For each image a list of (WordNet id, class name, score), best first. Names are spelled as Keras spells them:
+        For each image a list of (WordNet id, class name, score), best first. Names are spelled as in Keras:
         "giant_panda", where `class_names` has "giant panda".
 
     Raises:
-        ValueError: If `preds` is not of that shape.
+        ValueError: If `preds` does not have that shape.
     """
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] != CLASSES:
         raise ValueError(
-            f"decode_predictions names the {CLASSES} ImageNet classes, so it takes predictions of shape "
-            f"(batch, {CLASSES}); got {preds.shape}. A model of other classes has names of its own."
+            f"decode_predictions needs predictions of the {CLASSES} ImageNet classes, of shape (batch, {CLASSES}); "
+            f"got {preds.shape}. For a model with other classes, use its own class names."
         )
     rows = zip(top_classes(preds, top), preds, strict=True)
     named = [(wordnet_id, name.replace(" ", "_")) for wordnet_id, name in _classes()]
@@ -102,9 +102,9 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
 
 
 def resized_size(height: int, width: int, target: Sequence[int]) -> tuple[int, int]:
-    """Size after shrinking or growing an image until it just covers `target` (height, width).
+    """Size of an image resized to just cover `target` (height, width).
 
-    For a square target this is torchvision's Resize, which truncates the longer side.
+    For a square target this is torchvision's Resize, which rounds the longer side down.
     """
     if height * target[1] <= width * target[0]:
         return target[0], max(target[1], int(target[0] * width / height))
@@ -117,7 +117,7 @@ def crop_offset(height: int, width: int, size: Sequence[int]) -> tuple[int, int]
 
 
 def resize_target(size: Sequence[int]) -> tuple[int, int]:
-    """What to resize to before a central crop of `size`: 256 for 224, and in proportion for the others."""
+    """Size to resize to before a central crop of `size`: 256 for 224, and proportional for other sizes."""
     height, width = (side * RESIZE // SIZE for side in size)
     return height, width
 
@@ -125,16 +125,15 @@ def resize_target(size: Sequence[int]) -> tuple[int, int]:
 def load_image(
     path: str | os.PathLike, size: Sequence[int] = (SIZE, SIZE), *, resize: bool = True, upright: bool = False
 ) -> np.ndarray:
-    """Decodes an image file and crops it exactly as the reference evaluation does.
+    """Decodes an image file and crops it exactly like the reference evaluation.
 
-    That is PIL's decoder, bilinear resize and central crop: torchvision's Resize(256), CenterCrop(224). Grayscale,
-    palette and CMYK images become RGB; transparency is dropped; of an animation the first frame is taken.
+    This is PIL's decoder, bilinear resize and central crop: torchvision's Resize(256), CenterCrop(224). Grayscale,
+    palette and CMYK images are converted to RGB; transparency is dropped; an animation's first frame is used.
 
     Args:
         path: Any file that PIL reads.
-        size: (height, width) of the result, or (height, width, channels): 3 for RGB, 1 for gray as PIL makes it.
-        resize: Whether to resize first; otherwise the central `size` pixels are taken as they are, and an image
-            smaller than that is refused.
+        size: (height, width) of the result, or (height, width, channels): 3 for RGB, 1 for gray by PIL's conversion.
+        resize: Whether to resize first; if not, the central `size` pixels are cropped, and smaller images are an error.
         upright: Whether to rotate a photo by its EXIF orientation. The reference does not.
 
     Returns:
@@ -150,7 +149,7 @@ def load_image(
 def decode_image(
     file: str | os.PathLike | IO[bytes], name: str, size: Sequence[int], *, resize: bool = True, upright: bool = False
 ) -> np.ndarray:
-    """`load_image` of a file or its content, with a name for messages."""
+    """Does what `load_image` does for a path or an open file; `name` is used in error messages."""
     from PIL import Image, ImageOps
 
     try:
@@ -167,7 +166,7 @@ def decode_image(
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     if image.height < size[0] or image.width < size[1]:
         raise ValueError(
-            f"{name}: {image.width}x{image.height} pixels are too few for a crop of {size[1]}x{size[0]} without "
+            f"{name}: {image.width}x{image.height} pixels, too small for a crop of {size[1]}x{size[0]} without "
             "resizing."
         )
     top, left = crop_offset(image.height, image.width, size)
@@ -176,7 +175,7 @@ def decode_image(
 
 
 def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tuple[list[str], list[np.ndarray]]:
-    """Decodes those of some image files that can be decoded, see `load_image`; logs the others.
+    """Decodes image files, see `load_image`; skips and logs those that cannot be decoded.
 
     Args:
         paths: Paths of the files.
@@ -187,7 +186,7 @@ def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tu
         Paths and images, each uint8 (height, width, channels).
 
     Raises:
-        ValueError: If there are fewer; names files that cannot be decoded.
+        ValueError: If there are fewer images; the message names files that cannot be decoded.
         OSError: If a file cannot be read.
     """
     found, bad = {}, []
@@ -198,19 +197,19 @@ def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tu
             bad.append(str(error))
     left_out = f"{len(bad)} cannot be decoded: {' '.join(bad[:3])}"
     if len(found) < least:
-        raise ValueError(f"{len(found)} images, but at least {least} are needed; {left_out}")
+        raise ValueError(f"need at least {least} images, found {len(found)}; {left_out}")
     if bad:
         logging.warning("skipped images: %s", left_out)
     return list(found), list(found.values())
 
 
-LONGEST = 64  # long side of an image by its short side
+LONGEST = 64  # maximum ratio of the long side to the short side
 
 
 def without_far_ends(image):
-    """The middle of an image that is extremely long and thin, of which a central crop shows nothing else.
+    """Crops an extremely long and thin image to its middle, the only part that the central crop shows.
 
-    The reference would resize all of it: 60000 x 1 pixels to 12 GB.
+    Resizing the whole image, as the reference does, would take 12 GB for 60000 x 1 pixels.
     """
     width, height = (min(side, LONGEST * min(image.size)) for side in image.size)
     if (width, height) == image.size:

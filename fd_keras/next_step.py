@@ -1,4 +1,4 @@
-"""The last line of a program: the command that goes on from there, to be pasted as it is."""
+"""The last line of a program: the command for the next step, ready to paste."""
 
 import csv
 import io
@@ -19,19 +19,19 @@ def next_line(name: str, *arguments: str, **flags: Value) -> str:
 
 
 def command(name: str, *arguments: str, **flags: Value) -> str:
-    """A command for a shell.
+    """A `fd-keras` command, quoted for a shell.
 
     Args:
-        name: Words that call the program, such as "detect convert".
-        arguments: Arguments that are not flags.
-        flags: Values by flag; True for a flag without one, None to leave it out, several strings to be listed.
+        name: Name of the command, such as "detect convert".
+        arguments: Positional arguments.
+        flags: Values by flag; True for a flag without a value, None to omit the flag, strings for a list.
     """
     given = [_flag(flag, value) for flag, value in flags.items() if value is not None]
     return " ".join([_program(), name, *(shlex.quote(word) for word in (*given, *arguments))])
 
 
 def unused(path: str) -> str:
-    """The path, or if something is there, the first of path_2, path_3, ... where nothing is."""
+    """The path, or if it exists, the first of path_2, path_3, ... that does not."""
     candidate, number = path, 1
     while os.path.lexists(candidate):
         number += 1
@@ -40,7 +40,7 @@ def unused(path: str) -> str:
 
 
 def _program() -> str:
-    """What calls `fd-keras` from the user's shell; a clone's or an environment's need not be on its PATH."""
+    """The words that start `fd-keras` in the user's shell; in a clone or an environment it may not be on the PATH."""
     return NAME if shutil.which(NAME) else f"{shlex.quote(sys.executable)} -m fd_keras.cli"
 
 
@@ -51,7 +51,7 @@ def _flag(name: str, value: Value) -> str:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """Values with commas between, as absl reads lists: those with a comma of their own in quotes."""
+    """Comma-separated values, as absl reads lists: values that contain a comma are quoted."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()

@@ -1,7 +1,7 @@
-"""Programs with absl flags: their help, and the one way in which all of them end.
+"""Programs with absl flags: help, flag validation, and a common way to exit.
 
-The module of a program defines its flags, `main`, and `PROGRAM = Program(main)`. What it imports for its flags must not
-load TensorFlow or Keras, so that `--help` answers at once; `main` imports the rest.
+A program's module defines its flags, `main`, and `PROGRAM = Program(main)`. Its imports must not load TensorFlow or
+Keras, so that `--help` is instant; `main` imports the rest.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from fd_keras.errors import ProgramError, Stopped, UsageError, run_and_exit
 __all__ = ["Program", "ProgramError", "Stopped", "UsageError", "define_positive", "flag_group"]
 
 _HELP = ("-h", "-help", "--help", "--helpshort")
-_INDENT, _COLUMN = 2, 30  # where the flags and their explanations begin
-_GROUPS: dict[str, str] = {}  # the title under which the help lists a flag
+_INDENT, _COLUMN = 2, 30  # columns of the flags and their descriptions
+_GROUPS: dict[str, str] = {}  # title of a flag's group in the help, by flag
 
 
 @contextlib.contextmanager
 def flag_group(title: str) -> Iterator[None]:
-    """Lists the flags that are defined in the block under a title of their own in the help."""
+    """Lists the flags that are defined in the block under their own title in the help."""
     before = set(flags.FLAGS)
     yield
     _GROUPS.update(dict.fromkeys(set(flags.FLAGS) - before, title))
@@ -39,9 +39,9 @@ class Program:
     """A program with absl flags.
 
     Attributes:
-        main: Does the work. Takes the arguments that are not flags, and returns the exit status (None is 0).
-        positional: Those arguments as the help shows them, such as "PHOTO..."; "" if the program takes none.
-        values: Returns the values that flags without one take under the others, such as those of a recipe.
+        main: Function that runs the program. Takes the positional arguments; returns the exit status (None is 0).
+        positional: Positional arguments as shown in the help, such as "PHOTO..."; "" if the program takes none.
+        values: Function that returns the values of unset flags that depend on other flags, such as a recipe's.
     """
 
     main: Callable[[list[str]], int | None]
@@ -52,8 +52,8 @@ class Program:
         """Runs the program and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
 
         Args:
-            arguments: Default those of this process.
-            name: What the user called the program; default `python -m MODULE`.
+            arguments: Command-line arguments; by default those of this process.
+            name: The program's name as the user typed it; default `python -m MODULE`.
         """
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         name = name or cli.program_name(sys.modules["__main__"].__spec__)
@@ -71,7 +71,7 @@ class Program:
             raise cli.missing_package(error, self.main.__module__) from error
 
     def _parse(self, arguments: Sequence[str]) -> list[str]:
-        """Sets the flags; returns the other arguments. Raises UsageError for what does not fit."""
+        """Sets the flags and returns the positional arguments. Raises UsageError for invalid ones."""
         try:
             rest = flags.FLAGS([sys.argv[0], *arguments])[1:]
         except flags.UnrecognizedFlagError as error:
@@ -80,25 +80,25 @@ class Program:
         except flags.Error as error:
             raise UsageError(_explained(str(error))) from error
         if rest and not self.positional:
-            raise UsageError(f"unexpected argument {rest[0]!r}; everything is set by flags")
+            raise UsageError(f"unexpected argument {rest[0]!r}; this program takes only flags")
         for flag in self._own().values():
             _check_value(flag)
         return rest
 
     def _own(self) -> dict[str, flags.Flag]:
-        """The program's flags by name, in the order of their definition."""
+        """The program's flags by name, in order of definition."""
         module = self.main.__module__
         module = sys.argv[0] if module == "__main__" else module  # as absl names it
         return {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(module)}
 
     def help(self, name: str, arguments: Sequence[str] = ()) -> str:
-        """The help: summary, usage, examples, and the flags by group.
+        """The help text: summary, usage, examples, and the flags by group.
 
         Args:
-            name: What the user called the program.
-            arguments: Of the call; flags among them decide which values are shown.
+            name: The program's name as the user typed it.
+            arguments: Command-line arguments; flags among them change the values that are shown.
         """
-        with contextlib.suppress(flags.Error):  # such as a required flag, which nobody gives together with --help
+        with contextlib.suppress(flags.Error):  # such as a missing required flag, which --help does not need
             flags.FLAGS([sys.argv[0], *(argument for argument in arguments if argument not in _HELP)], known_only=True)
         summary, _, body = (sys.modules[self.main.__module__].__doc__ or "").strip().partition("\n")
         usage = " ".join(filter(None, ("usage:", name, "[FLAGS]", self.positional)))
@@ -110,7 +110,7 @@ class Program:
 
 
 class _LowercaseFormatter(std_logging.Formatter):
-    """Formats a record as "warning: message", as errors are."""
+    """Formats a record as "warning: message", like the errors."""
 
     def format(self, record: std_logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {record.getMessage()}"
@@ -125,12 +125,12 @@ def define_positive(name: str, default: float | None, text: str, high: float = m
 
 
 def _check_value(flag: flags.Flag) -> None:
-    """Raises UsageError for a value that no flag can mean."""
+    """Raises UsageError for a value that is invalid for every flag."""
     cli.check_value(flag.name, "" if flag.present and flag.value == [] else flag.value)
 
 
 def _described(flag: flags.Flag, values: Mapping[str, Any]) -> str:
-    """A flag with its value and its meaning, wrapped to the terminal."""
+    """A flag with its value and help text, wrapped to the terminal's width."""
     value = flag.value if flag.value is not None else values.get(flag.name)
     term = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     if value is not None:
@@ -154,7 +154,7 @@ def _shown(value: Any) -> str:
 
 
 def _explained(message: str) -> str:
-    """Absl's message about a flag; of one that is required and missing, what it is for."""
+    """Absl's message about a flag; for a missing required flag, its help text instead."""
     name = message.removeprefix("flag --").partition("=")[0]
     if "must have a value other than None" in message and name in flags.FLAGS:
         return f"--{name} is required: {flags.FLAGS[name].help}"

@@ -5,22 +5,22 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-_WIDTH = 20  # of a bar, in characters
+_WIDTH = 20  # characters in a bar
 _Item = TypeVar("_Item")
 
 
 def progress(
     items: Iterable[_Item], total: int | None = None, *, unit: str = "images", delay: float = 1.0
 ) -> Iterator[_Item]:
-    """Yields the items, and shows the progress on standard error once that takes longer than `delay` seconds.
+    """Yields the items, and shows a progress bar on standard error if that takes longer than `delay` seconds.
 
-    Shows nothing where standard error is not a terminal.
+    Shows nothing if standard error is not a terminal.
 
     Args:
-        items: The work, item by item.
-        total: Number of items; default their length, where they have one.
+        items: Items to yield.
+        total: Number of items; by default their length, if they have one.
         unit: Plural noun for the items.
-        delay: Seconds before the line appears; it is updated ten times as often.
+        delay: Seconds before the bar appears; it is updated every tenth of that.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -43,11 +43,11 @@ def progress(
 
 
 class StatusLine:
-    """A line on the terminal that is rewritten in place; in a log file, a line now and then.
+    """A status line that is rewritten in place on a terminal, and printed at intervals in a log file.
 
     Args:
-        interval: Seconds between two updates on a terminal.
-        patience: Seconds between two lines in a log.
+        interval: Seconds between updates on a terminal.
+        patience: Seconds between lines in a log file.
     """
 
     def __init__(self, interval: float = 0.2, patience: float = 300.0):
@@ -56,7 +56,7 @@ class StatusLine:
         self._last = time.monotonic()
 
     def show(self, text: str) -> None:
-        """Shows the text, unless the last one is too recent."""
+        """Shows the text, unless the last update is too recent."""
         now = time.monotonic()
         if now - self._last < self._interval:
             return
@@ -64,7 +64,7 @@ class StatusLine:
         _rewrite(text) if self._terminal else print(text, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        """Erases the line, for other output."""
+        """Erases the line to make room for other output."""
         if self._terminal:
             _rewrite("")
 

@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path, content, message):
 
 
 def test_a_folder_as_a_list_is_named(tmp_path):
-    with pytest.raises(OSError, match="is a folder; pass a text file of one class name per line"):
+    with pytest.raises(OSError, match="is a folder; pass a text file with one class name per line"):
         class_names.names_of("net.keras", 3, str(tmp_path))
 
 
@@ -84,13 +84,13 @@ def test_folders_are_matched_by_name():
     assert class_names.match(["ant", "bee", "cat"], names, 3) is None
     with pytest.raises(ValueError, match="folder 'dasy' is not a class of the model; did you mean daisy[?]$"):
         class_names.match(["dasy", "rose"], names, 3)
-    with pytest.raises(ValueError, match="'crane' is the name of 2 classes .*; name the folders by WordNet id"):
+    with pytest.raises(ValueError, match="'crane' matches 2 classes .*; name the folders by WordNet id"):
         class_names.match(["crane"], imagenet.class_names(), 1000)
 
 
 def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_many(caplog):
     assert class_names.match(["b", "a"], None, 2) == {"a": 0, "b": 1}
-    assert "the model's class names are unknown; took its classes for a, b, in this order" in caplog.text
+    assert "the model's class names are unknown; assuming a, b, in this order" in caplog.text
     assert class_names.match(["b", "a"], None, 3) is None
 
 

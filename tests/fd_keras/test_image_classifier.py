@@ -61,9 +61,9 @@ def test_images_of_any_size_are_taken_as_imagenets():
     ("model", "message"),
     [
         (lambda: means(1), "net: not a classifier; its only output is not a probability"),
-        (lambda: means(4), "net: takes images of 4 channels"),
-        (lambda: keras.Sequential([keras.Input((5,)), keras.layers.Softmax()]), r"its inputs are of shape \(None, 5\)"),
-        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU()]), r"outputs of \(None, 8, 8, 3\)"),
+        (lambda: means(4), "net: takes images with 4 channels"),
+        (lambda: keras.Sequential([keras.Input((5,)), keras.layers.Softmax()]), r"its inputs have shape \(None, 5\)"),
+        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU()]), r"outputs \(None, 8, 8, 3\)"),
     ],
 )
 def test_what_is_not_a_classifier_of_an_image_is_refused(model, message):

@@ -146,7 +146,7 @@ def test_without_resizing_the_centre_is_taken_as_it_is(save, size, offset):
 @pytest.mark.parametrize("size", [(223, 300), (300, 223), (10, 10)])
 def test_without_resizing_a_small_image_is_refused(save, size):
     path = save(Image.fromarray(picture(*size)))
-    with pytest.raises(ValueError, match=f"image.png: {size[1]}x{size[0]} pixels are too few .* 224x224"):
+    with pytest.raises(ValueError, match=f"image.png: {size[1]}x{size[0]} pixels, too small .* 224x224"):
         load_image(path, resize=False)
 
 

@@ -82,7 +82,7 @@ def test_positional_arguments_reach_main_where_it_takes_some(run):
         (["--name=x", "--times=3000000000"], 2, "error: --times=3000000000: must be at most 2147483647"),
         (["--name=x", "--share=0"], 2, "error: flag --share=0.0: must be between 0 and 1"),
         (["--name=x", "--share=1"], 2, "error: flag --share=1.0: must be between 0 and 1"),
-        (["--name=x", "stray"], 2, "error: unexpected argument 'stray'; everything is set by flags (see "),
+        (["--name=x", "stray"], 2, "error: unexpected argument 'stray'; this program takes only flags (see "),
         (["--name=usage"], 2, "error: --name contradicts --style (see "),
         (["--name=stopped"], 143, "saved"),
         (["--name=missing"], 1, "error: not_there_at_all is not installed: pip install"),

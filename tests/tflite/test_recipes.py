@@ -98,7 +98,7 @@ def test_an_image_that_cannot_be_decoded_costs_no_other(folder, tmp_path, caplog
     assert f"skipped images: 1 cannot be decoded: {paths[1]}: not a readable image" in caplog.text
     for path in paths[7:]:
         path.write_bytes(b"no image")
-    with pytest.raises(ValueError, match=f"^6 images, but at least 8 are needed; 94 cannot be decoded: {paths[1]}"):
+    with pytest.raises(ValueError, match=f"^need at least 8 images, found 6; 94 cannot be decoded: {paths[1]}"):
         load_calibration(str(copy), SIZE, COUNT)
 
 
