@@ -66,6 +66,7 @@ COMMANDS: dict[str, Command | Mapping[str, Command]] = {
     "verify": Command("fd_keras.tflite.verify", "compare .tflite files with the model they were made from", "tflite"),
     "qat": Command("fd_keras.tflite.qat.__main__", "train on for integers (quantization-aware)", "qat"),
     "memory": Command("fd_keras.tflite.memory.__main__", "RAM and flash on a microcontroller", "tflite"),
+    "export-mcu": Command("fd_keras.tflite.mcu.__main__", "write a C++ project for a microcontroller", "tflite"),
     "page": Command("fd_keras.web.page", "a camera page: models in a phone's browser, offline", "tflite"),
     "bench": Command("fd_keras.android_bench.run", "time .tflite files on phones, boards or this machine"),
     "report": Command("fd_keras.android_bench.report", "page, Markdown and CSV of the timings in a folder"),

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -130,12 +129,6 @@ def printable(name: str) -> str:
 def shortened(names: Sequence[str], most: int = 3) -> str:
     """A list of names for a message: the first `most` of them, printable, and "..." if there are more."""
     return ", ".join([*map(printable, names[:most]), *(["..."] if len(names) > most else [])])
-
-
-def identifier(name: str) -> str:
-    """A file's name as one of C++."""
-    name = re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower()
-    return name if name[:1].isalpha() else f"model_{name}"
 
 
 def read_bytes(path: str) -> bytes:

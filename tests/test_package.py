@@ -66,6 +66,8 @@ def test_the_wheel_holds_the_whole_pipeline(wheel):
     expected = {str(file if file.parts[0] == "fd_keras" else "fd_keras" / file) for file in files}
     expected |= {"fd_keras/imagenet_classes.tsv", "fd_keras/py.typed"}
     expected |= {f"fd_keras/web/app/{path.name}" for path in (ROOT / "web" / "app").iterdir()}
+    templates = (ROOT / "tflite" / "mcu" / "templates").rglob("*")
+    expected |= {f"fd_keras/{path.relative_to(ROOT)}" for path in templates if path.is_file()}
     assert {name for name in wheel.namelist() if name.startswith("fd_keras/")} == expected
 
 

@@ -83,7 +83,7 @@ def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[t
         ("Try a photo", command("classify", photo, model=small, upright=True)),
         ("See it work on a phone's screen", command("page", small, phone=True)),
         ("Time the files on a phone over adb", command("bench", models=folder, fetch_binary=True)),
-        ("Put it on a microcontroller", command("memory", model=small)),
+        ("Put it on a microcontroller", command("export-mcu", small, output_dir=join(folder, "microcontroller"))),
         ("Compare the files with Keras again", command("verify", tflite=listed, run_dir=folder)),
     ]
 

@@ -7,7 +7,6 @@ import pytest
 
 from fd_keras.io import (
     check_figure,
-    identifier,
     list_entries,
     printable,
     sha256_of,
@@ -167,16 +166,3 @@ def test_names_are_shown_without_control_characters():
 def test_long_lists_of_names_are_shortened():
     assert shortened(["a\n", "b", "c"]) == "a\\n, b, c"
     assert shortened(("a", "b", "c"), 2) == "a, b, ..."
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("fd_mobilenet_0.25_224_int8", "fd_mobilenet_0_25_224_int8"),
-        ("Größe", "gr_e"),
-        ("1", "model_1"),
-        ("-", "model_"),
-    ],
-)
-def test_names_become_identifiers(name, expected):
-    assert identifier(name) == expected

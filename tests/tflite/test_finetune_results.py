@@ -55,7 +55,7 @@ def test_files_that_disagree_come_with_a_warning(results):
 
 def test_commands_have_the_real_paths_quoted(results):
     commands = [shlex.split(command) for _, command in results[0].next_commands]
-    verbs = ["classify", "page", "bench", "memory", "verify"]
+    verbs = ["classify", "page", "bench", "export-mcu", "verify"]
     assert [verb in words for verb, words in zip(verbs, commands, strict=True)] == [True] * len(verbs)
     assert commands[0][-1] == "my photos/b 1.jpg"
     assert "--model=my out/net_int8.tflite" in commands[0]

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 
-from fd_keras.io import identifier, sha256_of, write_atomically
+from fd_keras.io import printable, sha256_of, write_atomically
+from fd_keras.source_code import cpp_numbers, identifier
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.format.network import FileNetwork, FileTensor
 from fd_keras.tflite.memory.arena import ALIGNMENT, plan, tflm_bytes
@@ -91,17 +92,27 @@ def write_c_array(path: str) -> Iterator[str]:
         LiteRTError: If the .tflite file cannot be read.
         ValueError: If it has an op that TFLM does not run; names it.
     """
-    with open(path, "rb") as file:
-        data = file.read()
     stem = os.path.splitext(path)[0]
-    space, header = identifier(os.path.basename(stem)), f"{os.path.basename(stem)}.h"
-    common = {"space": space, "alignment": ALIGNMENT, "header": header}
-    texts = _HEADER.format(**common, **_facts(path, space)), _SOURCE.format(**common, rows=_rows(data))
+    texts = c_array(path, os.path.basename(stem))
     paths = f"{stem}.h", f"{stem}.cc"
     with writing(paths[0], replaced=paths[1]):
         for file, text in zip(paths, texts, strict=True):
             write_atomically(file, text.encode())
     yield from paths
+
+
+def c_array(path: str, name: str) -> tuple[str, str]:
+    """The header and the source of an array; raises as `write_c_array`.
+
+    Args:
+        path: Path of the .tflite file.
+        name: Name of the two files, without a suffix; as an identifier, that of the namespace.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    space = identifier(name)
+    common = {"space": space, "alignment": ALIGNMENT, "header": f"{name}.h"}
+    return _HEADER.format(**common, **_facts(path, space)), _SOURCE.format(**common, rows=cpp_numbers(data))
 
 
 def _facts(path: str, space: str) -> dict:
@@ -112,7 +123,7 @@ def _facts(path: str, space: str) -> dict:
         raise ValueError(f"{path}: {error}") from error
     activations, tflm = plan(network).arena, tflm_bytes(network)
     return {
-        "file": os.path.basename(path),
+        "file": printable(os.path.basename(path)),
         "size": os.path.getsize(path),
         "sha256": sha256_of(path),
         "input": ", ".join(_described(network.tensors[index]) for index in network.inputs),
@@ -146,8 +157,3 @@ def _capitalized(kind: str) -> str:
 
 def _described(tensor: FileTensor) -> str:
     return f"{tensor.dtype.lower()} [{', '.join(map(str, tensor.shape))}]"
-
-
-def _rows(data: bytes) -> str:
-    lines = (data[start : start + 20] for start in range(0, len(data), 20))
-    return "\n".join(f"    {', '.join(map(str, line))}," for line in lines)

@@ -1,15 +1,8 @@
 """Code with gaps for the names and sizes of a model; `snippets` fills them."""
 
-import string
+from fd_keras.source_code import AtTemplate
 
-
-class _AtTemplate(string.Template):
-    """A template in which names begin with @, which none of the languages below has."""
-
-    delimiter = "@"
-
-
-PYTHON_LITERT = _AtTemplate("""\
+PYTHON_LITERT = AtTemplate("""\
 # python classify.py photo.jpg ...
 import sys
 
@@ -49,7 +42,7 @@ for path in sys.argv[1:]:
         print(f"  {probabilities[label]:6.1%}  {CLASSES[label]}")
 """)
 
-PYTHON_KERAS = _AtTemplate("""\
+PYTHON_KERAS = AtTemplate("""\
 # python classify.py photo.jpg ...
 import sys
 
@@ -71,7 +64,7 @@ for photo, probabilities in zip(photos, model.predict(images, verbose=0)):
         print(f"  {probabilities[label]:6.1%}  {CLASSES[label]}")
 """)
 
-KOTLIN_LITERT = _AtTemplate("""\
+KOTLIN_LITERT = AtTemplate("""\
 import android.content.Context
 import android.graphics.Bitmap
 import com.google.ai.edge.litert.Accelerator
@@ -133,7 +126,7 @@ KOTLIN_TYPES = {
     },
 }
 
-KOTLIN_MEDIAPIPE = _AtTemplate("""\
+KOTLIN_MEDIAPIPE = AtTemplate("""\
 import android.content.Context
 import android.graphics.Bitmap
 import com.google.mediapipe.framework.image.BitmapImageBuilder
@@ -169,7 +162,7 @@ class Classifier(context: Context) : AutoCloseable {
 }
 """)
 
-CPP = _AtTemplate("""\
+CPP = AtTemplate("""\
 // convert photo.jpg -filter Triangle -resize @{side}x@{side}^ -gravity center \\
 //     -extent @{size}x@{size} -depth 8 rgb:- | ./classify
 #include <algorithm>
@@ -227,39 +220,7 @@ CPP_TYPES = {
     "float32": {"type": "float", "levels": "1"},
 }
 
-C_ARRAY = _AtTemplate("""\
+MICROCONTROLLER = AtTemplate("""\
 fd-keras memory @shell_path --ram=256KiB --flash=512KiB
-python -c "import sys; from fd_keras.tflite.memory import c_array; print(*c_array.write_c_array(sys.argv[1]))" \\
-    @shell_path
-""")
-TFLM = _AtTemplate("""\
-#include <cstdint>
-
-#include "@stem.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
-#include "tensorflow/lite/schema/schema_generated.h"
-
-namespace net = @space;
-const char* const kClasses[] = {
-    @classes
-};
-alignas(16) static uint8_t arena[net::kArenaSize];
-
-// The most probable class of RGB pixels (@size x @size x 3 bytes), or -1 if the network cannot run.
-int Classify(const uint8_t* pixels) {
-  static tflite::MicroMutableOpResolver<net::kOpCount> resolver;
-  static const bool added = net::AddOps(resolver);
-  static tflite::MicroInterpreter interpreter(tflite::GetModel(net::kModel), resolver, arena, net::kArenaSize);
-  static const bool ready = added && interpreter.AllocateTensors() == kTfLiteOk;
-  if (!ready) return -1;
-  for (int i = 0; i < @size * @size * 3; ++i) interpreter.input(0)->data.uint8[i] = pixels[i];
-  if (interpreter.Invoke() != kTfLiteOk) return -1;
-  const uint8_t* scores = interpreter.output(0)->data.uint8;  // 256 would be 100%
-  int best = 0;
-  for (int i = 1; i < @count; ++i) {
-    if (scores[i] > scores[best]) best = i;
-  }
-  return best;
-}
+fd-keras export-mcu @shell_path --output_dir=@project
 """)

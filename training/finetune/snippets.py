@@ -3,15 +3,11 @@
 import dataclasses
 import os
 import shlex
-import string
-from collections.abc import Sequence
 
 from fd_keras import imagenet
-from fd_keras.io import identifier
+from fd_keras.source_code import AtTemplate, cpp_text, listed
 from fd_keras.training.finetune import snippet_templates
 from fd_keras.training.finetune.results import FileFacts, FinetuneResults
-
-_WIDTH = 88  # of a line with class names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +75,7 @@ def _for_file(results: FinetuneResults, file: FileFacts, keras: Snippet) -> list
             "C++20, with LiteRT's C++ SDK and libLiteRt.so of the same release: link litert_cc_api. Pixels come from "
             "standard input.",
             "cpp",
-            _filled(snippet_templates.CPP, results, file.path, _cpp_text, **snippet_templates.CPP_TYPES[recipe]),
+            _filled(snippet_templates.CPP, results, file.path, cpp_text, **snippet_templates.CPP_TYPES[recipe]),
         ),
     ]
 
@@ -89,49 +85,29 @@ def _for_microcontroller(results: FinetuneResults, file: FileFacts) -> list[Snip
         return []
     return [
         Snippet(
-            "Microcontroller: does it fit, and a C++ array",
-            "Set what your board has to spare. The second command writes a .h and a .cc beside the file.",
+            "Microcontroller: does it fit, and a project",
+            "Set what your board has to spare. The second command writes a project for TensorFlow Lite Micro: the "
+            "network as a C++ array, class names, camera frames to input, a self-test; for CMake, STM32 and ESP32-S3.",
             "shell",
-            _filled(snippet_templates.C_ARRAY, results, file.path, repr),
-        ),
-        Snippet(
-            "Microcontroller: C++ with TensorFlow Lite Micro",
-            "With the two files that the command above wrote.",
-            "cpp",
-            _filled(snippet_templates.TFLM, results, file.path, _cpp_text),
-        ),
+            _filled(snippet_templates.MICROCONTROLLER, results, file.path, repr),
+        )
     ]
 
 
-def _filled(template: string.Template, results: FinetuneResults, path: str, literal, **more: str) -> str:
+def _filled(template: AtTemplate, results: FinetuneResults, path: str, literal, **more: str) -> str:
     """A template with the facts of a model; `literal` writes a text in the language."""
-    stem = os.path.splitext(os.path.basename(path))[0]
     return template.substitute(
         path=literal(path),
         file=literal(os.path.basename(path)),
         shell_path=shlex.quote(path),
-        stem=stem,
-        space=identifier(stem),
+        project=shlex.quote(f"{os.path.splitext(path)[0]}_project"),
         size=str(results.image_size),
         side=str(results.image_size * imagenet.RESIZE // imagenet.SIZE),
         resize=str(imagenet.RESIZE),
         crop=str(imagenet.SIZE),
-        count=str(len(results.counts)),
-        classes=_listed([literal(count.name) for count in results.counts]),
+        classes=listed([literal(count.name) for count in results.counts]),
         **more,
     )
-
-
-def _listed(items: Sequence[str], indent: str = "    ") -> str:
-    """Items with commas between them, as many on a line as fit."""
-    lines = [items[0]]
-    for item in items[1:]:
-        if len(indent) + len(lines[-1]) + len(item) + 3 > _WIDTH:
-            lines[-1] += ","
-            lines.append(item)
-        else:
-            lines[-1] += f", {item}"
-    return f"\n{indent}".join(lines)
 
 
 def _kotlin_text(text: str) -> str:
@@ -146,16 +122,3 @@ def _kotlin_character(character: str) -> str:
         return character
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
-
-
-def _cpp_text(text: str) -> str:
-    """A text as a literal of C++, in UTF-8."""
-    return '"' + "".join(_cpp_character(character) for character in text) + '"'
-
-
-def _cpp_character(character: str) -> str:
-    if character in '"\\?':  # two question marks would begin a trigraph
-        return f"\\{character}"
-    if character.isprintable():
-        return character
-    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))

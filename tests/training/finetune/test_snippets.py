@@ -15,7 +15,6 @@ from skimage import data as samples
 
 from fd_keras.applications import FDMobileNet
 from fd_keras.imagenet import load_image
-from fd_keras.io import identifier
 from fd_keras.litert import Runner
 from fd_keras.saved import load_model
 from fd_keras.tflite import export
@@ -117,17 +116,12 @@ def test_python_with_keras_answers_as_the_model_does(made):
 
 def test_the_commands_for_microcontrollers_run(made):
     folder, _, results = made
-    code = called(results, "Microcontroller: does it fit, and a C++ array").code
-    code = code.replace("fd-keras", f"{sys.executable} -m fd_keras.cli").replace("\npython", f"\n{sys.executable}")
+    code = called(results, "Microcontroller: does it fit, and a project").code
+    code = code.replace("fd-keras", f"{sys.executable} -m fd_keras.cli")
+    labels = folder / HOSTILE_FOLDER / f"{Path(results.files[1].path).stem}_project" / "classifier" / "labels.cc"
     done = subprocess.run(["bash", "-ec", code], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
-    stem = Path(results.files[1].path).stem
-    header = (folder / HOSTILE_FOLDER / f"{stem}.h").read_text()
-    cpp = called(results, "Microcontroller: C++ with TensorFlow Lite Micro").code
-    assert f'#include "{stem}.h"' in cpp
-    assert f"namespace net = {identifier(stem)};" in cpp
-    assert f"namespace {identifier(stem)} {{" in header
-    assert all(f"{word}" in header for word in re.findall(r"net::(\w+)", cpp))
+    assert '"a", "b", "c"' in labels.read_text()
 
 
 def test_integers_stand_for_what_the_snippets_say(made):

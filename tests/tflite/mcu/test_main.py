@@ -1,0 +1,83 @@
+"""`fd-keras export-mcu` as a user runs it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fd_keras.tflite.int8.camera_bytes import convert_in_xnnpack
+from fd_keras.tflite.int8.packed_pixels import pack_pixels
+
+MCU = "fd_keras.tflite.mcu"
+OUT = "--output_dir=project"
+
+
+def test_what_it_takes_and_where_to_go_on_is_printed(exported):
+    lines = exported.output.splitlines()
+    assert lines[0].startswith(f"{exported.tflite}: ")
+    assert "KiB of flash, about " in lines[0]
+    assert lines[1] == "next: read project/README.md"
+
+
+def test_a_photo_and_numbers_for_names(run_program, convert_tiny, photos, tmp_path):
+    run = run_program(MCU, convert_tiny("int8", io="int8"), OUT, f"--photo={photos / '000.png'}", "--camera=100x80")
+    run.assert_done()
+    assert "class names are unknown" in run.stdout
+    folder = tmp_path / "project" / "classifier"
+    assert '"class 0", "class 1"' in (folder / "labels.cc").read_text()
+    header = (folder / "classifier.h").read_text()
+    assert "InputValue = std::int8_t" in header
+    assert "kInputZeroPoint = -128" in header
+    assert "kTestFrameWidth = 100" in (folder / "self_test_data.h").read_text()
+
+
+def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
+    (tmp_path / "project").mkdir()
+    run_program(MCU, convert_tiny("int8"), OUT).assert_refused("--output_dir=project: exists already")
+    assert not list((tmp_path / "project").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "one .tflite file"),
+        (["net.keras"], "one .tflite file"),
+        (["gone.tflite"], "gone.tflite"),
+        (["a.tflite", "--camera=320"], "--camera=320"),
+        (["a.tflite", "--camera=8x8"], "--camera=8x8"),
+        (["a.tflite", "--photo=gone.jpg"], "--photo=gone.jpg"),
+        (["a.tflite", "--labels=gone.txt"], "--labels=gone.txt"),
+    ],
+)
+def test_what_cannot_work_is_named(run_program, arguments, word, tmp_path):
+    run_program(MCU, OUT, *arguments).assert_refused(word)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "word"),
+    [
+        ("float32", {}, "its input is float32"),
+        ("int8", {"io": "float32"}, "its input is float32"),
+        ("int8", {"include_preprocessing": False}, "--include_preprocessing"),
+    ],
+)
+def test_files_without_raw_pixels_are_refused(run_program, convert_tiny, recipe, arguments, word, tmp_path):
+    path = convert_tiny(recipe, **arguments)
+    run_program(MCU, path, OUT).assert_refused(path, word)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_for_phones_are_refused_with_the_way_out(run_program, converted, tmp_path):
+    data = Path(converted("fd_mobilenet", "int8").path).read_bytes()
+    (tmp_path / "phone.tflite").write_bytes(convert_in_xnnpack(pack_pixels(data)))
+    run_program(MCU, "phone.tflite", OUT).assert_refused(
+        "phone.tflite: arranged for phones", "--c_array", "--noxnnpack"
+    )
+    assert not (tmp_path / "project").exists()
+
+
+def test_damaged_file_is_named(run_program, convert_tiny, tmp_path):
+    path = Path(shutil.copy(convert_tiny("int8"), tmp_path / "cut.tflite"))
+    path.write_bytes(path.read_bytes()[:500])
+    run_program(MCU, "cut.tflite", OUT).assert_refused("cut.tflite")

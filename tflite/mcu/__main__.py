@@ -1,0 +1,79 @@
+"""Writes a project for microcontrollers around a .tflite file: C++ for TensorFlow Lite Micro (TFLM), with a self-test.
+
+    fd-keras export-mcu out/fd_mobilenet_0.25_128_int8.tflite --output_dir=project --photo=cat.jpg
+
+The project has the file as a C++ array, class names, arena size and ops; a function from camera frames (RGB565, RGB888)
+to the network's input; a self-test on a stored frame; and build files for a computer, STM32 (CMake) and ESP32-S3
+(ESP-IDF). Its README.md has the commands.
+"""
+
+import os
+import re
+
+from absl import flags
+
+from fd_keras.program import Program, UsageError, flag_group
+from fd_keras.tflite.output import check_file
+
+_README = "README.md"
+_SIDES = (16, 8192)
+
+with flag_group("Project"):
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the project; must not exist.", required=True)
+    _LABELS = flags.DEFINE_string("labels", None, "Text file of one class name per line (default: the file's own).")
+    _CAMERA = flags.DEFINE_string("camera", "320x240", "Largest frames, WIDTHxHEIGHT, that will be resized.")
+    _PHOTO = flags.DEFINE_string("photo", None, "Photo for the self-test (default: a disk before a gradient).")
+
+
+def camera_size() -> tuple[int, int]:
+    """Width and height by --camera."""
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", _CAMERA.value)
+    if not found or not all(_SIDES[0] <= int(side) <= _SIDES[1] for side in found.groups()):
+        raise UsageError(
+            f"--camera={_CAMERA.value}: not a size; write one like 320x240, sides {_SIDES[0]} to {_SIDES[1]}"
+        )
+    return int(found[1]), int(found[2])
+
+
+def check(arguments: list[str]) -> str:
+    """The file's path; raises UsageError or OSError for what cannot work."""
+    if len(arguments) != 1 or not arguments[0].endswith(".tflite"):
+        raise UsageError("give one .tflite file; fd-keras convert --recipes=int8 --c_array writes one")
+    if os.path.lexists(_OUTPUT.value):
+        raise FileExistsError(f"--output_dir={_OUTPUT.value}: exists already; name another folder, or remove it")
+    for flag in (_PHOTO, _LABELS):
+        if flag.value:
+            check_file(flag.name, flag.value)
+    return arguments[0]
+
+
+def labels_of(path: str, classes: int) -> tuple[str, ...]:
+    """The class names; if nobody knows them, ImageNet's for as many classes, or numbers, with a note."""
+    from fd_keras import class_names, imagenet
+
+    if names := class_names.names_of(path, classes, _LABELS.value):
+        return names
+    numbers = tuple(f"class {number}" for number in range(classes))
+    names, what = (imagenet.class_names(), "ImageNet's") if classes == imagenet.CLASSES else (numbers, "numbers")
+    print(f"note: the class names are unknown; took {what} (--labels names others)")
+    return names
+
+
+def main(argv: list[str]) -> None:
+    """Writes the project and prints what it takes."""
+    camera, path = camera_size(), check(argv)
+    from fd_keras.tflite.mcu import project, reference
+    from fd_keras.tflite.memory.byte_sizes import kib
+
+    file = project.NetworkFile(path)
+    labels = labels_of(path, file.runner.classes)
+    frame = reference.frame_of(_PHOTO.value, *camera)
+    project.write(_OUTPUT.value, project.project(file, labels, frame, camera))
+    print(f"{path}: {kib(file.content.bytes)} of flash, about {kib(project.ram_bytes(file.content))} of RAM")
+    print(f"next: read {os.path.join(_OUTPUT.value, _README)}")
+
+
+PROGRAM = Program(main, "FILE.tflite")
+
+if __name__ == "__main__":
+    PROGRAM.run()

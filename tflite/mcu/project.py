@@ -1,0 +1,178 @@
+"""Makes a project for TensorFlow Lite Micro (TFLM) of a .tflite file: the templates beside this module, filled."""
+
+import importlib.resources
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fd_keras import imagenet
+from fd_keras.io import printable
+from fd_keras.litert import LiteRTError, Runner
+from fd_keras.source_code import AtTemplate, cpp_numbers, cpp_text, listed
+from fd_keras.tflite.format.flatbuffer import TFLiteFile, read
+from fd_keras.tflite.mcu import reference, scratch
+from fd_keras.tflite.memory import arrangement
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
+from fd_keras.tflite.memory.byte_sizes import kib
+from fd_keras.tflite.memory.c_array import c_array
+
+TOLERANCE = 8  # of 255 levels of a score, by which kernels may differ from LiteRT's
+_RAW_PIXELS = {"uint8": 0, "int8": -128}  # zero points of an input of scale 1, by type
+_MODEL = "model"  # name of the array's files and of its namespace
+
+
+class NetworkFile:
+    """A .tflite file that a camera's frames can be given to.
+
+    Args:
+        path: Path of the file.
+
+    Attributes:
+        path: Path of the file.
+        content: Its tensors and operations.
+        runner: Runs it in LiteRT.
+
+    Raises:
+        LiteRTError: If it cannot be run; is not of integers, raw pixels in; or is arranged for phones. The message has
+            the way out.
+    """
+
+    def __init__(self, path: str):
+        self.path, self.content, self.runner = path, read(path), Runner(path)
+        for what, details in (("input", self.runner.input), ("output", self.runner.output)):
+            if self._type(details) not in _RAW_PIXELS:
+                raise LiteRTError(
+                    f"{path}: its {what} is {self._type(details)}; for a microcontroller convert the model with "
+                    "--recipes=int8 and --io=uint8."
+                )
+        if self.runner.input["quantization"] != (1.0, _RAW_PIXELS[self.input_type]):
+            raise LiteRTError(f"{path}: does not take raw pixels; convert the model with --include_preprocessing.")
+        if self.runner.input_shape[-1] not in (1, 3):
+            raise LiteRTError(
+                f"{path}: takes {self.runner.input_shape[-1]} channels, but cameras give 3, or 1 as gray."
+            )
+        if arrangement.is_for_phones(self.content.network):
+            raise LiteRTError(f"{path}: {arrangement.ADVICE}.")
+
+    @staticmethod
+    def _type(details: dict) -> str:
+        return np.dtype(details["dtype"]).name
+
+    @property
+    def input_type(self) -> str:
+        """Type of its input: uint8 or int8."""
+        return self._type(self.runner.input)
+
+    def values(self, image: np.ndarray) -> np.ndarray:
+        """An image as its input: the pixels, uint8, as they are or 128 lower as int8."""
+        return (image.astype("int16") + _RAW_PIXELS[self.input_type]).astype(self.input_type)
+
+
+def _taps(frame: reference.TestFrame | tuple[int, int], shape: Sequence[int]) -> int:
+    """Pixels of a frame, along a side, that make one of the image; the frame as such or as (width, height)."""
+    width, height = frame if isinstance(frame, tuple) else (frame.width, frame.height)
+    covered = imagenet.resized_size(height, width, imagenet.resize_target(shape[:2]))
+    return max(-(-2 * max(pair) // pair[1]) for pair in zip((height, width), covered, strict=True))
+
+
+def project(
+    file: NetworkFile, labels: Sequence[str], frame: reference.TestFrame, camera: tuple[int, int]
+) -> dict[str, bytes]:
+    """The project's files by their paths in it.
+
+    Args:
+        file: The network.
+        labels: Class names.
+        frame: The self-test's frame.
+        camera: (width, height) of the largest frames.
+    """
+    gaps = _network_gaps(file, labels) | _camera_gaps(file, frame, camera) | _test_gaps(file, frame)
+    found = {name: AtTemplate(text).substitute(gaps) for name, text in sorted(templates().items())}
+    found |= zip((f"classifier/{_MODEL}.h", f"classifier/{_MODEL}.cc"), c_array(file.path, _MODEL), strict=True)
+    return {name: text.encode() for name, text in found.items()}
+
+
+def templates() -> dict[str, str]:
+    """The templates by their paths in the project."""
+    root = importlib.resources.files(__package__ or "") / "templates"
+    with importlib.resources.as_file(root) as folder:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in paths}
+
+
+def _network_gaps(file: NetworkFile, labels: Sequence[str]) -> dict:
+    height, width, channels = file.runner.input_shape
+    scale, zero_point = file.runner.output["quantization"]
+    network = file.content.network
+    return {
+        "file": printable(os.path.basename(file.path)),
+        "width": width,
+        "height": height,
+        "channels": channels,
+        "input_type": file.input_type,
+        "input_zero_point": _RAW_PIXELS[file.input_type],
+        "classes": file.runner.classes,
+        "output_type": np.dtype(file.runner.output["dtype"]).name,
+        "output_scale": repr(float(scale)),
+        "output_zero_point": int(zero_point),
+        "labels": listed([cpp_text(name) for name in labels]),
+        "flash": kib(file.content.bytes),
+        "ram": kib(ram_bytes(file.content)),
+        "cmsis_nn_bytes": scratch.cmsis_nn_bytes(network),
+        "esp_nn_bytes": scratch.esp_nn_bytes(network),
+    }
+
+
+def ram_bytes(content: TFLiteFile) -> int:
+    """About what the arena takes, without scratch memory."""
+    return plan(content.network).arena + tflm_bytes(content.network)
+
+
+def _camera_gaps(file: NetworkFile, frame: reference.TestFrame, camera: tuple[int, int]) -> dict:
+    shape = file.runner.input_shape
+    height, width = imagenet.resize_target(shape[:2])
+    return {
+        "resize_width": width,
+        "resize_height": height,
+        "camera_width": camera[0],
+        "camera_height": camera[1],
+        "taps": max(_taps(camera, shape), _taps(frame, shape)),
+    }
+
+
+def _test_gaps(file: NetworkFile, frame: reference.TestFrame) -> dict:
+    values = file.values(reference.image_of(frame, file.runner.input_shape))
+    scores = reference.scores_of(file.path, values)
+    return {
+        "frame_width": frame.width,
+        "frame_height": frame.height,
+        "frame": cpp_numbers(frame.bytes),
+        "pixels_hash": reference.fnv1a(values.tobytes()),
+        "scores": cpp_numbers(scores.tolist()),
+        "tolerance": TOLERANCE,
+    }
+
+
+def write(folder: str, files: Mapping[str, bytes]) -> None:
+    """Writes files into a new folder, all or none.
+
+    Raises:
+        OSError: If the folder exists, or cannot be written.
+    """
+    above = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(above, exist_ok=True)
+    draft = tempfile.mkdtemp(dir=above, prefix=".writing-")
+    try:
+        for name, content in files.items():
+            path = os.path.join(draft, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+        os.chmod(draft, 0o755)
+        os.rename(draft, folder)  # refuses a folder that is not empty
+    except BaseException:
+        shutil.rmtree(draft)
+        raise

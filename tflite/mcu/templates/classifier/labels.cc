@@ -1,0 +1,9 @@
+#include "classifier.h"
+
+namespace classifier {
+
+const char* const kLabels[kClasses] = {
+    @labels
+};
+
+}  // namespace classifier
