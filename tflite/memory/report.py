@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fd_keras.tflite.memory import arrangement
 from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan, in_place_bytes, plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.estimate import GridCell
@@ -20,6 +21,7 @@ def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
         "flash": {"bytes": file.bytes, "weights": file.weights, "scales": file.scales},
         "activations": whole.arena,
         "planned": bool(network.offsets),
+        "for_phones": arrangement.is_for_phones(network),
         "tflm": tflm_bytes(network),
         "fused": plan(network.fused()).arena,
         "in_place": in_place_bytes(network.fused()),
@@ -52,8 +54,9 @@ def _place(whole: ArenaPlan, buffer: ArenaBuffer) -> dict:
 def tables(facts: dict, ram: int, flash: int) -> str:
     """A file's needs as text, and whether a device with so many bytes of RAM and flash to spare can run it."""
     needed = facts["activations"] + facts["tflm"]
-    blocks = (_op_table(facts), _peak(facts), _totals(facts), verdict(needed, facts["flash"]["bytes"], ram, flash))
-    return "\n\n".join(blocks)
+    blocks = [_op_table(facts), _peak(facts), _totals(facts)]
+    blocks += [f"warning: this file is {arrangement.ADVICE}"] if facts["for_phones"] else []
+    return "\n\n".join([*blocks, verdict(needed, facts["flash"]["bytes"], ram, flash)])
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -1,10 +1,13 @@
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 from fd_keras import zoo
 from fd_keras.tflite.format.flatbuffer import read
+from fd_keras.tflite.int8.camera_bytes import convert_in_xnnpack
+from fd_keras.tflite.int8.packed_pixels import pack_pixels
 from fd_keras.tflite.memory import estimate
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.memory.report import grid_records, grid_table, report, tables, verdict
@@ -45,6 +48,17 @@ def test_needs_of_a_file_as_text(file, facts):
     assert [bool(mark) for *_, mark in rows].index(True) == whole.peak
     assert f"{whole.arena:,}  {whole.arena / 1024:.1f} KiB, as TFLM plans them" in text
     assert text.endswith("256.0 KiB of RAM and 512.0 KiB of flash: fits")
+
+
+def test_a_file_for_phones_comes_with_a_warning(convert_tiny, facts, tmp_path):
+    path = tmp_path / "phone.tflite"
+    path.write_bytes(convert_in_xnnpack(pack_pixels(Path(convert_tiny("int8")).read_bytes())))
+    content = read(str(path))
+    found = report(str(path), content, plan(content.network))
+    assert (facts["for_phones"], found["for_phones"]) == (False, True)
+    (line,) = re.findall("^warning: .*$", tables(found, 2**18, 2**19), re.M)
+    assert all(word in line for word in ("for phones (XNNPACK)", "--c_array", "--max_ram", "--noxnnpack"))
+    assert "warning" not in tables(facts, 2**18, 2**19)
 
 
 def test_verdict_says_what_is_missing():
