@@ -6,7 +6,7 @@ from fd_keras import imagenet
 from fd_keras import layers as keras_layers
 from fd_keras.spec import IMAGE, Arch, Op
 
-# All tensors are (batch, height, width, channels), which is what TFLite wants, whatever Keras's global setting.
+# All tensors are (batch, height, width, channels), as TFLite needs, regardless of Keras's global setting.
 _NHWC = {"data_format": "channels_last"}
 
 
@@ -24,12 +24,12 @@ def build(
     """Applies a lowered network to a tensor.
 
     Args:
-        arch: Table of the network, for its padding and batch-normalization constants.
+        arch: The network's table, for its padding and batch-normalization constants.
         ops: Ops from `spec.lower`.
         image: Symbolic tensor of shape (batch, height, width, channels).
         layers: Layer namespace, see `fd_keras.layers`.
-        start: Name of the op whose output `image` stands for: the input of the first of `ops`, where these
-            are only the later part of a network (see `spec.cut`).
+        start: Name of the op whose output is `image`. Differs from `IMAGE` if `ops` are only the later part of a
+            network (see `spec.cut`).
         include_preprocessing: Whether to normalize raw pixels 0..255 first.
         classifier_activation: Activation of the dense op; None for logits.
         dropout: Dropout rate before the dense op; 0 adds no layer.
@@ -38,7 +38,7 @@ def build(
         The output tensor of the last op.
     """
     if include_preprocessing:
-        # Values of shape (1, 1, 3): flat ones Rescaling would turn to channels-first if that is Keras's setting.
+        # Values of shape (1, 1, 3): Rescaling would move flat ones to the first axis if Keras is set to channels-first.
         values = {name: [[numbers]] for name, numbers in imagenet.rescaling(image.shape[-1]).items()}
         image = layers.Rescaling(**values, name="preprocessing")(image)
     tensors = {start: image}
@@ -52,10 +52,10 @@ def build(
 
 
 def _apply(arch: Arch, op: Op, inputs: list, layers):
-    """Applies the op, then the batch normalization and the activation that follow it."""
+    """Applies the op, then its batch normalization and activation."""
     padding = "same"
     if op.stride > 1 and op.kernel > 1 and arch.padding == "symmetric":
-        # torch's padding. Zeros also serve the max pooling, whose input a ReLU made non-negative.
+        # torch's padding. Zeros also work for the max pooling, whose input is non-negative after a ReLU.
         inputs = [layers.ZeroPadding2D(op.kernel // 2, **_NHWC, name=f"{op.name}_pad")(inputs[0])]
         padding = "valid"
     x = _LAYERS[op.kind](op, padding, layers)(inputs if len(inputs) > 1 else inputs[0])
@@ -73,12 +73,12 @@ def _classifier(op: Op, x, layers, activation: str | None, dropout: float):
 
 
 def kernel_initializer(op: Op) -> dict:
-    """He initialization with fan-out, as the authors' code has it, in a form that any Keras reads.
+    """He initialization with fan-out, as in the authors' code, as a config that any Keras version reads.
 
-    For a depthwise kernel Keras's fan-out (9) is torch's fan-in, which the authors use there. A classifier starts such
-    that the loss of a fresh network is that of guessing, ln(classes), whatever the number of classes. For ImageNet's
-    1000 that is He's, of deviation 0.045. With fan-out it would grow as the classes get fewer, to 0.82 for 3: the first
-    losses are then far above chance, and their gradients wreck the features.
+    For a depthwise kernel, Keras's fan-out (9) is torch's fan-in, which the authors use there. A classifier is
+    initialized so that a fresh network's loss is that of guessing, ln(classes), for any number of classes. For
+    ImageNet's 1000 classes He's deviation of 0.045 achieves that. With fewer classes, the fan-out deviation would grow,
+    to 0.82 for 3: the first losses would be far above chance, and their gradients would destroy pretrained features.
     """
     if op.kind == "dense" and op.cout < imagenet.CLASSES:
         return {"class_name": "RandomNormal", "config": {"stddev": 0.01}}

@@ -1,6 +1,6 @@
-"""The layer namespace that networks are built from: Keras's layers and those that Keras lacks.
+"""The layers that networks are built from: Keras's layers and two that Keras lacks.
 
-The builder takes a namespace as an argument; any module or object with these names will do.
+The builder takes this namespace as an argument; any module or object with the same names works.
 """
 
 from typing import cast
@@ -49,11 +49,11 @@ __all__ = [
 
 @keras.saving.register_keras_serializable(package="fd_keras")
 class GroupedConv2D(keras.layers.Conv2D):
-    """A Conv2D that trains its groups one after the other.
+    """A Conv2D that runs its groups one by one in training, for speed.
 
-    It computes what a Conv2D of several groups does and has its weights. TensorFlow's gradient of a grouped convolution
-    is slow on CPUs: `benchmarks/train_step.py` shows a whole ShuffleNet against one of Conv2D. Inference and files that
-    are converted keep the single convolution.
+    Its results and weights are those of a grouped Conv2D. TensorFlow's gradient of a grouped convolution is slow on
+    CPUs: `benchmarks/train_step.py` compares a whole ShuffleNet with one of Conv2D. Inference and converted files use
+    the single convolution.
 
     Input and output shape: (batch, height, width, channels).
     """
@@ -71,19 +71,19 @@ class GroupedConv2D(keras.layers.Conv2D):
 
 
 def _split(tensor, groups: int) -> list:
-    """Equal parts of the channels."""
+    """Splits the channels into equal parts."""
     return cast(list, keras.ops.split(tensor, groups, axis=-1))
 
 
 @keras.saving.register_keras_serializable(package="fd_keras")
 class ChannelShuffle(keras.layers.Layer):
-    """Permutes the channels so that each group of the next convolution sees every group of the last one.
+    """Permutes the channels so that each group of the next convolution gets channels from every previous group.
 
     Channel g * n + i (group g of n channels) becomes channel i * groups + g (arXiv 1707.01083, section 3.1).
-    Only 4-D tensors are made, since mobile delegates refuse 5-D ones.
+    Uses only 4-D tensors, since mobile delegates do not support 5-D ones.
 
     Args:
-        groups: Number of groups; must divide the channels.
+        groups: Number of groups; must divide the number of channels.
 
     Input and output shape: (batch, height, width, channels).
     """

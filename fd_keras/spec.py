@@ -1,7 +1,7 @@
-"""Networks as plain data: a table of stages, and the list of operations it lowers to.
+"""Networks as plain data: a table of stages, and the list of operations that it is lowered to.
 
-An `Arch` holds the table of a paper. `lower` turns it, once, into a tuple of `Op`s for a given width and
-image size; the builder, the profiler and the checkpoint importers all walk those. Nothing here imports Keras.
+An `Arch` holds a network's table from its paper. `lower` converts it to a tuple of `Op`s for a given width and image
+size; the builder, the profiler and the checkpoint importers all iterate over these. Nothing here imports Keras.
 """
 
 import dataclasses
@@ -9,18 +9,18 @@ import math
 import numbers
 from collections.abc import Sequence
 
-IMAGE = "image"  # the name under which the ops refer to the network's input
+IMAGE = "image"  # name of the network's input in `Op.inputs`
 MIN_SIZE = 32  # the networks halve the image five times
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A row of a network's table: `repeats` equal units, of which the first one has the stride.
+    """A row of a network's table: `repeats` identical units, except that only the first one has the stride.
 
     Attributes:
         unit: Kind of unit: "conv" (3x3), "max_pool" (3x3), "separable" (MobileNet's) or "shuffle" (ShuffleNet's).
         filters: Output channels at alpha 1.
-        stride: Stride of the first unit; the others have 1.
+        stride: Stride of the first unit; the others have stride 1.
         repeats: Number of units.
     """
 
@@ -32,7 +32,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """A network's table with the conventions its weights depend on.
+    """A network's table, with the conventions that its weights depend on.
 
     Attributes:
         name: Name in flags and file names.
@@ -42,10 +42,10 @@ class Arch:
         stem_multiplier: Width multiplier of the first convolution; None means alpha, but at least
             `min_stem_multiplier`.
         min_stem_multiplier: Least width multiplier of the first convolution.
-        padding: "symmetric" pads a strided 3x3 window by 1 on all sides, as torch does; "same" is
-            TensorFlow's, which pads an even image only at the right and the bottom.
+        padding: "symmetric" pads the input of a strided 3x3 window by 1 on all sides, as torch does; "same" is
+            TensorFlow's padding, which pads an even-sized image only at the right and the bottom.
         bn_epsilon: Epsilon of the batch normalizations.
-        bn_momentum: Momentum of the batch normalizations, as Keras counts it (0.9 is torch's 0.1).
+        bn_momentum: Momentum of the batch normalizations, in Keras's convention (0.9 is torch's 0.1).
         activation: Activation after the batch normalizations that have one.
     """
 
@@ -66,7 +66,7 @@ class Arch:
 
     @property
     def grouped(self) -> bool:
-        """Whether `groups` and `stem_multiplier` mean something to this network."""
+        """Whether the network has the parameters `groups` and `stem_multiplier`."""
         return any(stage.unit == "shuffle" for stage in self.stages)
 
     def stem_alpha(self, alpha: float) -> float:
@@ -81,18 +81,18 @@ class Op:
     """One operation of a lowered network.
 
     Attributes:
-        name: Unique name; also that of the Keras layer that holds the kernel.
+        name: Unique name, also the name of the Keras layer that has the kernel.
         kind: One of conv, depthwise, dense, max_pool, avg_pool, global_pool, shuffle, add or concat.
-        inputs: Names of the ops whose outputs it takes (`IMAGE` for the image).
-        cin: Input channels (of all the inputs together for concat).
+        inputs: Names of the ops whose outputs are its inputs (`IMAGE` for the image).
+        cin: Input channels (for concat, the sum over its inputs).
         cout: Output channels.
         kernel: Side of the window.
         stride: Stride of the window.
-        groups: Groups of a conv, or of the shuffle.
-        size: (height, width) of the output; None where the image's is unknown.
+        groups: Number of groups of a conv or a shuffle.
+        size: (height, width) of the output; None where the image's size is unknown.
         reduction: Factor by which the output is smaller than the image.
         batch_norm: Whether a batch normalization follows.
-        activation: Activation after the batch normalization (or the op itself), or None.
+        activation: Activation after the batch normalization, or after the op itself; None for none.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Op:
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """Shape of the kernel in Keras's layout; () for an op that has none."""
+        """Shape of the kernel in Keras's layout; () for an op without a kernel."""
         if self.kind == "conv":
             return (self.kernel, self.kernel, self.cin // self.groups, self.cout)
         if self.kind == "depthwise":
@@ -119,13 +119,13 @@ class Op:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters, batch normalization's two included."""
+        """Number of trainable parameters, including gamma and beta of the batch normalization."""
         kernel = math.prod(self.kernel_shape) if self.kernel_shape else 0
         return kernel + self.cout * (2 * self.batch_norm + (self.kind == "dense"))
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image, what the paper calls FLOPs: convolutions and dense only."""
+        """Multiply-accumulates for one image, which the paper calls FLOPs: only convolutions and dense layers."""
         if not self.kernel_shape:
             return 0
         height, width = self.size
@@ -135,7 +135,7 @@ class Op:
 
     @property
     def is_layer(self) -> bool:
-        """Whether it counts as a layer of depth: whatever slides a window over the image."""
+        """Whether the op counts as a layer in the network's depth: all ops with a sliding window do."""
         return self.kind in ("conv", "depthwise", "max_pool", "avg_pool")
 
 
@@ -156,7 +156,7 @@ def check_alpha(alpha: float) -> float:
 
 
 def check_size(size: Sequence[int | None]) -> tuple[int | None, int | None]:
-    """Returns (height, width), or raises ValueError when a side is known and under `MIN_SIZE`."""
+    """Returns (height, width), or raises ValueError if a side is known and smaller than `MIN_SIZE`."""
     for side in size:
         if side is not None and side < MIN_SIZE:
             raise ValueError(
@@ -167,7 +167,7 @@ def check_size(size: Sequence[int | None]) -> tuple[int | None, int | None]:
 
 
 def model_name(arch: Arch, alpha: float, size: Sequence[int | None]) -> str:
-    """The one name that joins the files of a model, e.g. "fd_mobilenet_0.25_224" or "shufflenet_g3_0.5_224"."""
+    """Common name of all files of a model, e.g. "fd_mobilenet_0.25_224" or "shufflenet_g3_0.5_224"."""
     parts = [arch.name]
     if arch.grouped:
         parts.append(f"g{arch.groups}")
@@ -196,11 +196,11 @@ def lower(
         alpha: Width multiplier, above 0.
         size: (height, width) of the image, each at least 32, or None where unknown.
         channels: Channels of the image.
-        include_top: Whether to end with global pooling and the classifier.
+        include_top: Whether to add global pooling and the classifier.
         classes: Number of classes.
 
     Raises:
-        ValueError: For an alpha, a size or a class count that is impossible.
+        ValueError: If alpha, a size or the number of classes is invalid.
     """
     if include_top and not (isinstance(classes, int) and classes > 0):
         raise ValueError(f"classes must be a whole number above 0, got {classes!r}.")
@@ -218,10 +218,10 @@ def lower(
 def feature_layers(ops: Sequence[Op]) -> dict[int, str]:
     """Maps each reduction (2, 4, ... 32) to the Keras layer whose output is the last feature map there.
 
-    A feature map is what all later ops depend on, so nothing inside a unit that has a shortcut.
+    All later ops depend on a feature map, so tensors inside a unit with a shortcut do not count.
     """
     position = {op.name: index for index, op in enumerate(ops)}
-    layers, earliest = {}, len(ops)  # `earliest` input of the ops that come later
+    layers, earliest = {}, len(ops)  # `earliest`: position of the first input of all later ops
     for index, op in reversed(list(enumerate(ops))):
         if earliest >= index and op.kind not in ("global_pool", "dense"):
             layers.setdefault(op.reduction, output_layer(op))
@@ -230,28 +230,28 @@ def feature_layers(ops: Sequence[Op]) -> dict[int, str]:
 
 
 def cut(ops: Sequence[Op], reduction: int) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """Cuts a network after the last feature map at a reduction: (the ops that make it, those that only need it).
+    """Splits a network after the last feature map at a reduction: (ops up to it, ops after it).
 
     Raises:
-        ValueError: If there is no such feature map, or nothing after it.
+        ValueError: If there is no such feature map, or no op after it.
     """
     layers = feature_layers(ops)
     if reduction not in layers or reduction == max(layers):
         possible = ", ".join(map(str, sorted(layers)[:-1]))
-        raise ValueError(f"The network cannot be cut at a reduction of {reduction}; it can at {possible}.")
+        raise ValueError(f"The network cannot be cut at a reduction of {reduction}; possible are {possible}.")
     end = 1 + next(index for index, op in enumerate(ops) if output_layer(op) == layers[reduction])
     return tuple(ops[:end]), tuple(ops[end:])
 
 
 def output_layer(op: Op) -> str:
-    """Name of the Keras layer that gives the op's final output (its activation, if it has one)."""
+    """Name of the Keras layer with the op's final output (its activation, if it has one)."""
     if op.activation:
         return f"{op.name}_{op.activation}"
     return f"{op.name}_bn" if op.batch_norm else op.name
 
 
 def depths(ops: Sequence[Op]) -> dict[str, int]:
-    """Depth of every op: how many layers (see `Op.is_layer`) the longest path from the image has, itself included."""
+    """Depth of each op: number of layers (see `Op.is_layer`) on the longest path from the image to it, inclusive."""
     depth = {IMAGE: 0}
     for op in ops:
         depth[op.name] = max(depth[name] for name in op.inputs) + op.is_layer
@@ -259,7 +259,7 @@ def depths(ops: Sequence[Op]) -> dict[str, int]:
 
 
 class _Tape:
-    """Collects the ops; remembers the last one, which the next one takes as its input."""
+    """Collects the ops; the last op is the default input of the next one."""
 
     def __init__(self, arch: Arch, alpha: float, size: tuple[int | None, int | None], channels: int):
         self.arch, self.alpha = arch, alpha
@@ -274,7 +274,7 @@ class _Tape:
         return self.ops.get(name, self._image)
 
     def add(self, name: str, kind: str, *, cout: int | None = None, inputs: Sequence[str] = (), **fields) -> Op:
-        """Appends an op; channels, size and reduction follow from its inputs."""
+        """Appends an op; channels, size and reduction are derived from its inputs."""
         sources = [self.op(source) for source in inputs] or [self.last]
         cin = sum(s.cout for s in sources) if kind == "concat" else sources[0].cout
         stride = fields.get("stride", 1)
@@ -322,13 +322,13 @@ def _separable(tape: _Tape, filters: int, stride: int, row: int, repeat: int) ->
 def _shuffle(tape: _Tape, filters: int, stride: int, row: int, repeat: int) -> None:
     """ShuffleNet's unit (arXiv 1707.01083, figure 2b and 2c).
 
-    With a stride the shortcut is average-pooled and concatenated, else it is added. The first unit of the
+    With a stride, the shortcut is average-pooled and concatenated; otherwise it is added. The first unit of the
     network compresses without groups, since its input is narrow (section 3.2 of that paper).
     """
     groups, shortcut = tape.arch.groups, tape.last
     prefix = f"stage{row}_unit{repeat + 1}"
     cout = shortcut.cout
-    if stride > 1:  # the shortcut is concatenated, so there must be more channels than it has, however thin the network
+    if stride > 1:  # the shortcut is concatenated, so even a thin network needs more channels than the shortcut has
         more = (shortcut.cout // (4 * groups) + 1) * 4 * groups
         cout = max(scale_channels(filters, tape.alpha, 4 * groups), more)
     first = not any(op.kind == "depthwise" for op in tape.ops.values())
@@ -340,7 +340,7 @@ def _shuffle(tape: _Tape, filters: int, stride: int, row: int, repeat: int) -> N
         expand = tape.normalized(f"{prefix}_expand", "conv", cout=cout, groups=groups, activation=False)
         tape.add(f"{prefix}_add", "add", inputs=(expand.name, shortcut.name), activation=tape.arch.activation)
         return
-    # ReLU goes before the concatenation, on the one branch that can be negative: the same numbers, and
+    # ReLU goes before the concatenation, on the only branch that can be negative: the result is the same, and
     # mobile delegates fuse it there.
     expand = tape.normalized(f"{prefix}_expand", "conv", cout=cout - shortcut.cout, groups=groups)
     pool = tape.add(f"{prefix}_pool", "avg_pool", inputs=(shortcut.name,), kernel=3, stride=stride)

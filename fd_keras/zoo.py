@@ -1,6 +1,6 @@
-"""The networks' tables, and the figures that the FD-MobileNet paper prints for them.
+"""The networks' tables, and their figures in the FD-MobileNet paper.
 
-A new row in `ARCHS` is built, profiled, converted and tested without further code.
+A new entry in `ARCHS` is built, profiled, converted and tested without further code.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from fd_keras.spec import Arch, Stage
 
 PAPER = "arXiv 1802.03750"
 
-# FD-MobileNet (arXiv 1802.03750, table 1): the channels of MobileNet, one halving earlier all along, and one
+# FD-MobileNet (arXiv 1802.03750, table 1): MobileNet's channels, with each downsampling one stage earlier, and one
 # unit of 1024 channels instead of two.
 FD_MOBILENET = Arch(
     "fd_mobilenet",
@@ -38,16 +38,16 @@ MOBILENET = Arch(
     ),
 )
 
-# Channels of ShuffleNet's first stage for each number of groups (arXiv 1707.01083, table 1); they double
-# twice.
+# Channels of ShuffleNet's first stage by number of groups (arXiv 1707.01083, table 1); they double in each of the
+# next two stages.
 SHUFFLENET_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
 
 def _shuffle_arch(name: str, title: str, groups: int, filters: int, repeats: tuple[int, int, int]) -> Arch:
     rows = (Stage("shuffle", filters * 2**octave, stride=2, repeats=count) for octave, count in enumerate(repeats))
     stem = (Stage("conv", 24, stride=2), Stage("max_pool", 24, stride=2))
-    # The stem of the .25x network keeps the 12 channels of the .5x one, which makes the 13 MFLOPs of the
-    # paper's table 2 (6 channels, as in imgclsmob, would be 11).
+    # The stem of the 0.25x network keeps the 12 channels of the 0.5x one, which gives the 13 MFLOPs of the
+    # paper's table 2 (6 channels, as in imgclsmob, would give 11).
     return Arch(name, title, (*stem, *rows), groups=groups, min_stem_multiplier=0.5)
 
 
@@ -69,7 +69,7 @@ DEFAULT_GROUPS = 3  # the paper compares with g = 3
 
 
 def get_arch(name: str, groups: int | None = None, stem_multiplier: float | None = None) -> Arch:
-    """Looks up the table of a network.
+    """Looks up a network's table.
 
     Args:
         name: Key of `ARCHS`.
@@ -77,18 +77,18 @@ def get_arch(name: str, groups: int | None = None, stem_multiplier: float | None
         stem_multiplier: Stem width of a ShuffleNet; None means alpha, but at least 0.5.
 
     Raises:
-        ValueError: For a name or a group count that has no table, or an argument the network has no use for.
+        ValueError: If the name or the number of groups has no table, or the network does not have the argument.
     """
     if name not in ARCHS:
-        raise ValueError(f"Unknown network {name!r}; there are {', '.join(ARCHS)}.")
+        raise ValueError(f"Unknown network {name!r}; use one of {', '.join(ARCHS)}.")
     arch = ARCHS[name]
     if isinstance(arch, Arch):
         if groups is not None or stem_multiplier is not None:
-            raise ValueError(f"{name} has no groups and no stem_multiplier; the ShuffleNets have.")
+            raise ValueError(f"{name} has no groups or stem_multiplier; only the ShuffleNets do.")
         return arch
     groups = DEFAULT_GROUPS if groups is None else groups
     if groups not in arch:
-        raise ValueError(f"{name} has a table for groups {', '.join(map(str, arch))}, not for {groups!r}.")
+        raise ValueError(f"{name} does not support groups={groups!r}; supported are {', '.join(map(str, arch))}.")
     return dataclasses.replace(arch[groups], stem_multiplier=stem_multiplier)
 
 
@@ -101,7 +101,7 @@ class PaperRow:
         alpha: Width multiplier.
         mflops: Millions of multiply-accumulates (table 2).
         top1: ImageNet validation top-1 in percent (table 2); None for a network that is not in the paper.
-        source: Where the paper takes that accuracy from.
+        source: Source that the paper takes that accuracy from.
     """
 
     arch: str
@@ -132,10 +132,10 @@ class PaperDetectionRow:
     """The paper's figures for a detector on PASCAL VOC 2007.
 
     Attributes:
-        arch: Key of `ARCHS`: the network under Faster R-CNN.
+        arch: Key of `ARCHS`: the backbone of Faster R-CNN.
         alpha: Width multiplier.
         mean_ap: Mean AP on the test set in percent (table 3).
-        class_aps: AP of each class in percent, by the alphabet, which is VOC's order: aeroplane to tvmonitor.
+        class_aps: AP of each class in percent, in VOC's alphabetical order: aeroplane to tvmonitor.
     """
 
     arch: str
@@ -188,7 +188,7 @@ PAPER_TABLE3 = (
     ),
 )  # fmt: skip
 
-# Table 1 of the paper: MFLOPs of FD-MobileNet 1x by output resolution, and the classifier's.
+# Table 1 of the paper: MFLOPs of FD-MobileNet 1x by output resolution, and of the classifier.
 PAPER_TABLE1 = {2: 10.8, 4: 7.3, 8: 20.6, 16: 19.9, 32: 84.7, "classifier": 1.0}
 
 # Section 2 of the paper: the layers at which strides 4 and 32 are reached, and the MFLOPs spent before the last

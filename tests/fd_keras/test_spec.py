@@ -242,5 +242,5 @@ def test_a_network_is_cut_where_all_that_follows_needs_one_feature_map(name):
 
 @pytest.mark.parametrize("reduction", [3, 32])
 def test_a_network_is_cut_only_between_feature_maps(reduction):
-    with pytest.raises(ValueError, match=f"cut at a reduction of {reduction}; it can at 2, 4, 8, 16"):
+    with pytest.raises(ValueError, match=f"cut at a reduction of {reduction}; possible are 2, 4, 8, 16"):
         spec.cut(lower(zoo.FD_MOBILENET), reduction)

@@ -56,11 +56,11 @@ def test_the_stem_of_shufflenet_can_be_asked_for():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet",), "Unknown network 'resnet'; there are fd_mobilenet, mobilenet, shufflenet, fd_shufflenet"),
-        (("shufflenet", 5), "groups 1, 2, 3, 4, 8, not for 5"),
-        (("fd_shufflenet", 1), "groups 3, not for 1"),
+        (("resnet",), "Unknown network 'resnet'; use one of fd_mobilenet, mobilenet, shufflenet, fd_shufflenet"),
+        (("shufflenet", 5), "groups=5; supported are 1, 2, 3, 4, 8"),
+        (("fd_shufflenet", 1), "groups=1; supported are 3"),
         (("fd_mobilenet", 3), "fd_mobilenet has no groups"),
-        (("mobilenet", None, 0.5), "mobilenet has no groups and no stem_multiplier"),
+        (("mobilenet", None, 0.5), "mobilenet has no groups or stem_multiplier"),
     ],
 )
 def test_errors_name_the_argument(arguments, message):

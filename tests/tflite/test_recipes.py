@@ -42,7 +42,7 @@ def test_recipe_asked_for_twice_comes_once():
 
 
 def test_unknown_recipe_is_named_and_the_known_ones_are_offered():
-    with pytest.raises(ValueError, match="--recipes=int4: .*did you mean int8") as error:
+    with pytest.raises(ValueError, match="--recipes=int2: .*did you mean int8") as error:
         get_recipes(["float32", "int4", "int2"])
     assert all(name in str(error.value) for name in RECIPES)
 
@@ -57,7 +57,7 @@ def test_recipe_is_well_formed(name):
     recipe = RECIPES[name]
     assert recipe.name == name == name.lower()
     assert recipe.summary
-    assert recipe.weights in ("float32", "float16", "int8")
+    assert recipe.weights in ("float32", "float16", "int8", "int4")
     assert recipe.activations in ("float32", "int8")
     assert recipe.calibrated == (recipe.activations == "int8")
     assert recipe.calibrated or recipe.settings is None  # nothing is prepared without images

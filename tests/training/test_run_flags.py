@@ -25,5 +25,5 @@ def test_what_is_not_given_and_has_no_default_is_left_to_the_configuration():
 
 
 def test_a_variant_that_the_network_lacks_is_refused_before_tensorflow_is_loaded():
-    message = "fd_shufflenet has a table for groups 3, not for 5."
+    message = "fd_shufflenet does not support groups=5; supported are 3."
     assert given("fd_shufflenet", "--groups=5") == [message, "False"]
