@@ -140,6 +140,7 @@ def tune(
     *,
     start: LinearHead | None = None,
     teacher: str | None = None,
+    which: str = "last",
     threads: int | None = None,
     say: Callable[[str], None] = print,
 ) -> keras.Model:
@@ -153,6 +154,7 @@ def tune(
         run_dir: Folder of the run.
         start: Head to start from, or None for a random classifier.
         teacher: Path of a .keras file to learn from.
+        which: "last": the network of the last epoch; "best": of the epoch with the highest top-1 on `held_out`.
         threads: Number of threads; None for all cores.
         say: Prints a line.
 
@@ -175,7 +177,7 @@ def tune(
     run = ClassifierRun(config, data, devices.make("none", recipe.batch_size), say)
     try:
         run.train()
-        return load_model(run.model_path("last"))
+        return load_model(run.model_path(which))
     finally:
         run.close()
 

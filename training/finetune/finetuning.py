@@ -177,8 +177,12 @@ class Finetuning:
         self._say(f"{network.name}: {recipe.epochs} epochs of {len(photos)} photos, in batches of {recipe.batch_size}")
         return candidates.tune(
             network, recipe, photos, self._held_out, join(self._work_dir, folder), start=head, teacher=learn_from,
-            threads=self._options.threads, say=self._say,
+            which="best" if self._chooses_epoch() else "last", threads=self._options.threads, say=self._say,
         )  # fmt: skip
+
+    def _chooses_epoch(self) -> bool:
+        """Whether the held-out photos choose the epoch; a training on all photos has none that could."""
+        return len(self._held_out) >= plan.FEWEST_TO_CHOOSE_EPOCH and not self._refits()
 
     def _teacher(self, photos: Sequence[Labeled], folder: str) -> str | None:
         """Path of the network to learn from; with --teacher=auto it is made first, of these photos."""
@@ -221,7 +225,8 @@ class Finetuning:
         return not self._given and len(self._train) + len(self._held_out) <= plan.MOST_TO_REFIT
 
     def _on_held_out(self) -> str:
-        return f"on {len(self._held_out)} photos that it was not trained on"
+        chosen = ", but that chose the epoch" if self._chooses_epoch() else ""
+        return f"on {len(self._held_out)} photos that it was not trained on{chosen}"
 
     def _finished(self, model: keras.Model, found: Sequence[Candidate], title: str, how: str, refit: bool) -> Finetuned:
         found = [dataclasses.replace(one, chosen=one.title == title) for one in found]

@@ -6,6 +6,7 @@ from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
 FEWEST_TO_TUNE = 20  # mean number of photos a class below which only the classifier is trained
+FEWEST_TO_CHOOSE_EPOCH = 500  # held-out photos from which on they also choose the epoch
 FEWEST_TO_HOLD_OUT = 100  # held-out photos below which the head is measured by cross-validation
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 1000  # photos; more would not measure much better, and are missed in training
 MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
@@ -25,7 +26,7 @@ _FEW = {"epochs": 16, "learning_rate": 0.01, "crop_scale": 0.5}
 _TUNING = (
     _Row(1000, _FEW),
     _Row(4000, _FEW | {"epochs": 20, "learning_rate": 0.02}),
-    _Row(float("inf"), {"epochs": 40, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
+    _Row(float("inf"), {"epochs": 24, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
 _GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where smaller ones change what they show
 _SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both

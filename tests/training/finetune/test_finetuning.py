@@ -33,9 +33,9 @@ def make(split, weights, tmp_path, monkeypatch):  # noqa: F811
     """A fine-tuning whose trainings are recorded, not done: each leaves the network as it was built."""
     trained = []
 
-    def tune(network, recipe, train, held_out, run_dir, *, start, teacher, threads, say):
+    def tune(network, recipe, train, held_out, run_dir, *, start, teacher, which, threads, say):
         trained.append({"run": run_dir.rpartition("/")[2], "photos": len(train), "start": start, "recipe": recipe,
-                        "teacher": teacher, "alpha": network.alpha})  # fmt: skip
+                        "teacher": teacher, "which": which})  # fmt: skip
         return network.build()
 
     monkeypatch.setattr(candidates, "tune", tune)
@@ -111,6 +111,17 @@ def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
     assert [one.title for one in found.candidates] == ["linear head on the pixels", "trained from scratch"]
     assert chosen(found) == "trained from scratch"
     assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
+
+
+def test_many_held_out_photos_choose_the_epoch_unless_all_are_trained_on(make, monkeypatch):
+    monkeypatch.setattr(plan, "FEWEST_TO_CHOOSE_EPOCH", 9)
+    found, trained = make(method="tune", refit="no")
+    assert [one["which"] for one in trained] == ["best"]
+    assert found.how_measured == "on 9 photos that it was not trained on, but that chose the epoch"
+    trained.clear()
+    found, trained = make(method="tune", refit="yes")
+    assert [one["which"] for one in trained] == ["last", "last"]
+    assert "chose" not in found.how_measured
 
 
 def test_the_best_teacher_is_fitted_to_the_photos_that_are_trained_on(make, monkeypatch):
