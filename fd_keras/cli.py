@@ -1,7 +1,7 @@
-"""`fd-keras`: one command, whose subcommands are the programs of this project.
+"""The command `fd-keras`, whose subcommands are the programs of this project.
 
-Only the standard library is imported here, and by a subcommand what it needs itself, so that the list of commands
-appears at once and `fd-keras bench` runs where TensorFlow is not installed.
+This module imports only the standard library, and each subcommand imports what it needs, so that the list of commands
+appears instantly and `fd-keras bench` runs without TensorFlow.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "fd-keras"
 MODEL_FILES = (".keras", ".tflite")
-OPTIONAL = {"keras_cv": "keras-cv"}  # packages of a choice that most calls of a command do not make, and their extras
-LARGEST = 2**31 - 1  # TensorFlow's integers; larger ones would overflow later and deeper
+OPTIONAL = {"keras_cv": "keras-cv"}  # extras by package, for packages that a command needs only with certain flags
+LARGEST = 2**31 - 1  # TensorFlow's integers have 32 bits; larger values would overflow in its operations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Command:
     """A subcommand.
 
     Attributes:
-        module: Where its program is: `PROGRAM`, a `program.Program`, or `main` and `parser` with argparse.
+        module: Module of the program, with `PROGRAM`, a `program.Program`, or with argparse's `main` and `parser`.
         summary: One line for the list of commands.
-        extra: What to install for it, as in `pip install "fd-keras[EXTRA]"`; "" if nothing more.
+        extra: Extra that the command needs, as in `pip install "fd-keras[EXTRA]"`; "" if it needs none.
     """
 
     module: str
@@ -44,43 +44,43 @@ class Command:
 
 DETECT = {
     "check": Command("fd_keras.training.voc.check_dataset", "validate a data set in the layout of PASCAL VOC"),
-    "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN or RetinaNet; resumes where it was", "train"),
+    "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN or RetinaNet, or resume a run", "train"),
     "evaluate": Command("fd_keras.training.voc.evaluate", "average precision of a run or of result files", "train"),
     "predict": Command("fd_keras.training.voc.detect", "draw the objects found in photos", "train"),
     "convert": Command("fd_keras.tflite.convert_detector", "write a detector as .tflite", "tflite,train"),
 }
 
-# In the order of the job: look, train, convert, measure.
+# In the order of the workflow: inspect, train, convert, measure.
 COMMANDS: dict[str, Command | Mapping[str, Command]] = {
     "finetune": Command(
-        "fd_keras.tflite.finetune", "from a folder of your photos to files for a device", "tflite,train"
+        "fd_keras.tflite.finetune", "train on a folder of photos and write files for devices", "tflite,train"
     ),
     "classify": Command("fd_keras.classify", "classify photos with a network, a .keras or a .tflite file"),
-    "profile": Command("fd_keras.profiler", "multiply-accumulates and parameters: tables 1 and 2 of the paper"),
+    "profile": Command("fd_keras.profiler", "count multiply-accumulates and parameters: tables 1 and 2 of the paper"),
     "prepare": Command("fd_keras.training.prepare", "write ImageNet as shards for fast training", "train"),
-    "train": Command("fd_keras.training.train", "train or fine-tune a network; resumes where it was", "train"),
+    "train": Command("fd_keras.training.train", "train or fine-tune a network, or resume a run", "train"),
     "evaluate": Command("fd_keras.training.evaluate", "top-1 and top-5 of a .keras or .tflite file", "train"),
-    "table2": Command("fd_keras.training.table2", "table 2 of the paper beside the runs made here", "train"),
+    "table2": Command("fd_keras.training.table2", "compare table 2 of the paper with your runs", "train"),
     "detect": DETECT,
     "convert": Command("fd_keras.tflite.convert", "write .tflite files: float32, float16, int8", "tflite"),
     "verify": Command("fd_keras.tflite.verify", "compare .tflite files with the model they were made from", "tflite"),
-    "qat": Command("fd_keras.tflite.qat.__main__", "train on for integers (quantization-aware)", "qat"),
-    "memory": Command("fd_keras.tflite.memory.__main__", "RAM and flash on a microcontroller", "tflite"),
+    "qat": Command("fd_keras.tflite.qat.__main__", "quantization-aware training", "qat"),
+    "memory": Command("fd_keras.tflite.memory.__main__", "compute RAM and flash on a microcontroller", "tflite"),
     "export-mcu": Command("fd_keras.tflite.mcu.__main__", "write a C++ project for a microcontroller", "tflite"),
-    "page": Command("fd_keras.web.page", "a camera page: models in a phone's browser, offline", "tflite"),
+    "page": Command("fd_keras.web.page", "write a camera page: models in a phone's browser, offline", "tflite"),
     "bench": Command("fd_keras.android_bench.run", "time .tflite files on phones, boards or this machine"),
-    "report": Command("fd_keras.android_bench.report", "page, Markdown and CSV of the timings in a folder"),
+    "report": Command("fd_keras.android_bench.report", "write the timings in a folder as HTML, Markdown and CSV"),
 }
 
 
 def every_command() -> dict[str, Command]:
-    """All commands by the words that call them, such as "train" and "detect train"."""
+    """All commands by name, such as "train" and "detect train"."""
     single = {word: command for word, command in COMMANDS.items() if isinstance(command, Command)}
     return single | {f"detect {word}": command for word, command in DETECT.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The console command; `argv` is without the program's name."""
+    """Runs the console command; `argv` does not include the program's name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name, table = NAME, COMMANDS
     while True:
@@ -102,7 +102,7 @@ def _print(text: str) -> NoReturn:
 
 
 def overview(name: str, table: Mapping[str, Command | Mapping[str, Command]]) -> str:
-    """The commands, a line each."""
+    """Formats the list of commands, one per line."""
     lines = [f"usage: {name} COMMAND ...", ""]
     for word, command in table.items():
         text = command.summary if isinstance(command, Command) else f"detectors: {', '.join(command)}"
@@ -132,7 +132,7 @@ def _run_argparse(module: ModuleType, arguments: list[str]) -> int | None:
 
 
 def parse_args(parser: "argparse.ArgumentParser", arguments: Sequence[str] | None) -> "argparse.Namespace":
-    """The arguments of a program with argparse; raises UsageError for values that nothing can mean."""
+    """Parses the arguments of a program with argparse; raises UsageError for values that are always invalid."""
     args = parser.parse_intermixed_args(arguments)
     for name, value in vars(args).items():
         check_value(name, value)
@@ -140,7 +140,7 @@ def parse_args(parser: "argparse.ArgumentParser", arguments: Sequence[str] | Non
 
 
 def check_value(flag: str, value: object) -> None:
-    """Raises UsageError for an empty value, and for a number that is not finite or beyond 32 bits."""
+    """Raises UsageError for an empty value, and for a number that is not finite or exceeds 32 bits."""
     values = value if isinstance(value, list) else [value]
     if "" in values:
         raise UsageError(f"--{flag} is empty; give it a value or leave it out (is a shell variable unset?)")
@@ -155,11 +155,11 @@ def check_model(model: str, networks: Iterable[str]) -> None:
     """Raises UsageError if the value of --model is neither a model file, by its suffix, nor a network."""
     if model not in networks and not model.endswith(MODEL_FILES):
         files, names = " or ".join(MODEL_FILES), ", ".join(networks)
-        raise UsageError(f"--model={model}: neither a {files} file nor a network ({names}){nearest(model, networks)}")
+        raise UsageError(f"--model={model}: not a {files} file or a network ({names}){nearest(model, networks)}")
 
 
 def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:
-    """The error to show for a package that the program in a module misses; raises the error again if it is ours."""
+    """The error to show for a missing package that a program's module needs; re-raises it for our own modules."""
     package = (error.name or NAME).partition(".")[0]
     if package == "fd_keras":
         raise error
@@ -169,7 +169,7 @@ def missing_package(error: ModuleNotFoundError, module: str) -> ImportError:
 
 
 def program_name(spec: ModuleSpec | None) -> str:
-    """What the user called this process: `fd-keras COMMAND`, or `python -m MODULE`, by the `__spec__` of a module."""
+    """How the user started this process: `fd-keras COMMAND`, or `python -m MODULE`, from a module's `__spec__`."""
     if " " in sys.argv[0] or spec is None:
         return sys.argv[0]
     return f"python -m {spec.name.removesuffix('.__main__')}"
@@ -181,13 +181,13 @@ def summary(docstring: str | None) -> str:
 
 
 def run_module(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
-    """Runs a program with argparse as `python -m` starts it."""
+    """Runs a program with argparse that was started by `python -m`."""
     startup.hide_tensorflow_notes()
     run_and_exit(lambda: main(None), program_name(sys.modules["__main__"].__spec__))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: "; did you mean ...?", or nothing where no known one is near."""
+    """Ends a message about an unknown word: "; did you mean ...?", or "" if no known word is similar."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -1,4 +1,4 @@
-"""Files: atomic writes, JSON, hashes and figures; the one place for each, on a local disk or in a bucket.
+"""Files on a local disk or in a bucket: atomic writes, JSON, hashes and figures.
 
 Paths with a scheme, such as gs://bucket/name, go through `tf.io.gfile`; TensorFlow is imported only for those.
 """
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEMPORARY = ".writing-"  # how unfinished files begin; `remove_unfinished` deletes those of a killed process
+TEMPORARY = ".writing-"  # prefix of unfinished files; `remove_unfinished` deletes those of a killed process
 _FIGURE_DPI = 130
 
 
 def is_local(path: str) -> bool:
-    """Whether it is a path of this machine and not an address such as gs://bucket/name."""
+    """Whether a path is on this machine and not an address such as gs://bucket/name."""
     return "://" not in path
 
 
 def join(*parts: str) -> str:
-    """A path with forward slashes, which local file systems and buckets both take."""
+    """Joins parts of a path with forward slashes, which work on local file systems and in buckets."""
     return "/".join(part.rstrip("/") for part in parts)
 
 
@@ -36,16 +36,16 @@ def _gfile():
 
 
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a temporary file beside `path` and renames it, so that `path` is old, new or absent, never cut short.
+    """Writes a temporary file beside `path` and renames it, so that `path` is old, new or absent, never incomplete.
 
-    The data is on the disk before the rename, so that this holds after a power cut too.
+    The data is synced to disk before the rename, so this also holds after a power failure.
 
     Args:
         path: Local path, or the address of an object.
-        data: The whole content.
+        data: Content of the file.
 
     Raises:
-        OSError: If it cannot be written; the temporary file is gone then.
+        OSError: If the file cannot be written; the temporary file is deleted.
     """
     path = os.fspath(path)
     if not is_local(path):
@@ -78,12 +78,12 @@ def locked(folder: str, work: str) -> Iterator[None]:
 
     Args:
         folder: Local folder, or one in a bucket, which cannot be locked.
-        work: What this process and those others do, for the message: "training into".
+        work: Activity in the folder, for the error message: "training into".
 
     Raises:
         OSError: If another process has locked the folder.
     """
-    import fcntl  # which Windows lacks
+    import fcntl  # not available on Windows
 
     if not is_local(folder):
         yield
@@ -97,14 +97,14 @@ def locked(folder: str, work: str) -> Iterator[None]:
 
 
 def list_folder(folder: str) -> list[str]:
-    """Names in a folder, of a local disk or a bucket."""
+    """Names in a local folder or a bucket."""
     return os.listdir(folder) if is_local(folder) else list(_gfile().listdir(folder))
 
 
 def list_entries(folder: str) -> tuple[list[str], list[str], list[str]]:
-    """Names of the folders, of the files and of what is neither (such as a link that leads nowhere) in a folder.
+    """Names of the folders, the files, and the other entries (such as broken links) in a folder.
 
-    Links count as what they lead to. In a bucket, where asking takes long, what has a suffix counts as a file.
+    Links count as their targets. In a bucket, where lookups are slow, names with a suffix count as files.
     """
     if not is_local(folder):
         names = _gfile().listdir(folder)
@@ -122,17 +122,17 @@ def _is_remote_folder(folder: str, name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A name from outside, to be shown: control characters and bytes that are not text are escaped."""
+    """Escapes control characters and bytes that are not text, to show a name from an untrusted source."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def shortened(names: Sequence[str], most: int = 3) -> str:
-    """A list of names for a message: the first `most` of them, printable, and "..." if there are more."""
+    """Formats a list of names for a message: the first `most`, escaped, and "..." if there are more."""
     return ", ".join([*map(printable, names[:most]), *(["..."] if len(names) > most else [])])
 
 
 def read_bytes(path: str) -> bytes:
-    """Content of a file, of a local disk or a bucket."""
+    """Content of a file on a local disk or in a bucket."""
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
@@ -152,22 +152,22 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def check_figure(path: str) -> None:
-    """Raises ValueError unless `write_figure` can draw there: matplotlib knows the format, and the folder exists.
+    """Raises ValueError unless `write_figure` can write to the path.
 
-    Without matplotlib the message says how to install it.
+    Checks that matplotlib is installed and supports the format, and that the folder exists.
     """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
-        raise ValueError(f"{path}: drawing needs matplotlib; pip install matplotlib.") from error
+        raise ValueError(f"{path}: plotting needs matplotlib; run pip install matplotlib.") from error
     if _format_of(path) not in FigureCanvasBase.get_supported_filetypes():
-        raise ValueError(f"{path}: cannot be drawn in that format; name a .png, .svg or .pdf.")
+        raise ValueError(f"{path}: unsupported file format; use .png, .svg or .pdf.")
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise ValueError(f"{path}: there is no folder {os.path.dirname(path)}; make it first.")
+        raise ValueError(f"{path}: the folder {os.path.dirname(path)} does not exist; create it first.")
 
 
 def write_figure(path: str, figure: "Figure") -> None:
-    """Writes a matplotlib figure atomically, in the format that the name ends in."""
+    """Writes a matplotlib figure atomically, in the format given by the suffix."""
     image = io.BytesIO()
     figure.savefig(image, format=_format_of(path), dpi=_FIGURE_DPI)
     write_atomically(path, image.getvalue())

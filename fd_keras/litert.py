@@ -1,4 +1,4 @@
-"""A small runner of .tflite files on this machine; needs `ai-edge-litert`, which is imported when used."""
+"""Runs .tflite files on this machine; needs `ai-edge-litert`, which is imported when used."""
 
 import contextlib
 import os
@@ -12,20 +12,20 @@ __all__ = ["LiteRTError", "Runner", "dequantize", "load", "quantize", "quiet", "
 
 
 class Runner:
-    """Runs a .tflite classifier: raw images in, float scores out, whatever the file's own types are.
+    """Runs a .tflite classifier: raw images in, float scores out, whatever the file's types.
 
     Args:
         path: Path of the file.
         threads: Number of threads.
 
     Attributes:
-        input_shape: (height, width, channels).
+        input_shape: Shape of an image: (height, width, channels).
         input: The interpreter's details of the input: dtype, (scale, zero point), name.
-        output: Likewise.
+        output: The interpreter's details of the output.
 
     Raises:
-        LiteRTError: If the file is missing, damaged, or not a network of one image in and one vector out.
-        ImportError: without `ai-edge-litert`.
+        LiteRTError: If the file is missing, damaged, or does not map one image to one vector.
+        ImportError: If `ai-edge-litert` is not installed.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
@@ -33,15 +33,17 @@ class Runner:
         self._interpreter = load(self.path, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
-            raise LiteRTError(f"{self.path}: not a classifier of one image; it has other inputs or outputs.")
+            raise LiteRTError(f"{self.path}: not a classifier; it must have one image input and one vector output.")
         if inputs[0]["shape"][0] != 1 or outputs[0]["shape"][0] != 1:
-            raise LiteRTError(f"{self.path}: takes {inputs[0]['shape'][0]} images at a time; convert it for one.")
+            raise LiteRTError(
+                f"{self.path}: takes batches of {inputs[0]['shape'][0]} images; convert it for a batch size of 1."
+            )
         self.input, self.output = inputs[0], outputs[0]
         self.input_shape = tuple(int(side) for side in self.input["shape"][1:])
 
     @property
     def classes(self) -> int:
-        """How many scores it gives for an image."""
+        """Number of scores per image."""
         return int(self.output["shape"][1])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -58,21 +60,21 @@ class Runner:
 
 
 def load(path: str | os.PathLike, threads: int = 1, **options):
-    """An interpreter of a .tflite file, ready to run.
+    """Creates an interpreter of a .tflite file, with tensors allocated.
 
     Args:
         path: Path of the file.
         threads: Number of threads.
-        options: Further arguments of its constructor.
+        options: Further arguments of the interpreter's constructor.
 
     Raises:
         LiteRTError: If the file is missing or damaged.
-        ImportError: without `ai-edge-litert`.
+        ImportError: If `ai-edge-litert` is not installed.
     """
     path = os.fspath(path)
     content, _ = read_model(path)
     try:
-        with quiet():  # it reports the delegate that it creates
+        with quiet():  # LiteRT logs the delegate that it creates
             interpreter = interpreter_class()(model_content=content, num_threads=threads, **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -82,7 +84,7 @@ def load(path: str | os.PathLike, threads: int = 1, **options):
 
 
 def quantize(values: np.ndarray, details: dict) -> np.ndarray:
-    """Real numbers in the type of a tensor with these details."""
+    """Converts real numbers to the type of a tensor with these details."""
     dtype, (scale, zero_point) = details["dtype"], details["quantization"]
     if not np.issubdtype(dtype, np.integer) or not scale:
         return values.astype(dtype)
@@ -91,7 +93,7 @@ def quantize(values: np.ndarray, details: dict) -> np.ndarray:
 
 
 def dequantize(values: np.ndarray, details: dict) -> np.ndarray:
-    """The real numbers, float32, that a tensor with these details stands for."""
+    """Converts the values of a tensor with these details to real numbers, as float32."""
     scale, zero_point = details["quantization"]
     values = values.astype("float32")
     return (values - zero_point) * np.float32(scale) if scale else values
@@ -99,7 +101,7 @@ def dequantize(values: np.ndarray, details: dict) -> np.ndarray:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Sends what native code prints on standard error (delegate notes, conversion logs) to nowhere meanwhile."""
+    """Discards what native code prints on standard error (delegate notes, conversion logs) during the block."""
     saved = os.dup(2)
     with open(os.devnull, "wb") as sink:
         os.dup2(sink.fileno(), 2)
@@ -115,12 +117,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         LiteRTError: If the file is missing or damaged.
-        ImportError: without `ai-edge-litert`.
+        ImportError: If `ai-edge-litert` is not installed.
     """
-    interpreter_class()  # says so if LiteRT is missing
+    interpreter_class()  # raises ImportError with instructions if LiteRT is missing
     from ai_edge_litert.interpreter import OpResolverType
 
-    # A delegate would take the weights away.
+    # A delegate would move the weights out of reach.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = load(path, experimental_op_resolver_type=plain)
     found = interpreter.get_tensor_details()

@@ -1,4 +1,4 @@
-"""What a photo is: which files of a folder are photos, and how one is opened without trusting its size."""
+"""Finds photos in folders, and opens them safely: sizes in a file are checked before decoding."""
 
 import collections
 import contextlib
@@ -19,11 +19,11 @@ SUFFIXES = frozenset((".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", 
 _OTHER_FORMATS = frozenset(
     (".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".orf", ".psd", ".rw2", ".svg")
 )
-_OF_THE_SYSTEM = frozenset(  # what Windows, macOS and storage servers put beside photos
+_OF_THE_SYSTEM = frozenset(  # files and folders that Windows, macOS and storage servers create beside photos
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information",
      "lost+found")
 )  # fmt: skip
-MAX_PIXELS = 89_478_485  # of a decoded photo, 256 MiB as RGB; PIL warns from here on
+MAX_PIXELS = 89_478_485  # in a decoded photo, 256 MiB as RGB; PIL warns above this
 
 HIDDEN = "hidden or system files"
 NOT_PHOTOS = "not photos"
@@ -33,13 +33,13 @@ OUTSIDE = "outside the class folders"
 
 
 class LeftOut:
-    """Files of a folder or a tar that are not taken, counted by reason."""
+    """Skipped files of a folder or a tar, counted by reason."""
 
     def __init__(self):
         self._names: dict[str, list[str]] = collections.defaultdict(list)
 
     def note(self, reason: str, name: str) -> None:
-        """Counts a file, or a folder with all that is in it."""
+        """Counts a file, or a folder as one entry."""
         self._names[reason].append(name)
 
     def __str__(self) -> str:
@@ -47,13 +47,13 @@ class LeftOut:
         return ", ".join(f"{reason}: {len(names)} ({shortened(names)})" for reason, names in counted)
 
     def log(self, where: str) -> None:
-        """Logs a warning with the counts, if there are any."""
+        """Logs the counts as a warning, if there are any."""
         if self._names:
             logging.warning("%s: skipped %s", where, self)
 
 
 def why_not(name: str) -> str | None:
-    """Why a file is not a photo, by its path below the folder or tar that was named; None if it is one."""
+    """Why a file is not a photo, by its path inside the folder or tar; None if it is a photo."""
     if any(is_hidden(part) for part in name.split("/")):
         return HIDDEN
     suffix = os.path.splitext(name)[1].lower()
@@ -68,12 +68,12 @@ def is_hidden(name: str) -> bool:
 
 
 def find(folder: str, left_out: LeftOut, below: str = "") -> list[str]:
-    """The photos in a folder and its subfolders, through links too.
+    """Finds the photos in a folder and its subfolders; follows links.
 
     Args:
         folder: Local folder, or one in a bucket.
-        left_out: Counts the other files.
-        below: Subfolder to search instead of all.
+        left_out: Counter of the skipped files.
+        below: Subfolder to search instead of the whole folder.
 
     Returns:
         Paths relative to the folder, with forward slashes, sorted.
@@ -88,7 +88,7 @@ def find(folder: str, left_out: LeftOut, below: str = "") -> list[str]:
 def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> Iterator[str]:
     here = join(root, below) if below else root
     real = os.path.realpath(here) if is_local(here) else here
-    if real in above:  # a link to a folder that contains it
+    if real in above:  # a link to a parent folder
         return
     folders, files, others = list_entries(here)
     for name in (f"{below}/{name}" if below else name for name in files):
@@ -107,26 +107,26 @@ def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> I
 
 
 def holds_classes(folder: str) -> bool:
-    """Whether a folder can be a side, such as train/: it has folders, and hardly any photos beside them.
+    """Whether a folder can be one side of a split, such as train/: it has more subfolders than photos.
 
-    A class of photos may be called "train" too.
+    Otherwise a folder called "train" is a class of photos.
     """
     folders, files, _ = list_entries(folder)
     return sum(not is_hidden(name) for name in folders) > sum(why_not(name) is None for name in files)
 
 
 def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list[str]]:
-    """Photos of every class: of each folder in a folder, and of its subfolders.
+    """Lists the photos of each class: one class per folder, including its subfolders.
 
     Args:
         folder: Local folder, or one in a bucket.
-        left_out: Counts the other files; without it they are logged.
+        left_out: Counter of the skipped files; if None, they are logged.
 
     Returns:
-        Paths relative to the folder, sorted, by class; the classes are sorted too.
+        Sorted paths relative to the folder, by class; the classes are sorted too.
 
     Raises:
-        ValueError: If a class has no photo, or there is no class.
+        ValueError: If a class has no photos, or there are no classes.
         OSError: If a folder cannot be read.
     """
     log, left_out, listing = left_out is None, left_out or LeftOut(), {}
@@ -140,21 +140,21 @@ def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list
         listing[name] = find(folder, left_out, name)
         if not listing[name]:
             raise ValueError(
-                f"{join(folder, name)}: no photo in this class folder (looked for {', '.join(sorted(SUFFIXES))})."
+                f"{join(folder, name)}: no photos in this class folder (looked for {', '.join(sorted(SUFFIXES))})."
             )
     if not listing:
-        raise ValueError(f"{folder}: no class folders in it; it wants CLASS/*.jpg, one folder for each class.")
+        raise ValueError(f"{folder}: contains no class folders; put the photos into one folder per class, CLASS/*.jpg.")
     if log:
         left_out.log(folder)
     return listing
 
 
 def list_images(path: str | os.PathLike) -> list[str]:
-    """The image files that a path means: itself, or all photos below a folder, sorted; logs what it leaves out.
+    """Expands a path to image files: the file itself, or all photos below a folder, sorted; logs skipped files.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ValueError: If it is a folder without an image.
+        FileNotFoundError: If the path does not exist.
+        ValueError: If it is a folder without images.
         OSError: If a folder cannot be read.
     """
     path = os.fspath(path)
@@ -166,20 +166,23 @@ def list_images(path: str | os.PathLike) -> list[str]:
     found = find(path, left_out)
     if not found:
         others = f"; skipped {left_out}" if str(left_out) else ""
-        raise ValueError(f"{path}: no image below this folder (looked for {', '.join(sorted(SUFFIXES))}{others}).")
+        raise ValueError(f"{path}: no images in this folder (looked for {', '.join(sorted(SUFFIXES))}{others}).")
     left_out.log(path)
     return [os.path.join(path, name) for name in found]
 
 
 @contextlib.contextmanager
 def opened(file: str | os.PathLike | IO[bytes]) -> Iterator["Image.Image"]:
-    """Opens an image with PIL; decoding it, in the block, takes bounded memory.
+    """Opens an image with PIL, such that decoding it inside the block takes bounded memory.
 
-    A baseline JPEG beyond `MAX_PIXELS` is decoded at a half of its size; PIL refuses whatever is twice as large.
+    A baseline JPEG larger than `MAX_PIXELS` is decoded at half size; PIL rejects images of more than twice that.
 
     Raises:
-        ValueError: If it is not an image, or broken or too large, then or in the block; does not name the file.
-        FileNotFoundError, IsADirectoryError, PermissionError: As for other files.
+        ValueError: If it is not an image, damaged or too large, on opening or inside the block; the message does not
+            name the file.
+        FileNotFoundError: If the file does not exist.
+        IsADirectoryError: If it is a folder.
+        PermissionError: If it may not be read.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -192,14 +195,14 @@ def opened(file: str | os.PathLike | IO[bytes]) -> Iterator["Image.Image"]:
         raise
     except UnidentifiedImageError as error:
         raise ValueError("not a readable image (unknown format)") from error
-    except Exception as error:  # a broken file makes PIL raise almost anything
+    except Exception as error:  # PIL raises almost anything for a damaged file
         raise ValueError(f"not a readable image ({error})") from error
 
 
 def _bound(image: "Image.Image") -> None:
-    """Sees that decoding an image will take bounded memory and start no other program; else raises ValueError."""
+    """Raises ValueError if decoding an image would take too much memory or start another program."""
     width, height = image.size
-    if image.format == "EPS":  # PIL would have Ghostscript run it
+    if image.format == "EPS":  # PIL would run Ghostscript on it
         raise ValueError("PostScript")
     if width * height <= MAX_PIXELS:
         return
@@ -211,7 +214,7 @@ def _bound(image: "Image.Image") -> None:
 
 
 def is_halved(image: "Image.Image") -> bool:
-    """Whether `opened` has halved an image's size."""
+    """Whether `opened` decodes the image at half size."""
     return _HALVED in image.info
 
 
@@ -219,7 +222,7 @@ _HALVED = "halved by fd_keras"
 
 
 def rgb(image: "Image.Image") -> "Image.Image":
-    """A PIL image as RGB; of 16 bits the upper 8 remain, where PIL would clip. Transparency is dropped."""
+    """Converts a PIL image to RGB; 16-bit images keep the upper 8 bits (PIL would clip). Transparency is dropped."""
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and np.asarray(image).max() > 255):

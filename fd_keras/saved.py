@@ -1,4 +1,4 @@
-"""Loading models that were saved as .keras files."""
+"""Loads models from .keras files."""
 
 import os
 import zipfile
@@ -10,20 +10,20 @@ import fd_keras.layers  # noqa: F401  (registers the layers that the networks ha
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Loads a .keras file for inference, without running code that it may hold.
+    """Loads a .keras file for inference, without running any code from it.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is not a .keras file, is damaged, or needs layers that are not registered; names it.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a .keras file, is damaged, or needs layers that are not registered; names the file.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such file; a saved .keras model is needed.")
-    if not zipfile.is_zipfile(path):  # Keras would explain all the formats that there have been
+        raise FileNotFoundError(f"{path}: no such file; pass a saved .keras model.")
+    if not zipfile.is_zipfile(path):  # Keras's own message is about older file formats
         raise ValueError(
-            f"{path}: not a .keras file, or cut off; save the model again with model.save(), or copy it again."
+            f"{path}: not a .keras file, or truncated; save the model again with model.save(), or copy it again."
         )
     try:
         return cast(keras.Model, keras.saving.load_model(path, compile=False))
-    except Exception as error:  # a damaged file fails anywhere: in zipfile, json, h5py or Keras
-        raise ValueError(f"{path}: not a .keras model that can be loaded ({error}).") from error
+    except Exception as error:  # a damaged file can fail anywhere: in zipfile, json, h5py or Keras
+        raise ValueError(f"{path}: cannot be loaded as a .keras model ({error}).") from error

@@ -1,26 +1,26 @@
-"""Source code with gaps: templates, and names and texts as literals of C++."""
+"""Generates source code: templates, C++ identifiers, string literals and arrays."""
 
 import re
 import string
 from collections.abc import Iterable, Sequence
 
-_WIDTH = 88  # of a line of listed items
+_WIDTH = 88  # maximum characters in a line of listed items
 
 
 class AtTemplate(string.Template):
-    """A template in which names begin with @, which few languages have."""
+    """A template whose placeholders start with @, which is rare in source code."""
 
     delimiter = "@"
 
 
 def identifier(name: str) -> str:
-    """A file's name as one of C++."""
+    """Converts a file's name to a C++ identifier."""
     name = re.sub(r"[^0-9a-zA-Z]+", "_", name).strip("_").lower()
     return name if name[:1].isalpha() else f"model_{name}"
 
 
 def cpp_text(text: str) -> str:
-    """A text as a literal of C++, in UTF-8."""
+    """Converts a text to a C++ string literal, in UTF-8."""
     return '"' + "".join(map(_cpp_character, text)) + '"'
 
 
@@ -33,7 +33,7 @@ def _cpp_character(character: str) -> str:
 
 
 def listed(items: Sequence[str], indent: str = "    ") -> str:
-    """Items with commas between them, as many on a line as fit."""
+    """Joins items with commas, as many per line as fit."""
     lines = [items[0]]
     for item in items[1:]:
         if len(indent) + len(lines[-1]) + len(item) + 3 > _WIDTH:
@@ -45,7 +45,7 @@ def listed(items: Sequence[str], indent: str = "    ") -> str:
 
 
 def cpp_numbers(values: Iterable[int]) -> str:
-    """The lines of an array of C++: 20 numbers each, with a comma behind every number."""
+    """Formats the lines of a C++ array: 20 numbers each, with a comma after each number."""
     numbers = [str(value) for value in values]
     rows = (numbers[start : start + 20] for start in range(0, len(numbers), 20))
     return "\n".join(f"    {', '.join(row)}," for row in rows)

@@ -172,7 +172,7 @@ def test_wrong_flags_are_errors(photos, capsys, flags):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model=mine.h5"], r"--model=mine\.h5: neither a \.keras or \.tflite file nor a network"),
+        (["--model=mine.h5"], r"--model=mine\.h5: not a \.keras or \.tflite file or a network"),
         (["--model=fd_mobilnet"], r"shufflenet\); did you mean fd_mobilenet"),
         (["--alpha=0"], "alpha must be"),
         (["--alpha=0.33"], "weights='imagenet' has no checkpoint"),

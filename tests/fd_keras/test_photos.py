@@ -37,7 +37,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path, caplog):
         "of an unsupported format (convert them to JPEG or PNG): 1 (IMG_1.HEIC)"
     ]
     write(tmp_path / "odd", "new\nline.txt")
-    with pytest.raises(ValueError, match=r"no image below this folder .*\.webp; skipped not photos: 1 \(new\\nline"):
+    with pytest.raises(ValueError, match=r"no images in this folder .*\.webp; skipped not photos: 1 \(new\\nline"):
         list_images(tmp_path / "odd")
 
 
@@ -59,7 +59,7 @@ def test_a_file_is_taken_whatever_its_name(tmp_path):
 def test_nothing_to_list_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing: no such file or folder"):
         list_images(tmp_path / "missing")
-    with pytest.raises(ValueError, match="no image below this folder .*.jpeg"):
+    with pytest.raises(ValueError, match="no images in this folder .*.jpeg"):
         list_images(tmp_path)
 
 

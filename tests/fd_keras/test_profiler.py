@@ -125,7 +125,7 @@ def test_a_model_without_a_fixed_size_is_an_error(tmp_path):
         (["broken.keras"], "broken.keras: not a .keras file"),
         (["--size=31"], "at least 32x32"),
         (["--model=fd_mobilenet", "--alpha=0"], "alpha must be"),
-        (["--model=shufflenet", "--groups=5"], "groups 1, 2, 3, 4, 8"),
+        (["--model=shufflenet", "--groups=5"], "groups=5; supported are 1, 2, 3, 4, 8"),
         (["--model=fd_mobilenet", "--groups=3"], "has no groups"),
     ],
 )

@@ -33,13 +33,13 @@ def test_a_damaged_file_is_named(path, tmp_path, spot):
     start = int(len(content) * spot)
     content[start : start + 64] = bytes(64)
     (tmp_path / "bad.keras").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad\.keras: not a \.keras model"):
+    with pytest.raises(ValueError, match=r"bad\.keras: cannot be loaded as a \.keras model"):
         load_model(tmp_path / "bad.keras")
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "note.txt").write_text("not a model")
-    with pytest.raises(ValueError, match=r"note\.txt: not a \.keras file, or cut off; save the model again"):
+    with pytest.raises(ValueError, match=r"note\.txt: not a \.keras file, or truncated; save the model again"):
         load_model(tmp_path / "note.txt")
 
 

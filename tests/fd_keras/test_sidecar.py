@@ -26,10 +26,10 @@ def test_description_is_beside_the_file(path, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"{", "not JSON"),
-        (b'{"a": "\xff"}', "not JSON"),
-        (b"[" * 10**5, "not JSON"),
-        (b"", "not JSON"),
+        (b"{", "not valid JSON"),
+        (b'{"a": "\xff"}', "not valid JSON"),
+        (b"[" * 10**5, "not valid JSON"),
+        (b"", "not valid JSON"),
         (b"[]", "not a JSON object"),
         (b" " * (sidecar.MAX_BYTES + 1), "larger than 16 MiB"),
         ({"alpha": "wide"}, "'alpha' is not a number"),

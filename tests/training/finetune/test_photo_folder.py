@@ -52,9 +52,9 @@ def test_what_is_not_used_is_noted(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "no class folders in it"),
+        ((), "contains no class folders"),
         (("a/1.jpg",), r"need at least 2 class folders, found a\."),
-        (("a/1.jpg", "b/x.txt"), "b: no photo in this class folder"),
+        (("a/1.jpg", "b/x.txt"), "b: no photos in this class folder"),
         (("train/a/1.jpg", "train/b/2.jpg", "val/c\x1b/3.jpg"), r"class 'c\\x1b' is not among those of .*train"),
         (("a/1.jpg", "two\nlines/1.jpg"), r"the class folder 'two\\nlines' is not printable text; rename it"),
         (("a/1.jpg", "caf\udce9/1.jpg"), r"the class folder 'caf\\udce9' is not printable text"),
