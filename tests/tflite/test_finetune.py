@@ -281,7 +281,7 @@ def give_sides(bad: Path) -> None:
     [
         (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one folder of photos for each")),
         (remove_class, (), ("need at least 2 class folders, found amber",)),
-        (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photo in this class folder",)),
+        (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("has held-out photos of its own; leave --val_fraction out",)),
         (lambda bad: None, ("--teacher=gone.keras",), ("--teacher=gone.keras: no such file",)),
         (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras", "no weights in . fit")),
