@@ -7,8 +7,9 @@ The steps of the int8 recipe can be changed one by one (--noint8_bias, --int8_sp
 """
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -28,6 +29,7 @@ with flag_group("Output"):
     _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
     _MAX_RAM = flags.DEFINE_string("max_ram", None, "RAM of TFLM's arena, as 200KiB: run the first layers in strips.")
     _XNNPACK = flags.DEFINE_bool("xnnpack", True, "Arrange int8 files for phones' CPUs, not microcontrollers or NPUs.")
+    _STRIP = flags.DEFINE_bool("strip", False, "Drop what TFLM does not need, such as names: smaller, for flash.")
     _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 flags.adopt_module_key_flags(model_flags)
 with flag_group("Report on the int8 recipe"):
@@ -61,6 +63,10 @@ def check(recipes: list[ConversionRecipe]) -> None:
     needing = needing_calibration(recipes)
     if needing and not model_flags.CALIBRATION.value:
         raise UsageError(f"--recipes={needing[0]} needs --calibration_dir, a folder of images")
+    if _EMBED.value and _STRIP.value:
+        raise UsageError(
+            f"--embed_labels={_EMBED.value} adds what --strip drops; pass the names to export-mcu --labels"
+        )
     if _EMBED.value and _EMBED.value != "imagenet":
         check_file("embed_labels", _EMBED.value)
     if _LABELS.value:
@@ -94,11 +100,30 @@ def into_ram(data: bytes) -> tuple[bytes, dict]:
     return (pack(chosen.model), {"strips": search.facts(front, chosen)}) if chosen.cuts else (data, {})
 
 
-def finishing() -> Callable[[bytes], tuple[bytes, dict]] | None:
-    """The last step of the files: strips for a microcontroller's RAM, none for its C array, else `for_xnnpack`."""
-    if _MAX_RAM.value:
-        return into_ram
-    return for_xnnpack if _XNNPACK.value and not _C_ARRAY.value else None
+Step = Callable[[bytes], tuple[bytes, dict]]  # returns the file with further facts
+
+
+def finishing() -> Step:
+    """The last steps of the files: for a microcontroller's RAM, flash or C array what the flags say, else XNNPACK's."""
+    for_board = _C_ARRAY.value or _STRIP.value
+    first = into_ram if _MAX_RAM.value else for_xnnpack if _XNNPACK.value and not for_board else None
+    return functools.partial(in_turn, [step for step in (first, stripped if _STRIP.value else None) if step])
+
+
+def in_turn(steps: Sequence[Step], data: bytes) -> tuple[bytes, dict]:
+    """What steps make of a file one after the other, and all their facts."""
+    facts = {}
+    for step in steps:
+        data, further = step(data)
+        facts |= further
+    return data, facts
+
+
+def stripped(data: bytes) -> tuple[bytes, dict]:
+    """The file without what TFLM does not need, and how many bytes it had; the outputs stay the same to the bit."""
+    from fd_keras.tflite.format.stripped import strip
+
+    return strip(data), {"stripped": {"size_bytes_before": len(data)}}
 
 
 def for_xnnpack(data: bytes) -> tuple[bytes, dict]:

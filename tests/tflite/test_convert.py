@@ -85,6 +85,7 @@ def test_class_names_and_an_array_are_written_on_request(run_program, saved_flow
         (["--c_array", "--recipes=dynamic"], "--recipes=dynamic"),
         (["--embed_labels=gone.txt"], "gone.txt"),
         (["--embed_labels=two.txt"], "2 names"),
+        (["--embed_labels=imagenet", "--strip"], "--strip"),
     ],
 )
 def test_names_and_arrays_that_cannot_be_are_refused_before_anything_is_converted(run_program, tmp_path, flags, word):
@@ -108,7 +109,9 @@ def test_a_file_is_arranged_for_xnnpack_unless_it_is_for_a_microcontroller(
     run_program, flowers, saved_flowers, photos, tmp_path
 ):
     flags = [f"--keras_model={saved_flowers}", f"--calibration_dir={photos}", "--calibration_count=16"]
-    run_program(CONVERT, *flags, "--recipes=int8", "--output_dir=out", "--c_array").assert_done()
+    run_program(CONVERT, *flags, "--recipes=int8", "--output_dir=out", "--strip").assert_done()
+    facts = json.loads((tmp_path / "out/my.flowers_int8.json").read_text())
+    assert facts["size_bytes"] < 0.9 * facts["stripped"]["size_bytes_before"]
     found = []
     for folder in (flowers.folder, tmp_path):
         network = read(str(folder / "out/my.flowers_int8.tflite")).network
@@ -125,7 +128,7 @@ def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_
         "--calibration_count=16",
         "--output_dir=out",
     ]
-    run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=56KiB", "--c_array")
+    run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=56KiB", "--c_array", "--strip")
     run.assert_done()
     assert "<- chosen" in run.stdout
     path = "out/my.flowers_int8.tflite"

@@ -43,7 +43,8 @@ def read(path: str) -> TFLiteFile:
         raise LiteRTError(f"{path}: {error}") from error
     (tensors,) = (subgraph.tensors for subgraph in model.subgraphs)
     weights = {tensor.buffer: len(_data(model, tensor)) for tensor in tensors if _data(model, tensor) is not None}
-    return TFLiteFile(network, len(data), sum(weights.values()), sum(map(_scale_bytes, tensors)))
+    scales = {field.ctypes.data: field.nbytes for tensor in tensors for field in _scale_fields(tensor)}  # may be shared
+    return TFLiteFile(network, len(data), sum(weights.values()), sum(scales.values()))
 
 
 def parse(data: bytes) -> Any:
@@ -51,10 +52,10 @@ def parse(data: bytes) -> Any:
     return schema.ModelT.InitFromPackedBuf(data, 0)
 
 
-def pack(model) -> bytes:
-    """The file of a `schema.ModelT`."""
+def pack(model, builder: flatbuffers.Builder | None = None) -> bytes:
+    """The file of a `schema.ModelT`; a builder of one's own must be new."""
     model.buffers = [_Buffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
-    builder = flatbuffers.Builder(1 << 20)
+    builder = builder or flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -111,7 +112,7 @@ def _data(model, tensor):
     return model.buffers[tensor.buffer].data
 
 
-def _scale_bytes(tensor) -> int:
+def _scale_fields(tensor) -> list[np.ndarray]:
     quantization = tensor.quantization
     fields = (quantization.scale, quantization.zeroPoint) if quantization else ()
-    return sum(field.nbytes for field in fields if field is not None)
+    return [field for field in fields if field is not None]
