@@ -1,8 +1,8 @@
-"""Strict, name-by-name import of checkpoints, ours and foreign.
+"""Strict, name-by-name import of checkpoints from this project and others.
 
-Each reader turns a file into `{key: array}`; each naming says, for every variable of the network, which keys of the
-file make it up and how. `read` then uses every key exactly once, checks every shape, and only then returns anything.
-No code from a file is ever run.
+Each reader converts a file to `{key: array}`; each naming maps every variable of the network to keys of the file.
+`read` checks that each key is used exactly once and that all shapes match before it returns anything. No code from a
+file is ever run.
 """
 
 import collections
@@ -31,7 +31,7 @@ _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: broken, of another network, or unsafe. The message names the file."""
+    """A checkpoint that cannot be used: damaged, for another network, or unsafe. The message names the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Variable:
     """One variable of the network.
 
     Attributes:
-        op: Op that it belongs to.
-        layer: Name of its Keras layer.
+        op: Op of the variable.
+        layer: Name of the Keras layer.
         weight: Role in the layer: kernel, bias, gamma, beta, moving_mean or moving_variance.
         shape: Shape in Keras's layout.
     """
@@ -52,7 +52,7 @@ class Variable:
 
 
 def variables(ops: Sequence[Op]) -> Iterator[Variable]:
-    """All variables of the lowered network, layer by layer in Keras's order."""
+    """All variables of a lowered network, layer by layer in Keras's order."""
     for op in ops:
         if op.kernel_shape:
             yield Variable(op, op.name, "kernel", op.kernel_shape)
@@ -68,7 +68,7 @@ def variables(ops: Sequence[Op]) -> Iterator[Variable]:
 
 @dataclasses.dataclass(frozen=True)
 class KeySource:
-    """Where a variable comes from: the keys whose arrays, each converted, are joined along the last axis."""
+    """Source of a variable: the keys whose arrays, each converted, are concatenated along the last axis."""
 
     keys: tuple[str, ...]
     convert: Callable[[np.ndarray], np.ndarray] = lambda array: array
@@ -82,7 +82,7 @@ Naming = Callable[[Sequence[Op]], Iterator[tuple[Variable, KeySource]]]
 
 
 def keras_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
-    """Keras's own files: "layer/0", "layer/1" ... in the order of the layer's weights."""
+    """Naming of Keras's own files: "layer/0", "layer/1" ... in the order of the layer's weights."""
     seen = collections.Counter()
     for variable in variables(ops):
         yield variable, KeySource((f"{variable.layer}/{seen[variable.layer]}",))
@@ -101,7 +101,7 @@ _TORCH_AXES = {"conv": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}
 
 
 def authors_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
-    """The authors' torch code (qinzheng93/FD-MobileNet, pyvision/models/ImageNet/MobileNet.py)."""
+    """Naming of the authors' torch code (qinzheng93/FD-MobileNet, pyvision/models/ImageNet/MobileNet.py)."""
     for variable in variables(ops):
         op, layer = variable.op, "norm" if variable.layer.endswith("_bn") else "conv"
         if op.kind == "dense":
@@ -121,7 +121,7 @@ def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def imgclsmob_naming(ops: Sequence[Op]) -> Iterator[tuple[Variable, KeySource]]:
-    """Imgclsmob's TensorFlow 2 code (osmr/imgclsmob, tensorflow2/tf2cv/models), keys as `read_imgclsmob` has them."""
+    """Naming of imgclsmob's TensorFlow 2 code (osmr/imgclsmob, tensorflow2/tf2cv/models), shortened as on reading."""
     units = _imgclsmob_units(ops)
     for variable in variables(ops):
         op, unit = variable.op, units[variable.op.name]
@@ -156,7 +156,7 @@ def _imgclsmob_units(ops: Sequence[Op]) -> dict[str, _Unit]:
             prefix = f"stage{stage}/unit{index}/{part}"
             units[op.name] = _Unit(f"{prefix}_conv{number}", f"{prefix}_bn{number}")
             continue
-        if op.kind == "depthwise":  # opens a unit; a stride (or the first unit) opens a stage
+        if op.kind == "depthwise":  # starts a unit; a stride (or the first unit) starts a stage
             stage, index = (stage + 1, 1) if op.stride > 1 or not stage else (stage, index + 1)
         part = "dw_conv" if op.kind == "depthwise" else "pw_conv"
         prefix = f"stage{stage}/unit{index}/{part}" if stage else "init_block"
@@ -168,7 +168,7 @@ def _imgclsmob_units(ops: Sequence[Op]) -> dict[str, _Unit]:
 
 
 def read_keras(path: str) -> State:
-    """Reads a `.keras` or `.weights.h5` file as {"layer/0": array, ...}, by the layers' names."""
+    """Reads a `.keras` or `.weights.h5` file as {"layer/0": array, ...}, keyed by the layers' names."""
     from fd_keras import hdf5
 
     file: str | io.BytesIO = path
@@ -185,7 +185,7 @@ def read_keras(path: str) -> State:
 
 
 def read_whole_keras_h5(path: str) -> State:
-    """Reads the .h5 file of an older Keras's `model.save` as `read_keras` reads the newer ones."""
+    """Reads an .h5 file of `model.save` from an older Keras; the keys are those of `read_keras`."""
     from fd_keras import hdf5
 
     state: State = {}
@@ -199,10 +199,10 @@ def read_whole_keras_h5(path: str) -> State:
 
 
 def read_imgclsmob(path: str) -> State:
-    """Reads an imgclsmob `.tf2.h5` (legacy Keras layout), with its keys shortened to what distinguishes them.
+    """Reads an imgclsmob `.tf2.h5` (legacy Keras layout), with its keys shortened to their distinct parts.
 
-    The groups repeat names ("features/features/stage1/stage1/unit1"), how often depends on the Keras that wrote them;
-    repetitions and everything before the first block's name are dropped, "stage1/unit1/..." remains.
+    The groups repeat names ("features/features/stage1/stage1/unit1"); the number of repetitions depends on the Keras
+    version. Repetitions and everything before the first block's name are dropped, which leaves "stage1/unit1/...".
     """
     from fd_keras import hdf5
 
@@ -210,7 +210,7 @@ def read_imgclsmob(path: str) -> State:
     for name, _, values in hdf5.arrays(path):
         key = _shortened(name)
         if key in state:
-            raise CheckpointError(f"{path}: two variables are called {key!r}.")
+            raise CheckpointError(f"{path}: two variables have the name {key!r}.")
         state[key] = values
     return state
 
@@ -235,7 +235,7 @@ _TORCH_DTYPES = {
 class _Tensor(NamedTuple):
     """A tensor of a torch file: a view into a storage that comes later in the file.
 
-    A tuple, so that no opcode of the file can change its attributes.
+    This is a tuple so that no pickle opcode can change its attributes.
     """
 
     key: str
@@ -246,7 +246,7 @@ class _Tensor(NamedTuple):
 
 
 def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
-    """The tensor's numbers, once its storage has been read."""
+    """The tensor's values, from the storages that have been read."""
     flat = np.frombuffer(storages[tensor.key], tensor.dtype)
     offset, size, stride = tensor.offset, tensor.size, tensor.stride
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
@@ -258,13 +258,13 @@ def _array(tensor: _Tensor, storages: dict[str, bytes]) -> np.ndarray:
 
 
 def _rebuild(storage: tuple, offset: int, size: Sequence[int], stride: Sequence[int], *_) -> _Tensor:
-    """Stands for torch's functions of that name."""
+    """Replaces torch's `_rebuild_tensor` functions."""
     key, dtype = storage
     return _Tensor(key, dtype, offset, tuple(size), tuple(stride))
 
 
 class _TorchUnpickler(pickle.Unpickler):
-    """Unpickles the outline of a legacy torch file; knows the few names it needs and refuses all others."""
+    """Unpickles the structure of a legacy torch file; allows only the few names that it needs."""
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
@@ -274,8 +274,8 @@ class _TorchUnpickler(pickle.Unpickler):
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return _rebuild
         raise CheckpointError(
-            f"it asks for {module}.{name}, which a plain checkpoint of tensors does not need; nothing was run. "
-            "Do not trust the file"
+            f"it imports {module}.{name}, which a checkpoint of tensors does not need; nothing was run. "
+            "Do not trust this file"
         )
 
     def persistent_load(self, pid):
@@ -299,7 +299,7 @@ def read_torch(path: str) -> State:
         keys = _TorchUnpickler(file, encoding="utf-8").load()
         tensors = outline.get("state_dict", outline) if isinstance(outline, dict) else None
         if not (isinstance(tensors, dict) and all(isinstance(t, _Tensor) for t in tensors.values())):
-            raise CheckpointError("it holds no dict of tensors")
+            raise CheckpointError("it does not contain a dict of tensors")
         sizes = {t.key: np.dtype(t.dtype).itemsize for t in _all_tensors(outline)}
         storages = {key: _read_storage(file, sizes[key]) for key in keys}
     state = {name.removeprefix("module."): _array(tensor, storages) for name, tensor in tensors.items()}
@@ -307,9 +307,9 @@ def read_torch(path: str) -> State:
 
 
 def _all_tensors(outline) -> Iterator[_Tensor]:
-    """The tensors anywhere in the outline (a training checkpoint has the optimizer's too).
+    """All tensors in the unpickled structure (a training checkpoint also has the optimizer's).
 
-    Each object is looked at once: one that contains itself, or the same thing many times over, takes no longer.
+    Each object is visited once, so cycles and repeated references take no extra time.
     """
     waiting, seen = [outline], set()
     while waiting:
@@ -337,7 +337,7 @@ def _read_storage(file: io.BufferedReader, itemsize: int) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A kind of checkpoint file: what people call it, how to read it, how it names the variables."""
+    """A checkpoint format: its title for messages, its reader, and its naming of variables."""
 
     title: str
     read: Callable[[str], State]
@@ -354,8 +354,8 @@ def detect(path: str) -> Format:
     """Detects a file's format by its content.
 
     Raises:
-        CheckpointError: If it is none of those this module reads.
-        OSError: If it cannot be read.
+        CheckpointError: If the format is not supported.
+        OSError: If the file cannot be read.
     """
     with open(path, "rb") as file:
         head = file.read(512)
@@ -369,13 +369,13 @@ def detect(path: str) -> Format:
         raise CheckpointError(f"{path}: the file is empty; download or save it again.")
     if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
         raise CheckpointError(
-            f"{path}: a web page, not weights; the download went to an error or a preview page. "
+            f"{path}: a web page, not weights; the download returned an error or preview page. "
             "Download the file itself."
         )
-    raise CheckpointError(f"{path}: not a checkpoint that can be read here. {_ACCEPTED}")
+    raise CheckpointError(f"{path}: not a supported checkpoint. {_ACCEPTED}")
 
 
-_ACCEPTED = "Accepted are .keras, .weights.h5, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy torch format)."
+_ACCEPTED = "Supported are .keras, .weights.h5, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy torch format)."
 
 
 def _detect_hdf5(path: str) -> Format:
@@ -398,15 +398,15 @@ def _detect_zip(path: str) -> Format:
         return KERAS
     if any(name.endswith("data.pkl") for name in names):
         raise CheckpointError(
-            f"{path}: torch's zip format; save it with "
-            "torch.save(..., _use_new_zipfile_serialization=False) for the legacy one."
+            f"{path}: torch's zip format is not supported; save it in the legacy format with "
+            "torch.save(..., _use_new_zipfile_serialization=False)."
         )
     if any(name.endswith(".h5") for name in names):
-        raise CheckpointError(f"{path}: a zip with {', '.join(names)} inside; unzip it and give the .h5.")
+        raise CheckpointError(f"{path}: a zip with {', '.join(names)} inside; unzip it and pass the .h5.")
     raise CheckpointError(f"{path}: a zip file without weights. {_ACCEPTED}")
 
 
-# What readers raise at a damaged file.
+# Exceptions that readers raise for damaged files.
 _BROKEN = (
     AttributeError,
     EOFError,
@@ -427,7 +427,7 @@ _BROKEN = (
 
 @contextlib.contextmanager
 def _reporting(path: str, title: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes a reader raise into a CheckpointError that names the file."""
+    """Converts the exceptions that damaged files cause to a CheckpointError that names the file."""
     try:
         yield
     except CheckpointError as error:
@@ -449,15 +449,15 @@ def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, F
 
     Args:
         path: `.keras`, `.weights.h5`, imgclsmob `.tf2.h5` or legacy torch file, detected by its content.
-        ops: Ops of the network. Without the classifier, the file's classifier is left out; every other key of the
+        ops: Ops of the network. If they have no classifier, the file's classifier is ignored; every other key of the
             file must be used exactly once.
-        explain: Called when the file does not fit; returns a sentence on which argument to change, or "".
+        explain: Function that is called if the file does not fit; returns a sentence on the argument to change, or "".
 
     Returns:
-        The weights by layer name, complete and of the right shapes.
+        The weights by layer name, complete and with the right shapes.
 
     Raises:
-        CheckpointError: names the file and the key that is missing, left over or of another shape.
+        CheckpointError: If a key is missing, unused or has the wrong shape; the message has the file and the key.
         OSError: If the file cannot be opened.
     """
     path = os.fspath(path)
@@ -477,22 +477,22 @@ def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, F
 
 
 def _fault(arrays: Sequence[np.ndarray]) -> str:
-    """What keeps arrays from being weights, or ""."""
+    """Why arrays are not valid weights, or ""."""
     for array in arrays:
         if array.dtype.kind != "f":
-            return f"holds {array.dtype} instead of floating-point numbers"
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            return f"has type {array.dtype} instead of floating point"
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite
             if not np.isfinite(array.astype("float32")).all():
-                return "holds NaN or infinite values"
+                return "has NaN or infinite values"
     return ""
 
 
 def mismatch(state: State, file_format: Format, ops: Sequence[Op]) -> str:
-    """The first reason why a file's content is not this network's, or ""."""
+    """The first reason why a file's content does not fit the network, or ""."""
     try:
         sources = list(file_format.naming(ops))
     except (KeyError, ValueError):
-        return f"the {file_format.title} cannot hold this network (its layout covers the MobileNets)."
+        return f"the {file_format.title} cannot have weights of this network (the format is for MobileNets)."
     used: set[str] = set()
     for variable, source in sources:
         missing = [key for key in source.keys if key not in state]
@@ -504,8 +504,8 @@ def mismatch(state: State, file_format: Format, ops: Sequence[Op]) -> str:
             shape = tuple(state[key].shape for key in source.keys)
         if shape != variable.shape:
             return (
-                f"key {source.keys[0]!r} gives {variable.layer} a {variable.weight} of shape {shape}, "
-                f"but the model has {variable.shape}."
+                f"key {source.keys[0]!r} has shape {shape}, but the {variable.weight} of {variable.layer} has shape "
+                f"{variable.shape}."
             )
         used.update(source.keys)
     left = [key for key in state if key not in used and not _is_classifier(key, ops)]
@@ -515,5 +515,5 @@ def mismatch(state: State, file_format: Format, ops: Sequence[Op]) -> str:
 
 
 def _is_classifier(key: str, ops: Sequence[Op]) -> bool:
-    """Whether the key is the classifier's and the model has none."""
+    """Whether the key belongs to a classifier that the model does not have."""
     return ops[-1].kind != "dense" and key.startswith(("predictions/", "output1/", "classifier."))

@@ -1,6 +1,6 @@
-"""What a network costs: multiply-accumulates (MACs) and parameters, by layer, by resolution and in all.
+"""Cost of a network: multiply-accumulates (MACs) and parameters, by layer, by resolution and in total.
 
-What the paper calls FLOPs are MACs of convolutions and the classifier; so are they here.
+As in the paper, FLOPs are the MACs of convolutions and the classifier.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ class LayerCost:
     Attributes:
         name: Name of the layer.
         kind: `Op.kind`, or the name of a Keras class.
-        size: (height, width) of its output.
-        reduction: Factor by which that is smaller than the image; "classifier" for dense layers.
+        size: (height, width) of the output.
+        reduction: Factor by which the output is smaller than the image; "classifier" for dense layers.
         macs: Multiply-accumulates for one image.
-        parameters: Trainable parameters, with those of its batch normalization.
+        parameters: Trainable parameters, including those of the batch normalization.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Profile:
     """Cost of a network.
 
     Attributes:
-        rows: Its layers, in order.
-        uncounted: Names of layers with a kernel whose cost is not known here and is missing from the sums.
+        rows: Costs of the layers, in order.
+        uncounted: Names of layers with a kernel of unknown cost, which is not included in the sums.
     """
 
     rows: tuple[LayerCost, ...]
@@ -75,7 +75,7 @@ class Profile:
 
 
 def profile_ops(ops: Sequence[Op]) -> Profile:
-    """Cost of a lowered network, from its table alone."""
+    """Cost of a lowered network, computed without building a model."""
     return Profile(
         tuple(
             LayerCost(
@@ -93,11 +93,11 @@ def layer_reaching(ops: Sequence[Op], reduction: int) -> int:
 
 
 def profile(model: "keras.Model") -> Profile:
-    """Cost of a live Keras model, from the shapes of its kernels and outputs.
+    """Cost of a built Keras model, from the shapes of its kernels and outputs.
 
-    Counts Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. What is shared counts
-    as often as it runs, its parameters once. Parameters of other
-    layers are counted; whether such a layer has a kernel of unknown cost is said in `Profile.uncounted`.
+    Counts the MACs of Conv1D/2D/3D, depthwise, separable, transposed and dense layers, in nested models too. The MACs
+    of a shared layer count each time it runs, its parameters once. Of other layers only the parameters are counted;
+    those with a kernel are listed in `Profile.uncounted`.
 
     Args:
         model: Built `keras.Model` with a fixed input size.
@@ -107,7 +107,7 @@ def profile(model: "keras.Model") -> Profile:
     """
     image = model.inputs[0].shape[1:]
     if None in image:
-        raise ValueError(f"The model takes images of shape {image}; the cost needs a fixed height and width.")
+        raise ValueError(f"The model takes images of shape {image}; to compute its cost, fix height and width.")
     rows, uncounted = [], []
     for layer, calls in _leaves(model):
         macs = _layer_macs(layer)
@@ -118,7 +118,7 @@ def profile(model: "keras.Model") -> Profile:
 
 
 def _leaves(model, calls: int = 1):
-    """Every layer that is not a model itself, and how often it runs."""
+    """Yields each layer that is not a model itself, and how often it runs."""
     nodes = [node for depth in getattr(model, "_nodes_by_depth", {}).values() for node in depth]
     for layer in model.layers:
         own = calls * max(1, sum(node.operation is layer for node in nodes))
@@ -129,7 +129,7 @@ def _leaves(model, calls: int = 1):
 
 
 def _sized(model):
-    """A nested model; if it takes images of any size, a copy of it for the size it is given."""
+    """Returns a nested model; if it takes images of any size, a copy for the size that it gets in the outer model."""
     if None not in model.inputs[0].shape[1:]:
         return model
     import keras
@@ -147,12 +147,12 @@ def _layer_row(layer, macs: int, side: int) -> LayerCost:
 
 
 def _layer_macs(layer) -> int | None:
-    """MACs of a Keras layer; None where it has a kernel that this function cannot judge."""
+    """MACs of a Keras layer; None if it has a kernel of unknown cost."""
     kernels = [weight.shape for weight in layer.weights if len(weight.shape) >= 2]
     if not kernels:
         return 0
     kind = layer.__class__.__name__
-    if "Transpose" in kind and "Conv" in kind:  # every input pixel meets the whole kernel
+    if "Transpose" in kind and "Conv" in kind:  # each input pixel is multiplied by the whole kernel
         return math.prod(kernels[0]) * math.prod(layer.input.shape[1:-1])
     if "Conv" in kind or kind == "Dense":
         return sum(math.prod(kernel) for kernel in kernels) * math.prod(layer.output.shape[1:-1])

@@ -1,9 +1,9 @@
-"""Google's MobileNet v1 as a float .tflite file: its conventions, and where its weights go.
+"""Imports Google's MobileNet v1 from a float .tflite file.
 
 The zoo's MobileNet has the same table but torch's padding. Google's batch normalizations are folded into the kernels,
-whose norms then reach from .01 to 46, and one learning rate serves those badly. So each kernel gets the norm of He's
-initialization, about where training with a batch normalization leaves it, and the batch normalization multiplies by the
-rest: the same function, but one that learns somewhat faster (docs/results/voc.md).
+whose norms then range from 0.01 to 46, which a single learning rate does not suit. So each kernel is scaled to the norm
+of He initialization, about where training with a batch normalization leaves it, and the batch normalization multiplies
+by the rest: the function is the same, but learns somewhat faster (docs/results/voc.md).
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from fd_keras.litert import read_weights
 from fd_keras.spec import Op
 
 ARCH = dataclasses.replace(zoo.get_arch("mobilenet"), padding="same", activation="relu6")
-RESCALING = (1 / 127.5, -1.0)  # scale and offset from RGB 0..255 to its input
+RESCALING = (1 / 127.5, -1.0)  # scale and offset from RGB 0..255 to the network's input
 _LOGITS = ("Logits/Conv2d_1c_1x1/weights", "Logits/Conv2d_1c_1x1/Conv2D_bias")
 
 
 def _read_tensors(path: str) -> State:
-    """The weights and biases in a file; the classifier without its first class, the background, which ImageNet lacks.
+    """Reads the weights and biases of a file; drops the classifier's first class, background, which ImageNet lacks.
 
     Kernels are (cout, height, width, cin), depthwise ones (1, height, width, cin).
     """
@@ -65,7 +65,7 @@ def _in_keras_order(array: np.ndarray) -> np.ndarray:
 
 
 def _gains(array: np.ndarray) -> np.ndarray:
-    """Norm of each output channel's kernel over that of He's initialization; 1 for an empty one."""
+    """Norm of each output channel's kernel divided by that of He initialization; 1 for a zero kernel."""
     kernel, depthwise = _in_keras_order(array), len(array) == 1
     norms = np.sqrt(np.square(kernel).sum(axis=(0, 1) if depthwise else (0, 1, 2)))
     return np.where(norms > 0, norms / np.sqrt(2, dtype="float32"), 1)
@@ -79,15 +79,15 @@ def read(path: str, ops: Sequence[Op]) -> Weights:
 
     Args:
         path: Path of the .tflite file.
-        ops: Ops of the network; without the classifier, the file's is left out.
+        ops: Ops of the network; if they have no classifier, the file's classifier is ignored.
 
     Returns:
-        The weights by layer name, complete and of the right shapes.
+        The weights by layer name, complete and with the right shapes.
 
     Raises:
-        CheckpointError: If there is no such file, or it is another network or of another width.
+        CheckpointError: If the file does not exist, or has another network or another width.
         LiteRTError: If it is not a .tflite file.
-        ImportError: Without `ai-edge-litert`.
+        ImportError: If `ai-edge-litert` is not installed.
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
@@ -95,7 +95,7 @@ def read(path: str, ops: Sequence[Op]) -> Weights:
     state = FORMAT.read(path)
     problem = mismatch(state, FORMAT, ops)
     if problem:
-        raise CheckpointError(f"{path}: {problem} Of .tflite files only Google's float MobileNet v1 of --alpha fits.")
+        raise CheckpointError(f"{path}: {problem} Only Google's float MobileNet v1 of --alpha fits.")
     weights: Weights = {}
     for variable, source in FORMAT.naming(ops):
         weights.setdefault(variable.layer, []).append(source.take(state).astype("float32"))
@@ -103,10 +103,10 @@ def read(path: str, ops: Sequence[Op]) -> Weights:
 
 
 def width_of(path: str) -> float:
-    """The width multiplier of the network in a file, by its first convolution.
+    """The width multiplier of the network in a file, from its first convolution.
 
     Raises:
-        CheckpointError: If it has none.
+        CheckpointError: If there is no such convolution.
     """
     kernel = FORMAT.read(path).get("Conv2d_0/weights")
     if kernel is None:

@@ -1,7 +1,7 @@
-"""HDF5 files from strangers: what is read is in the file itself, and its size is checked first.
+"""Reads untrusted HDF5 files: only data inside the file, after checking its size.
 
-The HDF5 library loops for ever on some damaged files and crashes on others, and neither can be stopped from inside, so
-`check` has a process of its own read a file first: this module, run as a program.
+The HDF5 library hangs on some damaged files and crashes on others, and neither can be prevented inside the process.
+So `check` first reads the file in a separate process: this module, run as a program.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ import numpy as np
 
 from fd_keras.errors import UntrustedFileError
 
-MOST_BYTES = 1 << 30  # 60 times the largest network of the zoo; what declares more is not weights
-_CHECK_SECONDS = 10  # of processor time; the largest network takes a tenth of a second
+MOST_BYTES = 1 << 30  # 60 times the largest network of the zoo; anything larger is not weights
+_CHECK_SECONDS = 10  # CPU time; the largest network takes a tenth of a second
 _CHECK_MEMORY = 4 << 30  # bytes of address space
 
 
 def check(file: str | io.BytesIO) -> None:
-    """Reads a file in a process of its own; raises UntrustedFileError if that crashes or does not end."""
-    if not sys.executable:  # Python is part of another program
+    """Reads a file in a separate process; raises UntrustedFileError if that crashes or hangs."""
+    if not sys.executable:  # Python is embedded in another program
         return
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -43,11 +43,11 @@ def check(file: str | io.BytesIO) -> None:
         env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
     )
     if done.returncode:
-        raise UntrustedFileError("reading it crashes the HDF5 library, or does not end")
+        raise UntrustedFileError("the HDF5 library crashes or hangs on it")
 
 
 def _read_all(path: str, seconds: int) -> None:
-    """Reads everything in a file, within so many seconds; exceptions are left to the reader that handles them."""
+    """Reads everything in a file within `seconds` of CPU time; ignores exceptions, which the real reader reports."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -71,25 +71,25 @@ def _read_attributes(_, item) -> None:
 
 @contextlib.contextmanager
 def _ignoring_faults() -> Iterator[None]:
-    """Ignores all exceptions but a lack of memory."""
+    """Ignores all exceptions except MemoryError."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception:  # noqa: S110  (the caller of `check` meets it again, and knows the file)
+    except Exception:  # noqa: S110  (the caller of `check` gets the same exception and knows the file)
         pass
 
 
 def arrays(file: str | io.BytesIO, skip: str = "") -> Iterator[tuple[str, h5py.Dataset, np.ndarray]]:
-    """The datasets of a file: name, dataset and values.
+    """Yields the datasets of a file: name, dataset and values. Does not follow links to other files.
 
     Args:
         file: Path, or content.
-        skip: Prefix of the names to leave out.
+        skip: Prefix of the names to skip.
 
     Raises:
-        UntrustedFileError: If a dataset lies outside the file (external storage, virtual datasets), or the datasets
-            are too large together. Links to other files are not followed.
+        UntrustedFileError: If a dataset is stored outside the file (external storage, virtual datasets), or the total
+            size is too large.
     """
     datasets: list[tuple[str, h5py.Dataset]] = []
 
@@ -101,16 +101,16 @@ def arrays(file: str | io.BytesIO, skip: str = "") -> Iterator[tuple[str, h5py.D
         h5.visititems(visit)
         for name, dataset in datasets:
             if dataset.external or dataset.is_virtual:
-                raise UntrustedFileError(f"the values of {name!r} are not in the file but in others, which is not read")
+                raise UntrustedFileError(f"the values of {name!r} are in another file, which is not read")
         total = sum(dataset.nbytes for _, dataset in datasets)
         if total > MOST_BYTES:
-            raise UntrustedFileError(f"it claims {total >> 20} MiB of weights; {MOST_BYTES >> 20} MiB are the limit")
+            raise UntrustedFileError(f"it declares {total >> 20} MiB of weights (limit {MOST_BYTES >> 20} MiB)")
         for name, dataset in datasets:
             yield name, dataset, dataset[()]
 
 
 def weight_names(path: str, group: str) -> list[tuple[str, list[str]]]:
-    """The layers of a group in the older Keras layout, each with the names of its weights, in order."""
+    """The layers of a group in the older Keras layout, in order, each with the names of its weights."""
     with h5py.File(path, "r") as h5:
         layers = cast(h5py.Group, h5[group])
         return [(name, _texts(layers[name].attrs["weight_names"])) for name in _texts(layers.attrs["layer_names"])]
@@ -121,10 +121,10 @@ def _texts(names) -> list[str]:
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Content of a member of a zip; raises UntrustedFileError if it is too large, KeyError if it is not there."""
+    """Content of a member of a zip; raises UntrustedFileError if it is too large, KeyError if it does not exist."""
     size = archive.getinfo(name).file_size
     if size > MOST_BYTES:
-        raise UntrustedFileError(f"{name} claims {size >> 20} MiB; {MOST_BYTES >> 20} MiB are the limit")
+        raise UntrustedFileError(f"{name} declares {size >> 20} MiB (limit {MOST_BYTES >> 20} MiB)")
     return archive.read(name)
 
 

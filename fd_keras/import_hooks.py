@@ -1,4 +1,4 @@
-"""Does something around the first import of another package, without importing it now."""
+"""Runs code around the first import of another package, without importing the package."""
 
 import importlib.abc
 import importlib.util
@@ -11,17 +11,17 @@ Around = Callable[[ModuleType], AbstractContextManager]
 
 
 def around_import(name: str, around: Around) -> None:
-    """Loads a top-level package, once it is imported, inside a context.
+    """Loads a top-level package inside a context manager when it is first imported.
 
     Args:
-        name: Name of the package; must not be imported yet.
-        around: Makes the context, from the module that is being loaded.
+        name: Name of the package, which must not be imported yet.
+        around: Function that makes the context manager from the module that is being loaded.
     """
     sys.meta_path.insert(0, _Finder(name, around))
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds one package as Python does, once, and has it loaded by `_Loader`."""
+    """Finds one package like Python does, once, and loads it with `_Loader`."""
 
     def __init__(self, name: str, around: Around):
         self._name, self._around = name, around
@@ -37,12 +37,12 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads a module by its own loader, inside the context."""
+    """Loads a module with its original loader, inside the context manager."""
 
     def __init__(self, loader, around: Around):
         self._loader, self._around = loader, around
 
-    def __getattr__(self, name):  # what else a loader may be asked, such as for resources
+    def __getattr__(self, name):  # other features of the loader, such as resources
         return getattr(self._loader, name)
 
     def create_module(self, spec):

@@ -1,9 +1,9 @@
-"""Prints what networks cost: the paper's tables 1 and 2, any single network, or a saved model.
+"""Prints MACs and parameters: the paper's tables 1 and 2, any single network, or a saved model.
 
-    python -m fd_keras.profiler                      tables 1 and 2 of the paper, ours beside the paper's
+    python -m fd_keras.profiler                      tables 1 and 2, our figures and the paper's
     python -m fd_keras.profiler --model=fd_mobilenet --alpha=0.35 --size=160
-    python -m fd_keras.profiler my.keras             a saved model of one's own
-    python -m fd_keras.profiler --plot=fig.png       figure 1: how fast each network shrinks the image
+    python -m fd_keras.profiler my.keras             a saved model
+    python -m fd_keras.profiler --plot=fig.png       figure 1: how fast each network downsamples the image
 
 FLOPs are multiply-accumulates, as in the paper; see `fd_keras.cost`.
 """
@@ -29,9 +29,9 @@ class Network:
     """A network to print.
 
     Attributes:
-        arch: Its table.
+        arch: Table of the network.
         alpha: Width multiplier.
-        paper: What the paper states about it; None for networks that are not in the paper.
+        paper: The paper's figures; None for networks that are not in the paper.
     """
 
     arch: Arch
@@ -49,7 +49,7 @@ class Network:
 
 
 def networks() -> list[Network]:
-    """The nine networks of the paper and, behind each budget, what this package adds to it."""
+    """The paper's nine networks, with this package's additional networks after each budget."""
     rows = [Network(zoo.get_arch(row.arch), row.alpha, row) for row in zoo.PAPER_TABLE2]
     for index, alpha in ((3, 1.0), (7, 0.5), (11, 0.25)):
         rows.insert(index, Network(zoo.get_arch("fd_shufflenet"), alpha))
@@ -64,7 +64,7 @@ def _mega(macs: float) -> str:
 
 
 def table1(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
-    """Table 1: MFLOPs by output resolution, with the paper's own row under FD-MobileNet 1x."""
+    """Table 1: MFLOPs by output resolution, with the paper's row below FD-MobileNet 1x."""
     head = [f"{math.ceil(size[0] / stage)}x{math.ceil(size[1] / stage)}" for stage in STAGES[:-1]]
     table = [["MFLOPs at", *head, CLASSIFIER, "total"]]
     for network in rows:
@@ -78,7 +78,7 @@ def table1(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
 
 
 def table2(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
-    """Table 2's MFLOPs beside the paper's, parameters, and how fast the image shrinks."""
+    """Table 2: our MFLOPs and the paper's, parameters, and the layers that reach strides 4 and 32."""
     table = [["network", "MFLOPs", "paper", "parameters", "stride 4", "stride 32", "before last", "paper"]]
     for network in rows:
         ops = network.ops(size)
@@ -101,7 +101,7 @@ def table2(rows: Sequence[Network], size: tuple[int, int]) -> list[list[str]]:
 
 
 def layer_table(cost: Profile) -> list[list[str]]:
-    """One row a layer that costs anything, then the sum."""
+    """One row per layer with MACs or parameters, then the total."""
     table = [["layer", "kind", "output", "MFLOPs", "parameters"]]
     for row in cost.rows:
         if row.macs or row.parameters:
@@ -111,7 +111,7 @@ def layer_table(cost: Profile) -> list[list[str]]:
 
 
 def print_table(table: Sequence[Sequence[str]], as_csv: bool) -> None:
-    """Prints rows aligned (the first column to the left), or as CSV."""
+    """Prints rows as aligned columns (the first one left-aligned), or as CSV."""
     if as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows(table)
         return
@@ -122,7 +122,7 @@ def print_table(table: Sequence[Sequence[str]], as_csv: bool) -> None:
 
 
 def plot(path: str, rows: Sequence[Network], size: tuple[int, int]) -> None:
-    """Draws figure 1 of the paper: at which resolution each layer works, and what each resolution costs."""
+    """Draws figure 1 of the paper: the resolution of each layer, and the cost of each resolution."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -135,8 +135,8 @@ def plot(path: str, rows: Sequence[Network], size: tuple[int, int]) -> None:
 
 
 def _plot_downsampling(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
-    """Height of the feature map over the layers; parallel paths count once."""
-    styles = ("-", "-", "-", "--")  # the last one covers the first one in part
+    """Plots the height of the feature map over the layers; parallel paths count once."""
+    styles = ("-", "-", "-", "--")  # the last line partly covers the first one
     for network, style in zip(rows, itertools.cycle(styles)):
         layers = [op for op in network.ops(size) if op.is_layer and op.kind != "avg_pool"]
         depth = range(1, len(layers) + 1)
@@ -144,12 +144,12 @@ def _plot_downsampling(axes, rows: Sequence[Network], size: tuple[int, int]) -> 
     sides = [math.ceil(size[0] / stage) for stage in STAGES[:-1]]
     axes.set_yscale("log", base=2)
     axes.set_yticks(sides, [str(side) for side in sides])
-    axes.set(xlabel="layer", ylabel="height of the feature map", title="How fast the image shrinks")
+    axes.set(xlabel="layer", ylabel="height of the feature map", title="Downsampling")
     axes.legend(frameon=False, loc="upper right")
 
 
 def _plot_cost(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
-    """Stacked bars of the MFLOPs at each resolution; the classifier's share goes with the last one."""
+    """Plots stacked bars of the MFLOPs at each resolution; the last one includes the classifier."""
     titles = [network.title for network in rows]
     stages = [profile_ops(network.ops(size)).stages for network in rows]
     left = [0.0] * len(rows)
@@ -160,21 +160,21 @@ def _plot_cost(axes, rows: Sequence[Network], size: tuple[int, int]) -> None:
         axes.barh(titles, mflops, left=left, label=label, color=f"{0.8 - 0.17 * index:.2f}", edgecolor="white")
         left = [start + width for start, width in zip(left, mflops, strict=True)]
     axes.invert_yaxis()
-    axes.set(xlabel="MFLOPs", title="What each resolution costs")
+    axes.set(xlabel="MFLOPs", title="Cost by resolution")
     axes.legend(frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.4, -0.16), columnspacing=1)
 
 
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
-    flags.add_argument("keras_file", nargs="?", help="a saved .keras model to profile instead of the zoo")
-    flags.add_argument("--model", choices=zoo.ARCHS, help="one network, layer by layer")
-    flags.add_argument("--alpha", type=float, default=1.0, help="its width multiplier (default 1.0)")
+    flags.add_argument("keras_file", nargs="?", help="a saved .keras model to profile instead of the networks")
+    flags.add_argument("--model", choices=zoo.ARCHS, help="print one network, layer by layer")
+    flags.add_argument("--alpha", type=float, default=1.0, help="width multiplier of --model (default 1.0)")
     flags.add_argument("--groups", type=int, help="groups of a ShuffleNet (default 3)")
     flags.add_argument("--stem_multiplier", type=float, help="stem width of a ShuffleNet (default alpha, at least 0.5)")
     flags.add_argument("--size", type=int, default=SIZE, help=f"side of the image (default {SIZE})")
     flags.add_argument("--csv", action="store_true", help="print CSV")
-    flags.add_argument("--plot", metavar="FILE", help="draw figure 1 of the paper into a .png, .svg or .pdf")
+    flags.add_argument("--plot", metavar="FILE", help="draw figure 1 of the paper to a .png, .svg or .pdf file")
     return flags
 
 
@@ -206,7 +206,7 @@ def _print_file(path: str, as_csv: bool) -> None:
     cost = profile(load_model(path))
     print_table(layer_table(cost), as_csv)
     if cost.uncounted:
-        print(f"not counted: {', '.join(cost.uncounted)}", file=sys.stderr)
+        print(f"MACs not counted: {', '.join(cost.uncounted)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

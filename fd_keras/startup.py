@@ -1,6 +1,6 @@
-"""Imports TensorFlow without the notes that its native code prints on standard error.
+"""Hides the log lines that TensorFlow's native code prints on standard error when it is imported.
 
-`TF_CPP_MIN_LOG_LEVEL` does not reach lines that are logged before TensorFlow has read it. Where the user sets that
+`TF_CPP_MIN_LOG_LEVEL` has no effect on lines that are logged before TensorFlow reads it. If the user sets that
 variable, nothing is hidden.
 """
 
@@ -16,7 +16,7 @@ from fd_keras.import_hooks import around_import
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
-# Notes about the machine, each a line: the severity, then time and thread, then the file that logs it.
+# Notes about the machine, one per line: severity, time and thread, then the source file.
 _NOTE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
     rb"|To enable the following instructions: "
@@ -26,16 +26,16 @@ _NOTE = re.compile(
 
 
 def hide_tensorflow_notes() -> None:
-    """Makes the first import of TensorFlow in this process a quiet one; does nothing if it was imported already."""
+    """Hides the notes of the first import of TensorFlow in this process; does nothing if it is already imported."""
     if _LEVEL in os.environ or "tensorflow" in sys.modules:
         return
-    os.environ[_LEVEL] = "2"  # of what is logged later, only errors
+    os.environ[_LEVEL] = "2"  # log only errors later
     around_import("tensorflow", _without_notes)
 
 
 @contextlib.contextmanager
 def _without_notes(tensorflow: ModuleType) -> Iterator[None]:
-    """Also looks for a GPU inside, which is noted too."""
+    """Also lists the GPUs inside the block, since TensorFlow logs notes about that too."""
     with without_notes():
         yield
         tensorflow.config.list_physical_devices()
@@ -43,7 +43,7 @@ def _without_notes(tensorflow: ModuleType) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_notes() -> Iterator[None]:
-    """Holds back what the block writes to standard error, and passes on all lines but TensorFlow's notes."""
+    """Captures what the block writes to standard error, and passes on all lines except TensorFlow's notes."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,7 +1,7 @@
-"""Reads .tflite files that may be damaged: what programs and interpreters rely on is validated before they get a file.
+"""Reads and validates .tflite files that may be damaged, before programs and interpreters use them.
 
-LiteRT validates the form of the flatbuffer, but believes most of what it says: indices, sizes and types. A wrong one
-can end the process.
+LiteRT validates the structure of the flatbuffer, but trusts most of its content: indices, sizes and types. A wrong
+value can crash the process.
 """
 
 import functools
@@ -23,22 +23,22 @@ BITS = {
     **dict.fromkeys(("INT64", "UINT64", "FLOAT64", "COMPLEX64"), 64),
     "COMPLEX128": 128,
 }
-LABELS_FILE = "labels.txt"  # class names in the archive at the end of a file
+LABELS_FILE = "labels.txt"  # name of the class names in the archive at the end of a file
 _LARGEST_LABELS = 2**24  # bytes
-_LARGEST = 2**30  # bytes of a tensor: LiteRT counts some of them in 32 bits
+_LARGEST = 2**30  # bytes in a tensor: LiteRT counts some of them in 32 bits
 _UNSIZED = ("RESOURCE", "STRING", "VARIANT")
 _QUANTIZED = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1)}
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_LEAST_INPUTS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 2}  # LiteRT crashes without a bias there
-_LEAVING_OUT = (*_WEIGHTED, "CONV_3D", "CUSTOM", "LSTM", "RNN", "SVDF", "TRANSPOSE_CONV")  # whose inputs are optional
+_LEAST_INPUTS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 2}  # LiteRT needs a bias for depthwise ones
+_LEAVING_OUT = (*_WEIGHTED, "CONV_3D", "CUSTOM", "LSTM", "RNN", "SVDF", "TRANSPOSE_CONV")  # ops with optional inputs
 _KEEPING_TYPE = {  # operators whose first output has the type of the first input
     *_WEIGHTED,
     *("ADD", "AVERAGE_POOL_2D", "CONCATENATION", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "PADV2", "RELU"),
     *("RELU6", "RESHAPE", "SOFTMAX", "SUB", "TRANSPOSE"),
 }
-_OF_FIXED_SCALE = ("LOGISTIC", "SOFTMAX")  # whose outputs are between 0 and 1 whatever comes in
-_LARGEST_FACTOR = 256  # of XNNPACK's kernels; LiteRT frees some memory twice when they refuse a larger one
-_SCALES = (1e-20, 1e20)  # beyond them products and ratios overflow
+_OF_FIXED_SCALE = ("LOGISTIC", "SOFTMAX")  # ops whose outputs are always between 0 and 1
+_LARGEST_FACTOR = 256  # limit of XNNPACK's kernels; LiteRT frees some memory twice if they reject a larger one
+_SCALES = (1e-20, 1e20)  # outside this range products and ratios overflow
 
 
 class LiteRTError(ValueError):
@@ -49,11 +49,11 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
     """Reads and validates a .tflite file.
 
     Returns:
-        Its content, and the `schema.ModelT` of it; Any, since the generated types allow None for every field.
+        The content and its `schema.ModelT`; typed as Any, since the generated types allow None for every field.
 
     Raises:
-        LiteRTError: If the file is missing, not a .tflite file, or damaged; names it.
-        ImportError: Without `ai-edge-litert`.
+        LiteRTError: If the file is missing, not a .tflite file, or damaged; the message has the path.
+        ImportError: If `ai-edge-litert` is not installed.
     """
     path = os.fspath(path)
     try:
@@ -62,7 +62,7 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
     except OSError as error:
         raise LiteRTError(f"{path}: {error.strerror or error}.") from error
     if data[4:8] != b"TFL3":
-        raise LiteRTError(f"{path}: not a .tflite file (it lacks the mark TFL3); convert or download it again.")
+        raise LiteRTError(f"{path}: not a .tflite file (no TFL3 identifier); convert or download it again.")
     try:
         return data, _parsed(data)
     except ValueError as error:
@@ -70,7 +70,7 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
 
 
 def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
-    """Reads the class names in the archive at the end of a .tflite file, where TFLite's task tools put them.
+    """Reads the class names from the archive at the end of a .tflite file, where TFLite's task tools store them.
 
     Returns:
         The names in label order, or None if the file has none.
@@ -86,7 +86,7 @@ def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:
             texts = [entry for entry in archive.infolist() if entry.filename.endswith(".txt")]
             entry = next((entry for entry in texts if entry.filename == LABELS_FILE or len(texts) == 1), None)
             return None if entry is None else _lines(archive, entry)
-    # zipfile raises RuntimeErrors for encrypted entries and for compressions that it does not have.
+    # zipfile raises RuntimeError for encrypted entries and unsupported compression.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise LiteRTError(f"{path}: its class names are damaged ({error}); convert or download it again.") from error
 
@@ -99,7 +99,7 @@ def _lines(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[str, ...]:
 
 
 def interpreter_class() -> Any:
-    """LiteRT's interpreter; raises ImportError, with the way out, if it is not installed."""
+    """LiteRT's interpreter; raises ImportError with the install command if it is missing."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -108,7 +108,7 @@ def interpreter_class() -> Any:
 
 
 def kind_of(model: Any, op: Any) -> str:
-    """The name of an operator, such as "CONV_2D"; its number is in a field that ends at 127, or in a newer one."""
+    """The name of an operator, such as "CONV_2D"; its code is in an 8-bit field or, if above 127, in a newer one."""
     from ai_edge_litert import schema_py_generated as schema
 
     code = model.operatorCodes[op.opcodeIndex]
@@ -116,7 +116,7 @@ def kind_of(model: Any, op: Any) -> str:
 
 
 def type_of(tensor: Any) -> str:
-    """The type of a tensor as the schema spells it, such as "INT8"."""
+    """The type of a tensor as spelled in the schema, such as "INT8"."""
     from ai_edge_litert import schema_py_generated as schema
 
     return _names(schema.TensorType)[tensor.type]
@@ -128,7 +128,7 @@ def _names(enum: type) -> dict[int, str]:
 
 
 def _parsed(data: bytes) -> Any:
-    """Parses and validates a file; returns a `schema.ModelT`, or raises ValueError with the fault."""
+    """Parses and validates a file; returns a `schema.ModelT`, or raises ValueError with the reason."""
     _check_form(data)
     from ai_edge_litert import schema_py_generated as schema
 
@@ -151,14 +151,14 @@ def _parsed(data: bytes) -> Any:
 
 
 def _check_form(data: bytes) -> None:
-    """Raises ValueError unless all tables and vectors lie inside the file, and are not more than a file can hold."""
+    """Raises ValueError unless all tables and vectors lie inside the file and fit its size."""
     interpreter = interpreter_class()
     from ai_edge_litert.interpreter import OpResolverType
 
     try:
         interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     except (RuntimeError, ValueError) as error:
-        if "Flatbuffer" in str(error):  # other errors are of operators that LiteRT does not have
+        if "Flatbuffer" in str(error):  # other errors are about operators that LiteRT does not support
             raise ValueError("cut off, or not a valid flatbuffer") from error
 
 
@@ -175,12 +175,12 @@ def _is_text(name: bytes | None) -> bool:
 
 
 def _list(values: Any) -> list:
-    """A vector of the generated code, which is None where the file has none."""
+    """Converts a vector of the generated code to a list; it is None if the file has none."""
     return [] if values is None else list(values)
 
 
 class _Graph:
-    """Validates one network of a file; every method raises ValueError with the fault it finds."""
+    """Validates one network of a file; each method raises ValueError with the fault that it finds."""
 
     def __init__(self, model: Any, graph: Any):
         self._model, self._buffers = model, _list(model.buffers)
@@ -227,7 +227,7 @@ class _Graph:
         return _stored(self._buffers[self._tensors[index].buffer]) > 0
 
     def _has_values(self, tensor: Any) -> bool:
-        """Whether a tensor has values before anything runs: constants, state, and what has no numbers at all."""
+        """Whether a tensor has values before anything runs: constants, state, and tensors without elements."""
         stored = _stored(self._buffers[tensor.buffer])
         return bool(stored or tensor.isVariable or 0 in _list(tensor.shape) or type_of(tensor) in _UNSIZED)
 
@@ -264,7 +264,7 @@ class _Graph:
             _check(all(_scales(tensor) for tensor in (first, last)), f"{what} has a tensor without scale")
 
     def _check_scales(self, kind: str, inputs: list[int], output: Any, what: str) -> None:
-        """Kernels of integers multiply by scales of inputs over that of the output, in fixed point."""
+        """Checks the factor of integer kernels, the input scales divided by the output scale, which is fixed-point."""
         of_inputs = [_largest_scale(self._tensors[index]) for index in inputs if index != -1]
         factor = math.prod(of_inputs[:2]) if kind in (*_WEIGHTED, "MUL") else max(of_inputs)
         if type_of(output) in _QUANTIZED and _scales(output) and kind not in _OF_FIXED_SCALE:
@@ -276,7 +276,7 @@ def _largest_scale(tensor: Any) -> float:
 
 
 def _stored(buffer: Any) -> int:
-    """Bytes of a constant; they are in the flatbuffer or, in large files, behind it."""
+    """Bytes of a constant, which is in the flatbuffer or, in large files, after it."""
     return buffer.size if buffer.data is None else len(buffer.data)
 
 

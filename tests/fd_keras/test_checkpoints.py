@@ -181,11 +181,14 @@ def changed(**changes) -> dict[str, np.ndarray]:
         (changed(features__more__weight=np.zeros(3, "f4")), "'features.more.weight' .one of 1. .* no layer"),
         (
             changed(features__conv_0__weight=np.zeros((3, 3, 3, 1), "f4")),
-            "'features.conv_0.weight' gives conv1 a kernel",
+            "'features.conv_0.weight' has shape",
         ),
-        (changed(features__conv_0__weight=np.zeros((1, 3, 9), "f4")), "'features.conv_0.weight' gives conv1 a kernel"),
-        (changed(features__norm_0__bias=np.zeros((), "f4")), "'features.norm_0.bias' gives conv1_bn a beta"),
-        (changed(features__norm_0__bias=np.zeros((0,), "f4")), "'features.norm_0.bias' gives conv1_bn a beta"),
+        (
+            changed(features__conv_0__weight=np.zeros((1, 3, 9), "f4")),
+            "'features.conv_0.weight' has shape",
+        ),
+        (changed(features__norm_0__bias=np.zeros((), "f4")), "'features.norm_0.bias' has shape"),
+        (changed(features__norm_0__bias=np.zeros((0,), "f4")), "'features.norm_0.bias' has shape"),
         ({}, "no key 'features.conv_0.weight'"),
     ],
     ids=["kernel", "variance", "bias", "extra", "permuted", "rank", "scalar", "no elements", "empty"],
@@ -198,8 +201,8 @@ def test_a_torch_file_of_another_network_is_refused(torch_file, arrays, key):
 
 
 @pytest.mark.parametrize(("model", "groups"), [("shufflenet", 3), ("shufflenet", 1), ("fd_shufflenet", 3)])
-def test_a_torch_file_cannot_hold_a_shufflenet(torch_file, model, groups):
-    with pytest.raises(CheckpointError, match="cannot hold this network"):
+def test_torch_file_does_not_fit_a_shufflenet(torch_file, model, groups):
+    with pytest.raises(CheckpointError, match="cannot have weights of this network"):
         checkpoints.read(torch_file(), ops_of(model, groups=groups))
 
 
@@ -307,8 +310,8 @@ def test_the_marker_of_the_attacks_would_be_seen(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["touched"]
 
 
-def test_a_hostile_file_is_called_what_it_is(torch_file):
-    with pytest.raises(CheckpointError, match=r"it asks for os.system.*nothing was run. Do not trust the file"):
+def test_malicious_file_is_reported(torch_file):
+    with pytest.raises(CheckpointError, match=r"it imports os.system.*nothing was run. Do not trust this file"):
         checkpoints.read(torch_file(outline=pickled(ATTACKS["os.system"])), ops_of())
 
 
@@ -338,7 +341,7 @@ def built_slots(state: dict) -> bytes:
     ],
     ids=["object", "type", "key", "size", "offset", "stride", "rank", "view", "class", "slot", "view slot"],
 )
-def test_attributes_that_a_file_sets_do_no_harm(torch_file, tensor):
+def test_file_that_sets_attributes_is_rejected(torch_file, tensor):
     outline = pickled(dict_opcodes({"features.conv_0.weight": tensor}))
     with pytest.raises(CheckpointError):
         checkpoints.read(torch_file({"0": np.zeros(1, "float32")}, outline=outline), ops_of())
@@ -356,7 +359,7 @@ def test_a_tensor_stays_inside_its_storage(torch_file, shape, stride, offset):
         checkpoints.read(torch_file({"0": np.zeros(4, "float32")}, outline=outline), ops_of())
 
 
-def test_a_tensor_is_no_larger_than_its_storage(torch_file):
+def test_tensor_larger_than_its_storage_is_rejected(torch_file):
     """A stride of 0 would make gigabytes out of four bytes."""
     tensor = tensor_opcodes("0", np.zeros(1, "float32"))
     shape = (300, 300)
@@ -374,7 +377,7 @@ def test_an_outline_that_contains_itself_is_refused(torch_file):
 
 
 @pytest.mark.parametrize("count", [-1, 1 << 40, 3])
-def test_a_storage_of_another_length_than_it_says_is_refused(torch_file, count):
+def test_storage_with_a_wrong_length_is_rejected(torch_file, count):
     path = torch_file({"features.conv_0.weight": np.zeros(2, "float32")})
     content = Path(path).read_bytes()
     with open(path, "wb") as file:
@@ -440,12 +443,17 @@ def extra(name, array):
     [
         ("fdmobilenet_wd4", FDMOBILENET, without("unit1/pw_conv/bn/beta:0"), "no key 'stage1/unit1/pw_conv/bn/beta'"),
         ("fdmobilenet_wd4", FDMOBILENET, without("output1/bias:0"), "no key 'output1/bias', which predictions needs"),
-        ("fdmobilenet_wd4", FDMOBILENET, transposed("output1/kernel:0"), "'output1/kernel' gives predictions a kernel"),
+        (
+            "fdmobilenet_wd4",
+            FDMOBILENET,
+            transposed("output1/kernel:0"),
+            "'output1/kernel' has shape",
+        ),
         (
             "fdmobilenet_wd4",
             FDMOBILENET,
             twice("init_block/bn/beta:0"),
-            "variables are called 'init_block/bn/beta'",
+            "variables have the name 'init_block/bn/beta'",
         ),
         ("fdmobilenet_wd4", FDMOBILENET, extra, "'stage9/unit1/bn/gamma' .one of 1. .* belongs to no layer"),
         ("shufflenet_g3_wd4", SHUFFLENET, without("unit2/expand_conv3/convgroup2/kernel:0"), "convgroup2/kernel'"),
@@ -498,7 +506,7 @@ def test_advice_does_not_depend_on_the_image_size(references, tmp_path, size):
         weights.read(path, zoo.FD_MOBILENET, 0.5, lower(zoo.FD_MOBILENET, 0.5, size))
 
 
-def test_a_file_of_another_network_is_not_advised_on(references, tmp_path):
+def test_file_of_another_network_gets_no_advice(references, tmp_path):
     path = references.write_imgclsmob(tmp_path / "some.h5", "mobilenet_wd4")
     with pytest.raises(CheckpointError) as raised:
         fd_keras.FDMobileNet(alpha=0.25, weights=path)
@@ -522,9 +530,9 @@ def ours(tmp_path_factory, build):
 @pytest.mark.parametrize(
     ("change", "advice"),
     [
-        ({"alpha": 0.25}, "gives conv1 a kernel of shape"),
+        ({"alpha": 0.25}, "the kernel of conv1 has shape"),
         ({"classes": 10}, "The file fits classes=7; for another number, pass include_top=False"),
-        ({"input_shape": (64, 64, 1), "include_preprocessing": False}, "gives conv1 a kernel of shape"),
+        ({"input_shape": (64, 64, 1), "include_preprocessing": False}, "the kernel of conv1 has shape"),
     ],
     ids=["alpha", "classes", "channels"],
 )
@@ -537,7 +545,7 @@ def test_our_file_of_another_network_is_refused(ours, name, change, advice):
 
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
 def test_our_file_for_another_table_is_refused(ours, name):
-    with pytest.raises(CheckpointError, match="no key 'conv_pw_12|no key 'conv_dw_12|gives .* a .* of shape"):
+    with pytest.raises(CheckpointError, match="no key 'conv_pw_12|no key 'conv_dw_12|has shape"):
         checkpoints.read(ours / name, ops_of("mobilenet"))
 
 
@@ -570,7 +578,7 @@ def test_our_truncated_files_are_refused(ours, tmp_path, name, percent):
         checkpoints.read(tmp_path / name, ops_of())
 
 
-def test_damage_inside_our_zip_is_noticed(ours, tmp_path):
+def test_damage_inside_a_keras_zip_is_detected(ours, tmp_path):
     content = bytearray((ours / "ours.keras").read_bytes())
     content[len(content) // 2] ^= 0xFF
     (tmp_path / "damaged.keras").write_bytes(content)
@@ -578,7 +586,7 @@ def test_damage_inside_our_zip_is_noticed(ours, tmp_path):
         checkpoints.read(tmp_path / "damaged.keras", ops_of())
 
 
-def test_damage_inside_a_compressed_zip_is_noticed(ours, tmp_path):
+def test_damage_inside_a_compressed_zip_is_detected(ours, tmp_path):
     path = tmp_path / "damaged.keras"
     with zipfile.ZipFile(ours / "ours.keras") as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as copy:
         copy.writestr("model.weights.h5", source.read("model.weights.h5"))
@@ -607,28 +615,28 @@ def zip_of(**members: bytes) -> bytes:
         (b"<!DOCTYPE html><html>Not found</html>", "a web page, not weights"),
         (b"\n  <html>", "a web page, not weights"),
         (b'<?xml version="1.0"?><Error/>', "a web page, not weights"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Accepted are .keras"),
-        (bytes(range(256)) * 100, "Accepted are .keras"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Supported are .keras"),
+        (bytes(range(256)) * 100, "Supported are .keras"),
         (b"\x89HDF\r\n\x1a\n" + bytes(1000), "HDF5 file is damaged"),
         (b"PK\x03\x04" + bytes(1000), "zip file is damaged"),
         (zip_of(archive__data_dot_pkl=b"", archive__version=b"3"), "torch's zip format.*zipfile_serialization=False"),
         (zip_of(weights_dot_tf2_dot_h5=b""), "a zip with weights.tf2.h5 inside; unzip it"),
         (zip_of(readme=b""), "a zip file without weights"),
-        (pickle.dumps({"state_dict": 1}, 2), "Accepted are .keras"),
+        (pickle.dumps({"state_dict": 1}, 2), "Supported are .keras"),
         (HEADER[0], "damaged or truncated"),
-        (torch_bytes({}, outline=pickled(b"N")), "holds no dict of tensors"),
-        (torch_bytes({}, outline=pickle.dumps({"state_dict": {"a": 1}}, 2)), "holds no dict of tensors"),
+        (torch_bytes({}, outline=pickled(b"N")), "does not contain a dict of tensors"),
+        (torch_bytes({}, outline=pickle.dumps({"state_dict": {"a": 1}}, 2)), "does not contain a dict of tensors"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",  # zips hold the time
 )
-def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, content, message):
+def test_other_files_are_reported_by_type(tmp_path, content, message):
     (tmp_path / "some.file").write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as raised:
         checkpoints.read(tmp_path / "some.file", ops_of())
     assert str(raised.value).startswith(str(tmp_path / "some.file"))
 
 
-def test_a_missing_file_and_a_folder_stay_what_they_are(tmp_path):
+def test_missing_file_and_folder_raise_their_own_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         checkpoints.read(tmp_path / "missing", ops_of())
     with pytest.raises(IsADirectoryError):
@@ -666,15 +674,15 @@ def changed(ours, tmp_path):
         (lambda old: old * np.nan, "NaN or infinite"),
         (lambda old: (old + np.inf).astype("float16"), "NaN or infinite"),
         (lambda old: old.astype("float64") + 1e300, "NaN or infinite"),
-        (lambda old: old.astype("complex64"), "complex64 instead of floating-point"),
-        (lambda old: old.astype("int8"), "int8 instead of floating-point"),
-        (lambda old: np.full(old.shape, b"x"), r"\|S1 instead of floating-point"),
+        (lambda old: old.astype("complex64"), "complex64 instead of floating point"),
+        (lambda old: old.astype("int8"), "int8 instead of floating point"),
+        (lambda old: np.full(old.shape, b"x"), r"\|S1 instead of floating point"),
     ],
     ids=["nan", "infinite", "too large", "complex", "integers", "text"],
 )
 def test_values_that_are_not_finite_numbers_are_refused(changed, make, message):
     path = changed(lambda group, name, old: group.create_dataset(name, data=make(old)))
-    with pytest.raises(CheckpointError, match=rf"^{path}: key 'conv1/0' holds {message}"):
+    with pytest.raises(CheckpointError, match=rf"^{path}: key 'conv1/0' has .*{message}"):
         checkpoints.read(path, ops_of())
 
 
@@ -697,7 +705,7 @@ def test_weights_outside_the_file_are_refused(changed, tmp_path):
 
     for change in (external, virtual):
         path = changed(change)
-        with pytest.raises(CheckpointError, match=f"^{path}: the values of .* are not in the file"):
+        with pytest.raises(CheckpointError, match=f"^{path}: the values of .* are in another file"):
             checkpoints.read(path, ops_of())
 
 
@@ -711,11 +719,11 @@ def test_links_to_other_files_are_not_followed(changed, ours):
 
 def test_sizes_are_checked_before_anything_is_read(changed):
     path = changed(lambda group, name, old: group.create_dataset(name, (1 << 40,), "float32", chunks=(1 << 20,)))
-    with pytest.raises(CheckpointError, match=f"^{path}: it claims 4194304 MiB of weights"):
+    with pytest.raises(CheckpointError, match=f"^{path}: it declares 4194304 MiB of weights"):
         checkpoints.read(path, ops_of())
 
 
-def test_a_tuple_that_holds_itself_many_times_is_refused_at_once(torch_file):
+def test_deeply_repeated_tuple_is_rejected_quickly(torch_file):
     nested = ()
     for _ in range(60):
         nested = (nested, nested)

@@ -198,7 +198,7 @@ def test_nested_models_are_counted(small):
 
 
 @pytest.mark.parametrize("backbone_shape", [(64, 64, 3), (None, None, 3)])
-def test_a_classifier_on_a_backbone_costs_what_it_should(build, backbone_shape):
+def test_cost_of_a_classifier_on_a_backbone(build, backbone_shape):
     backbone = build("fd_mobilenet", include_top=False, input_shape=backbone_shape)
     pool = keras.layers.GlobalAveragePooling2D()
     model = model_of(backbone, pool, keras.layers.Dense(10), shape=(64, 64, 3))
@@ -214,11 +214,11 @@ def test_frozen_layers_cost_as_much(build):
 
 
 def test_a_model_without_a_fixed_size_is_refused(build):
-    with pytest.raises(ValueError, match="fixed height and width"):
+    with pytest.raises(ValueError, match="fix height and width"):
         profile(build("fd_mobilenet", include_top=False, input_shape=(None, None, 3)))
 
 
-def test_a_row_of_a_live_model_says_where_it_is(small):
+def test_row_of_a_built_model_has_size_and_reduction(small):
     rows = {row.name: row for row in profile(small("fd_mobilenet")).rows}
     ops = {op.name: op for op in lower(zoo.FD_MOBILENET, 0.25, (64, 64), classes=10)}
     for name, op in ops.items():
@@ -227,7 +227,7 @@ def test_a_row_of_a_live_model_says_where_it_is(small):
     assert rows["predictions"].reduction == cost.CLASSIFIER
 
 
-def test_what_is_shared_counts_as_often_as_it_runs():
+def test_shared_layer_counts_each_time_it_runs():
     trunk = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
     one = profile(trunk)
     left, right = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))

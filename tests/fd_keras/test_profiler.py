@@ -34,7 +34,7 @@ def test_prints_the_papers_tables(run_main):
     assert "layer 24" in out
 
 
-def test_csv_has_the_papers_figures_beside_ours(run_main):
+def test_csv_has_our_figures_and_the_papers(run_main):
     first, second = tables(run_main("--csv"))
     assert {len(row) for row in first} == {8}
     assert {len(row) for row in second} == {8}
@@ -108,13 +108,13 @@ def test_layers_that_are_not_counted_are_named(tmp_path, capsys):
     attention = keras.layers.MultiHeadAttention(1, 2, name="attention")(image, image)
     keras.Model(image, attention).save(tmp_path / "saved.keras")
     profiler.main([str(tmp_path / "saved.keras")])
-    assert capsys.readouterr().err == "not counted: attention\n"
+    assert capsys.readouterr().err == "MACs not counted: attention\n"
 
 
 def test_a_model_without_a_fixed_size_is_an_error(tmp_path):
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Conv2D(2, 3)(image)).save(tmp_path / "saved.keras")
-    with pytest.raises(ValueError, match="fixed height and width"):
+    with pytest.raises(ValueError, match="fix height and width"):
         profiler.main([str(tmp_path / "saved.keras")])
 
 
