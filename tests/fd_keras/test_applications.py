@@ -70,13 +70,13 @@ def test_gives_probabilities(name, small, images, run):
 
 
 @every_network
-def test_is_named_after_what_it_is(name, small, build):
+def test_default_name_has_network_alpha_and_size(name, small, build):
     assert small(name).name == model_name(zoo.get_arch(name), 0.25, (64, 64))
     assert build(name, name="mine").name == "mine"
 
 
 @every_network
-def test_the_network_without_top_gives_what_the_top_takes(name, saved, images, run, build):
+def test_output_without_top_is_the_input_of_the_top(name, saved, images, run, build):
     model, path = saved(name)
     trunk = build(name, weights=path, include_top=False, pooling="avg")
     kernel, bias = model.get_layer("predictions").get_weights()
@@ -145,7 +145,7 @@ def test_loads_in_a_fresh_process_after_import_fd_keras(saved, images, run, tmp_
 
 @every_network
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_weights_come_back_from_our_own_files(name, suffix, saved, build, tmp_path):
+def test_saved_weights_are_restored(name, suffix, saved, build, tmp_path):
     model, path = saved(name)
     if suffix == ".weights.h5":
         path = tmp_path / "some.weights.h5"
@@ -155,7 +155,7 @@ def test_weights_come_back_from_our_own_files(name, suffix, saved, build, tmp_pa
         assert np.array_equal(before, after)
 
 
-def test_weights_of_a_compiled_model_with_dropout_come_back(build, tmp_path):
+def test_weights_of_a_compiled_model_with_dropout_are_restored(build, tmp_path):
     model = build("fd_mobilenet", dropout=0.5)
     model.compile("adam")
     model.optimizer.build(model.trainable_variables)  # gives the file an optimizer's variables
@@ -174,7 +174,7 @@ def test_takes_a_keras_tensor_as_its_image(saved, images, run, build):
     assert np.allclose(run(whole, 255 - images), run(model, images), **CLOSE)
 
 
-def test_keras_has_no_complaint_about_a_model_on_a_keras_tensor(images, build, run):
+def test_model_on_a_keras_tensor_causes_no_warning(images, build, run):
     model = build("fd_mobilenet", input_shape=None, input_tensor=keras.Input((64, 64, 3)))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="The structure of `inputs`")
@@ -309,7 +309,7 @@ def test_every_argument_is_documented(function):
 
 
 @pytest.mark.parametrize(("function", "name"), list(zip(APPLICATIONS, zoo.ARCHS, strict=True)))
-def test_applications_ask_for_what_they_are_called(function, name, monkeypatch):
+def test_applications_pass_their_arguments_on(function, name, monkeypatch):
     monkeypatch.setattr(applications, "application", lambda arch, **arguments: (arch, arguments))
     defaults = inspect.signature(function).parameters
     arch, arguments = function(alpha=0.3, pooling="max")
@@ -364,7 +364,7 @@ def test_the_defaults_are_imagenets(build):
     ],
     ids=str,
 )
-def test_impossible_arguments_are_named(arguments, message):
+def test_invalid_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         fd_keras.FDMobileNet(**{"alpha": 0.25, "weights": None, **arguments})
 
@@ -385,7 +385,7 @@ def test_impossible_arguments_of_shufflenet_are_named(arguments, message):
         fd_keras.ShuffleNet(**{"alpha": 0.25, "weights": None, **arguments})
 
 
-def test_fd_shufflenet_says_that_it_has_no_weights():
+def test_fd_shufflenet_reports_that_there_are_no_weights():
     with pytest.raises(ValueError, match="none for this network"):
         fd_keras.FDShuffleNet(weights="imagenet")
 

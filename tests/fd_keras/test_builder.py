@@ -97,14 +97,14 @@ def test_layers_have_the_shapes_of_their_ops_at_an_odd_size(name, build):
 
 @pytest.mark.parametrize("alpha", [0.01, 0.33, 1.7])
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_any_alpha_builds_what_the_table_says(name, alpha, build):
+def test_any_alpha_builds_the_tables_channels(name, alpha, build):
     model = build(name, alpha=alpha)
     assert model.output_shape == (None, 10)
     parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert parameters == sum(op.parameters for op in lower(zoo.get_arch(name), alpha, (64, 64), classes=10))
 
 
-def test_only_what_has_weights_is_trainable(small):
+def test_only_layers_with_weights_are_trainable(small):
     for layer in small("fd_mobilenet").layers:
         kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization, keras.layers.Dense)
         assert bool(layer.trainable_weights) == isinstance(layer, kinds)
@@ -136,7 +136,7 @@ def test_the_loss_of_a_fresh_network_is_that_of_guessing(name, classes):
         assert losses.mean() == pytest.approx(np.log(classes), rel=tolerance)
 
 
-def test_layers_come_from_the_namespace_that_is_handed_in():
+def test_layers_come_from_the_given_namespace():
     made = []
 
     class Recorder:

@@ -19,7 +19,7 @@ def write(path, *names: str) -> str:
     return str(path)
 
 
-def test_a_list_comes_before_the_file_the_sidecar_and_the_run(model, tmp_path):
+def test_list_overrides_the_file_the_sidecar_and_the_run(model, tmp_path):
     assert class_names.names_of(model, 2) is None
     write(tmp_path / "run" / "classes.txt", "of", "run")
     assert class_names.names_of(model, 2) == ("of", "run")
@@ -37,7 +37,7 @@ def test_the_run_of_the_model_that_a_file_was_made_from_names_its_classes(model,
     assert class_names.names_of(str(tmp_path / "out.tflite"), 2) == ("cat", "dog")
 
 
-def test_a_list_that_is_not_in_a_run_is_not_taken(tmp_path):
+def test_list_outside_a_run_is_ignored(tmp_path):
     write(tmp_path / "classes.txt", "cat", "dog")
     assert class_names.names_of(str(tmp_path / "net.keras"), 2) is None
 
@@ -59,7 +59,7 @@ def test_one_score_has_one_name_or_two(tmp_path):
         (None, "--labels=.*names.txt: no such file"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_named(tmp_path, content, message):
+def test_invalid_list_is_reported(tmp_path, content, message):
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises((ValueError, OSError), match=message):
@@ -94,7 +94,7 @@ def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_man
     assert class_names.match(["b", "a"], None, 3) is None
 
 
-def test_imagenet_goes_by_wordnet_ids_too():
+def test_imagenet_folders_may_be_wordnet_ids():
     for names in (None, imagenet.class_names(), imagenet.wordnet_ids()):
         assert class_names.match(["n01440764", "n02979186"], names, 1000) == {"n01440764": 0, "n02979186": 482}
     assert class_names.match(["goldfish", "tench"], None, 1000) == {"goldfish": 1, "tench": 0}

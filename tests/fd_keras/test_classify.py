@@ -54,7 +54,7 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_classes_come_in_the_order_of_the_images(model, photos):
+def test_results_are_in_the_order_of_the_images(model, photos):
     results = list(classify.classify(model, ["green.png", "red.png", "green.png"], top=2))
     assert [result["image"] for result in results] == ["green.png", "red.png", "green.png"]
     assert [result["predictions"][0]["label"] for result in results] == [985, 281, 985]
@@ -182,7 +182,7 @@ def test_wrong_flags_are_errors(photos, capsys, flags):
         (["--top=1001"], "--top=1001: must be between 1 and 1000"),
     ],
 )
-def test_impossible_values_are_errors(photos, flags, message):
+def test_invalid_values_are_errors(photos, flags, message):
     with pytest.raises(ValueError, match=message):
         classify.main([*flags, "red.png"])
 

@@ -90,7 +90,7 @@ def test_every_command_explains_itself_without_tensorflow(name):
     assert command.module.startswith("fd_keras.")
 
 
-def test_a_package_that_is_missing_is_named_with_what_to_install():
+def test_missing_package_is_named_with_the_install_command():
     error = ModuleNotFoundError("No module named 'cv2'", name="cv2")
     told = str(cli.missing_package(error, "fd_keras.training.train"))
     assert told == 'cv2 is not installed: pip install "fd-keras[train]"'

@@ -62,7 +62,7 @@ def test_a_fault_of_ours_keeps_its_traceback():
         run_and_exit(raising(TypeError("ours")), "fd-keras train")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_closed_pipe_is_not_an_error():
     script = "from fd_keras.errors import run_and_exit; run_and_exit(lambda: print('x\\n' * 200_000), 'p')"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=os.getcwd()

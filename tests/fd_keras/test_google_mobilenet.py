@@ -38,7 +38,7 @@ def file(ops, tmp_path, monkeypatch):
     return str(path)
 
 
-def test_every_layer_computes_what_the_file_does_with_kernels_of_one_norm(file, ops):
+def test_each_layer_matches_the_file_with_normalized_kernels(file, ops):
     weights, state = google_mobilenet.read(file, ops), tensors(ops)
     for op in (op for op in ops if op.batch_norm):
         key, bias = (f"MobilenetV1/MobilenetV1/{name}" for name in google_mobilenet._keys(op))

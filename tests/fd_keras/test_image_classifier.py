@@ -44,7 +44,7 @@ def test_a_saved_model_of_gray_images_is_loaded(tmp_path, few):
     np.testing.assert_allclose(found(np.full((2, 8, 12, 1), 51, "uint8")), [[1 - second, second]] * 2, atol=1e-6)
 
 
-def test_the_json_beside_a_model_decides_who_normalizes(tmp_path):
+def test_json_beside_a_model_decides_whether_it_normalizes(tmp_path):
     means(3, keras.layers.Softmax()).save(tmp_path / "a.keras")
     (tmp_path / "a.json").write_text(json.dumps({"include_preprocessing": False}))
     image = np.full((1, 8, 12, 3), 100.0, "float32")
@@ -66,12 +66,12 @@ def test_images_of_any_size_are_taken_as_imagenets():
         (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU()]), r"outputs \(None, 8, 8, 3\)"),
     ],
 )
-def test_what_is_not_a_classifier_of_an_image_is_refused(model, message):
+def test_other_models_are_rejected(model, message):
     with pytest.raises(ValueError, match=message):
         of_model(model(), "net")
 
 
 @pytest.mark.parametrize("name", ["gone.keras", "gone.tflite"])
-def test_a_file_that_is_not_there_is_named(name):
+def test_missing_file_is_named(name):
     with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):
         open_classifier(name)

@@ -78,7 +78,7 @@ def test_other_sizes_are_resized_in_proportion(save, side, resize):
 
 @pytest.mark.parametrize("size", [(224, 112), (112, 224), (64, 200)])
 @pytest.mark.parametrize("image", [(300, 451), (451, 300), (50, 900), (256, 256)])
-def test_what_is_not_square_is_covered_without_distortion(size, image):
+def test_non_square_size_is_covered_without_distortion(size, image):
     target = imagenet.resize_target(size)
     height, width = imagenet.resized_size(*image, target)
     assert height >= target[0]
@@ -175,7 +175,7 @@ def test_photos_are_turned_upright_on_request(save, orientation):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"<html></html>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_named(tmp_path, content):
+def test_file_that_is_not_an_image_is_named(tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
     with pytest.raises(ValueError, match="broken.jpg: not a readable image"):
         load_image(tmp_path / "broken.jpg")
@@ -192,7 +192,7 @@ def test_a_truncated_image_is_named(save, suffix, percent):
         load_image(path)
 
 
-def test_a_missing_image_and_a_folder_stay_what_they_are(tmp_path):
+def test_missing_image_and_folder_raise_their_own_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_image(tmp_path / "missing.jpg")
     with pytest.raises(IsADirectoryError):
@@ -225,7 +225,7 @@ BROKEN_EXIF = {
 
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_broken_exif_is_no_reason_to_crash(save, exif):
+def test_damaged_exif_does_not_crash(save, exif):
     path = save(Image.fromarray(picture(300, 400)), "photo.jpg", exif=exif)
     shape, message = (224, 224, 3), "photo.jpg"
     try:
@@ -237,7 +237,7 @@ def test_broken_exif_is_no_reason_to_crash(save, exif):
 
 
 @pytest.mark.parametrize("shape", [(1, 50_000), (50_000, 1), (2, 60_001)])
-def test_a_long_thin_image_takes_no_more_memory_than_others(save, shape, monkeypatch):
+def test_long_thin_image_takes_bounded_memory(save, shape, monkeypatch):
     sizes = []
     resize = Image.Image.resize
     monkeypatch.setattr(

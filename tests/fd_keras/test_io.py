@@ -142,7 +142,7 @@ def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
         check_figure(name)
 
 
-def test_entries_are_told_apart_and_links_followed(tmp_path):
+def test_entries_are_classified_and_links_followed(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for name, target in (("to_folder", "folder"), ("to_file", "file"), ("to_nothing", "nowhere")):

@@ -39,7 +39,7 @@ def test_dequantize_gives_float32():
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x1c\0\0\0NOPE" + bytes(100), b"<html></html>"])
-def test_what_is_no_tflite_file_is_named(tmp_path, content):
+def test_file_that_is_not_tflite_is_named(tmp_path, content):
     (tmp_path / "broken.tflite").write_bytes(content)
     with pytest.raises(LiteRTError, match="broken.tflite: not a .tflite file"):
         litert.Runner(tmp_path / "broken.tflite")

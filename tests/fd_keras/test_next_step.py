@@ -17,7 +17,7 @@ def test_a_command_survives_the_shell():
     assert flags.ListParser().parse(words[-4].removeprefix("--tflite=")) == PATHS
 
 
-def test_a_command_that_is_not_on_the_path_is_called_through_python(monkeypatch, tmp_path):
+def test_command_that_is_not_on_the_path_runs_through_python(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     command = next_step.command("train")
     assert shlex.split(command) == [sys.executable, "-m", "fd_keras.cli", "train"]

@@ -24,7 +24,7 @@ def test_photos_below_a_folder_are_found_in_order(tmp_path):
     assert found == ["a.PNG", "b.jpg", "d.webp", "deep/er/c.jpeg", "e.TIFF"]
 
 
-def test_what_is_left_out_is_counted_by_reason(tmp_path, caplog):
+def test_skipped_files_are_counted_by_reason(tmp_path, caplog):
     write(tmp_path, "a.jpg", "notes.txt", "Thumbs.db", ".DS_Store", "._a.jpg", "__MACOSX/._b.jpg", ".git/c.jpg")
     write(tmp_path, "@eaDir/a.jpg/thumb.jpg", "desktop.ini", "1.csv", "2.csv", "3.csv", "IMG_1.HEIC", "new\nline.txt")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
@@ -51,7 +51,7 @@ def test_linked_folders_are_searched_once(tmp_path):
     assert not str(left_out)
 
 
-def test_a_file_is_taken_whatever_its_name(tmp_path):
+def test_single_file_is_accepted_with_any_name(tmp_path):
     write(tmp_path, "photo")
     assert list_images(tmp_path / "photo") == [str(tmp_path / "photo")]
 
@@ -63,7 +63,7 @@ def test_nothing_to_list_is_an_error(tmp_path):
         list_images(tmp_path)
 
 
-def test_what_classes_leave_out_is_counted_or_logged(tmp_path, caplog):
+def test_skipped_files_of_classes_are_counted_or_logged(tmp_path, caplog):
     write(tmp_path, "a/1.jpg", "a/x.txt", "b/2.jpg", ".git/3.jpg", "stray.jpg")
     left_out = photos.LeftOut()
     with caplog.at_level(logging.WARNING):
@@ -116,6 +116,6 @@ def test_postscript_is_not_run():
         opened(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
 
 
-def test_what_is_not_an_image_is_said_without_addresses_of_memory():
+def test_message_about_an_invalid_image_has_no_memory_addresses():
     with pytest.raises(ValueError, match=r"^not a readable image \(unknown format\)$"):
         opened(b"text")

@@ -88,7 +88,7 @@ def test_positional_arguments_reach_main_where_it_takes_some(run):
         (["--name=missing"], 1, "error: not_there_at_all is not installed: pip install"),
     ],
 )
-def test_what_goes_wrong_is_one_line(run, arguments, status, line):
+def test_errors_are_one_line(run, arguments, status, line):
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(line)

@@ -35,18 +35,18 @@ def test_the_line(done, total, seconds, line):
     assert progress_line(done, total, seconds, "images") == line
 
 
-def test_all_items_come_through_in_order():
+def test_items_are_yielded_in_order():
     assert list(progress(range(5))) == [0, 1, 2, 3, 4]
     assert list(progress(iter("abc"), unit="letters")) == ["a", "b", "c"]
 
 
-def test_nothing_is_written_where_there_is_no_terminal(capsys, clock):
+def test_nothing_is_written_without_a_terminal(capsys, clock):
     for _ in progress(range(100)):
         clock[0] += 1
     assert capsys.readouterr() == ("", "")
 
 
-def test_nothing_is_written_about_what_is_quick(monkeypatch, clock):
+def test_nothing_is_written_for_quick_work(monkeypatch, clock):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     for _ in progress(range(100), delay=1.0):

@@ -15,14 +15,14 @@ def path(tmp_path_factory):
     return path
 
 
-def test_a_loaded_model_computes_what_the_saved_one_did(path):
+def test_loaded_model_matches_the_saved_one(path):
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
     keras.utils.set_random_seed(0)
     expected = keras.saving.load_model(path).predict_on_batch(image)
     np.testing.assert_array_equal(load_model(path).predict_on_batch(image), expected)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.keras: no such file"):
         load_model(tmp_path / "gone.keras")
 

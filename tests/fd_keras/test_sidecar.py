@@ -42,7 +42,7 @@ def test_description_is_beside_the_file(path, tmp_path):
         ({"class_names": ["a", 3]}, "'class_names' is not a list of strings"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_file(path, content, words):
+def test_error_names_the_file_and_the_fault(path, content, words):
     write(path, content)
     with pytest.raises(ValueError, match=r"a\.json: ") as error:
         sidecar.read_sidecar(path)

@@ -26,7 +26,7 @@ def test_names_become_identifiers(name, expected):
         ("\udcff", r'"\377"'),
     ],
 )
-def test_texts_become_literals_of_cpp(text, literal):
+def test_texts_become_cpp_literals(text, literal):
     assert cpp_text(text) == literal
 
 
@@ -36,7 +36,7 @@ def test_numbers_are_20_a_line():
     assert lines[-1] == "    40,"
 
 
-def test_lines_of_items_are_no_longer_than_a_page():
+def test_lines_of_items_have_a_maximum_length():
     items = [f'"{number:030}"' for number in range(5)]
     lines = listed(items).split("\n")
     assert ", ".join(line.strip().rstrip(",") for line in lines) == ", ".join(items)

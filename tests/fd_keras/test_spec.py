@@ -207,7 +207,7 @@ def test_depth_takes_the_longest_path():
     assert depths["stage2_unit2_add"] == 8
 
 
-def test_a_new_table_needs_no_code():
+def test_new_table_works_without_code():
     arch = Arch("tiny", "Tiny", (Stage("conv", 8, stride=2), Stage("separable", 16, repeats=2)))
     ops = lower(arch, size=(64, 64), classes=3)
     assert [op.name for op in ops] == [

@@ -29,7 +29,7 @@ def test_only_notes_are_held_back(capfd):
     assert capfd.readouterr().err.encode() == OTHERS + b"later\n"
 
 
-def test_what_was_written_before_an_error_is_shown(capfd):
+def test_output_before_an_error_is_shown(capfd):
     def fail():
         os.write(2, b"first\n")
         raise ValueError("oops")

@@ -45,7 +45,7 @@ def test_rows_belong_to_networks_of_the_zoo(checkpoint):
 
 
 @pytest.mark.parametrize("checkpoint", [c for c in CHECKPOINTS if c.collection == "imagenet"], ids=lambda c: c.file)
-def test_names_of_imgclsmob_say_what_is_inside(checkpoint):
+def test_imgclsmob_names_match_the_networks(checkpoint):
     network, width, error, digest = re.fullmatch(
         r"(\w+)_(w\d|w3d4|wd\d)-(\d{4})-(\w{8})\.tf2\.h5", checkpoint.file
     ).groups()
@@ -63,7 +63,7 @@ def test_no_two_rows_are_the_same_file():
     assert len({checkpoint.digest for checkpoint in CHECKPOINTS}) == len(CHECKPOINTS)
 
 
-def test_the_authors_offer_no_license():
+def test_authors_weights_have_no_license():
     licenses = {checkpoint.license for checkpoint in CHECKPOINTS if checkpoint.collection == "imagenet_authors"}
     assert len(licenses) == 1
     assert "none stated" in licenses.pop()
@@ -157,7 +157,7 @@ def test_a_file_in_the_users_folder_is_taken(published, folder):
     assert len(read_published()) == 2 * 23 + 1
 
 
-def test_what_is_on_this_machine_is_found_without_a_network(published, folder, tmp_path, monkeypatch):
+def test_local_checkpoint_is_found_offline(published, folder, tmp_path, monkeypatch):
     """In the user's folder, in the cache and beside a file; not under a name that is not the checkpoint's."""
     content, checkpoint = published
     monkeypatch.setattr(keras.utils, "get_file", None)
@@ -274,7 +274,7 @@ def test_a_download_is_kept_below_keras_home(published, tmp_path, monkeypatch, r
     assert weights.fetch(checkpoint) == found  # without asking the server again
 
 
-def test_without_a_network_the_message_says_where_to_put_the_file(published, folder, monkeypatch):
+def test_offline_message_says_where_to_put_the_file(published, folder, monkeypatch):
     _, checkpoint = published
 
     def get_file(*_, **__):

@@ -37,7 +37,7 @@ def test_shufflenet_channels_are_those_of_its_paper():
 
 @pytest.mark.parametrize("name", ["shufflenet", "fd_shufflenet"])
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 0.25])
-def test_three_groups_need_no_rounding_at_the_usual_widths(name, alpha):
+def test_three_groups_are_not_rounded_at_the_usual_widths(name, alpha):
     arch = zoo.get_arch(name)
     units = [op for op in lower(arch, alpha) if op.kind in ("add", "concat")]
     assert {op.cout for op in units} == {stage.filters * alpha for stage in arch.stages if stage.unit == "shuffle"}
