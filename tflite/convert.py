@@ -164,6 +164,7 @@ def main(argv: list[str]) -> None:
     """Writes the files and prints a line for each."""
     recipes = chosen_recipes()
     check(recipes)
+    from fd_keras.tflite import model_card
     from fd_keras.tflite.export import fixed_size, write
     from fd_keras.tflite.memory.c_array import write_c_array
 
@@ -188,6 +189,7 @@ def main(argv: list[str]) -> None:
         written.append(path)
         for file in (path, *(write_c_array(path) if _C_ARRAY.value else ())):
             print(f"{file}  {os.path.getsize(file) / 1e3:,.0f} kB", flush=True)
+    print(model_card.write(written))
     if _REPORT.value and calibration:
         report(model, calibration)
     print(model_flags.goes_on(written))

@@ -28,6 +28,7 @@ ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
 def test_a_model_of_one_s_own_is_converted_under_its_name(flowers):
     flowers.run.assert_done()
     assert sorted(path.name for path in flowers.out.iterdir()) == [
+        "my.flowers.md",
         "my.flowers_float32.json",
         "my.flowers_float32.tflite",
         "my.flowers_int8.json",
@@ -36,8 +37,8 @@ def test_a_model_of_one_s_own_is_converted_under_its_name(flowers):
 
 
 def test_convert_prints_a_line_for_each_file_and_what_to_do_with_them(flowers):
-    *lines, last = flowers.run.stdout.splitlines()
-    assert len(lines) == 2
+    *lines, card, last = flowers.run.stdout.splitlines()
+    assert (len(lines), card) == (2, "out/my.flowers.md")
     assert re.fullmatch("next: .+ bench --models=out --target=host", last)
     for line, recipe in zip(lines, ("float32", "int8"), strict=True):
         path, size = re.fullmatch(r"(\S+)  ([\d,]+) kB", line).groups()
@@ -71,7 +72,7 @@ def test_class_names_and_an_array_are_written_on_request(run_program, saved_flow
     run = run_program(CONVERT, *flags)
     run.assert_done()
     names = [f"out/my.flowers_float32.{suffix}" for suffix in ("tflite", "h", "cc")]
-    assert [line.split()[0] for line in run.stdout.splitlines()] == [*names, "next:"]
+    assert [line.split()[0] for line in run.stdout.splitlines()] == [*names, "out/my.flowers.md", "next:"]
     with zipfile.ZipFile(tmp_path / names[0]) as archive:
         assert archive.read("labels.txt").decode().split("\n") == list("abcde")
     data = (tmp_path / names[0]).read_bytes()
