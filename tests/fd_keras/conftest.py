@@ -1,4 +1,4 @@
-"""Small models, each built once; and the guards that keep these tests off the network and off Keras's settings."""
+"""Small models, each built once, and fixtures that block the network and restore Keras's settings."""
 
 import contextlib
 import functools
@@ -23,7 +23,7 @@ def real_get_file(no_download, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_download(monkeypatch):
-    """Makes an attempt to download anything fail, and hides checkpoints that this machine happens to have."""
+    """Makes downloads fail, and hides checkpoints on this machine."""
 
     def refuse(name, origin, **_):
         raise AssertionError(f"a test tried to download {origin}")
@@ -34,7 +34,7 @@ def no_download(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def keras_settings():
-    """Restores what a test changes of Keras's global settings."""
+    """Restores Keras's global settings after a test."""
     data_format, policy = keras.config.image_data_format(), keras.config.dtype_policy()
     yield
     keras.config.set_image_data_format(data_format)
@@ -75,7 +75,7 @@ def small(build):
 
 @pytest.fixture(scope="session")
 def run():
-    """Output of a model for a batch, as a NumPy array, in the way that is quicker on this backend."""
+    """Output of a model for a batch, as a NumPy array, computed the faster way on this backend."""
 
     def run(model, images) -> np.ndarray:
         if keras.backend.backend() == "tensorflow":

@@ -15,11 +15,11 @@ import time
 from fd_keras import checkpoints, spec, zoo
 from tests.damage import damage_bytes
 
-MEMORY = 4 << 30  # bytes of address space above today's; files are of a few 100 kB
+MEMORY = 4 << 30  # bytes of address space above the current use; the files have a few 100 kB
 
 
 def outcome(path: str, ops) -> str:
-    """ "read" or "refused"; raises whatever is not one line that names the file."""
+    """ "read" or "refused"; re-raises errors whose message is not one line with the file's name."""
     reason = ""
     try:
         checkpoints.read(path, ops)
@@ -30,7 +30,7 @@ def outcome(path: str, ops) -> str:
 
 
 def main(folder: str, first: str, count: str, seconds: str, *sources: str) -> None:
-    """Reads damaged files until both the count and the time are used up."""
+    """Reads damaged files until both the count and the time are reached."""
     ops = spec.lower(zoo.get_arch("fd_mobilenet"), 0.05, (64, 64), classes=7)
     contents = {source.name: source.read_bytes() for source in map(pathlib.Path, sources)}
     for source in sources:

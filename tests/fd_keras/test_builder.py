@@ -26,7 +26,7 @@ def torch_windows(array: np.ndarray, stride: int = 2) -> np.ndarray:
 
 
 def model_of(arch: Arch, size: tuple[int, int]) -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """A network without preprocessing, and what all its layers give for a random image."""
+    """A network without preprocessing, and the outputs of all its layers for a random image."""
     image = keras.Input((*size, 3))
     ops = lower(arch, 1.0, size, include_top=False)
     model = keras.Model(image, builder.build(arch, ops, image, include_preprocessing=False))

@@ -24,7 +24,7 @@ CHANNELS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 1024]
 
 @pytest.fixture(autouse=True)
 def quick_check(monkeypatch):
-    """Leaves out the process that reads HDF5 files first, which test_hdf5.py and damaged_weights.py have."""
+    """Skips the separate process that reads HDF5 files first; test_hdf5.py and damaged_weights.py test it."""
     monkeypatch.setattr(hdf5, "check", lambda file: None)
 
 
@@ -167,7 +167,7 @@ def test_the_classifier_is_left_out_with_the_top(torch_file):
 
 
 def changed(**changes) -> dict[str, np.ndarray]:
-    """The authors' arrays with some added or (None) left out; dots are written as two underscores."""
+    """The authors' arrays, with some added or (None) removed; dots are written as two underscores."""
     arrays = authors_arrays() | {name.replace("__", "."): array for name, array in changes.items()}
     return {name: array for name, array in arrays.items() if array is not None}
 
@@ -360,7 +360,7 @@ def test_a_tensor_stays_inside_its_storage(torch_file, shape, stride, offset):
 
 
 def test_tensor_larger_than_its_storage_is_rejected(torch_file):
-    """A stride of 0 would make gigabytes out of four bytes."""
+    """A stride of 0 would expand four bytes to gigabytes."""
     tensor = tensor_opcodes("0", np.zeros(1, "float32"))
     shape = (300, 300)
     tensor = tensor.replace(opcodes(0) + opcodes((1,)) + opcodes((1,)), b"".join(map(opcodes, (0, shape, (0, 0)))))
@@ -403,7 +403,7 @@ def test_grouped_kernels_are_joined_in_order(references, tmp_path):
 
 @pytest.mark.parametrize("repeats", [0, 1, 5])
 def test_repeated_names_do_not_matter(references, tmp_path, repeats):
-    """How often the groups repeat depends on the Keras that wrote the file."""
+    """The number of repeated groups depends on the Keras version that wrote the file."""
 
     def rename(name, array):
         if not name.startswith(PREFIX):
@@ -733,7 +733,7 @@ def test_deeply_repeated_tuple_is_rejected_quickly(torch_file):
 
 
 def test_no_damage_ends_a_reader_otherwise_than_with_one_line(ours, build, torch_file, tmp_path, reliability_seconds):
-    """In a process of its own, so that a crash of the HDF5 library fails the test."""
+    """In a separate process, so that a crash of the HDF5 library fails the test."""
     build("fd_mobilenet", alpha=ALPHA, classes=CLASSES).save(tmp_path / "whole.h5")
     files = [ours / "ours.keras", ours / "ours.weights.h5", tmp_path / "whole.h5", torch_file()]
     script = Path(__file__).with_name("damaged_weights.py")

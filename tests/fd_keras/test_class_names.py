@@ -8,7 +8,7 @@ from fd_keras import class_names, imagenet
 
 @pytest.fixture
 def model(tmp_path) -> str:
-    """The path of a model in a run's folder; nothing looks into the model."""
+    """The path of a model in a run's folder; the model itself is never read."""
     (tmp_path / "run" / "last").mkdir(parents=True)
     (tmp_path / "run" / "run.json").write_text("{}")
     return str(tmp_path / "run" / "last" / "net.tflite")

@@ -16,7 +16,7 @@ LABELS = {"red": 281, "green": 985, "blue": 999}
 
 @pytest.fixture(scope="module")
 def model():
-    """A quick stand-in: the more there is of a colour, the more probable is its label."""
+    """A fast fake network: the more of a color an image has, the higher the probability of its label."""
     network = keras.Sequential(
         [
             keras.Input((224, 224, 3)),
@@ -32,7 +32,7 @@ def model():
 
 @pytest.fixture
 def asked(monkeypatch, model):
-    """Puts the stand-in in place of the networks; collects what they were asked for."""
+    """Replaces the networks with the fake one; collects the arguments they were built with."""
     calls = []
 
     def build_by_name(name, **arguments):
@@ -45,7 +45,7 @@ def asked(monkeypatch, model):
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """The current folder, with a picture of each colour."""
+    """The current folder, with an image of each color."""
     for index, name in enumerate(LABELS):
         pixels = np.full((250, 300, 3), 20, "uint8")
         pixels[..., index] = 250

@@ -15,7 +15,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def end(capsys, *arguments: str) -> tuple[int, str, str]:
-    """Status, output and errors of a call that ends before any program starts."""
+    """Status, output and errors of a command that exits before a program starts."""
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     return ended.value.code or 0, *capsys.readouterr()

@@ -31,7 +31,7 @@ def ops():
 
 @pytest.fixture
 def file(ops, tmp_path, monkeypatch):
-    """A file of that network, as far as the reader is concerned."""
+    """A fake file of that network: its reader is replaced."""
     path = tmp_path / "google.tflite"
     path.write_bytes(b"")
     monkeypatch.setattr(google_mobilenet, "read_weights", lambda path: tensors(ops))

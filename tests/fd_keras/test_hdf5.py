@@ -54,7 +54,7 @@ def test_a_member_of_a_zip_is_measured_before_it_is_unpacked(tmp_path, monkeypat
 
 
 def looping(path: str) -> None:
-    """Damages an attribute so that HDF5 1.14 reads it for ever: an object of its heap ends where it begins."""
+    """Damages an attribute so that HDF5 1.14 hangs on it: an object of its heap ends where it starts."""
     with h5py.File(path, "a") as h5:
         h5["a"].attrs["name"] = "conv1"
     with open(path, "r+b") as file:

@@ -10,7 +10,7 @@ from fd_keras.image_classifier import of_model, open_classifier, probabilities
 
 
 def means(channels: int, *layers, size=(8, 12)) -> keras.Model:
-    """A model of the mean of each channel."""
+    """A model that outputs the mean of each channel."""
     image = keras.Input((*size, channels))
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(image)
     for layer in layers:

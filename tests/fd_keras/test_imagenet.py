@@ -28,7 +28,7 @@ SIZES = [
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """RGB with edges, noise and smooth parts, so that any shift or other filter shows."""
+    """RGB with edges, noise and smooth areas, to reveal any shift or different filter."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     smooth = np.stack([rows * 255 / height, columns * 255 / width, (rows + columns) % 256], -1)
@@ -200,7 +200,7 @@ def test_missing_image_and_folder_raise_their_own_errors(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused(tmp_path):
-    """A bitmap's header that promises 40,000 x 40,000 pixels."""
+    """The header of a bitmap that declares 40,000 x 40,000 pixels."""
     header = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
     header += struct.pack("<IiiHHIIiiII", 40, 40000, 40000, 1, 24, 0, 0, 0, 0, 0, 0)
     (tmp_path / "bomb.bmp").write_bytes(header)
@@ -209,7 +209,7 @@ def test_a_decompression_bomb_is_refused(tmp_path):
 
 
 def exif_of(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """EXIF data whose directory has these (tag, type, count, four bytes of value)."""
+    """EXIF data with these directory entries (tag, type, count, four bytes of value)."""
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory + bytes(4)
 

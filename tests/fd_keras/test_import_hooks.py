@@ -9,7 +9,7 @@ from fd_keras.import_hooks import around_import
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> str:
-    """A package that nobody has imported yet, by name."""
+    """Name of a package that is not imported yet."""
     (tmp_path / "rarely_imported").mkdir()
     (tmp_path / "rarely_imported" / "__init__.py").write_text("import log\nlog.lines.append('loaded')\n")
     (tmp_path / "log.py").write_text("lines = []\n")

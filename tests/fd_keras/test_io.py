@@ -91,7 +91,7 @@ def test_interruption_leaves_no_temporary_file(folder, monkeypatch):
 
 
 def test_the_new_content_appears_at_once(folder, monkeypatch):
-    """Until the rename the old content is there, and what is renamed is complete."""
+    """The old content remains until the rename, and the renamed file is complete."""
     replace, seen = os.replace, []
 
     def watch(source, target):

@@ -85,7 +85,7 @@ def opened(data: bytes) -> np.ndarray:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises a size and holds no pixels."""
+    """A PNG that declares a size and has no pixels."""
     chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
     parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
              for kind, body in chunks]  # fmt: skip

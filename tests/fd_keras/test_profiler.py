@@ -12,7 +12,7 @@ from fd_keras.spec import lower
 
 @pytest.fixture
 def run_main(capsys):
-    """Runs the program; returns what it printed."""
+    """Runs the program and returns its output."""
 
     def run(*argv: str) -> str:
         profiler.main(list(argv))

@@ -1,4 +1,4 @@
-"""A small program of our own, run as a user would, each time in a process of its own."""
+"""A small program, run like a user would, each time in a separate process."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the program; `positional` is what it takes besides flags."""
+    """Runs the program; `positional` describes its arguments that are not flags."""
 
     def run(*arguments: str, positional: str = "") -> subprocess.CompletedProcess:
         (tmp_path / "greet.py").write_text(PROGRAM.replace("POSITIONAL", repr(positional)))

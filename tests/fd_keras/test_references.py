@@ -1,4 +1,4 @@
-"""Our networks against those that the checkpoints come from, see fixtures/make_references.py."""
+"""Compares our networks with those that the checkpoints come from, see fixtures/make_references.py."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Loading saved models: what comes back, and what is refused."""
+"""Loading saved models, and errors for invalid files."""
 
 import keras
 import numpy as np

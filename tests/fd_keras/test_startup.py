@@ -40,7 +40,7 @@ def test_output_before_an_error_is_shown(capfd):
 
 
 def run(script: str, **environment: str) -> str:
-    """What a script writes to standard error."""
+    """The standard error output of a script."""
     clean = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", script], env={**clean, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

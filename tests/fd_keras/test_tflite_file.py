@@ -58,7 +58,7 @@ def tensor(dtype: int, shape: list[int], buffer: int = 0, scales: int = 0):
 
 
 def dense():
-    """A dense layer of int8, 4 to 2, as the generated code has it."""
+    """An int8 dense layer, 4 to 2, as an object of the generated code."""
     model, graph, op, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
     code.version = 4
@@ -93,7 +93,7 @@ def test_valid_file_is_read(write):
 
 
 def change(path: str, value):
-    """Sets what a path such as "subgraphs[0].inputs[0]" names."""
+    """Sets the field at a path such as "subgraphs[0].inputs[0]"."""
 
     def changed(model):
         exec(f"model.{path} = value", {"model": model, "value": value})

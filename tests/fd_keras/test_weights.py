@@ -114,7 +114,7 @@ def test_digests_of_known_content():
 
 @pytest.fixture
 def published(references, tmp_path, monkeypatch):
-    """Pretends that a file made here is the published FD-MobileNet .25x; returns its bytes and its entry."""
+    """Registers a generated file as the published FD-MobileNet 0.25x; returns its bytes and its entry."""
     path = references.write_imgclsmob(tmp_path / "made.h5", "fdmobilenet_wd4")
     content = Path(path).read_bytes()
     checkpoint = Checkpoint(
@@ -133,7 +133,7 @@ def published(references, tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder that the user keeps checkpoints in, and an empty cache."""
+    """The user's folder of checkpoints, and an empty cache."""
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
@@ -158,7 +158,7 @@ def test_a_file_in_the_users_folder_is_taken(published, folder):
 
 
 def test_local_checkpoint_is_found_offline(published, folder, tmp_path, monkeypatch):
-    """In the user's folder, in the cache and beside a file; not under a name that is not the checkpoint's."""
+    """Searches the user's folder, the cache and the folder of a file; files with other names do not count."""
     content, checkpoint = published
     monkeypatch.setattr(keras.utils, "get_file", None)
     places = [folder, tmp_path / "cache" / "models" / "fd_keras" / "downloads", tmp_path / "beside"]
