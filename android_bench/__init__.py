@@ -1,10 +1,9 @@
-"""Times .tflite files on phones, boards and this machine, interleaved in rounds, and stores every measurement.
+"""Times .tflite files on phones, boards and this machine in interleaved rounds, and stores every measurement.
 
-`run` is the program. A target (`session.Target`) turns a `plan.BenchPlan` into rows (`rows.Row`):
-`device_target.DeviceTarget`, the benchmark tool behind a `shell.Shell` (adb, ssh or this machine), or
-`host_target.HostTarget`, the LiteRT interpreter. Everything after that (files, statistics, report) is the same for all
-targets.
+`run` is the program. A target (`session.Target`) executes a `plan.BenchPlan` and yields rows (`rows.Row`):
+`device_target.DeviceTarget` runs the benchmark tool through a `shell.Shell` (adb, ssh or this machine),
+`host_target.HostTarget` runs the LiteRT interpreter. Files, statistics and report are the same for all targets.
 
-This package also runs alone, copied to a bench machine without the rest of fd_keras: its modules import only each other
-and, at import, the standard library.
+This package can be copied to a bench machine without the rest of fd_keras: when imported, its modules import only each
+other and the standard library.
 """

@@ -1,4 +1,4 @@
-"""Android devices through adb. Every call names its device (`-s`), and every status is checked."""
+"""Android devices over adb. Every call names its device (`-s`), and every exit status is checked."""
 
 import contextlib
 import re
@@ -11,8 +11,8 @@ from .errors import BenchError
 from .messages import log
 from .shell import PUSH_SECS, QUICK_SECS, CommandResult, ConnectionLostError, Shell, call, one_line
 
-FOLDER = "/data/local/tmp/android_bench"  # the one folder of a phone where a shell may write and execute
-READY = "device"  # the state of a device that is ready
+FOLDER = "/data/local/tmp/android_bench"  # in the only folder of a phone where a shell may write and execute
+READY = "device"  # adb's state of a device that is ready
 _NETWORK = re.compile(r".+:\d+")  # a serial such as 192.168.0.5:5555
 _LINE = re.compile(
     r"(?P<serial>\S.*?)\s+(?:(?P<denied>no permissions).*|(?P<state>device|offline|unauthorized|authorizing|connecting|"
@@ -22,17 +22,17 @@ _REMEDIES = {
     "unauthorized": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
     "authorizing": "unlock the phone and allow USB debugging for this computer (docs/phones.md)",
     "silent": "unplug it and plug it in again, or restart it",
-    "offline": "unplug it and plug it in again, or switch USB debugging off and on",
-    "no permissions": "this user may not open the USB device: install udev rules (apt install android-sdk-platform-"
+    "offline": "unplug it and plug it in again, or turn USB debugging off and on",
+    "no permissions": "to let this user open the USB device, install udev rules (apt install android-sdk-platform-"
     "tools-common), join the group plugdev, and plug it in again",
-    "recovery": "start Android on it: adb reboot",
-    "sideload": "start Android on it: adb reboot",
-    "bootloader": "start Android on it: fastboot reboot",
-    "missing": "plug it in, or look for its serial in `adb devices`",
+    "recovery": "boot it into Android: adb reboot",
+    "sideload": "boot it into Android: adb reboot",
+    "bootloader": "boot it into Android: fastboot reboot",
+    "missing": "plug it in, or check its serial in `adb devices`",
 }
 _NONE_FOUND = (
-    "no device found: switch on USB debugging in the phone's developer options and plug it in (docs/phones.md), or use "
-    "--target=host to time on this machine"
+    "no device found; enable USB debugging in the phone's developer options and plug it in (docs/phones.md), or use "
+    "--target=host to time models on this machine"
 )
 
 
@@ -40,8 +40,8 @@ class AdbDevice(NamedTuple):
     """A line of `adb devices`.
 
     Attributes:
-        serial: Serial, or address in the network.
-        state: `device` when it is ready, or a key of `_REMEDIES`.
+        serial: Serial number or network address.
+        state: `device` if it is ready, otherwise a key of `_REMEDIES`.
         name: Model of the phone; "" if adb does not report it.
     """
 
@@ -51,10 +51,10 @@ class AdbDevice(NamedTuple):
 
 
 class AdbShell(Shell):
-    """A shell behind adb.
+    """A shell on a device, over adb.
 
     Args:
-        serial: As `adb devices` lists it.
+        serial: Serial as listed by `adb devices`.
         program: The adb client.
     """
 
@@ -83,9 +83,9 @@ class AdbShell(Shell):
         while not stop() and state != READY:
             if time.monotonic() > deadline:
                 late = f"{self.serial}: did not come back within {patience:.0f} s"
-                raise BenchError(f"{late} ({state}): {remedy(state)}")
+                raise BenchError(f"{late} ({state}); {remedy(state)}")
             if state != logged:
-                log("waiting", f"{self.serial} is {state}: {remedy(state)}")
+                log("waiting", f"{self.serial}: {state}; {remedy(state)}")
                 logged = state
             self._try_to_reconnect(state)
             time.sleep(0.5)
@@ -93,7 +93,7 @@ class AdbShell(Shell):
 
     def _try_to_reconnect(self, state: str) -> None:
         if _NETWORK.fullmatch(self.serial):
-            self._adb("disconnect", self.serial)  # a dead connection stays "offline" otherwise
+            self._adb("disconnect", self.serial)  # otherwise a dead connection stays "offline"
             self._adb("connect", self.serial)
         elif state in ("offline", "silent"):
             self._adb("-s", self.serial, "reconnect")
@@ -106,7 +106,7 @@ class AdbShell(Shell):
         return next((device.state for device in list_devices(self._program) if device.serial == self.serial), "missing")
 
     def _readiness(self) -> str:
-        """Returns the state; `silent` for a device that adb lists as ready, but that does not answer."""
+        """Returns the state; `silent` for a device that adb lists as ready but that does not respond."""
         state = self._state()
         try:
             return state if state != READY or self.run("true").status == 0 else "silent"
@@ -114,7 +114,7 @@ class AdbShell(Shell):
             return "silent"
 
     def _adb(self, *words: str) -> None:
-        """Calls adb and ignores the result; the state shows whether it worked."""
+        """Calls adb and ignores the result; the device's state shows whether it worked."""
         with contextlib.suppress(TimeoutError):
             self._call([self._program, *words], QUICK_SECS)
 
@@ -124,7 +124,7 @@ class AdbShell(Shell):
     def _lost_error(self, result: CommandResult, message: str) -> ConnectionLostError:
         state = self._state()
         if state == "unauthorized":
-            return ConnectionLostError(f"{self.serial} is {state}: {remedy(state)}")
+            return ConnectionLostError(f"{self.serial}: {state}; {remedy(state)}")
         return ConnectionLostError(f"{message}: {one_line(result.output) or state}")
 
 
@@ -132,17 +132,17 @@ def list_devices(program: str = "adb") -> list[AdbDevice]:
     """Lists the devices that adb knows, ready or not.
 
     Raises:
-        BenchError: If there is no adb, or it fails.
+        BenchError: If adb is not installed or fails.
     """
     try:
         result = call([program, "devices", "-l"], QUICK_SECS)
     except (FileNotFoundError, PermissionError) as error:
-        way_out = "apt install adb, or Android's platform-tools; or name it with --adb=PATH"
-        raise BenchError(f"{program}: adb is not installed, or not on the PATH: {way_out}") from error
+        way_out = "install it (apt install adb, or Android's platform-tools), or pass --adb=PATH"
+        raise BenchError(f"{program}: adb is not installed, or not on the PATH; {way_out}") from error
     except TimeoutError as error:
-        raise BenchError(f"`{program} devices`: {error}: try `adb kill-server`") from error
+        raise BenchError(f"`{program} devices`: {error}; try `adb kill-server`") from error
     if result.status:
-        raise BenchError(f"`{program} devices` failed: {one_line(result.output)}: try `adb kill-server`")
+        raise BenchError(f"`{program} devices` failed: {one_line(result.output)}; try `adb kill-server`")
     lines = result.output.partition("List of devices attached")[2].splitlines()
     return [_parse_device(line) for line in lines if line.strip() and not line.startswith("*")]
 
@@ -151,11 +151,11 @@ def choose_devices(serials: Sequence[str], program: str = "adb") -> list[AdbShel
     """Chooses the devices to measure on.
 
     Args:
-        serials: As `adb devices` lists them; `all` for every one that is ready; none where there is only one.
+        serials: Serials as listed by `adb devices`, or `all` for every ready device; may be empty if there is only one.
         program: The adb client.
 
     Raises:
-        BenchError: If there is no device, one is not ready, or it is not clear which one is meant.
+        BenchError: If there is no device, a device is not ready, or the choice is ambiguous.
     """
     for serial in filter(_NETWORK.fullmatch, serials):
         _connect(program, serial)
@@ -169,29 +169,29 @@ def choose_devices(serials: Sequence[str], program: str = "adb") -> list[AdbShel
 
 
 def _all_ready(known: Mapping[str, AdbDevice]) -> Iterable[str]:
-    """Returns the serials that are ready, and warns about the others; returns all if none is."""
+    """Returns the serials that are ready, and warns about the others; returns all of them if none is ready."""
     ready = [serial for serial, device in known.items() if device.state == READY]
     if not ready:
         return list(known)
     for serial, state, _ in known.values():
         if serial not in ready:
-            log("warning", f"{serial} is {state}, and skipped: {remedy(state)}")
+            log("warning", f"skipping {serial} ({state}); {remedy(state)}")
     return ready
 
 
 def _only_one(known: Mapping[str, AdbDevice]) -> Iterable[str]:
     if len(known) > 1:
         listing = "; ".join(f"{device.serial} ({device.name or device.state})" for device in known.values())
-        raise BenchError(f"{len(known)} devices: choose with --serial=A or --serial=A,B or --serial=all: {listing}")
+        raise BenchError(f"{len(known)} devices; choose with --serial=A, --serial=A,B or --serial=all: {listing}")
     return list(known)
 
 
 def _check_ready(serial: str, known: Mapping[str, AdbDevice]) -> None:
     if serial not in known:
-        raise BenchError(f"device {serial} is missing: {remedy('missing')} (adb lists {', '.join(known)})")
+        raise BenchError(f"device {serial} is missing; {remedy('missing')} (adb lists {', '.join(known)})")
     state = known[serial].state
     if state != READY:
-        raise BenchError(f"device {serial} is {state}: {remedy(state)}")
+        raise BenchError(f"device {serial}: {state}; {remedy(state)}")
 
 
 def remedy(state: str) -> str:
@@ -200,15 +200,15 @@ def remedy(state: str) -> str:
 
 
 def _connect(program: str, serial: str) -> None:
-    """Connects to a device in the network; its state shows whether that worked."""
-    with contextlib.suppress(OSError):  # no adb, or no answer
+    """Connects to a device over the network; its state shows whether that worked."""
+    with contextlib.suppress(OSError):  # no adb, or no response
         call([program, "connect", serial], QUICK_SECS)
 
 
 def _parse_device(line: str) -> AdbDevice:
     """Parses a line such as `R58M12 device usb:1-4 product:a52 model:SM_A525F device:a52q transport_id:3`.
 
-    A serial may contain blanks: `adb-R58M12-aBcD1e (2)._adb-tls-connect._tcp`.
+    A serial may contain spaces: `adb-R58M12-aBcD1e (2)._adb-tls-connect._tcp`.
     """
     match = _LINE.fullmatch(line.strip())
     serial, state = (match["serial"], match["denied"] or match["state"]) if match else (line.split() + ["missing"])[:2]

@@ -1,4 +1,4 @@
-"""Reasons not to trust the time of a launch: throttling, an unsteady time, a drift."""
+"""Reasons why the time of a launch may be unreliable: throttling, unsteadiness, drift."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 from .device_info import CLOCK_SLACK
 from .rows import Row
 
-_DRIFT = 0.10  # share of the usual time; beyond it a launch is repeated
-_UNSTEADY = 0.5  # standard deviation divided by the mean
-_HISTORY = 3  # launches before there is a usual time
+_DRIFT = 0.10  # maximum relative deviation from the usual time
+_UNSTEADY = 0.5  # maximum standard deviation divided by the mean
+_HISTORY = 3  # number of launches that define the usual time
 
 
 class AnomalyDetector:
     """Compares launches with the device's clocks and with earlier launches of the same model.
 
     Args:
-        max_mhz: Clock limits by core, of the idle device; see `device_info.parse_state`.
+        max_mhz: Clock limits by core on the idle device; see `device_info.parse_state`.
         repeats: See `plan.BenchPlan.repeats`.
     """
 
@@ -25,11 +25,11 @@ class AnomalyDetector:
         self._history: dict[tuple, list[float]] = {}
 
     def flags(self, row: Row, cores: Sequence[int]) -> list[str]:
-        """Returns why the time of a launch cannot be trusted.
+        """Returns the reasons why the time of a launch is unreliable.
 
         Args:
             row: The launch.
-            cores: Numbers of the cores that it was pinned to; none if it was not.
+            cores: Numbers of the cores that it was pinned to; empty if it was not pinned.
         """
         found = []
         for state in (row.conditions.before, row.conditions.after):
@@ -37,7 +37,7 @@ class AnomalyDetector:
         return list(dict.fromkeys([*found, *_unsteadiness(row), *self._drift(row)]))
 
     def add(self, row: Row) -> None:
-        """Adds a launch to the history; the last attempt even if flagged, as the device may have changed."""
+        """Adds a launch to the history; the last attempt even if it is flagged, since the device may have changed."""
         if row.kind == "time" and (not row.flags or row.attempt > self._repeats):
             self._history.setdefault(_history_key(row), []).append(row.latency.headline_ns)
 

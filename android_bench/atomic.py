@@ -1,7 +1,7 @@
-"""The atomic write of this folder.
+"""Atomic writes.
 
-`fd_keras.io` has one too; this folder also runs alone on a bench machine, where the rest of fd_keras is not installed,
-and imports only the standard library.
+`fd_keras.io` also has them, but this folder must run alone, on a bench machine where the rest of fd_keras is not
+installed, and imports only the standard library.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, executable: bool = False) -> None:
-    """Writes a temporary file beside `path` and renames it, so that `path` is old or new and never cut short.
+    """Writes a temporary file next to `path` and renames it, so that `path` is either the old or the new file.
 
-    The content is on the disk before the rename, so that this holds after a power cut too.
+    The content is flushed to the disk before the rename, so that this also holds after a power cut.
 
     Args:
         path: The file; its folder must exist.
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: bytes, executable: bool = False) -> No
         executable: Whether to set the execute bits.
 
     Raises:
-        OSError: If it cannot be written; the temporary file is gone then.
+        OSError: If it cannot be written; the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""Clocks and heat of a device: holding the clocks, and waiting until it is cool."""
+"""Fixing a device's clocks, and waiting for it to cool down."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _POLL_SECS = 2.0
 
 
 def hold_clocks(shell: Shell) -> bool:
-    """Asks a phone to hold its clocks (Android's fixed-performance mode); returns whether it does."""
+    """Fixes a phone's clocks (Android's fixed-performance mode); returns whether the phone supports it."""
     return shell.run(f"{FIXED_PERFORMANCE} true").status == 0
 
 
@@ -27,16 +27,16 @@ def release_clocks(shell: Shell) -> None:
 def cool_down(
     shell: Shell, settings: DeviceSettings, stop: Callable[[], bool], thermometer: Thermometer | None = None
 ) -> list[str]:
-    """Waits before a launch.
+    """Rests before a launch, and waits until the device is cool.
 
     Args:
         shell: The device.
-        settings: How long to rest, and how cool it must be.
+        settings: Time to rest, and temperature to wait for.
         stop: Ends the wait early.
-        thermometer: The readings of this run so far.
+        thermometer: The temperature readings of this run so far.
 
     Returns:
-        A flag for the row if the device stayed too hot.
+        A flag for the row if the device stayed too hot; otherwise empty.
     """
     sleep(settings.cooldown, stop)
     thermometer = thermometer or Thermometer()
@@ -59,11 +59,11 @@ def cooling_warnings(settings: DeviceSettings, state: dict[str, Any]) -> list[st
     if settings.max_temp is None or state["temperature"] is not None:
         return []
     limit = f"--max_temp={settings.max_temp:g}"
-    return [f"the device does not report its temperature: {limit} has no effect, --cooldown has one"]
+    return [f"the device does not report its temperature: {limit} has no effect; use --cooldown instead"]
 
 
 def sleep(seconds: float, stop: Callable[[], bool]) -> None:
-    """Sleeps, or until `stop()` is true."""
+    """Sleeps for some seconds, or until `stop()` is true."""
     deadline = time.monotonic() + seconds
     while not stop() and (left := deadline - time.monotonic()) > 0:
         time.sleep(min(0.2, left))

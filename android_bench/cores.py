@@ -1,4 +1,4 @@
-"""Which cores of a device to run on."""
+"""Choosing the cores of a device to run on."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list
     Args:
         facts: See `device_info.read_facts`.
         choice: `big`, `little`, a hexadecimal mask, or `any`.
-        threads: Number of threads; cores of the next kind are added where one kind has too few.
+        threads: Number of threads; if one kind has too few cores, cores of the next kind are added.
 
     Returns:
-        Numbers of the cores, none for any, and warnings.
+        Numbers of the cores, empty for any, and warnings.
 
     Raises:
-        BenchError: If a mask names a core that does not exist, or the device cannot pin a process.
+        BenchError: If a mask includes a core that does not exist, or the device cannot pin processes.
     """
     if choice == ANY_CORE:
         return [], []
@@ -27,9 +27,9 @@ def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list
         cores = _cores_of_mask(facts, choice)
         return cores, _few_cores(cores, threads, f"--core={choice}")
     if not facts["taskset"]:
-        return [], [f"no taskset: --core={choice} is not possible, the system chooses the core of each launch"]
+        return [], [f"the device has no taskset: --core={choice} has no effect, the system chooses the core"]
     if not facts["cores"]:
-        return [], [f"the device does not list its cores: --core={choice} is not possible"]
+        return [], [f"the device does not list its cores: --core={choice} has no effect"]
     ordered, cluster, warnings = _order(facts["cores"], choice)
     chosen = sorted(ordered[:threads])
     if len(chosen) > cluster:
@@ -40,12 +40,12 @@ def choose_cores(facts: dict[str, Any], choice: str, threads: int) -> tuple[list
 
 
 def taskset_mask(cores: Iterable[int]) -> str:
-    """Returns cores as `taskset` takes them on a phone: a hexadecimal mask without 0x."""
+    """Returns cores in the format of a phone's `taskset`: a hexadecimal mask without 0x."""
     return f"{sum(1 << core for core in cores):x}"
 
 
 def describe_cores(cores: Sequence[dict[str, Any]]) -> str:
-    """Returns cores in words, such as `4 x 1.80 GHz + 4 x 2.40 GHz`."""
+    """Describes cores, such as `4 x 1.80 GHz + 4 x 2.40 GHz`."""
     clocks: dict[int | None, int] = {}
     for core in cores:
         clocks[core["khz"]] = clocks.get(core["khz"], 0) + 1
@@ -59,9 +59,9 @@ def _cores_of_mask(facts: dict[str, Any], choice: str) -> list[int]:
     absent = [core for core in cores if online and core not in online]
     if absent:
         known = ", ".join(map(str, online))
-        raise BenchError(f"--core={choice} names core {absent[0]}, but {facts['name']} has cores {known}")
+        raise BenchError(f"--core={choice} includes core {absent[0]}, but {facts['name']} has cores {known}")
     if not facts["taskset"]:
-        raise BenchError(f"--core={choice}: {facts['name']} has no taskset: use --core={ANY_CORE}")
+        raise BenchError(f"--core={choice}: {facts['name']} has no taskset; use --core={ANY_CORE}")
     return cores
 
 
@@ -72,7 +72,7 @@ def _few_cores(cores: Sequence[int], threads: int, choice: str) -> list[str]:
 
 
 def _order(cores: Sequence[dict[str, Any]], choice: str) -> tuple[list[int], int, list[str]]:
-    """Returns the cores, the fastest or slowest first, how many are as fast as the first, and warnings."""
+    """Returns the cores (fastest or slowest first), the number of cores as fast as the first, and warnings."""
     speeds = {core["number"]: (core["capacity"] or 0, core["khz"] or 0) for core in cores}
     warnings = []
     if not all(map(_has_speed, cores)):
@@ -84,5 +84,5 @@ def _order(cores: Sequence[dict[str, Any]], choice: str) -> tuple[list[int], int
 
 
 def _has_speed(core: dict[str, Any]) -> bool:
-    """Capacity comes before the clock, since a big core may have the lower clock; one of both is needed."""
+    """Whether the capacity or clock is known; capacity takes precedence, since a big core may have the lower clock."""
     return core["capacity"] is not None or core["khz"] is not None

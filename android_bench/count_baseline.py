@@ -1,4 +1,4 @@
-"""Baseline file of counts: a check in CI fails where a model executes more than before."""
+"""Baseline file of counts, for a CI check that fails if a model executes more than before."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from .atomic import write_atomically
 from .count_summary import millions
 from .errors import BenchError
 
-# Misses are left out: they also depend on addresses.
+# Cache misses are excluded, since they also depend on addresses.
 CHECKED = ("instructions", "loads", "stores")
-_LARGEST = 16 << 20  # bytes of a file
+_LARGEST = 16 << 20  # maximum bytes of a file
 
 Baseline = dict[str, dict[str, dict[str, int]]]  # counts by core and label
 
@@ -44,23 +44,23 @@ def read(path: Path) -> Baseline:
     Raises:
         BenchError: If it cannot be read, or is not a file of counts.
     """
-    way_out = "--update_baseline writes a new one"
+    way_out = "use --update_baseline to write a new one"
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
         found = json.loads(content) if len(content) <= _LARGEST else None
     except OSError as error:
-        raise BenchError(f"--baseline_file={path}: cannot be read: {error.strerror}: {way_out}") from error
+        raise BenchError(f"--baseline_file={path}: cannot be read: {error.strerror}; {way_out}") from error
     except (ValueError, RecursionError) as error:
-        raise BenchError(f"--baseline_file={path}: not valid JSON ({error}): {way_out}") from error
+        raise BenchError(f"--baseline_file={path}: not valid JSON ({error}); {way_out}") from error
     wrong = schema.mismatch(found, schema.Mapped(schema.Mapped(schema.COUNTS)))
     if wrong or not isinstance(found, dict):
-        raise BenchError(f"--baseline_file={path}: not a file of counts: {wrong}: {way_out}")
+        raise BenchError(f"--baseline_file={path}: not a file of counts: {wrong}; {way_out}")
     return found
 
 
 def regressions(counts: Baseline, baseline: Baseline, tolerance: float) -> list[str]:
-    """Returns a message for each count that grew by more than a tolerance.
+    """Returns a message for each count that grew by more than the tolerance.
 
     Args:
         counts: The new counts.
@@ -77,19 +77,19 @@ def regressions(counts: Baseline, baseline: Baseline, tolerance: float) -> list[
 
 
 def unchecked(counts: Baseline, baseline: Baseline) -> list[str]:
-    """Returns a message for each model that only one of the two has."""
+    """Returns a message for each model that is in only one of the two."""
     here, there = ({(core, label) for core in found for label in found[core]} for found in (counts, baseline))
     return [
-        *(f"{label} on {core}: not in the baseline file: not checked" for core, label in sorted(here - there)),
+        *(f"{label} on {core}: not in the baseline file, not checked" for core, label in sorted(here - there)),
         *(f"{label} on {core}: in the baseline file, but not counted now" for core, label in sorted(there - here)),
     ]
 
 
 def parse_tolerance(text: str) -> float:
-    """Returns a percentage written as `2%` or `2`.
+    """Parses a percentage such as `2%` or `2`.
 
     Raises:
-        argparse.ArgumentTypeError: If it is not a percentage from 0 to 1000.
+        argparse.ArgumentTypeError: If the text is not a percentage from 0 to 1000.
     """
     try:
         value = float(text.strip().removesuffix("%"))

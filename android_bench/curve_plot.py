@@ -1,4 +1,4 @@
-"""Latency of a model over time, above clock, temperature and battery, as an SVG."""
+"""Latency of a model over time, with clock, temperature and battery below it, as an SVG."""
 
 from html import escape
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _HEIGHT, _GAP = 460, 72, 12, 8, 64, 12
 
 
 class _Panel(NamedTuple):
-    """A quantity over time: its key in a point, its name and how its values are shown."""
+    """A quantity over time: its key in a point, its name and its number format."""
 
     key: str
     name: str
@@ -26,7 +26,7 @@ _PANELS = (
 
 
 def curves(line: dict[str, Any]) -> str:
-    """Returns the curves of a model as HTML; what the device does not report has none.
+    """Returns the curves of a model as HTML; quantities that the device does not report are omitted.
 
     Args:
         line: See `sustained.summarize_sustained`.
@@ -46,7 +46,7 @@ def curves(line: dict[str, Any]) -> str:
 
 
 def _panel(panel: _Panel, line: dict[str, Any], top: float, color: str) -> str:
-    """Returns one quantity over time, its frame and its least and greatest value."""
+    """Returns the curve of one quantity with its frame, minimum and maximum."""
     points = [point for point in line["points"] if point[panel.key] is not None]
     values = [point[panel.key] for point in points]
     low, high = min(values), max(values)

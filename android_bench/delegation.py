@@ -1,7 +1,7 @@
-"""What a delegate took of a model, by the words of the benchmark tool.
+"""Which ops of a model a delegate runs, according to the benchmark tool's output.
 
-The tool goes on with the CPU where a delegate is missing, fails or takes nothing, and returns status 0. So a delegate
-counts only where the output proves that it took ops.
+If a delegate is missing, fails or takes no ops, the tool falls back to the CPU and still exits with status 0. So a time
+is only attributed to a delegate if the output proves that it took ops.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any
 
 from .errors import BenchError
 
-# What the runtime calls each delegate; LITERT_CL, LITERT_WEBGPU and others are the GPU of LiteRT.
+# The runtime's names of each delegate; LITERT_CL, LITERT_WEBGPU and others are LiteRT's GPU delegates.
 _NAMES = {
     "xnnpack": re.compile(r"xnnpack", re.IGNORECASE),
     "gpu": re.compile(r"gpu|metal|vulkan|opencl|opengl|litert_(cl|gl)", re.IGNORECASE),
-    "npu": re.compile(r"dispatch|npu", re.IGNORECASE),  # DispatchDelegate, whatever the vendor
+    "npu": re.compile(r"dispatch|npu", re.IGNORECASE),  # DispatchDelegate, for every vendor
     "nnapi": re.compile(r"nnapi", re.IGNORECASE),
 }
 _ANY = re.compile("")
@@ -33,7 +33,7 @@ _GPU_OPS = re.compile(
     r"(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
 _GPU_KERNELS = re.compile(r"Created (\d{1,9}) GPU delegate kernels")
-# The compiler plugin of an NPU has replaced ops of the model by ops for the dispatch delegate before that takes them:
+# An NPU's compiler plugin first replaces ops of the model with ops that the dispatch delegate then takes:
 # litert/compiler/plugin/compiler_plugin.cc in google-ai-edge/LiteRT.
 _COMPILED = re.compile(r"Partitioned subgraph<(\d{1,9})>, selected (\d{1,9}) ops, from a total of (\d{1,9}) ops")
 _RESTORED = "Restored original execution plan"  # the last delegate failed and is gone
@@ -52,19 +52,19 @@ _REASON = re.compile(
     r"could ?n[o']t|cannot|can't|unable|fail|no such|not found|fall(ing)? back|nothing",
     re.IGNORECASE,
 )
-_WAY_OUT = "use --delegates=xnnpack for the CPU, or a benchmark tool, device and model that support it"
+_WAY_OUT = "use --delegates=xnnpack for the CPU, or a benchmark tool, device and model that support the delegate"
 
 
 @dataclass(frozen=True)
 class Delegation:
-    """What a delegate took of a model; None where the benchmark tool does not print it.
+    """The part of a model that a delegate runs; values are None if the benchmark tool does not print them.
 
     Attributes:
-        ops: Number of ops that it took.
-        of: Number of ops of the model.
-        partitions: Number of parts into which the graph was cut, those that stayed on the CPU among them.
+        ops: Number of ops that the delegate took.
+        of: Number of ops in the model.
+        partitions: Number of parts into which the graph was split, including those that stay on the CPU.
         kernels: Number of parts that the delegate runs.
-        whole: Whether it took all ops.
+        whole: Whether the delegate took all ops.
     """
 
     ops: int | None = None
@@ -74,12 +74,12 @@ class Delegation:
     whole: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what is known."""
+        """Returns the known values by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def describe(delegation: Mapping[str, Any]) -> str:
-    """Returns a delegation in words, such as `20 of 31 ops, 7 partitions`; "" if nothing is known.
+    """Describes a delegation, such as `20 of 31 ops, 7 partitions`; "" if nothing is known.
 
     Args:
         delegation: See `Delegation.to_json`.
@@ -97,7 +97,7 @@ def describe(delegation: Mapping[str, Any]) -> str:
 
 
 def ops_taken(delegation: Mapping[str, Any]) -> str:
-    """Returns `20 of 31`, or what is known of it; "" if nothing is.
+    """Returns the number of ops taken, such as `20 of 31`, as far as known; "" if nothing is known.
 
     Args:
         delegation: See `Delegation.to_json`.
@@ -111,14 +111,14 @@ def ops_taken(delegation: Mapping[str, Any]) -> str:
 
 
 def read_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
-    """Returns what a delegate took; None where the output does not show that it took anything.
+    """Returns the part of the model that a delegate took; None if the output does not show that it took anything.
 
     Args:
-        lines: Output of the benchmark tool, without what loggers put before it.
-        delegate: One of `plan.DELEGATES` but `none`.
+        lines: Output of the benchmark tool, without log prefixes.
+        delegate: One of `plan.DELEGATES` except `none`.
 
     Raises:
-        BenchError: If the output shows that it took nothing.
+        BenchError: If the output shows that the delegate took nothing.
     """
     name = _NAMES.get(delegate, _ANY)
     kept = _without_failures(lines)
@@ -130,20 +130,20 @@ def read_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
 
 
 def check_delegation(lines: Sequence[str], delegate: str) -> Delegation | None:
-    """Returns what the requested delegate took; None for an XNNPACK that works in silence, and for `none`.
+    """Returns the part that the requested delegate took; None for `none`, and for an XNNPACK that prints nothing.
 
     Args:
-        lines: Output of the benchmark tool, without what loggers put before it.
+        lines: Output of the benchmark tool, without log prefixes.
         delegate: One of `plan.DELEGATES`.
 
     Raises:
-        BenchError: If it took nothing, or nothing proves that it took anything; or for `none`, if one took something.
+        BenchError: If the output does not prove that the delegate took ops; for `none`, if a delegate took ops.
     """
     if delegate == "none":
         _check_no_delegate(lines)
         return None
     found = read_delegation(lines, delegate)
-    if found is None and delegate != "xnnpack":  # some builds apply XNNPACK by default, and do not print that
+    if found is None and delegate != "xnnpack":  # some builds apply XNNPACK by default without printing so
         raise BenchError(_nothing_taken(lines, delegate, "nothing in the tool's output shows that it took any op"))
     return found
 
@@ -153,7 +153,7 @@ def _check_no_delegate(lines: Sequence[str]) -> None:
         match = _REPLACING.search(line)
         if match and int(match[1]):
             raise BenchError(
-                f"--delegates=none, but {match[3]} took {match[1]} ops: use a benchmark tool that can do without it, "
+                f"--delegates=none, but {match[3]} took {match[1]} ops; use a benchmark tool that can run without it, "
                 "such as --fetch_binary=classic"
             )
 
@@ -172,11 +172,11 @@ def _check_not_refused(lines: Sequence[str], delegate: str, name: re.Pattern[str
 
 
 def _nothing_taken(lines: Iterable[str], delegate: str, otherwise: str) -> str:
-    """Returns the message, with the tool's own reason if it prints one."""
+    """Returns the error message, with the tool's own reason if it prints one."""
     name = _NAMES.get(delegate, _ANY)
     words = [line.strip().rstrip(".") for line in lines if _REASON.search(line) and _mentions(line, name)]
     reason = otherwise if otherwise in words or not words else f"{otherwise} ({words[-1]})"
-    return f"the delegate {delegate} takes no part of this model, which would run on the CPU: {reason}; {_WAY_OUT}"
+    return f"the delegate {delegate} takes no ops of this model, which would run on the CPU: {reason}; {_WAY_OUT}"
 
 
 def _mentions(line: str, name: re.Pattern[str]) -> bool:
@@ -184,7 +184,7 @@ def _mentions(line: str, name: re.Pattern[str]) -> bool:
 
 
 def _without_failures(lines: Iterable[str]) -> list[str]:
-    """Returns the lines without those about delegates whose application failed and was undone."""
+    """Removes the lines about delegates that failed to apply and were rolled back."""
     kept: list[str] = []
     for line in lines:
         if _RESTORED in line:
@@ -196,7 +196,7 @@ def _without_failures(lines: Iterable[str]) -> list[str]:
 
 
 def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
-    """Reads the lines of the runtime, one for each subgraph; the last one of a subgraph counts."""
+    """Reads the runtime's lines, one for each subgraph; the last line about a subgraph counts."""
     subgraphs = {}
     for match in filter(None, map(_REPLACING.search, lines)):
         if name.search(match[3]):
@@ -204,7 +204,7 @@ def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
     if not subgraphs:
         return None
     ops, partitions = (sum(int(match[group]) for match in subgraphs.values()) for group in (1, 4))
-    if any(match[2] is None for match in subgraphs.values()):  # TF 1.14 to 2.4 print only the ops that it took
+    if any(match[2] is None for match in subgraphs.values()):  # TF 1.14 to 2.4 print only the number of ops taken
         whole = partitions == len(subgraphs)
         return Delegation(ops, ops if whole else None, partitions, None, whole)
     of = sum(int(match[2]) for match in subgraphs.values())
@@ -212,7 +212,7 @@ def _counted(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
 
 
 def _compiled(lines: Iterable[str], counted: Delegation) -> Delegation:
-    """Returns the ops of the model that an NPU took; those of the file where it was compiled beforehand."""
+    """Returns the ops of the model that an NPU took; ops of the file if the model was compiled ahead of time."""
     subgraphs = {match[1]: match for match in map(_COMPILED.search, lines) if match}
     if not subgraphs:
         return counted
@@ -221,7 +221,7 @@ def _compiled(lines: Iterable[str], counted: Delegation) -> Delegation:
 
 
 def _applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
-    """Reads the line of the classic tool."""
+    """Reads the classic tool's line."""
     for match in filter(None, map(_APPLIED.search, lines)):
         if name.search(match[1]):
             whole, kernels = match[2].lower() == "completely", int(match[3]) if match[3] else None
@@ -233,7 +233,7 @@ def _applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation | None:
 
 
 def _kernels(lines: Sequence[str], delegate: str) -> Delegation | None:
-    """Reads the line that the GPU's delegate prints when a part of the graph is ready to run."""
+    """Reads the line that the GPU delegate prints when a part of the graph is ready to run."""
     created = [int(match[1]) for match in map(_GPU_KERNELS.search, lines) if match] if delegate == "gpu" else []
     if not sum(created):
         return None
@@ -250,7 +250,7 @@ def _barely_applied(lines: Sequence[str], name: re.Pattern[str]) -> Delegation |
 
 
 def _gpu_ops(lines: Iterable[str]) -> tuple[int | None, int | None]:
-    """Returns how many ops the GPU takes, and of how many, where it does not take all."""
+    """Returns the number of ops that the GPU takes and the total; (None, None) unless it takes only some."""
     matches = [match for match in map(_GPU_OPS.search, lines) if match]
     if not matches:
         return None, None

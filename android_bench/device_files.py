@@ -1,4 +1,4 @@
-"""Files on a device: the benchmark tool and the models, copied and verified; and what an executable is built for."""
+"""Files on a device: copies and verifies the benchmark tool and models, and checks an executable's architecture."""
 
 import hashlib
 import posixpath
@@ -12,41 +12,41 @@ from .shell import Shell, one_line
 
 _ELF_MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86", 243: "riscv64"}
 _HASH_SECS = 120.0
-_NO_FILE = 3  # exit status
+_NO_FILE = 3  # exit status if the file does not exist
 
 
 class Libraries:
-    """A folder of shared libraries that the benchmark tool loads: accelerators, and what these need.
+    """A folder of shared libraries that the benchmark tool loads: accelerators and their dependencies.
 
     Args:
         folder: The folder.
 
     Attributes:
-        files: Hash of each file in it.
-        digest: Hash of them all.
+        files: Hash of each file in the folder, by path.
+        digest: Hash of all files together.
 
     Raises:
-        BenchError: If there is no shared library in it.
+        BenchError: If the folder contains no shared library.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = {path: sha256(path) for path in sorted(folder.glob("*")) if path.is_file()}
         if not any(path.suffix == ".so" for path in self.files):
-            raise BenchError(f"--libraries={folder}: no .so file there: name the folder of the accelerator's libraries")
+            raise BenchError(f"--libraries={folder}: no .so file; give the folder of the accelerator's libraries")
         content = "".join(f"{path.name} {digest}\n" for path, digest in self.files.items())
         self.digest = hashlib.sha256(content.encode()).hexdigest()
 
     def has(self, name: str) -> bool:
-        """Returns whether there is a library whose name begins like this."""
+        """Returns whether a library's name starts with `name`."""
         return any(path.name.startswith(name) and path.suffix == ".so" for path in self.files)
 
 
 def elf_abi(path: Path) -> str | None:
-    """Returns Android's name of what an executable is built for; None for a script.
+    """Returns the Android ABI that an executable is built for; None for a script.
 
     Raises:
-        BenchError: If it is neither.
+        BenchError: If the file is neither an executable nor a script.
     """
     try:
         with path.open("rb") as file:
@@ -73,27 +73,27 @@ def check_abi(path: Path, facts: dict[str, Any]) -> None:
         facts: See `device_info.read_facts`.
 
     Raises:
-        BenchError: If it is built for another processor.
+        BenchError: If it is built for another architecture.
     """
     abi = elf_abi(path)
     if abi is not None and facts["abis"] and abi not in facts["abis"]:
         raise BenchError(
             f"--benchmark_binary={path} is built for {abi}, but {facts['name']} runs {', '.join(facts['abis'])}: "
-            "--fetch_binary gets the right one"
+            "use --fetch_binary to download the right one"
         )
 
 
 def install(shell: Shell, local: Path, executable: bool = False) -> str:
-    """Copies a file to a device unless it is there already, and verifies the copy.
+    """Copies a file to a device unless it is already there, and verifies the copy.
 
-    Files are named by their hash, so that two of the same name never mix.
+    The remote name includes the file's hash, so that files of the same name are never mixed up.
 
     Returns:
-        Its path there.
+        The path on the device.
 
     Raises:
         ConnectionLostError: If the connection broke.
-        BenchError: If it could not be written, or differs there.
+        BenchError: If the file could not be written, or the copy differs.
     """
     if shell.folder is None:
         return str(local.resolve())
@@ -107,10 +107,10 @@ def install(shell: Shell, local: Path, executable: bool = False) -> str:
 
 
 def install_libraries(shell: Shell, libraries: Libraries) -> str:
-    """Copies shared libraries to a device, where they keep their names, and verifies the copies.
+    """Copies shared libraries to a device under their own names, and verifies the copies.
 
     Returns:
-        Their folder there.
+        The folder on the device.
 
     Raises:
         ConnectionLostError, BenchError: See `install`.
@@ -125,10 +125,10 @@ def install_libraries(shell: Shell, libraries: Libraries) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Returns the hash of a file here.
+    """Returns the hash of a file on this machine.
 
     Raises:
-        BenchError: If it cannot be read.
+        BenchError: If the file cannot be read.
     """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -137,7 +137,7 @@ def sha256(path: Path) -> str:
 
 
 def clean(shell: Shell) -> None:
-    """Removes everything that `install` copied to a device."""
+    """Deletes all files that `install` copied to a device."""
     if shell.folder:
         shell.check(f"rm -rf {shlex.quote(shell.folder)}")
 
@@ -152,24 +152,28 @@ def _copy(shell: Shell, local: Path, remote: str, digest: str) -> None:
         raise
     if _remote_sha256(shell, temporary) != digest:
         shell.run(f"rm -f {shlex.quote(temporary)}")
-        raise BenchError(f"{shell.serial}: the copy of {local} is damaged: is the device's storage full? run again")
+        raise BenchError(
+            f"{shell.serial}: the copy of {local} is damaged; check that its storage is not full, and try again"
+        )
     shell.check(f"mv {shlex.quote(temporary)} {shlex.quote(remote)}")
 
 
 def _make_executable(shell: Shell, remote: str) -> None:
     path = shlex.quote(remote)
     if shell.run(f"chmod 755 {path} && [ -x {path} ]").status:
-        raise BenchError(f"{shell.serial}: {remote} cannot be made executable: is {shell.folder} mounted noexec?")
+        raise BenchError(
+            f"{shell.serial}: {remote} cannot be made executable; check that {shell.folder} is not mounted noexec"
+        )
 
 
 def _explain_full_disk(shell: Shell, error: BenchError) -> None:
     if "No space left" in str(error):
         shell.run(f"rm -f {shlex.quote(str(shell.folder))}/*.part")
-        raise BenchError(f"{error}: free some space on the device, or remove what is in {shell.folder}") from error
+        raise BenchError(f"{error}; free some space on the device, or delete the files in {shell.folder}") from error
 
 
 def _remote_sha256(shell: Shell, remote: str) -> str | None:
-    """Returns the hash of a file on a device, None if there is no such file."""
+    """Returns the hash of a file on a device; None if it does not exist."""
     path = shlex.quote(remote)
     command = f"[ -f {path} ] || exit {_NO_FILE}; sha256sum {path} || toybox sha256sum {path}"
     status, output = shell.run(command, _HASH_SECS)

@@ -1,8 +1,9 @@
-"""One run at a time on a device, and a device that is left as it was however the run ends.
+"""Locks a device, so that only one run measures on it, and restores the device however the run ends.
 
-A script on the device holds a lock while its standard input, which is this process, is open. At its end, whether this
-process closed it, was killed, or the connection broke, the script ends the benchmark tool of this run, releases the
-clocks and removes the lock. So no ending needs code of its own here, and no tool of another run is touched.
+A script on the device holds a lock while its standard input, a pipe from this process, is open. When the pipe closes,
+because this process closed it or was killed or the connection broke, the script kills the benchmark tool of this run,
+releases the clocks and removes the lock. So all endings share one code path, and the tools of other runs are not
+touched.
 """
 
 import contextlib
@@ -21,11 +22,11 @@ from .errors import BenchError
 from .shell import QUICK_SECS, ConnectionLostError, Shell, one_line
 
 FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
-_NAME = "android_bench_guard"  # is in the script's command line, by which others see that it is alive
-_GRAPH = "'--grap[h]='"  # is in the tool's command line, and by its brackets not in that of the script
+_NAME = "android_bench_guard"  # in the script's command line, so that other runs can see that it is alive
+_GRAPH = "'--grap[h]='"  # matches the tool's command line, but, because of the brackets, not the script's
 _MARK = "android_bench guard: "
-# The lock is a link, since making one is atomic and it can hold text: process, token and owner. A script of our own
-# that still runs, of a connection that broke, must have ended before the clocks are held again, as it releases them.
+# The lock is a symbolic link, since creating one is atomic and its target can store text: process, token and owner. If
+# a script of this run survived a broken connection, it must end before the clocks are fixed again, as it releases them.
 _SCRIPT = """\
 : {name}
 lock={lock}; token={token}; clocks=; tries=0
@@ -46,7 +47,7 @@ finish() {{
 }}
 mine="$$ $token "{owner}
 until ln -s "$mine" "$lock" 2>/dev/null; do
-    if ! seen=$(readlink "$lock"); then  # it went away meanwhile, or no lock can be made
+    if ! seen=$(readlink "$lock"); then  # the lock was just removed, or cannot be created
         tries=$((tries + 1)); [ $tries -lt 5 ] && continue
         echo "{mark}cannot write $lock"; exit 0
     fi
@@ -78,13 +79,13 @@ finish
 
 
 class DeviceGuard:
-    """Holds a device for one run.
+    """Locks a device for one run.
 
     Args:
-        shell: The device. This machine is not locked, but its tool is ended too.
+        shell: The device. This machine is not locked, but the tool is killed at the end here too.
 
     Attributes:
-        tool_file: File on the device for the process of the benchmark tool; see `command`.
+        tool_file: File on the device with the process ID of the benchmark tool; see `command`.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -95,11 +96,11 @@ class DeviceGuard:
         self.tool_file = f"{self._lock}.{self._token}"
 
     def acquire(self) -> None:
-        """Locks the device, or locks it again after the connection broke.
+        """Locks the device, or locks it again after a broken connection.
 
         Raises:
             ConnectionLostError: If the connection broke.
-            BenchError: If another run holds the device, or the lock cannot be written there.
+            BenchError: If another run holds the lock, or the lock cannot be written to the device.
         """
         if self._process and self._ask() == "locked":
             return
@@ -112,25 +113,27 @@ class DeviceGuard:
             return
         self._abandon()
         if answer.startswith("held"):
-            raise BenchError(f"{self._shell.serial}: another run is measuring on it, {answer}: wait for it or end it")
+            raise BenchError(f"{self._shell.serial}: another run is measuring on it, {answer}; wait for it or stop it")
         if answer.startswith("cannot"):
-            raise BenchError(f"{self._shell.serial}: {answer}: free some space there, or check who owns the folder")
+            raise BenchError(
+                f"{self._shell.serial}: {answer}; free some space on the device, or check who owns the folder"
+            )
         raise ConnectionLostError(f"{self._shell.serial}: the connection broke: {answer or 'no answer'}")
 
     def hold_clocks(self) -> None:
-        """Has the clocks released at the end, however it comes; call it before they are held."""
+        """Makes the script release the clocks when it ends; call this before fixing them."""
         self._send("hold")
 
     def free_clocks(self) -> None:
-        """Takes `hold_clocks` back, after they were released."""
+        """Undoes `hold_clocks`, after the clocks were released."""
         self._send("free")
 
     def command(self, tool: str) -> str:
-        """Returns a command that runs the benchmark tool, and notes its process so that it can be ended."""
+        """Returns a command that runs the benchmark tool and records its process ID, so that it can be killed."""
         return f"sh -c {shlex.quote(f'echo $$ > {shlex.quote(self.tool_file)}; exec {tool}')}"
 
     def end_tool(self) -> None:
-        """Ends the benchmark tool of this run if it still runs, as after a timeout."""
+        """Kills the benchmark tool of this run if it is still running, for example after a timeout."""
         path = shlex.quote(self.tool_file)
         self._shell.run(
             f"p=$(cat {path} 2>/dev/null) && grep -q -e {_GRAPH} /proc/$p/cmdline 2>/dev/null && "
@@ -138,7 +141,7 @@ class DeviceGuard:
         )
 
     def close(self) -> None:
-        """Lets the script end, and waits until it has, so that the device is free when this returns."""
+        """Ends the script and waits for it, so that the device is free when this returns."""
         if self._process is None:
             return
         self._send("end")
@@ -164,7 +167,7 @@ class DeviceGuard:
         return self._answer()
 
     def _answer(self) -> str:
-        """Returns what the script says next, or what the client of a connection that broke says."""
+        """Returns the script's next line, or the client's output if the connection broke."""
         try:
             return self._answers.get(timeout=QUICK_SECS)
         except queue.Empty:
@@ -172,7 +175,7 @@ class DeviceGuard:
 
     def _send(self, word: str) -> None:
         if self._process and self._process.stdin:
-            with contextlib.suppress(OSError):  # the connection broke, which ended the script
+            with contextlib.suppress(OSError):  # the connection broke, which ends the script
                 self._process.stdin.write(f"{word}\n".encode())
                 self._process.stdin.flush()
 
@@ -183,7 +186,7 @@ class DeviceGuard:
                 process.stdin.close()
 
     def _abandon(self) -> None:
-        """Ends the client of the connection."""
+        """Kills the client of the connection."""
         if self._process is None:
             return
         self._close_stdin(self._process)
@@ -203,7 +206,7 @@ def _user() -> str:
 
 def _read_answers(process: subprocess.Popen, lines: "queue.Queue[str]") -> None:
     others = []
-    with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+    with contextlib.suppress(OSError, ValueError):  # closed by another thread
         for line in process.stdout or ():
             text = line.decode("utf-8", "replace").strip()
             if text.startswith(_MARK):

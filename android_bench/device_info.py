@@ -1,6 +1,6 @@
 """Facts about a device (processor, cores, Android version) and its state (clocks, temperature, battery, load).
 
-Uses only commands that the shell of a phone or board has; what a device does not report is None or empty.
+Uses only commands that every phone and board has; what a device does not report is None or empty.
 """
 
 import re
@@ -39,7 +39,7 @@ _FACTS_SCRIPT = "\n".join(
         "grep -m1 '^model name' /proc/cpuinfo 2>/dev/null | sed 's/^/cpuinfo=/'; true",
     ]
 )
-# The commands whose output `parse_state` parses.
+# The commands whose output `parse_state` reads.
 STATE_SCRIPT = "\n".join(
     [
         _SHOW.format(
@@ -48,7 +48,7 @@ STATE_SCRIPT = "\n".join(
             "/sys/class/thermal/thermal_zone[0-9]*/type /sys/class/thermal/thermal_zone[0-9]*/temp /proc/loadavg"
         ),
         "dumpsys battery 2>/dev/null | sed 's/^ */battery./;s/: /=/'",
-        # Type 0 is the processor's (android.os.Temperature); many phones do not let a shell read the zones above.
+        # Type 0 is the processor (android.os.Temperature). Many phones do not let a shell read the zones above.
         "dumpsys thermalservice 2>/dev/null | sed -n 's/^ *Thermal Status: /thermal_status=/p;"
         "/^Current temperatures/,$s/.*{mValue=\\([0-9.]*\\), mType=0,.*/processor_temp=\\1/p'",
         'echo "low_power=$(settings get global low_power 2>/dev/null)"',
@@ -56,17 +56,17 @@ STATE_SCRIPT = "\n".join(
 )
 _INTEGER = re.compile(r"[0-9]{1,15}")
 _LOW_BATTERY = 20  # percent
-CLOCK_SLACK = 0.98  # a clock that is held below this share of its greatest is capped
+CLOCK_SLACK = 0.98  # a clock limited to less than this share of its maximum is capped
 _MACHINES = {"aarch64": "arm64-v8a", "x86_64": "x86_64", "i686": "x86", "riscv64": "riscv64"}
 
 
 def read_facts(shell: Shell) -> dict[str, Any]:
-    """Reads the facts about a device that do not change.
+    """Reads the constant facts about a device.
 
     Returns:
-        `name`; `kind`: `phone`, `emulator`, `board` or `host`; `android`, `soc`, `build`, `kernel`; `abis`, those it
-        runs, the best first; `cores`: for each that is online, its `number`, maximum frequency `khz` and `capacity`,
-        each None if not reported; `taskset`: whether the command exists.
+        `name`; `kind`: `phone`, `emulator`, `board` or `host`; `android`, `soc`, `build`, `kernel`; `abis`: supported
+        ABIs, the best first; `cores`: for each online core, its `number`, maximum frequency `khz` and `capacity`, each
+        None if not reported; `taskset`: whether the command exists.
     """
     values = _parse_lines(shell.check(_FACTS_SCRIPT))
     properties = {name: _first(values, key) for name, key in _PROPERTIES.items()}
@@ -93,11 +93,11 @@ def parse_state(text: str) -> dict[str, Any]:
     """Parses the output of `STATE_SCRIPT`.
 
     Returns:
-        `governor`, `mhz` and `max_mhz` by core (current clock, and the clock that heat or a setting allows);
-        `residency`, for each core the time in 10 ms that it has spent at each frequency in kHz; `sensors`, in degrees
-        Celsius, see `thermal_sensors.processor_sensors`; `temperature` and `sensor`, of the hottest of them; `battery`:
-        percent, charging, temperature; `thermal_status` (0: not throttled); `low_power`; `load`. None or empty where
-        the device does not report it.
+        `governor`, `mhz` and `max_mhz` by core (current clock, and its limit by heat or a setting); `residency`: for
+        each core, the time spent at each frequency in kHz, in units of 10 ms; `sensors`, in degrees Celsius, see
+        `thermal_sensors.processor_sensors`; `temperature` and `sensor` of the hottest of them; `battery`: percent,
+        charging, temperature; `thermal_status` (0: not throttled); `low_power`; `load`. None or empty where the device
+        does not report it.
     """
     values = _parse_lines(text)
     sensors = _sensors(values)
@@ -119,7 +119,7 @@ def parse_state(text: str) -> dict[str, Any]:
 
 
 def busy_mhz(before: dict[str, Any], after: dict[str, Any], cores: Sequence[int]) -> float | None:
-    """Returns the mean clock in MHz, over time, of the fastest of some cores; None if unknown.
+    """Returns the time-weighted mean clock in MHz of the fastest of some cores; None if unknown.
 
     Args:
         before: `residency` of the first state; see `parse_state`.
@@ -136,7 +136,7 @@ def busy_mhz(before: dict[str, Any], after: dict[str, Any], cores: Sequence[int]
 
 
 def state_warnings(state: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """Returns reasons to doubt the times of a device before anything runs.
+    """Returns reasons why a device's times may be unreliable, known before anything runs.
 
     Args:
         state: See `parse_state`.
@@ -144,14 +144,14 @@ def state_warnings(state: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     """
     found, battery = [], state["battery"]
     if battery.get("percent", 100) < _LOW_BATTERY and not battery.get("charging"):
-        found.append(f"the battery is at {battery['percent']}%: phones slow down when it runs out; charge it")
+        found.append(f"the battery is at {battery['percent']}%: phones slow down when it is low; charge it")
     if state["low_power"]:
-        found.append("battery saver is on, which slows the phone down: switch it off")
+        found.append("battery saver is on, which slows the phone down; turn it off")
     if state["thermal_status"]:
-        found.append(f"the phone is throttled by heat (thermal status {state['thermal_status']}): let it cool down")
+        found.append(f"the phone is throttled by heat (thermal status {state['thermal_status']}); let it cool down")
     found += _clock_warnings(state, facts)
     if facts["kind"] == "phone" and not state["max_mhz"]:
-        found.append("the phone does not report its clock: only drifting times show that it is throttled")
+        found.append("the phone does not report its clock, so throttling only shows as drifting times")
     return found
 
 
@@ -161,12 +161,12 @@ def _clock_warnings(state: dict[str, Any], facts: dict[str, Any]) -> list[str]:
         most, cap = (core["khz"] or 0) / 1000, state["max_mhz"].get(str(core["number"]))
         if cap and cap < CLOCK_SLACK * most:
             capped = f"core {core['number']} is capped at {cap:.0f} of its {most:.0f} MHz"
-            found.append(f"{capped} before anything ran, by heat or by a setting")
+            found.append(f"{capped} before the first launch, because of heat or a setting")
     return found
 
 
 def _parse_lines(text: str) -> dict[str, list[str]]:
-    """Returns the values of each key in lines `key=value`."""
+    """Returns the values of each key in lines of the form `key=value`."""
     values: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
@@ -181,7 +181,7 @@ def _first(values: Mapping[str, Sequence[str]], key: str) -> str:
 
 
 def _name(values: dict[str, list[str]], properties: dict[str, str]) -> str:
-    """Returns the name of a phone, of a board, or of a processor, whichever is known."""
+    """Returns the name of the phone, board or processor, whichever is known."""
     phone = f"{properties['manufacturer']} {properties['model']}".strip()
     board = _first(values, "/proc/device-tree/model").strip("\0")
     return phone or board or _first(values, "cpuinfo").partition(":")[2].strip()
@@ -202,7 +202,7 @@ def _abis(properties: dict[str, str], arch: str, bits: str) -> list[str]:
     abis = [abi for abi in (properties["abis"] or properties["abi"]).split(",") if abi]
     if abis:
         return abis
-    if arch.startswith("arm") or (arch == "aarch64" and bits == "32"):  # a 64-bit kernel below a 32-bit system
+    if arch.startswith("arm") or (arch == "aarch64" and bits == "32"):  # a 32-bit system may run on a 64-bit kernel
         return ["armeabi-v7a"]
     return [_MACHINES[arch]] if arch in _MACHINES else []
 
@@ -229,7 +229,7 @@ def _by_core(values: dict[str, list[str]], name: str) -> dict[str, str]:
 
 
 def _numbers_by_core(values: dict[str, list[str]], name: str) -> dict[str, int]:
-    """Omits what is not a number: some drivers say `<unknown>`."""
+    """Returns the numbers by core, without other values, since some drivers print `<unknown>`."""
     return {core: int(value) for core, value in _by_core(values, name).items() if _INTEGER.fullmatch(value)}
 
 

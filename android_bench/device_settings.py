@@ -6,7 +6,7 @@ from pathlib import Path
 from .errors import BenchError
 from .plan import MOST_SECS, check_range
 
-_HOTTEST = 150  # degrees Celsius
+_HOTTEST = 150  # maximum of --max_temp, in degrees Celsius
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class DeviceSettings:
 
     Attributes:
         cooldown: Seconds of rest before each launch.
-        max_temp: Degrees Celsius that the processor must have cooled down to before a launch; None for any.
-        max_wait: Maximum seconds to wait for that.
-        timeout: Seconds after which a launch is given up.
-        patience: Maximum seconds to wait for a device that dropped off.
-        fixed_performance: Whether to hold the clocks where the device offers that.
-        clean: Whether to remove our files from the device at the end.
-        energy_secs: Seconds for which a model runs while its energy is measured; 0 where it is not.
+        max_temp: Maximum processor temperature before a launch, in degrees Celsius; None for any.
+        max_wait: Maximum seconds to wait for the device to cool down.
+        timeout: Seconds after which a launch is killed.
+        patience: Maximum seconds to wait for a disconnected device.
+        fixed_performance: Whether to fix the clocks if the device supports it.
+        clean: Whether to delete our files from the device at the end.
+        energy_secs: Seconds for which a model runs while its energy is measured; 0 if it is not measured.
         libraries: Folder of shared libraries for the benchmark tool, such as those of a GPU or NPU; None for none.
 
     Raises:
@@ -42,7 +42,7 @@ class DeviceSettings:
         check_range(0, MOST_SECS, cooldown=self.cooldown, patience=self.patience, max_wait=self.max_wait)
         check_range(1, MOST_SECS, timeout=self.timeout)
         if self.energy_secs > self.timeout / 2:
-            limit = "at most half of --timeout, in which the benchmark tool has to end"
+            limit = "at most half of --timeout, after which the benchmark tool is killed"
             raise BenchError(f"energy={self.energy_secs:g}s: must be {limit}")
         if self.max_temp is not None:
             check_range(1, _HOTTEST, max_temp=self.max_temp)

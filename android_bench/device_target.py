@@ -1,4 +1,4 @@
-"""The TFLite benchmark tool on a device as a target: phone, board, or this machine, whatever its shell reaches."""
+"""The TFLite benchmark tool on a device as a target: a phone, a board or this machine."""
 
 import itertools
 import math
@@ -26,8 +26,8 @@ from .shell import QUICK_SECS, ConnectionLostError, Shell
 from .sustained import SustainedClock
 from .thermal_sensors import Thermometer
 
-_MIN_READINGS = 5  # of an idle device's battery
-_MAX_LOSSES = 3  # of the connection, during one launch
+_MIN_READINGS = 5  # minimum number of battery readings on the idle device
+_MAX_LOSSES = 3  # times that the connection may break during one launch
 
 
 class DeviceTarget:
@@ -36,16 +36,16 @@ class DeviceTarget:
     Args:
         shell: The device.
         plan: What to measure.
-        binary: Build of the tool for the device.
+        binary: The benchmark tool, built for the device.
         settings: How to treat the device.
-        failures: Messages about models that did not get into the plan.
-        facts: See `device_info.read_facts`; read unless given.
+        failures: Messages about models that could not be added to the plan.
+        facts: See `device_info.read_facts`; read from the device by default.
 
     Attributes:
         See `session.Target`.
 
     Raises:
-        BenchError: If the device cannot run the tool or lacks what the plan asks for.
+        BenchError: If the device cannot run the tool or does not support an option of the plan.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DeviceTarget:
             raise
 
     def _prepare(self, binary: Path) -> None:
-        """Reads the state, copies the files and holds the clocks."""
+        """Reads the state, copies the files and fixes the clocks."""
         shell, plan, settings = self._shell, self.plan, self._settings
         state = device_info.read_state(shell)
         self._cores, warnings = _choose_all_cores(self._facts, plan)
@@ -88,7 +88,7 @@ class DeviceTarget:
         self._thermometer, self._stuck = Thermometer(), []
         self._sustained = SustainedClock()
         self._clocks_held = self._hold_clocks()
-        # The limits while the clocks are held, which may itself lower them.
+        # Read the limits now, since fixing the clocks may lower them.
         self._anomalies = AnomalyDetector(device_info.read_state(shell)["max_mhz"], plan.repeats)
         self.environment = self._describe(state)
 
@@ -98,11 +98,11 @@ class DeviceTarget:
         return self.plan.identity(self.target, self.device, self._launcher.digest)
 
     def measure(self, stop: Callable[[], bool], done: Iterable[Row] = ()) -> Iterator[Row]:
-        """Yields a row for each launch of the plan; a launch that cannot be trusted is repeated.
+        """Yields a row for each launch of the plan; launches with unreliable times are repeated.
 
         Args:
-            stop: Is asked between launches.
-            done: Rows of this run that exist already: it is continued.
+            stop: Called between launches; ends the measurement by returning True.
+            done: Existing rows of this run, which is continued.
 
         Raises:
             BenchError: If the device does not come back.
@@ -116,7 +116,7 @@ class DeviceTarget:
             yield from self._attempts(launch, attempts.get(launch.key, 0) + 1, stop)
 
     def close(self) -> None:
-        """Leaves the device as it was, as far as it still answers."""
+        """Restores the device, if it still responds."""
         try:
             if self._clocks_held:
                 cooling.release_clocks(self._shell)
@@ -129,7 +129,7 @@ class DeviceTarget:
             self._guard.close()
 
     def load_average(self) -> float | None:
-        """Returns the load average over the last minute, None if unknown."""
+        """Returns the load average over the last minute; None if unknown."""
         try:
             return device_info.read_state(self._shell)["load"]
         except (BenchError, TimeoutError):
@@ -160,9 +160,9 @@ class DeviceTarget:
         return f"benchmark_model {self._launcher.digest[:12]}"
 
     def _attempts(self, launch: Launch, first: int, stop: Callable[[], bool]) -> Iterator[Row]:
-        """Yields a row for each attempt at a launch, until one can be trusted.
+        """Yields a row for each attempt at a launch, until one is reliable.
 
-        A sustained launch is repeated until the device is as warm as it was before a pause; only failures count.
+        A sustained launch is repeated until the device is as warm as before the pause; only failures count as attempts.
         """
         failures = 0
         for attempt in itertools.count(first):
@@ -178,16 +178,16 @@ class DeviceTarget:
                 return
 
     def _attempt(self, launch: Launch, attempt: int, stop: Callable[[], bool], last: bool) -> Row | None:
-        """Makes one launch, however often the device drops off; returns None if it failed.
+        """Runs one launch, and retries it if the device disconnects; returns None if it failed.
 
         Args:
-            launch: What to run.
+            launch: The launch to run.
             attempt: Number of the attempt.
             stop: See `measure`.
-            last: Whether the job is given up if it fails.
+            last: Whether to give up on the job if the launch fails.
 
         Raises:
-            parse.UnknownFlagError, ResultsWriteError: Since no launch would do better.
+            parse.UnknownFlagError, ResultsWriteError: If all further launches would fail too.
             BenchError: If the device does not come back.
         """
         for losses in range(_MAX_LOSSES):
@@ -207,12 +207,12 @@ class DeviceTarget:
                 if last:
                     self._give_up(launch.job, str(error))
                 return None
-        self._give_up(launch.job, f"the device dropped off {_MAX_LOSSES} times while running it")
+        self._give_up(launch.job, f"the device disconnected {_MAX_LOSSES} times while running it")
         return None
 
     def _give_up(self, job: Job, reason: str) -> None:
         self._given_up.add(job)
-        self.failures.append(f"{self.device}: {job.model.path}: given up: {reason}")
+        self.failures.append(f"{self.device}: {job.model.path}: gave up: {reason}")
         log("error", self.failures[-1])
 
     def _launch(self, launch: Launch, attempt: int, stop: Callable[[], bool]) -> Row:
@@ -246,10 +246,10 @@ class DeviceTarget:
         return row
 
     def _read_battery(self) -> list[Reading]:
-        """Returns readings of the idle device, over half the time for which a model runs.
+        """Reads the battery of the idle device, for half as long as a model runs.
 
         Raises:
-            BenchError: If it charges.
+            BenchError: If the battery is charging.
         """
         secs = self._settings.energy_secs / 2
         script = reading_script(max(_MIN_READINGS, math.ceil(secs / INTERVAL_SECS)))
@@ -264,7 +264,7 @@ class DeviceTarget:
         return cooling.cool_down(self._shell, self._settings, stop, self._thermometer)
 
     def _conditions(self, output: LaunchOutput, cores: list[int]) -> Conditions:
-        """Returns the states, with the mean clock in place of the long table it is computed from."""
+        """Returns the states, with the mean clock instead of the long table that it is computed from."""
         before, after = dict(output.before), dict(output.after)
         for state in (before, after):
             state["temperature"], state["sensor"] = self._thermometer.read(state.pop("sensors"))
@@ -279,13 +279,13 @@ class DeviceTarget:
             log("warning", f"{self.device}: the sensor {name} is stuck at one value; ignoring it from now on")
 
     def _write_log(self, launch: Launch, attempt: int, output: LaunchOutput) -> str | None:
-        """Stores the output before it is parsed, so that it is there if that fails."""
+        """Saves the output before it is parsed, so that it is not lost if parsing fails."""
         name = "_".join(map(str, [launch.kind, f"round{launch.round}", *launch.key[2:], f"attempt{attempt}"]))
         return self.write_log(name, f"$ {output.command}\n{output.text}\n(exit status {output.status})\n")
 
 
 def _choose_all_cores(facts: dict[str, Any], plan: BenchPlan) -> tuple[dict[tuple[str, int], list[int]], Iterable[str]]:
-    """Returns the cores for each choice and number of threads, and warnings."""
+    """Returns the cores by choice and number of threads, and warnings."""
     cores, warnings = {}, {}
     for core in plan.cores:
         for threads in plan.threads:

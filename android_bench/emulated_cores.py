@@ -1,6 +1,6 @@
 """Emulated ARM cores: the processor that qemu emulates, and the modeled data caches.
 
-The maker of a chip chooses the sizes of the caches, so each core here has those of one chip.
+Chip makers choose the cache sizes of a core, so each core here has the caches of one particular chip.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Cache:
     Attributes:
         kib: Size in KiB.
         ways: Associativity.
-        line: Bytes of a line.
+        line: Size of a line in bytes.
     """
 
     kib: int
@@ -28,22 +28,22 @@ class Cache:
 
     @property
     def argument(self) -> str:
-        """Argument of the plugin; see `cache_make` in emulator_cache.h."""
+        """The plugin's argument for this cache; see `cache_make` in emulator_cache.h."""
         return f"{self.kib * 1024}:{self.ways}:{self.line}"
 
 
 @dataclass(frozen=True)
 class CycleModel:
-    """A simple model of time: the busier of two units, plus a wait for each miss.
+    """A simple time model: the busier of two units, plus a stall for each cache miss.
 
-    A miss is waited for in full; nothing is prefetched, and no two waits overlap.
+    Each miss stalls for the full latency: there is no prefetching, and stalls do not overlap.
 
     Attributes:
-        ghz: Clock rate.
-        issue: Most instructions in a cycle.
-        simd: Cycles of an instruction of Advanced SIMD.
-        l2: Cycles of a load from L2 beyond those of L1.
-        memory_ns: Nanoseconds of a load from memory beyond those of L2.
+        ghz: Clock rate in GHz.
+        issue: Maximum instructions per cycle.
+        simd: Cycles per Advanced SIMD instruction.
+        l2: Additional cycles of a load from L2, compared with L1.
+        memory_ns: Additional nanoseconds of a load from memory, compared with L2.
         source: Source of each figure.
     """
 
@@ -71,11 +71,11 @@ class Core:
 
     Attributes:
         cpu: qemu's name of the processor.
-        l1: First level of data cache.
-        l2: Second level of cache.
-        chip: Chip that has these caches.
-        source: Source of the sizes, ways and lines, and what is assumed.
-        timing: Model of time; None where no source of its figures was read.
+        l1: Level 1 data cache.
+        l2: Level 2 cache.
+        chip: Chip with these caches.
+        source: Sources of sizes, ways and lines, and assumptions.
+        timing: Time model; None if no source for its figures was found.
     """
 
     cpu: str
@@ -144,9 +144,9 @@ def choose(names: tuple[str, ...]) -> dict[str, Core]:
         names: Some of `CORES`, or only `all`; `DEFAULT` if empty.
 
     Raises:
-        BenchError: If a name is not that of a core.
+        BenchError: If a name is unknown.
     """
     names = tuple(CORES) if names == ("all",) else names or DEFAULT
     if unknown := next((name for name in names if name not in CORES), None):
-        raise BenchError(f"--serial={unknown}: not an emulated core: choose from {', '.join(CORES)}, or all")
+        raise BenchError(f"--serial={unknown}: not an emulated core; choose from {', '.join(CORES)}, or all")
     return {name: CORES[name] for name in names}

@@ -2,8 +2,8 @@
 
     main("MODEL.tflite", "ops")
 
-prints one line of JSON: `counts` per inference by counter, `invocations` (the number of inferences that they are the
-mean of), `unstable` (the counters that did not settle) and `ops`, the counts of each op as [type, name, counts]; empty
+prints one line of JSON: `counts` per inference by counter, `invocations` (the number of inferences averaged),
+`unstable` (the counters that did not stabilize) and `ops`, the counts of each op as [type, name, counts]; empty
 without "ops".
 """
 
@@ -21,9 +21,9 @@ from .models import read_model
 from .plan import Job
 from .schema import COUNTERS
 
-SHORT, LONG = 1, 3  # invocations of the two runs that are subtracted
-TOLERANCE = 0.01  # relative difference between two results that agree
-_SLACK = 100  # counts; 1% of a small count is less than the noise of Python itself
+SHORT, LONG = 1, 3  # invocations in the two runs whose counts are subtracted
+TOLERANCE = 0.01  # maximum relative difference between two results that agree
+_SLACK = 100  # counts; 1% of a small count would be less than the noise of Python itself
 _ATTEMPTS = 8
 _START, _READ, _SELECT = 0x46430000, 0x46440000, 0x46450000  # clocks of the plugin
 
@@ -36,14 +36,14 @@ def read_counts() -> Counts:
 
 
 def start() -> None:
-    """Starts the counting, and waits until the emulator counts."""
+    """Starts counting, and waits until the emulator counts."""
     time.clock_gettime_ns(_START)
     while not read_counts()["instructions"]:
         pass
 
 
 def count_run(invoke: Callable[[], object], invocations: int, read: Callable[[], Counts] = read_counts) -> Counts:
-    """Returns the counts of a run, including those of reading the counters."""
+    """Returns the counts of a run, including the cost of reading the counters."""
     before = read()
     for _ in range(invocations):
         invoke()
@@ -52,9 +52,9 @@ def count_run(invoke: Callable[[], object], invocations: int, read: Callable[[],
 
 
 def difference(short: Mapping[str, int], long: Mapping[str, int]) -> Counts:
-    """Returns the counts per inference; what both runs share, such as reading the counters, cancels out.
+    """Returns the counts per inference; overhead that both runs share, such as reading the counters, cancels out.
 
-    A difference can be negative where a model causes nearly no counts, such as misses of a large cache; it becomes 0.
+    If a model causes almost no counts, such as misses of a large cache, the difference may be negative; it becomes 0.
     """
     return {name: max(0, round((long[name] - short[name]) / (LONG - SHORT))) for name in short}
 
@@ -81,7 +81,7 @@ def count(invoke: Callable[[], object], read: Callable[[], Counts] = read_counts
 
 
 def count_ops(path: str) -> list[tuple[str, str, Counts]]:
-    """Returns type, name and counts of each op: LiteRT's profiler reads a clock of the plugin, once per counter."""
+    """Returns type, name and counts of each op, by running LiteRT's profiler on the plugin's clock once per counter."""
     model = ProfiledModel(path, threads=1)
     by_counter = {}
     for number, name in enumerate(COUNTERS):

@@ -1,4 +1,4 @@
-"""An ARM core emulated by qemu as a target: it counts what a model executes, and times nothing.
+"""An ARM core emulated by qemu as a target: counts the instructions that a model executes, without timing it.
 
 qemu runs LiteRT for ARM, and its plugin emulator_plugin.c counts. `make emulator` in a clone builds both.
 """
@@ -22,15 +22,15 @@ from .rows import COUNT, NOT_TIMED, Conditions, Details, Origin, Row, utc_now
 FOLDER = Path(".emulator")
 _PYTHON = "python3.13"
 _TIMEOUT = 3600  # seconds
-_MAKE = "run `make emulator` in a clone of fd_keras, and pass the clone's .emulator folder as --emulator"
+_MAKE = "run `make emulator` in a clone of fd_keras and pass its .emulator folder as --emulator"
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """The folder that `make emulator` builds: qemu, the plugin, and LiteRT for ARM with a Python for it.
+    """The folder that `make emulator` builds: qemu, the plugin, and LiteRT for ARM with its own Python.
 
     Attributes:
-        folder: Folder of `qemu-aarch64`, `counts.so`, `root/` (of an aarch64 Debian), `packages/` and `versions.json`.
+        folder: Folder with `qemu-aarch64`, `counts.so`, `root/` (an aarch64 Debian), `packages/` and `versions.json`.
         qemu: Version of qemu.
         litert: Version of LiteRT.
     """
@@ -44,25 +44,27 @@ class Emulator:
         """Finds the emulator in a folder.
 
         Raises:
-            BenchError: If a part of it is missing, or qemu could not use the path.
+            BenchError: If a part of it is missing, or qemu cannot use the path.
         """
         folder = folder.expanduser().absolute()
-        if set(str(folder)) & set(" ,:;"):  # qemu and the linker take them for separators
-            raise BenchError(f"--emulator={folder}: the path has a blank, comma, colon or semicolon: move the folder")
+        if set(str(folder)) & set(" ,:;"):  # qemu and the linker treat them as separators
+            raise BenchError(
+                f"--emulator={folder}: the path contains a space, comma, colon or semicolon; move the folder"
+            )
         try:
             for part in ("qemu-aarch64", "counts.so", "packages", f"root/usr/bin/{_PYTHON}"):
                 (folder / part).stat()
             versions = json.loads((folder / "versions.json").read_text())
             return cls(folder, str(versions["qemu"]), str(versions["litert"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BenchError(f"--emulator={folder}: not an emulator's folder: {_MAKE}") from error
+            raise BenchError(f"--emulator={folder}: not a complete emulator folder; {_MAKE}") from error
 
     def command(self, core: str, *arguments: str) -> list[str]:
         """Returns the command that runs `emulated_counting.main` on a core.
 
         Args:
             core: One of `CORES`.
-            arguments: Those of `main`.
+            arguments: Arguments of `main`.
         """
         described, plugin = CORES[core], self.folder / "counts.so"
         here = Path(__file__).resolve().parent
@@ -78,7 +80,7 @@ class Emulator:
         ]
 
     def count(self, core: str, model: Path, ops: bool) -> dict[str, Any]:
-        """Runs a model on a core; returns what `emulated_counting.main` prints.
+        """Runs a model on a core; returns the parsed output of `emulated_counting.main`.
 
         Args:
             core: One of `CORES`.
@@ -93,11 +95,11 @@ class Emulator:
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT)
         except OSError as error:
-            raise BenchError(f"{command[0]}: cannot run: {error.strerror}: {_MAKE}") from error
+            raise BenchError(f"{command[0]}: cannot be run: {error.strerror}; {_MAKE}") from error
         except subprocess.TimeoutExpired:
             raise BenchError(f"{model}: the emulator took more than {_TIMEOUT} s") from None
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise BenchError(f"{model}: the emulator failed with status {done.returncode}: {last}")
         return parse(done.stdout, model)
 
@@ -118,14 +120,14 @@ def parse(output: str, model: Path) -> dict[str, Any]:
         model: The model, for messages.
 
     Raises:
-        BenchError: If the last line does not hold counts.
+        BenchError: If the last line does not contain counts.
     """
     try:
         found = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
         found = {}
     if wrong := schema.mismatch(found, _OUTPUT) or _missing(found):
-        raise BenchError(f"{model}: the emulator printed no counts ({wrong}): {_MAKE}")
+        raise BenchError(f"{model}: the emulator did not print counts ({wrong}); {_MAKE}")
     return found
 
 
@@ -135,7 +137,7 @@ def _missing(found: dict[str, Any]) -> str | None:
 
 
 class CountPlan(BenchPlan):
-    """A plan in which each model is counted once: a count does not change from round to round."""
+    """A plan in which each model is counted once, since counts do not change from round to round."""
 
     def schedule(self) -> Iterator[Launch]:
         """Yields one launch of each job."""
@@ -150,13 +152,13 @@ class EmulatorTarget:
         plan: What to count. Each model is counted once, with its ops if `profile` is among the extras.
         core: One of `CORES`.
         emulator: The emulator.
-        failures: Messages about models that did not get into the plan.
+        failures: Messages about models that could not be added to the plan.
 
     Attributes:
         See `session.Target`.
 
     Raises:
-        BenchError: If the plan has an option that only a device supports.
+        BenchError: If the plan has an option that only devices support.
     """
 
     target = "emulator"
@@ -179,24 +181,24 @@ class EmulatorTarget:
         return self.plan.identity(self.target, self.device, self.environment["engine"])
 
     def measure(self, stop: Callable[[], bool] = lambda: False, done: Iterable[Row] = ()) -> Iterator[Row]:
-        """Yields a row for each model; adds those that the emulator fails on to `failures`.
+        """Yields a row for each model; adds models on which the emulator fails to `failures`.
 
         Args:
-            stop: Is asked before each model.
-            done: Rows of this run that exist already: it is continued.
+            stop: Called before each model.
+            done: Existing rows of this run, which is continued.
         """
         for launch in self.plan.remaining({row.key for row in done}, stop):
             try:
                 yield self._row(launch)
             except BenchError as error:
-                if stop():  # Ctrl-C ends the emulator too
+                if stop():  # Ctrl-C also ends the emulator
                     return
                 self.failures.append(str(error))
                 log("error", error)
 
     @staticmethod
     def load_average() -> float | None:
-        """Returns None: counts do not depend on the load."""
+        """Returns None, since counts do not depend on the load."""
         return None
 
     def _row(self, launch: Launch) -> Row:
@@ -208,7 +210,7 @@ class EmulatorTarget:
             launch=launch,
             started=started,
             latency=replace(NOT_TIMED, runs=found["invocations"]),
-            flags=[f"the count of {name} did not settle" for name in found["unstable"]],
+            flags=[f"the count of {name} did not stabilize" for name in found["unstable"]],
             details=Details(counts=found["counts"], counted_ops=found["ops"]),
             conditions=Conditions(),
         )
@@ -222,9 +224,9 @@ def _check_supported(plan: BenchPlan) -> None:
     ):
         if getattr(plan, name) != default:
             asked = ",".join(map(str, getattr(plan, name)))
-            raise BenchError(f"{flag}={asked}: --target=emulator counts one thread with XNNPACK: leave the flag out")
+            raise BenchError(f"{flag}={asked}: --target=emulator only counts one thread with XNNPACK; remove the flag")
     if "memory" in plan.extras:
-        raise BenchError("--memory: --target=emulator does not measure memory: leave the flag out")
+        raise BenchError("--memory: --target=emulator does not measure memory; remove the flag")
 
 
 def _estimate(timing: CycleModel) -> str:

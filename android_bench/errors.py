@@ -1,5 +1,5 @@
-"""The error that every part of the benchmark raises for the user."""
+"""The error that all modules of the benchmark raise for the user."""
 
 
 class BenchError(Exception):
-    """A failure that its message explains to the user: what is wrong, where, and what to do."""
+    """An error whose message is shown to the user: what is wrong, where, and what to do."""

@@ -1,4 +1,4 @@
-"""Names from files and devices in places where some characters act: terminals, Markdown, spreadsheets."""
+"""Escapes names from files and devices for terminals, Markdown and spreadsheets."""
 
 import html
 import re
@@ -9,18 +9,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # https://owasp.org/www-commu
 
 
 def printable(text: str) -> str:
-    """Returns text on one line, its control characters escaped, so that it cannot move a terminal's cursor."""
+    """Escapes control characters, so that text stays on one line and cannot control a terminal."""
     return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
 
 
 def markdown(text: str) -> str:
-    """Returns text that Markdown shows as it is: no markup, no HTML, no link, no end of a table's cell."""
+    """Escapes text for Markdown, so that it contains no markup, HTML, links or table separators."""
     text = _ACTIVE.sub(r"\\\1", html.escape(printable(text), quote=False))
     return _LINK.sub(lambda match: match[0].replace(":", "\\:").replace(".", "\\."), text).replace("|", "\\|")
 
 
 def spreadsheet(value: object) -> object:
-    """Returns a value that no spreadsheet takes for a formula; numbers stay numbers."""
+    """Escapes text that a spreadsheet would treat as a formula; numbers stay numbers."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

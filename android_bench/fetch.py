@@ -18,7 +18,7 @@ from .messages import log
 
 _CLASSIC = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 _LITERT = "https://storage.googleapis.com/litert/binaries/latest"
-# By generation, then by system and ABI.
+# URLs by generation, then by system and ABI.
 URLS = {
     "litert": {
         ("android", "arm64-v8a"): f"{_LITERT}/android_arm64/benchmark_model",
@@ -37,17 +37,17 @@ _TIMEOUT = 60.0
 
 
 def fetch(generation: str, system: str, abis: Sequence[str], folder: Path, refresh: bool = False) -> Path:
-    """Downloads the tool, unless it is there already.
+    """Downloads the benchmark tool, unless it was downloaded before.
 
     Args:
         generation: A key of `URLS`.
         system: `android` or `linux`.
-        abis: ABIs that the device runs, the best first.
-        folder: Where to store it, and a .json with its address, hash and date beside it.
+        abis: ABIs that the device supports, the best first.
+        folder: Folder for the tool and a .json file with its URL, hash and date.
         refresh: Whether to download it again.
 
     Returns:
-        The file.
+        The path of the tool.
 
     Raises:
         BenchError: If there is no build for the device, or it cannot be downloaded.
@@ -59,12 +59,12 @@ def fetch(generation: str, system: str, abis: Sequence[str], folder: Path, refre
     if path.exists() and not refresh:
         if last and _sha256(path.read_bytes()) == last["sha256"]:
             return path
-        log("warning", f"{path} does not match {record.name}: downloading it again")
+        log("warning", f"{path} does not match {record.name}; downloading it again")
     content, version = _download(url)
     digest = _sha256(content)
     if last and last["sha256"] != digest:
         before = f"{last['sha256'][:12]} of {last['date']}"
-        log("warning", f"{url} has changed: {digest[:12]}, it was {before}: do not compare times across builds")
+        log("warning", f"{url} has changed: {digest[:12]}, was {before}; do not compare times across builds")
     facts = {"url": url, "sha256": digest, "version": version, "date": datetime.now(UTC).isoformat(timespec="seconds")}
     _write(path, content, executable=True)
     _write(record, (json.dumps(facts, indent=2) + "\n").encode())
@@ -76,22 +76,22 @@ def _choose(generation: str, system: str, abis: Sequence[str]) -> tuple[str, str
         if url := URLS[generation].get((system, abi)):
             return abi, url
     others = [name for name, urls in URLS.items() if any((system, abi) in urls for abi in abis)]
-    way_out = f"--fetch_binary={others[0]}" if others else "build it, and pass it with --benchmark_binary"
-    raise BenchError(f"there is no official {generation} build for {system} on {', '.join(abis) or '?'}: {way_out}")
+    way_out = f"use --fetch_binary={others[0]}" if others else "build the tool and pass it with --benchmark_binary"
+    raise BenchError(f"no official {generation} build for {system} on {', '.join(abis) or '?'}; {way_out}")
 
 
 def _download(url: str) -> tuple[bytes, str | None]:
-    """Returns the file, and what the server calls its version: the date of its last change."""
+    """Returns the file and its version, which is the server's Last-Modified date."""
     way_out = "download it on another machine and use --benchmark_binary=PATH"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             content, expected = answer.read(), answer.headers.get("Content-Length")
             version = answer.headers.get("Last-Modified")
     except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}): {way_out}") from error
+        raise BenchError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}); {way_out}") from error
     if content[:4] != b"\x7fELF" or (expected and str(len(content)) != expected.strip()):
         raise BenchError(
-            f"{url}: download is incomplete or not an ELF binary ({len(content)} bytes): try again, or {way_out}"
+            f"{url}: download is incomplete or not an ELF binary ({len(content)} bytes); try again, or {way_out}"
         )
     return content, version
 

@@ -1,4 +1,4 @@
-"""Launching the TFLite benchmark tool on a device: its files, its command line, and what ends it."""
+"""Launching the TFLite benchmark tool on a device: files, command line, timeout and exit status."""
 
 import hashlib
 import shlex
@@ -22,8 +22,8 @@ from .shell import ConnectionLostError, Shell, one_line
 
 _SIGKILL = 9
 _CUT = "----- android_bench -----"
-# Flags of the tool for each delegate. The LiteRT one runs XNNPACK by default, and leaves it what an accelerator does
-# not take: litert/tools/benchmark_litert_model.h in google-ai-edge/LiteRT.
+# The tool's flags for each delegate. The LiteRT tool runs XNNPACK by default, also for ops that an accelerator does not
+# take: litert/tools/benchmark_litert_model.h in google-ai-edge/LiteRT.
 _DELEGATE_FLAGS = {
     "xnnpack": {"use_xnnpack": "true"},
     "none": {"use_xnnpack": "false"},
@@ -31,20 +31,20 @@ _DELEGATE_FLAGS = {
     "npu": {"use_npu": "true"},
     "nnapi": {"use_nnapi": "true"},
 }
-_DISPATCH = "libLiteRtDispatch"  # which the tool looks for in the folder
-_NEWER = ("max_secs",)  # our own timeout does the same
+_DISPATCH = "libLiteRtDispatch"  # the library that the tool looks for in the folder
+_NEWER = ("max_secs",)  # flags of newer builds; without this one, our own timeout does the same
 _EXTRA_FLAGS = {"profile": ("enable_op_profiling", "use_profiler"), "memory": ("report_peak_memory_footprint",)}
 
 
 class LaunchOutput(NamedTuple):
-    """What one launch of the benchmark tool left.
+    """Output of one launch of the benchmark tool.
 
     Attributes:
         command: The command line.
         status: Exit status.
         text: Standard output and error.
-        before, after: State of the device; see `device_info.parse_state`.
-        readings: Those of the battery meanwhile, where energy is measured.
+        before, after: State of the device before and after the launch; see `device_info.parse_state`.
+        readings: Battery readings during the launch; empty unless energy is measured.
     """
 
     command: str
@@ -59,14 +59,14 @@ class ToolFlags:
     """The command-line flags of a build of the benchmark tool.
 
     Args:
-        known: Names of the flags it has; empty if it does not list them.
+        known: Names of the supported flags; empty if the build does not list them.
     """
 
     def __init__(self, known: frozenset[str]) -> None:
         self._known = known
 
     def check(self, delegates: Iterable[str], extras: Iterable[str]) -> None:
-        """Raises BenchError for what this build cannot do, before hours are spent on it."""
+        """Raises BenchError for options that this build does not support, before any time is spent on measuring."""
         for delegate in delegates:
             self.of_delegate(delegate)
         for kind in extras:
@@ -77,22 +77,22 @@ class ToolFlags:
         wanted = _DELEGATE_FLAGS[delegate]
         if not self._known or self._known >= wanted.keys():
             return wanted
-        if delegate == "xnnpack" and "use_cpu" in self._known:  # the LiteRT tool has no other kernels for a CPU
+        if delegate == "xnnpack" and "use_cpu" in self._known:  # the LiteRT tool has no other CPU kernels
             return {"use_cpu": "true"}
         if delegate == "none" and "use_cpu" not in self._known:  # a classic build from before XNNPACK
             return {}
         lacks = f"this build of the benchmark tool has no --{next(iter(wanted))}"
         generation = "litert" if delegate == "npu" else "classic"
-        raise BenchError(f"--delegates={delegate}: {lacks}: try --fetch_binary={generation}")
+        raise BenchError(f"--delegates={delegate}: {lacks}; try --fetch_binary={generation}")
 
     def drop_unknown(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the flags without those that only newer builds have, and that change nothing that is measured."""
+        """Returns the flags without unsupported ones of newer builds that do not affect the measurement."""
         return {
             name: value for name, value in flags.items() if name not in _NEWER or not self._known or name in self._known
         }
 
     def of_kind(self, kind: str) -> dict[str, str]:
-        """Returns the flags of a kind of launch; see `plan.Launch`."""
+        """Returns the flags for a kind of launch; see `plan.Launch`."""
         if kind not in _EXTRA_FLAGS:
             return {}
         for name in _EXTRA_FLAGS[kind]:
@@ -106,16 +106,16 @@ class Launcher:
 
     Args:
         shell: The device.
-        binary: Build of the tool for the device.
-        plan: The models, and the flags of each launch.
+        binary: The benchmark tool, built for the device.
+        plan: The models and the options of each launch.
         settings: Timeout and patience.
-        guard: The lock of the device, which is held.
+        guard: The device's lock, already acquired.
 
     Attributes:
-        digest: Hash of the tool, hexadecimal; where there are libraries, followed by theirs.
+        digest: Hash of the tool, hexadecimal, followed by the hash of the libraries if there are any.
 
     Raises:
-        BenchError: If the files cannot be copied, or the tool lacks what the plan asks for.
+        BenchError: If the files cannot be copied, or the tool does not support an option of the plan.
     """
 
     def __init__(
@@ -127,17 +127,17 @@ class Launcher:
         if self._libraries:
             self.digest += f"+{self._libraries.digest[:12]}"
         if "npu" in plan.delegates and not (self._libraries and self._libraries.has(_DISPATCH)):
-            raise BenchError(f"--libraries={settings.libraries}: no {_DISPATCH}*.so there, which --delegates=npu needs")
+            raise BenchError(f"--libraries={settings.libraries}: no {_DISPATCH}*.so, which --delegates=npu needs")
         self._install()
         self._flags = ToolFlags(parse.known_flags(shell.run(f"{self._environment}{self._tool} --help").output))
         self._flags.check(plan.delegates, plan.extras)
 
     def run(self, launch: Launch, cores: Iterable[int]) -> LaunchOutput:
-        """Makes one launch, and ends it if it takes too long.
+        """Runs one launch, and kills it after the timeout.
 
         Args:
-            launch: What to run.
-            cores: Numbers of the cores to pin it to; none for any.
+            launch: The launch to run.
+            cores: Numbers of the cores to pin it to; empty for any core.
 
         Raises:
             ConnectionLostError, TimeoutError: If the device does not answer.
@@ -146,7 +146,7 @@ class Launcher:
         command, state = self.command(launch, cores), device_info.STATE_SCRIPT
         tool = self._guard.command(command)
         runs = sampled_command(tool, _CUT) if launch.kind == ENERGY else f"({tool})\ns=$?"
-        # In one script: the clock and the heat matter right after the tool has ended.
+        # One script, so that clock and temperature are read right after the tool has ended.
         script = f"{state}\necho {_CUT}\n{runs}\necho; echo {_CUT}\n{state}\nexit $s"
         try:
             status, output = self._shell.run(script, self._settings.timeout)
@@ -178,7 +178,7 @@ class Launcher:
         return f"{pin}{self._environment}{self._tool} {' '.join(words)}"
 
     def reconnect(self, stop: Callable[[], bool]) -> None:
-        """Waits for a device that dropped off, and installs the files again: it may have rebooted, or been wiped.
+        """Waits for a disconnected device, and reinstalls the files, since it may have been rebooted or wiped.
 
         Raises:
             BenchError: If it does not come back.
@@ -190,7 +190,7 @@ class Launcher:
             try:
                 if not stop():
                     self._guard.acquire()
-                    self._guard.end_tool()  # it may have outlived the connection
+                    self._guard.end_tool()  # it may still be running
                     self._install()
                 return
             except (ConnectionLostError, TimeoutError) as error:
@@ -201,14 +201,14 @@ class Launcher:
                     raise BenchError(f"{late}: {error}") from error
 
     def _npu_flags(self) -> dict[str, str]:
-        """Returns where the NPU's libraries are; the compiler plugin is for models that are not compiled yet."""
+        """Returns the flags for the NPU's libraries; the compiler plugin is for models that are not compiled yet."""
         needed = {"dispatch_library_path": _DISPATCH, "compiler_plugin_library_path": "libLiteRtCompilerPlugin"}
         has = self._libraries.has if self._libraries else lambda _: False
         return {flag: self._library_folder for flag, name in needed.items() if has(name)}
 
     @property
     def _environment(self) -> str:
-        """Words before the tool that have it find the libraries; Qualcomm's DSP has a path of its own."""
+        """Environment variables by which the tool finds the libraries; Qualcomm's DSP uses a separate path."""
         if not self._libraries:
             return ""
         folder = shlex.quote(self._library_folder)
@@ -226,11 +226,11 @@ def check_output(output: LaunchOutput, job: Job, kind: str) -> tuple[parse.ToolO
     """Parses the output of a launch.
 
     Returns:
-        What was measured, and what the delegate took of the model, None where that is not printed.
+        The measurements, and the ops that the delegate took, None if the tool does not print them.
 
     Raises:
         parse.UnknownFlagError: If the tool ignored a flag.
-        BenchError: If it failed, or ran without the delegate or the profile that was requested.
+        BenchError: If the tool failed, or ran without the requested delegate or profile.
     """
     lines = [parse.strip(line) for line in output.text.splitlines()]
     parse.check_flags(lines)
@@ -238,14 +238,14 @@ def check_output(output: LaunchOutput, job: Job, kind: str) -> tuple[parse.ToolO
     parsed = parse.parse(output.text)
     delegation = check_delegation(lines, job.delegate)
     if kind == "profile" and not parsed.ops:
-        raise BenchError("the benchmark tool printed no profile, though one was requested")
+        raise BenchError("the benchmark tool did not print the requested profile")
     return parsed, delegation
 
 
 def _check_status(output: LaunchOutput) -> None:
     if output.status > 128:
         number = output.status - 128
-        killer = " (out of memory, or killed by someone)" if number == _SIGKILL else ""
+        killer = " (out of memory, or killed by another process)" if number == _SIGKILL else ""
         raise BenchError(f"the benchmark tool was killed by signal {number}{killer}")
     if output.status:
         raise BenchError(f"the benchmark tool failed with status {output.status}: {one_line(output.text)}")

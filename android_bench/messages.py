@@ -7,13 +7,13 @@ from .escaping import printable
 
 
 def log(kind: str, *messages: object) -> None:
-    """Writes messages to standard error, one per line, each after its kind.
+    """Writes messages to standard error, one per line, each prefixed with its kind.
 
     Args:
         kind: `error`, `warning`, `note` or `waiting`.
-        messages: Any number of messages, or none.
+        messages: The messages; there may be none.
     """
     clear = "\r\033[K" if sys.stderr.isatty() else ""  # the progress line
     for message in messages:
-        with contextlib.suppress(OSError):  # a terminal that was closed must not end the measurement
+        with contextlib.suppress(OSError):  # a closed terminal must not end the measurement
             print(f"{clear}{kind}: {printable(str(message))}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The report as one HTML page: no script, nothing from the network, light and dark, wide and phone-sized."""
+"""The report as one HTML page: no scripts, works offline, light and dark, for desktops and phones."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from .scatter_plot import scatter_plot
 from .sustained import NOTE as SUSTAINED_NOTE
 from .terminal_table import count_columns, duration, energy_notes, energy_text, sustained_columns
 
-# The browser is to load nothing and to run nothing, whatever a name in the results holds.
+# Names in the results are untrusted: the browser must not load or run anything that they contain.
 _POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'\">"
@@ -90,13 +90,13 @@ def _card(device: DeviceReport) -> str:
         or environment.get("os")
         or environment.get("kernel"),
         "caches, modeled": environment.get("caches"),
-        "their source": environment.get("source"),
+        "cache parameters from": environment.get("source"),
         "time, estimated": environment.get("estimate"),
         "cores": environment.get("clocks") or environment.get("cores"),
         "ran on core": _pinned(environment.get("pinned")),
         "governor": ", ".join(sorted(set((before.get("governor") or {}).values()))) or environment.get("governor"),
-        "clock while it ran": after.get("busy_mhz") and f"{after['busy_mhz']:.0f} MHz on average",
-        "clocks held": _clocks_held(environment.get("fixed_performance")),
+        "clock under load": after.get("busy_mhz") and f"{after['busy_mhz']:.0f} MHz on average",
+        "clocks fixed": _clocks_fixed(environment.get("fixed_performance")),
         "temperature": _temperature(before, after),
         "battery": _change(_battery_percent(before), _battery_percent(after), "{:.0f}%"),
         "load": _change(run.get("load_before"), run.get("load_after"), "{:.1f}"),
@@ -116,7 +116,7 @@ def _plan(options: Mapping[str, Any]) -> str | None:
 
 
 def _temperature(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Returns the temperatures, and the sensors that they come from, which old rows do not name."""
+    """Returns the temperatures and their sensors; old rows do not name the sensors."""
     change = _change(before.get("temperature"), after.get("temperature"), "{:.0f} °C")
     sensors = dict.fromkeys(state["sensor"] for state in (before, after) if state.get("sensor"))
     return f"{change} ({', '.join(sensors)})" if change and sensors else change
@@ -158,7 +158,7 @@ def _sustained(sustained: Sequence[dict[str, Any]]) -> str:
 
 
 def _plain_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:
-    """Returns a table whose first columns are words."""
+    """Returns an HTML table whose first `words` columns are left-aligned text."""
     kinds = [' class="word"' if column < words else "" for column in range(len(heads))]
     rows = "".join(
         f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in zip(kinds, line, strict=True))}</tr>"
@@ -191,16 +191,16 @@ def _table4(table: Table4) -> str:
             family, alpha = line.name.split()
             name = f'<span class="whole">{color_dot(FAMILIES.index(line.arch))}{family}</span> {alpha}'
             rows.append(f'<tr><td>{name}</td><td class="paper">{published}</td>{cells}</tr>')
-    return f"""<h4>Table 4, beside the paper</h4>
+    return f"""<h4>Table 4, compared with the paper</h4>
 <div class="scroll"><table>
 <thead><tr><th></th><th colspan="2" scope="colgroup">paper</th>{groups}</tr>
 <tr><th>network</th><th>ms</th><th>ratio</th>{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
-<p class="soft">{escape(table.note)} * cannot be trusted, see the warnings.</p>"""
+<p class="soft">{escape(table.note)} *: unreliable, see the warnings.</p>"""
 
 
 def _latency_bars(summary: Sequence[dict[str, Any]]) -> str:
-    """Returns a bar for the latency of each model, those of one network together."""
+    """Returns a bar chart of latencies, grouped by network."""
     most = max(line["ms"] for line in summary)
     rows = []
     for line in sorted(summary, key=lambda line: (family_index(line), -(line.get("alpha") or 0), line["label"])):
@@ -209,12 +209,12 @@ def _latency_bars(summary: Sequence[dict[str, Any]]) -> str:
         bar = f'<span class="bar" style="width:{_width(line["ms"], most)}%"><i style="width:100%;opacity:{opacity};'
         bar += f'background:var(--f{family_index(line)})"></i></span>'
         rows.append(_bar(label, bar, f"{number(line['ms'], '.3f')} ms{'*' * line['doubtful']}"))
-    note = "<figcaption>Shorter is better. float32 in full colour, other recipes pale.</figcaption>"
-    return f'<h4>Float against int8</h4><figure><div class="bars">{"".join(rows)}</div>{note}</figure>'
+    note = "<figcaption>Shorter is better. Full color: float32; pale: other recipes.</figcaption>"
+    return f'<h4>Float vs. int8</h4><figure><div class="bars">{"".join(rows)}</div>{note}</figure>'
 
 
 class _Cost(NamedTuple):
-    """What a profile is of."""
+    """Unit and texts of a chart of costs by op."""
 
     unit: str
     title: str
@@ -224,20 +224,20 @@ class _Cost(NamedTuple):
 
 _TIMES = _Cost(
     "ms",
-    "Where the time goes",
+    "Time by kind of op",
     "The slowest ops of each model",
-    "Times of a launch with the profiler on, which slows it down a little.",
+    "Measured with the profiler on, which slows inference down a little.",
 )
 _INSTRUCTIONS = _Cost(
     "M",
-    "Where the instructions go",
+    "Instructions by kind of op",
     "The ops of each model with the most instructions",
-    "Millions of instructions inside of the ops; what LiteRT executes between them is not shown.",
+    "Millions of instructions inside the ops; LiteRT's overhead between them is not shown.",
 )
 
 
 def _profiles(profiles: Mapping[str, Sequence[Sequence[Any]]], cost: _Cost) -> str:
-    """Returns a bar for the cost by kind of op of each model that was profiled, and its most expensive ops."""
+    """Returns a stacked bar per profiled model, its cost by kind of op, and the most expensive ops."""
     if not profiles:
         return ""
     kinds = {label: _cost_by_kind(ops) for label, ops in sorted(profiles.items())}
@@ -264,7 +264,7 @@ def _stacked_bar(label: str, parts: Mapping[str, float], most: float, unit: str)
 
 
 def _bar(label: str, bar: str, value: str) -> str:
-    """Returns a line of a bar chart: name, bar and value."""
+    """Returns one line of a bar chart: name, bar and value."""
     track = f'<span class="track">{bar}<span class="value">{value}</span></span>'
     return f'<span class="name">{escape(label)}</span>{track}'
 
@@ -310,7 +310,7 @@ def _cost_by_kind(ops: Sequence[Sequence[Any]]) -> dict[str, float]:
 
 
 def _width(value: float, most: float) -> float:
-    """Returns the width of a bar in percent; its number must fit beside it."""
+    """Returns the width of a bar in percent, which leaves room for the number beside it."""
     return round(max(0.3, 72 * value / most), 2) if most else 0.3
 
 
@@ -322,7 +322,7 @@ def _pinned(pinned: dict[str, Sequence[int]] | None) -> str:
     return "; ".join(f"{', '.join(map(str, cores))} ({what})" for what, cores in (pinned or {}).items())
 
 
-def _clocks_held(value: bool | None) -> str | None:
+def _clocks_fixed(value: bool | None) -> str | None:
     return None if value is None else "yes (fixed-performance mode)" if value else "no"
 
 

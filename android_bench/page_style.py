@@ -4,7 +4,7 @@ from typing import Any
 
 from . import paper
 
-FAMILIES = tuple(paper.TITLES)  # each has a color of its own, the same in all charts: --f0, --f1, ...
+FAMILIES = tuple(paper.TITLES)  # each has its own color, the same in all charts: --f0, --f1, ...
 STYLE = """
 :root { --paper:#fff; --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --card:#f6f7f9; --warn:#8a4b00;
   --warnback:#fff4e0;
@@ -59,15 +59,15 @@ summary { cursor: pointer; color: var(--soft); } footer { margin-top: 3rem; colo
 
 
 def family_index(line: dict[str, Any]) -> int:
-    """Returns the number of the color for the network of a line of a summary; the last one is for other networks."""
+    """Returns the index of the color of a summary line's network; the last color is for other networks."""
     return FAMILIES.index(line["arch"]) if line.get("arch") in FAMILIES else len(FAMILIES)
 
 
 def color_dot(index: int, palette: str = "f") -> str:
-    """Returns a dot in a color, for legends and tables.
+    """Returns a colored dot for legends and tables.
 
     Args:
-        index: Number of the color.
+        index: Index of the color.
         palette: `f` for families of networks, `o` for kinds of ops.
     """
     return f'<span class="mark" style="background:var(--{palette}{index})"></span>'

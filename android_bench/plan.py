@@ -1,4 +1,4 @@
-"""The plan of a benchmark: which models, on how many threads, how often and in which order."""
+"""The plan of a benchmark: which models to run, with how many threads, how often and in which order."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .errors import BenchError
 from .models import ModelFile
 
-MOST_SECS = 10_000_000  # four months; what waits for much longer overflows
+MOST_SECS = 10_000_000  # four months; timeouts overflow if they are much longer
 _MOST_ROUNDS, _MOST_RUNS, _LARGEST = 100_000, 1_000_000_000, (1 << 63) - 1
 MAX_THREADS = 256  # many thousands crash the interpreter
 DELEGATES = ("xnnpack", "none", "gpu", "npu", "nnapi")
@@ -25,8 +25,8 @@ class Job(NamedTuple):
     Attributes:
         model: The model to run.
         threads: Number of interpreter threads.
-        delegate: One of `DELEGATES`; `none` means TFLite's own kernels.
-        core: `big`, `little`, a hexadecimal mask of cores, or `any`.
+        delegate: One of `DELEGATES`; `none` uses TFLite's own kernels.
+        core: Cores to run on: `big`, `little`, a hexadecimal mask, or `any`.
     """
 
     model: ModelFile
@@ -36,11 +36,11 @@ class Job(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One run of a model as a plan schedules it; it may take several attempts.
+    """One run of a model as scheduled by a plan; it may take several attempts.
 
     Attributes:
         round: Number of the round, from 1.
-        place: Place in the round, from 1.
+        place: Position in the round, from 1.
         job: The model and its configuration.
         kind: `time`, `sustained`, or one of `EXTRAS`.
     """
@@ -64,13 +64,13 @@ class BenchPlan:
         models: The models to compare.
         threads: Numbers of interpreter threads, each from 1 to `MAX_THREADS`.
         delegates: Some of `DELEGATES`.
-        cores: Where to run; see `Job.core`.
-        extras: Some of `EXTRAS`: launches after the rounds that measure something else and may disturb the times.
+        cores: Cores to run on; see `Job.core`.
+        extras: Some of `EXTRAS`: launches after the rounds that measure other quantities and may disturb the times.
         rounds: Number of rounds.
         runs: Minimum number of timed invocations of a model per round.
         min_secs: Minimum seconds of timed invocations of a model per round.
         warmup: Untimed invocations before the timed ones, in each round.
-        repeats: Maximum number of repetitions of a launch whose time cannot be trusted.
+        repeats: Maximum number of repetitions of a launch with an unreliable time.
         seed: Seed of the order within the rounds.
 
     Raises:
@@ -106,7 +106,7 @@ class BenchPlan:
 
     @property
     def jobs(self) -> list[Job]:
-        """What one round measures."""
+        """The jobs of one round."""
         unique = dict.fromkeys
         return [
             Job(model, threads, delegate, core)
@@ -117,10 +117,10 @@ class BenchPlan:
         ]
 
     def schedule(self) -> Iterator[Launch]:
-        """Yields all launches; each round has an order of its own.
+        """Yields all launches, in a new order in each round.
 
-        A machine drifts (clock, heat, neighbors). Taking all models in turn spreads the drift over all of them, and the
-        changing order keeps one model from always following the same other.
+        A machine drifts (clock, heat, other processes). Interleaving spreads the drift over all models, and changing
+        the order keeps a model from always running after the same other model.
         """
         rng = random.Random(self.seed)
         for number in range(1, self.rounds + 1):
@@ -136,11 +136,11 @@ class BenchPlan:
                 yield Launch(self.rounds + 1, place, job, kind)
 
     def remaining(self, completed: Container[tuple], stop: Callable[[], bool]) -> Iterator[Launch]:
-        """Yields the launches that are left, until `stop()` is true.
+        """Yields the remaining launches, until `stop()` is true.
 
         Args:
             completed: Keys of the launches to skip.
-            stop: Is asked before each launch.
+            stop: Called before each launch.
         """
         for launch in self.schedule():
             if launch.key in completed:
@@ -150,21 +150,21 @@ class BenchPlan:
             yield launch
 
     def options(self) -> dict[str, Any]:
-        """Returns everything but the models, for the records."""
+        """Returns all options except the models, for the results."""
         return {option.name: getattr(self, option.name) for option in fields(self) if option.name != "models"}
 
     def identity(self, *where: str) -> str:
-        """Returns a short hash that two runs share if one can continue the other.
+        """Returns a short hash; a run can continue another run with the same hash.
 
         Args:
-            where: What else must be the same: device, interpreter, ...
+            where: Other things that must be the same, such as device and interpreter.
         """
         content = [self.options(), sorted((model.label, model.sha256) for model in self.models), where]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """Returns the words of a comma-separated list."""
+    """Returns the items of a comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
@@ -172,7 +172,7 @@ def parse_threads(text: str) -> tuple[int, ...]:
     """Returns the integers of a comma-separated list.
 
     Raises:
-        BenchError: If there is anything else in it.
+        BenchError: If the list contains anything else.
     """
     try:
         return tuple(int(number) for number in text.split(","))

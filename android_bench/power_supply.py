@@ -1,7 +1,7 @@
 """Readings of a battery's current and voltage, from Linux's power_supply files or Android's battery service.
 
-The files are described in the kernel's Documentation/ABI/testing/sysfs-class-power; the service prints what it is asked
-for with `cmd battery get` (BatteryService.java), since many phones do not let a shell read the files.
+The files are described in the kernel's Documentation/ABI/testing/sysfs-class-power. Many phones do not let a shell read
+them; there, `cmd battery get` queries the service (BatteryService.java).
 """
 
 import re
@@ -14,9 +14,9 @@ INTERVAL_SECS = 0.5
 SERVICE = "Android's battery service"
 _FOLDER = "/sys/class/power_supply"
 _NUMBER = re.compile(r"-?\d{1,15}")
-_NOT_DISCHARGING = ("charging", "full", "not charging", "2", "4", "5")  # the numbers are Android's
-_WAY_OUT = "unplug it, and reach it over Wi-Fi: `adb tcpip 5555`, `adb connect ADDRESS:5555`, --serial=ADDRESS:5555"
-# Defines `sample`, which appends a line to $readings. A battery of scope Device is that of a mouse or a pen.
+_NOT_DISCHARGING = ("charging", "full", "not charging", "2", "4", "5")  # numbers: Android's codes
+_WAY_OUT = "unplug it and connect over Wi-Fi: `adb tcpip 5555`, `adb connect ADDRESS:5555`, --serial=ADDRESS:5555"
+# Defines `sample`, which appends a line to $readings. A battery with scope Device belongs to a mouse or a pen.
 _SETUP = f"""\
 battery=; chargers=; readings=; nl='
 '
@@ -50,13 +50,13 @@ sample() {{
 
 
 class Reading(NamedTuple):
-    """One reading of a battery, in the units of the device; None where it was not reported.
+    """One reading of a battery, in the device's units; None where not reported.
 
     Attributes:
         source: Folder of the power_supply files, or `SERVICE`.
-        current, voltage, power: Numbers as printed.
-        status: Such as `Discharging`, or Android's number for it.
-        charger: Whether a charger is connected, in words; empty if none is.
+        current, voltage, power: Values as printed.
+        status: Status as printed, such as `Discharging`, or Android's code for it.
+        charger: `1` if a charger is connected, `faked` if the service shows values set by hand, otherwise empty.
     """
 
     source: str
@@ -74,16 +74,16 @@ def reading_script(count: int) -> str:
 
 
 def sampled_command(command: str, mark: str) -> str:
-    """Returns a shell script that runs a command, and reads the battery until it has ended.
+    """Returns a shell script that runs a command and reads the battery until the command ends.
 
-    It prints what the command prints, the mark, and the readings, and sets `s` to the exit status.
+    The script prints the command's output, the mark and the readings, and sets `s` to the exit status.
     """
     loop = f"while kill -0 $pid 2>/dev/null; do sample; sleep {INTERVAL_SECS}; done"
     return f'{_SETUP}({command}) &\npid=$!; {loop}; wait $pid; s=$?\necho; echo {mark}; echo "$readings"'
 
 
 def parse_readings(text: str) -> list[Reading]:
-    """Parses what the scripts print."""
+    """Parses the output of the scripts."""
     readings = []
     for line in text.splitlines():
         source, *values = line.split("|")
@@ -94,17 +94,17 @@ def parse_readings(text: str) -> list[Reading]:
 
 
 def check_discharging(readings: Sequence[Reading]) -> None:
-    """Checks that a battery is what powers the device.
+    """Checks that the device runs on its battery.
 
     Raises:
-        BenchError: If it is charging, a charger is connected, or there is no battery.
+        BenchError: If the battery is charging, a charger is connected, or there is no battery.
     """
     if not any(reading.current is not None or reading.power for reading in readings):
-        raise BenchError("energy: the device reports no battery current, or does not let a shell read it")
+        raise BenchError("energy: the device does not report its battery current, or does not let a shell read it")
     for reading in readings:
         if reading.charger == "faked":
-            raise BenchError(f"energy: {SERVICE} shows values set by hand: `dumpsys battery reset` ends that")
+            raise BenchError(f"energy: {SERVICE} shows values set by hand; reset them with `dumpsys battery reset`")
         if reading.charger:
-            raise BenchError(f"energy: a charger is connected, so the battery does not show what is used: {_WAY_OUT}")
+            raise BenchError(f"energy: a charger is connected, so the battery does not show the power used; {_WAY_OUT}")
         if reading.status.lower() in _NOT_DISCHARGING:
-            raise BenchError(f"energy: the battery is not discharging (status {reading.status}): {_WAY_OUT}")
+            raise BenchError(f"energy: the battery is not discharging (status {reading.status}); {_WAY_OUT}")

@@ -1,4 +1,4 @@
-"""What the user called a program of this package."""
+"""Names of this package's programs as the user runs them."""
 
 import shlex
 import shutil
@@ -6,7 +6,7 @@ import sys
 
 
 def program_name(module: str) -> str:
-    """Returns `fd-keras COMMAND` if the console command called it, or else `python -m ...`.
+    """Returns `fd-keras COMMAND` if the program was started by that command, otherwise `python -m ...`.
 
     Args:
         module: Name of the program's module.
@@ -15,7 +15,7 @@ def program_name(module: str) -> str:
 
 
 def report_command(folder: str) -> str:
-    """Returns the command that writes the report of a folder of results, quoted for a shell."""
+    """Returns the command that writes the report for a folder of results, quoted for the shell."""
     program = (
         "fd-keras report" if shutil.which("fd-keras") else f"{shlex.quote(sys.executable)} -m {__package__}.report"
     )

@@ -45,7 +45,7 @@ def markdown(devices: Sequence[DeviceReport]) -> str:
 
 
 def comma_separated(devices: Sequence[DeviceReport]) -> str:
-    """Returns every line of the summaries as CSV."""
+    """Returns all lines of the summaries as CSV."""
     lines = [
         _inactive({"device_name": device.name, "kind": device.kind, **_flat(line)})
         for device in devices
@@ -61,7 +61,7 @@ def comma_separated(devices: Sequence[DeviceReport]) -> str:
 
 
 def _device_markdown(device: DeviceReport) -> list[str]:
-    """Returns the blocks about one device."""
+    """Returns the Markdown blocks of one device."""
     engine = device.run.get("environment", {}).get("engine", "")
     parts = [
         f"## {escaped(device.name)} ({KINDS[device.kind]})",
@@ -100,7 +100,7 @@ def _without_lists(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:
-    """Returns a line of a summary with only texts and numbers: dicts become columns, lists become text."""
+    """Flattens a line of a summary to texts and numbers: dicts become columns, lists become text."""
     flat = {}
     for name, value in line.items():
         if isinstance(value, dict):
@@ -111,7 +111,7 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inactive(line: dict[str, Any]) -> dict[Any, Any]:
-    """Returns a line without formulas, in its values or in its keys, which become the head."""
+    """Escapes formulas in the values of a line and in its keys, which become the CSV header."""
     return {spreadsheet(name): spreadsheet(value) for name, value in line.items()}
 
 
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         description="Writes report.html (one file, works offline), report.md and report.csv into a folder of results.",
         allow_abbrev=False,
     )
-    described.add_argument("results", metavar="FOLDER", help="--output_dir of the benchmark")
+    described.add_argument("results", metavar="FOLDER", help="the benchmark's --output_dir")
     return described
 
 
@@ -130,12 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns the exit status.
 
     Args:
-        arguments: Command-line arguments; those of this process unless given.
+        arguments: Command-line arguments; `sys.argv[1:]` by default.
     """
     args = parser().parse_args(arguments)
     try:
         if not args.results.strip():
-            raise BenchError("FOLDER is empty: name the --output_dir of the benchmark")
+            raise BenchError("FOLDER is empty; give the benchmark's --output_dir")
         for path in write(Path(args.results)):
             print(path)
     except BenchError as error:

@@ -1,4 +1,4 @@
-"""The content of a report: the latest run of each device, its summary, and Table 4 of the paper beside it."""
+"""The content of a report: the latest run of each device, its summary, and the paper's Table 4 for comparison."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,33 +19,33 @@ KINDS = {
     "phone": "phone",
     "board": "board or other Linux machine: not a phone",
     "host": "this machine: not a phone",
-    "browser": "in a browser: not the times of an app",
+    "browser": "in a browser: not comparable with apps",
     "core": "an emulated ARM core: counted, not timed",
-    "emulator": "emulated: these times mean nothing for a phone",
+    "emulator": "emulated: times do not apply to phones",
 }
 _TABLE4_NOTES = {
     "ms": (
         "Ratios are the network's time divided by FD-MobileNet's at the same budget. \"paper\" is Table 4 of arXiv "
-        "1802.03750: one 800 MHz core of an i.MX 6 (Cortex-A9), float32, ncnn. FD-ShuffleNet is not in it."
+        "1802.03750: one 800 MHz core of an i.MX 6 (Cortex-A9), float32, ncnn. It does not include FD-ShuffleNet."
     ),
     "M": (
-        "M: millions of instructions. Ratios are a network's divided by FD-MobileNet's at the same budget; the paper's "
-        "(arXiv 1802.03750, Table 4) are of times on one 800 MHz core of an i.MX 6 (Cortex-A9), ncnn. FD-ShuffleNet is "
-        "not in it."
+        "M: millions of instructions. Ratios are the network's count divided by FD-MobileNet's at the same budget; the "
+        "paper's (arXiv 1802.03750, Table 4) are ratios of times on one 800 MHz core of an i.MX 6 (Cortex-A9), ncnn. "
+        "It does not include FD-ShuffleNet."
     ),
 }
-_MAX_LOGGED = 5  # damaged lines
+_MAX_LOGGED = 5  # damaged lines to log
 _DELEGATE_TITLES = {"xnnpack": "XNNPACK", "none": "TFLite's own kernels", "gpu": "GPU", "npu": "NPU", "nnapi": "NNAPI"}
 
 
 @dataclass(frozen=True)
 class Table4Cell:
-    """Latency or instructions of one network in one recipe.
+    """Latency or instruction count of one network in one recipe.
 
     Attributes:
-        value: Headline in ms, or millions of instructions; None if not measured.
+        value: Headline latency in ms, or millions of instructions; None if not measured.
         ratio: Ratio to FD-MobileNet; None if not measured.
-        doubtful: Whether it cannot be trusted.
+        doubtful: Whether the value is unreliable.
     """
 
     value: float | None = None
@@ -55,12 +55,12 @@ class Table4Cell:
 
 @dataclass(frozen=True)
 class Table4Line:
-    """A network of Table 4.
+    """A network in Table 4.
 
     Attributes:
-        arch, alpha: The network and its width.
-        paper_ms: Its milliseconds in the paper; None if it is not there.
-        paper_ratio: Ratio to FD-MobileNet in the paper; None if it is not there.
+        arch, alpha: The network and its width multiplier.
+        paper_ms: The paper's latency in ms; None if the paper has none.
+        paper_ratio: The paper's ratio to FD-MobileNet; None if the paper has none.
         cells: Results by recipe.
     """
 
@@ -72,7 +72,7 @@ class Table4Line:
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Display name."""
         return f"{paper.TITLES[self.arch]} {self.alpha:g}x"
 
 
@@ -81,8 +81,8 @@ class Table4:
     """Table 4 of the paper, measured in one configuration.
 
     Attributes:
-        recipes: Recipes of the files.
-        budgets: Lines by budget in MFLOPs.
+        recipes: Recipes of the measured files.
+        budgets: Lines of the table, by budget in MFLOPs.
         unit: Unit of the values, `ms` or `M` (millions of instructions).
     """
 
@@ -92,7 +92,7 @@ class Table4:
 
     @property
     def note(self) -> str:
-        """Explanation below the table."""
+        """The explanation below the table."""
         return _TABLE4_NOTES[self.unit]
 
 
@@ -103,10 +103,10 @@ class DeviceConfig:
     Attributes:
         threads, delegate, core: See `plan.Job`.
         summary: See `summary.summarize`.
-        table4: Table 4; None if no network of it was measured.
-        profiles: Ops of each model by label, as (type, ms, name).
-        counts: See `count_summary.summarize_counts`; empty where models were timed.
-        sustained: See `sustained.summarize_sustained`; empty where no model ran for long.
+        table4: Table 4; None if none of its networks was measured.
+        profiles: Ops of each profiled model by label, as (type, ms, name).
+        counts: See `count_summary.summarize_counts`; empty if models were timed.
+        sustained: See `sustained.summarize_sustained`; empty if there was no sustained run.
     """
 
     threads: int
@@ -120,7 +120,7 @@ class DeviceConfig:
 
     @property
     def title(self) -> str:
-        """The configuration in words."""
+        """Display name of the configuration."""
         core = "" if self.core == ANY_CORE else f", {self.core} core" + "s" * (self.threads > 1)
         delegate = _DELEGATE_TITLES.get(self.delegate, self.delegate)
         return f"{self.threads} thread{'s' * (self.threads > 1)}{core}, {delegate}{self._partial}"
@@ -130,7 +130,7 @@ class DeviceConfig:
         partial, models = sum(map(is_partial, self.summary)), len(self.summary)
         if not partial:
             return ""
-        return " for a part of the ops" if partial == models else f" ({partial} of {models} models only in part)"
+        return " for part of the ops" if partial == models else f" ({partial} of {models} models only in part)"
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ class DeviceReport:
     """The latest run on a device.
 
     Attributes:
-        name: Name for people.
+        name: Display name.
         kind: A key of `KINDS`.
         run: Events of the run; see `results.read_runs`.
         configs: Results by threads, delegate and core.
         last_state: State of the device after the last launch.
-        warnings: Reasons not to trust its numbers.
+        warnings: Reasons why the numbers may be unreliable.
     """
 
     name: str
@@ -155,13 +155,13 @@ class DeviceReport:
 
 
 def title(devices: Sequence[DeviceReport]) -> str:
-    """Returns what a report is about."""
+    """Returns the title of a report."""
     counted = [device.kind == "core" for device in devices]
     return f"{'Instruction counts' if all(counted) else 'Latency'} of .tflite models"
 
 
 def read_report(folder: Path) -> list[DeviceReport]:
-    """Reads the latest run of each device in a folder of results, phones first; logs what is damaged and left out.
+    """Reads the latest run of each device in a folder of results, phones first; skips and logs damaged lines.
 
     Raises:
         BenchError: If the folder has no rows.
@@ -172,8 +172,8 @@ def read_report(folder: Path) -> list[DeviceReport]:
     for row in rows:
         latest.setdefault((row.origin.target, row.origin.device), {}).setdefault(row.run, []).append(row)
     if not latest:
-        why = "no row here can be read" if damage else "no rows here"
-        raise BenchError(f"{folder}: {why}: time some models into this folder first")
+        why = "all rows are damaged" if damage else "no rows"
+        raise BenchError(f"{folder}: {why}; run the benchmark with this --output_dir first")
     devices = []
     for by_run in latest.values():
         name, rows = list(by_run.items())[-1]
@@ -182,7 +182,7 @@ def read_report(folder: Path) -> list[DeviceReport]:
 
 
 def _runs(folder: Path, damage: list[str]) -> dict[str, dict[str, Any]]:
-    """Reads the runs; the rows make a report without them too."""
+    """Reads the runs; a report can be made from the rows alone."""
     try:
         return read_runs(folder, damage)
     except BenchError as error:
@@ -192,16 +192,16 @@ def _runs(folder: Path, damage: list[str]) -> dict[str, dict[str, Any]]:
 
 def _more(damage: Sequence[str]) -> list[str]:
     left = len(damage) - _MAX_LOGGED
-    return [f"and {left} more of such lines"] if left > 0 else []
+    return [f"and {left} more such lines"] if left > 0 else []
 
 
 def table4(rows: Sequence[Row], kind: str = "time") -> Table4 | None:
-    """Arranges the rows of one configuration as the paper's Table 4; None if they hold none of its networks.
+    """Arranges the rows of one configuration as the paper's Table 4; None if they contain none of its networks.
 
-    The table is of images of 224 x 224. Where several files are the same network, the one named after it counts.
+    The table is for images of 224 x 224. If several files contain the same network, the one named after it is used.
 
     Args:
-        rows: The rows; those of other launches are left out.
+        rows: The rows; those of other kinds of launches are ignored.
         kind: Kind of the launches, `time` or `COUNT`.
     """
     groups = _rows_by_network(row for row in rows if row.kind == kind)
@@ -214,7 +214,7 @@ def table4(rows: Sequence[Row], kind: str = "time") -> Table4 | None:
 def _table4_lines(
     budget: paper.Table4Budget, groups: dict[tuple, list[Row]], recipes: Sequence[str]
 ) -> list[Table4Line]:
-    """Returns the networks of a budget that were measured."""
+    """Returns the measured networks of a budget."""
     base, lines = (paper.BASE, budget.alphas[paper.BASE]), []
     for arch, alpha in budget.alphas.items():
         cells = {r: _table4_cell(groups.get((arch, alpha, r), []), groups.get((*base, r), [])) for r in recipes}
@@ -223,7 +223,7 @@ def _table4_lines(
 
 
 def _rows_by_network(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
-    """Returns the rows by arch, alpha and recipe, of one file each."""
+    """Returns the rows of one file per network, by arch, alpha and recipe."""
     files: dict[tuple, list[Row]] = {}
     for row in last_attempts(rows):
         model = row.launch.job.model
@@ -247,7 +247,7 @@ def _table4_cell(rows: list[Row], base: list[Row]) -> Table4Cell:
 
 
 def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Returns the (ms, accuracy) points that no other beats in both, by rising ms."""
+    """Returns the Pareto-optimal (ms, accuracy) points, in order of ms."""
     front: list[tuple[float, float]] = []
     for ms, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or accuracy > front[-1][1]:
@@ -256,7 +256,7 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def short_name(line: dict[str, Any]) -> str:
-    """Returns a network's name for people, where it is one of the paper's.
+    """Returns the display name of one of the paper's networks, or the file's label.
 
     Args:
         line: A line of a summary.
@@ -269,7 +269,7 @@ def short_name(line: dict[str, Any]) -> str:
 
 
 def top1_accuracy(line: dict[str, Any]) -> tuple[float, bool] | None:
-    """Returns top-1 in percent, and whether it is the paper's, of the float network, and not this file's own.
+    """Returns top-1 accuracy in percent, and whether it is the paper's (of the float network) rather than this file's.
 
     Args:
         line: A line of a summary.
@@ -285,12 +285,12 @@ def _is_percent(value: Any) -> TypeGuard[float]:
 
 
 def number(value: float | None, form: str) -> str:
-    """Returns a number, or a dash for None."""
+    """Formats a number; None becomes a dash."""
     return "–" if value is None else format(value, form)
 
 
 def cell_texts(cell: Table4Cell) -> tuple[str, str]:
-    """Returns value and ratio of a cell of Table 4; a star marks what cannot be trusted."""
+    """Returns value and ratio of a cell of Table 4; a star marks unreliable values."""
     digits = 1 if (cell.value or 0) >= 10 else 2 if (cell.value or 0) >= 1 else 3
     return number(cell.value, f".{digits}f") + "*" * cell.doubtful, number(cell.ratio, ".2f")
 
@@ -309,7 +309,7 @@ def _device_report(run: dict[str, Any], rows: list[Row], damaged: int) -> Device
 
 
 def _configs(rows: Iterable[Row], baseline: str | None) -> list[DeviceConfig]:
-    """Returns the results by configuration; without those where all launches failed."""
+    """Returns the results by configuration, without configurations in which all launches failed."""
     groups: dict[tuple[int, str, str], list[Row]] = {}
     for row in rows:
         job = row.launch.job
@@ -331,7 +331,7 @@ def _warnings(run: dict[str, Any], configs: Sequence[DeviceConfig], damaged: int
     warnings += reliability_warnings(line for config in configs for line in config.summary)
     warnings += [f"{line['label']}: {flag}" for config in configs for line in config.counts for flag in line["flags"]]
     if run.get("state") != "complete":
-        warnings.insert(0, f"this run is not complete: {run.get('state', 'it was cut off')}")
+        warnings.insert(0, f"this run is incomplete: {run.get('state', 'it was interrupted')}")
     if damaged:
-        warnings.append(f"damaged lines of rows.jsonl and runs.jsonl that were left out: {damaged}")
+        warnings.append(f"skipped damaged lines in rows.jsonl and runs.jsonl: {damaged}")
     return list(dict.fromkeys(warnings))

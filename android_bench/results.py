@@ -1,4 +1,4 @@
-"""The folder of results: rows as they come, the events of each run, and the output of the benchmark tool."""
+"""The folder of results: rows, events of each run, and the benchmark tool's output."""
 
 import contextlib
 import errno
@@ -26,10 +26,10 @@ except ImportError:  # Windows
 ROWS, RUNS, LOGS = "rows.jsonl", "runs.jsonl", "logs"
 REPORTS = ("report.html", "report.md", "report.csv")
 _LOCK = ".lock"
-_LONGEST_LINE = 16 << 20  # bytes; a row of a million samples has half of it
+_LONGEST_LINE = 16 << 20  # bytes; a row of a million samples has half as many
 _TOO_LONG = b"too long"
 
-# Stores the output of a launch under a name; returns the path relative to the folder of results, None if it is nowhere.
+# Stores the output of a launch under a name; returns its path relative to the folder of results, None if not stored.
 LogWriter = Callable[[str, str], str | None]
 
 
@@ -37,14 +37,14 @@ _Parsed = TypeVar("_Parsed")
 
 
 class ResultsWriteError(BenchError):
-    """The folder of results cannot be written: a measurement that cannot be stored is useless."""
+    """The folder of results cannot be written, so measuring further is useless."""
 
 
 class Results:
     """A folder of results.
 
-    `rows.jsonl` gains a line per row, at once; `runs.jsonl` one at the start of each run and one at its end. Both keep
-    what earlier runs, other devices and other targets wrote. `logs/<run>/` has the output of the benchmark tool.
+    A line is appended to `rows.jsonl` as soon as a row is measured, and to `runs.jsonl` at the start and end of each
+    run. Lines of earlier runs, other devices and other targets are kept. `logs/<run>/` has the benchmark tool's output.
 
     Args:
         folder: The folder; created if it does not exist.
@@ -66,7 +66,7 @@ class Results:
                 _end_last_line(self.folder / name)
 
     def _check_names(self) -> None:
-        """Raises an OSError if the folder has something else under a name that a run needs at its end."""
+        """Raises an OSError if a file that a run writes is a folder, or the other way around."""
         for name in REPORTS:
             if (self.folder / name).is_dir():
                 raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
@@ -74,7 +74,7 @@ class Results:
             raise NotADirectoryError(errno.ENOTDIR, f"{LOGS} is not a folder")
 
     def remove_if_unused(self) -> None:
-        """Removes the folder if it was created here and nothing came into it, as after a start that failed."""
+        """Removes the folder if it was created here and contains no results, for example after a failed start."""
         if not self._created:
             return
         with contextlib.suppress(OSError):
@@ -85,10 +85,10 @@ class Results:
             self.folder.rmdir()
 
     def append_row(self, row: Row) -> None:
-        """Appends a row and flushes it to the disk, so that it survives this process and a power cut.
+        """Appends a row and flushes it to the disk, so that it survives a crash or a power cut.
 
         Raises:
-            ResultsWriteError: If it cannot be written, such as on a full disk.
+            ResultsWriteError: If it cannot be written, for example because the disk is full.
         """
         self._append(ROWS, row.to_json())
 
@@ -114,7 +114,7 @@ class Results:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes from measuring into this folder meanwhile: both would continue the same plan.
+        """Locks the folder, since two processes would continue the same plan.
 
         Raises:
             BenchError: If another process holds the lock.
@@ -127,13 +127,13 @@ class Results:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     way_out = "wait for it, or choose another --output_dir"
-                    raise BenchError(f"{self.folder}: another run is writing here: {way_out}") from None
+                    raise BenchError(f"{self.folder}: another run is writing to this folder; {way_out}") from None
             yield
 
     def unfinished_rows(self, identity: str, plan: BenchPlan) -> list[Row]:
-        """Returns the rows of the latest run of this identity if it is not finished and reported; else none.
+        """Returns the rows of the latest run with this identity, or none if it was finished and reported.
 
-        All rows may be there: a run that was killed after its last row is only closed and reported.
+        The rows may be complete: if a run was killed after its last row, only its summary and report are missing.
         """
         runs = read_runs(self.folder)
         name = next((name for name, run in reversed(runs.items()) if run.get("identity") == identity), None)
@@ -166,35 +166,35 @@ class Results:
             yield
         except OSError as error:
             way_out = "fix that, or choose another --output_dir"
-            raise ResultsWriteError(f"{self.folder}: cannot be written: {error.strerror}: {way_out}") from error
+            raise ResultsWriteError(f"{self.folder}: cannot be written: {error.strerror}; {way_out}") from error
 
 
 def discard_log(name: str, text: str) -> None:
-    """A `LogWriter` that stores nothing."""
+    """A `LogWriter` that discards the output."""
 
 
 def read_rows(folder: Path, damage: list[str] | None = None) -> list[Row]:
-    """Reads all rows of a folder; leaves out, and logs, lines that are damaged or of something else.
+    """Reads all rows of a folder; skips and reports lines that are damaged or not rows.
 
     Args:
         folder: The folder.
-        damage: Gets a message for each such line.
+        damage: List to append a message to for each skipped line.
 
     Raises:
-        BenchError: If there is no file of rows.
+        BenchError: If there is no rows.jsonl.
     """
     return list(_parsed(folder / ROWS, Row.from_json, damage))
 
 
 def read_runs(folder: Path, damage: list[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Reads the runs of a folder, by name: the events of each, later entries replacing earlier.
+    """Reads the runs of a folder by name: the merged events of each, where later values replace earlier ones.
 
     Args:
         folder: The folder.
-        damage: Gets a message for each line that is damaged or of something else, and left out.
+        damage: List to append a message to for each skipped line, which is damaged or not an event.
 
     Raises:
-        BenchError: If there is no file of runs.
+        BenchError: If there is no runs.jsonl.
     """
     runs: dict[str, dict[str, Any]] = {}
     for event in _parsed(folder / RUNS, _check_event, damage):
@@ -203,7 +203,7 @@ def read_runs(folder: Path, damage: list[str] | None = None) -> dict[str, dict[s
 
 
 def _parsed(path: Path, parse: Callable[[dict[str, Any]], _Parsed], damage: list[str] | None) -> Iterator[_Parsed]:
-    """Yields what each line of a file holds, and what is wrong with it otherwise to `damage`."""
+    """Yields the parsed lines of a file; appends a message to `damage` for each line that cannot be parsed."""
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -211,11 +211,11 @@ def _parsed(path: Path, parse: Callable[[dict[str, Any]], _Parsed], damage: list
             yield parse(_json(line))
         except ValueError as error:
             if damage is not None:
-                damage.append(f"{path}, line {number}: {error}: left out")
+                damage.append(f"{path}, line {number}: {error}; skipped")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yields the lines of a file, of each at most `_LONGEST_LINE` bytes."""
+    """Yields the lines of a file; `_TOO_LONG` for a line of more than `_LONGEST_LINE` bytes."""
     try:
         with path.open("rb") as file:
             while line := file.readline(_LONGEST_LINE):
@@ -224,15 +224,15 @@ def _lines(path: Path) -> Iterator[bytes]:
                     line = _TOO_LONG
                 yield line
     except OSError as error:
-        way_out = "time some models into this folder first"
-        raise BenchError(f"{path}: cannot be read: {error.strerror}: {way_out}") from error
+        way_out = "run the benchmark with this --output_dir first"
+        raise BenchError(f"{path}: cannot be read: {error.strerror}; {way_out}") from error
 
 
 def _json(line: bytes) -> dict[str, Any]:
-    """Returns the object of a line.
+    """Parses a line that contains a JSON object.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If it contains anything else.
     """
     if line is _TOO_LONG:
         raise ValueError(f"longer than {_LONGEST_LINE} bytes")
@@ -258,7 +258,7 @@ def _check_event(event: dict[str, Any]) -> dict[str, Any]:
     """Returns an event of a run.
 
     Raises:
-        ValueError: If it has no run, or a value cannot be what its key says.
+        ValueError: If it has no run, or a value is invalid for its key.
     """
     if "run" not in event:
         raise ValueError("the key run is missing")
@@ -268,7 +268,7 @@ def _check_event(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _end_last_line(path: Path) -> None:
-    """Ends a line that an earlier run was killed in, so that the next row does not continue it."""
+    """Ends a line that a killed run left incomplete, so that the next row starts on a new line."""
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The measurement of one launch, and how it is stored as a line of JSON: the same for every target."""
+"""The measurement of one launch, and its format as a line of JSON, which is the same for every target."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from .escaping import printable
 from .models import FACTS, ModelFile
 from .plan import ANY_CORE, Job, Launch
 
-# The keys of a line, in their order. Old folders are read too: keys may be added, never renamed.
+# The keys of a line, in order. Never rename a key, only add keys, so that old folders can still be read.
 KEYS = (
     *("run", "target", "device", "engine"),
     *("model", "recipe", "file", "sha256", "size_bytes", "facts"),
@@ -22,19 +22,19 @@ KEYS = (
     *("samples_ns", "init_ns", "first_ns", "memory_mb", "delegated", "ops", "before", "after", "log", "machine"),
     *("delegation", "counts", "counted_ops", "span_s", "energy"),
 )
-_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops", "span_s", "energy")  # old rows do not have them
-COUNT = "count"  # the kind of a launch that was counted, not timed
-SUSTAINED = "sustained"  # the kind of a launch that is a part of a sustained run
+_LEFT_OUT_EMPTY = ("delegation", "counts", "counted_ops", "span_s", "energy")  # missing in old rows
+COUNT = "count"  # kind of a launch that was counted, not timed
+SUSTAINED = "sustained"  # kind of a launch that is part of a sustained run
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The device and the engine that measured.
+    """The device and the engine of a measurement.
 
     Attributes:
-        target: `host`, `adb`, `ssh`, `browser` or `emulator`. A host row never stands for a phone.
+        target: `host`, `adb`, `ssh`, `browser` or `emulator`. A host row never represents a phone.
         device: Serial of the phone, address of the board, or name of this machine.
-        engine: Interpreter or benchmark tool, and its version.
+        engine: Interpreter or benchmark tool, with its version.
         machine: `phone`, `emulator` (Android's), `board`, `host`, `browser` or `core`; empty in old rows.
     """
 
@@ -46,13 +46,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of a launch, in nanoseconds; None where the benchmark tool does not print it.
+    """Latency of a launch in nanoseconds; None where the benchmark tool does not print it.
 
     Attributes:
         runs: Number of timed invocations.
-        statistic: The headline: `median`, or `min` where there is no median.
+        statistic: Statistic used as the headline: `median`, or `min` if there is no median.
         median_ns, min_ns, p95_ns, max_ns, mean_ns, std_ns: Statistics of the timed invocations.
-        samples_ns: Latency of every timed invocation, in order, where known.
+        samples_ns: Latency of each timed invocation, in order; empty if unknown.
         init_ns: Time to load the model.
         first_ns: Latency of the very first invocation.
     """
@@ -71,28 +71,28 @@ class Latency:
 
     @property
     def headline_ns(self) -> float:
-        """The latency to compare by."""
+        """The latency used in comparisons."""
         return self.min_ns if self.median_ns is None else self.median_ns
 
 
-# Of a launch that was not timed: nothing can be computed of it by mistake.
+# For a launch that was not timed; NaN, so that nothing can be computed from it by mistake.
 NOT_TIMED = Latency(0, "median", None, math.nan, None, math.nan, math.nan, math.nan)
 _TIMES = {part.name for part in fields(Latency)} - {"runs"}
 
 
 @dataclass(frozen=True)
 class Details:
-    """What a launch showed besides its latency.
+    """Results of a launch besides its latency.
 
     Attributes:
         memory_mb: See `parse.ToolOutput`.
         delegated: See `parse.ToolOutput`.
         ops: Profile: type, ms and name of each op.
-        log: File with the output of the benchmark tool, relative to the folder of results.
-        delegation: What the delegate took of the model; see `delegation.Delegation.to_json`. Empty where unknown.
-        counts: What an emulated core executes per inference; see `schema.COUNTERS`. Empty where timed.
+        log: File with the benchmark tool's output, relative to the folder of results.
+        delegation: The ops that the delegate took; see `delegation.Delegation.to_json`. Empty if unknown.
+        counts: Counts of an emulated core per inference; see `schema.COUNTERS`. Empty if timed.
         counted_ops: Type, name and counts of each op.
-        energy: See `energy.energy_per_inference`; empty where it was not measured.
+        energy: See `energy.energy_per_inference`; empty if not measured.
     """
 
     memory_mb: Mapping[str, float] = field(default_factory=dict)
@@ -110,9 +110,9 @@ class Conditions:
     """State of the device around a launch.
 
     Attributes:
-        load: Load average over the last minute at the start; None where unknown.
+        load: Load average over the last minute at the start; None if unknown.
         before, after: See `device_info.parse_state`.
-        span_s: Start and end of the launch in Unix time; empty where they do not matter.
+        span_s: Start and end of the launch in Unix time; empty except in sustained runs.
     """
 
     load: float | None = None
@@ -126,13 +126,13 @@ class Row:
     """The measurement of one launch.
 
     Attributes:
-        run: Name of the run; a run that was interrupted continues under its name.
+        run: Name of the run; an interrupted run continues under the same name.
         origin: The device and the engine.
         launch: Model, configuration and round.
-        started: Time of the start (UTC, ISO 8601).
-        latency: Latency of the invocations; `NOT_TIMED` but for the number of runs where they were counted.
+        started: Start time (UTC, ISO 8601).
+        latency: Latency of the invocations; `NOT_TIMED` except for the number of runs if they were counted.
         attempt: Number of the attempt, from 1. The last attempt counts.
-        flags: Reasons not to trust the latency; empty if there are none.
+        flags: Reasons why the latency is unreliable; empty if there are none.
         details: Memory, delegation, profile and log.
         conditions: State of the device.
     """
@@ -149,7 +149,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Name and recipe of the model in one word."""
+        """Name and recipe of the model as one word."""
         return self.launch.job.model.label
 
     @property
@@ -164,11 +164,11 @@ class Row:
 
     @property
     def config(self) -> tuple:
-        """Device and configuration: what rows must share to be compared."""
+        """Device and configuration; only rows with the same values can be compared."""
         return (self.origin.target, self.origin.device, *self.launch.job[1:])
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a flat dict with the keys `KEYS`, without what is unknown in old rows, and times only if timed."""
+        """Returns a flat dict with the keys `KEYS`, without empty newer keys, and without times if not timed."""
         launch, job = self.launch, self.launch.job
         flat = {
             **vars(self),
@@ -187,10 +187,10 @@ class Row:
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:
-        """Builds a row from a dict such as `to_json` returns; what older versions did not write gets its default.
+        """Builds a row from the result of `to_json`; keys that older versions did not write get their defaults.
 
         Raises:
-            ValueError: If a key is missing or unknown, or a value cannot be what its key says.
+            ValueError: If a key is missing or unknown, or a value is invalid for its key.
         """
         if unknown := line.keys() - set(KEYS):
             raise ValueError(f"unknown keys {', '.join(map(printable, sorted(unknown)))}")
@@ -245,7 +245,7 @@ def last_attempts(rows: Iterable[Row]) -> list[Row]:
 
 
 def utc_now() -> str:
-    """Returns the time for `started` and for dates (UTC, ISO 8601, seconds)."""
+    """Returns the current time as used for `started` and dates (UTC, ISO 8601, seconds)."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""Times .tflite files on phones, boards or this machine, side by side and in rounds; or counts what they execute.
+"""Times .tflite files on phones, boards or this machine, in interleaved rounds, or counts their instructions.
 
 fd-keras bench --models=FOLDER --fetch_binary
 fd-keras bench --models=FOLDER --target=host
@@ -36,26 +36,27 @@ from .sustained import SustainedPlan, parse_duration
 from .terminal_table import final_report
 
 _EPILOG = """\
-All models are timed in rounds, in an order that changes, so that a drift of the device affects all
-alike. Every row is appended to rows.jsonl in the output folder as soon as it is measured; the
-same command continues a plan that was interrupted. At the end report.html, report.md and
-report.csv there show all results in the folder. docs/phones.md begins at the USB cable.
+Models are timed in rounds, in an order that changes from round to round, so that drift of the
+device affects all models equally. Each row is appended to rows.jsonl in the output folder as soon
+as it is measured; run the same command again to continue an interrupted plan. At the end, the
+results in the folder are written to report.html, report.md and report.csv. New to phones? Start
+with docs/phones.md.
 
-exit status: 0 all models were measured; 1 some were not, or exceed --baseline_file; 2 nothing could
-be started; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (what was measured is stored)"""
+exit status: 0 all models were measured; 1 some failed, or exceed --baseline_file; 2 nothing was
+measured; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP (results so far are saved)"""
 _PLAN_HELP = {
     "rounds": "number of rounds",
     "runs": "minimum number of timed invocations of a model per round",
     "min_secs": "minimum seconds of timed invocations of a model per round",
-    "warmup": "untimed invocations before them",
-    "repeats": "maximum number of repetitions of a launch that cannot be trusted",
-    "seed": "of the order within the rounds",
+    "warmup": "untimed invocations before the timed ones",
+    "repeats": "maximum number of times to repeat a launch with an unreliable time",
+    "seed": "seed of the order within the rounds",
 }
 _SETTINGS_HELP = {
     "cooldown": "seconds of rest before each launch",
     "max_temp": "degrees Celsius to cool down to before each launch",
-    "timeout": "seconds after which a launch is given up",
-    "patience": "seconds to wait for a device that drops off",
+    "timeout": "seconds after which a launch is killed",
+    "patience": "seconds to wait for a device that disconnects",
 }
 
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns the exit status.
 
     Args:
-        arguments: Command-line arguments; those of this process unless given.
+        arguments: Command-line arguments; `sys.argv[1:]` by default.
     """
     args = parser().parse_args(arguments)
     try:
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log("error", error)
         return 2
     except KeyboardInterrupt:  # a second Ctrl-C
-        log("error", "stopped at once; what was measured is stored")
+        log("error", "stopped at once; results so far are saved")
         return 130
     return 128 + stop.signal if stop.signal else int(failed)
 
@@ -83,14 +84,14 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     described = Parser(
         prog=program_name("run"),
-        description="Times .tflite files, side by side and in rounds.",
+        description="Times .tflite files in interleaved rounds.",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
         allow_abbrev=False,
     )
     add = described.add_argument
-    add("--models", metavar="PATHS", help="folder of .tflite files; or files and folders: A,B")
-    add("--output_dir", default="results", metavar="FOLDER", help="default: %(default)s")
+    add("--models", metavar="PATHS", help="folder of .tflite files, or a list of files and folders: A,B")
+    add("--output_dir", default="results", metavar="FOLDER", help="folder of results (default: %(default)s)")
     _add_where(described.add_argument_group("where"))
     _add_what(described.add_argument_group("what"))
     _add_how(described.add_argument_group("how"))
@@ -102,13 +103,13 @@ def _add_where(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     targets = ("adb", "ssh", "host", "emulator")
     add("--target", choices=targets, default="adb", help="phones (default), boards, this machine, emulated ARM cores")
-    add("--serial", metavar="A,B", help=f"of `adb devices`, or all; for ssh: user@host; emulated: {', '.join(CORES)}")
-    add("--emulator", default=str(FOLDER), metavar="FOLDER", help="folder of `make emulator` (default: %(default)s)")
+    add("--serial", metavar="A,B", help=f"from `adb devices`, or all; ssh: user@host; emulator: {', '.join(CORES)}")
+    add("--emulator", default=str(FOLDER), metavar="FOLDER", help="output of `make emulator` (default: %(default)s)")
     add("--benchmark_binary", metavar="PATH", help="the TFLite benchmark tool, built for the device")
     add("--fetch_binary", nargs="?", const="litert", choices=tuple(fetch.URLS), help="download it (default: litert)")
-    add("--refetch", action="store_true", help="download it again, to have the newest build")
+    add("--refetch", action="store_true", help="download it again, to get the newest build")
     add("--libraries", metavar="FOLDER", help="shared libraries that the tool loads for --delegates=gpu or npu")
-    add("--adb", default="adb", metavar="PATH", help="the adb client (default: the one on the PATH)")
+    add("--adb", default="adb", metavar="PATH", help="the adb client (default: adb on the PATH)")
     add("--ssh", default="ssh", metavar="COMMAND", help='the ssh client, such as "ssh -p 2222"')
 
 
@@ -116,16 +117,16 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--threads", default="1", metavar="N", help="interpreter threads, such as 1 or 1,2 (default: 1)")
     add("--core", metavar="WHICH", help="big, little, any, or a hex mask; several: big,little (default: big)")
-    add("--delegates", default="xnnpack", metavar="A,B", help=f"of {', '.join(DELEGATES)} (default: xnnpack)")
-    add("--op_profile", action="store_true", help="one more launch of each model for the time of each op")
-    add("--memory", action="store_true", help="one more launch of each model for its peak memory")
+    add("--delegates", default="xnnpack", metavar="A,B", help=f"any of {', '.join(DELEGATES)} (default: xnnpack)")
+    add("--op_profile", action="store_true", help="launch each model once more to time each op")
+    add("--memory", action="store_true", help="launch each model once more to measure peak memory")
     add(
         "--energy",
         nargs="?",
         const=60.0,
         type=parse_duration,
         metavar="TIME",
-        help="energy, by an unplugged battery",
+        help="measure energy on battery power (unplug the device; default time: 60 s)",
     )
     add("--baseline", metavar="NAME", help="model to compare with (default: first FD-MobileNet, or first)")
 
@@ -139,19 +140,17 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         value = getattr(DeviceSettings, name)
         default = "any" if value is None else f"{value:g}"
         add(f"--{name}", type=float, default=value, metavar="N", help=f"{text} (default: {default})")
-    add(
-        "--sustained", type=parse_duration, metavar="TIME", help="run each model again and again for a time such as 30m"
-    )
-    add("--fixed_performance", action=argparse.BooleanOptionalAction, default=True, help="hold a phone's clocks")
-    add("--fresh", action="store_true", help="start anew instead of continuing an interrupted plan")
-    add("--clean", action="store_true", help="remove our files from the device at the end")
-    add("--clean_only", action="store_true", help="remove them now, and time nothing")
+    add("--sustained", type=parse_duration, metavar="TIME", help="run each model back to back for a time such as 30m")
+    add("--fixed_performance", action=argparse.BooleanOptionalAction, default=True, help="fix a phone's clocks")
+    add("--fresh", action="store_true", help="start over instead of continuing an interrupted plan")
+    add("--clean", action="store_true", help="delete our files from the device at the end")
+    add("--clean_only", action="store_true", help="delete them now, without timing anything")
 
 
 def _add_check(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--baseline_file", metavar="PATH", help="counts to compare with: exit status 1 if a model exceeds them")
-    add("--update_baseline", action="store_true", help="write the counts to it instead")
+    add("--baseline_file", metavar="PATH", help="counts to compare with; exit status 1 if a model exceeds them")
+    add("--update_baseline", action="store_true", help="write the counts to that file instead")
     tolerance = count_baseline.parse_tolerance
     add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="how much a count may grow (default: 1%%)")
 
@@ -160,7 +159,7 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     """Checks all flags; returns the plan, still without models, and the settings.
 
     Raises:
-        BenchError: If a flag has a value that it cannot have.
+        BenchError: If a flag has an invalid value.
     """
     arguments.check(args)
     libraries = Path(args.libraries).expanduser() if args.libraries else None
@@ -172,29 +171,29 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     except BenchError as error:
         raise BenchError(f"--{error}") from error
     if (args.baseline_file or args.update_baseline) and args.target != "emulator":
-        raise BenchError("--baseline_file and --update_baseline need --target=emulator, which counts")
+        raise BenchError("--baseline_file and --update_baseline need --target=emulator, the only target that counts")
     if args.update_baseline and not args.baseline_file:
         raise BenchError("--update_baseline needs --baseline_file=PATH, the file to write")
     if not (args.models or args.clean_only):
-        raise BenchError("--models=FOLDER is missing: which .tflite files to time")
+        raise BenchError("--models=FOLDER is missing; name the .tflite files to time")
     return checked
 
 
 def _over_time(args: argparse.Namespace, plan: BenchPlan) -> BenchPlan:
-    """Returns the plan of a sustained run where one is requested."""
+    """Converts the plan to one of a sustained run if --sustained is given."""
     for name in ("sustained", "energy"):
         if getattr(args, name) and args.target == "emulator":
-            raise BenchError(f"{name}: --target=emulator counts, and knows neither time nor power: leave it out")
+            raise BenchError(f"{name}: --target=emulator counts instructions, not time or energy; remove the flag")
     if args.sustained is None:
         return plan
     for name in ("rounds", "runs", "min_secs", "warmup"):
         if getattr(args, name) != getattr(BenchPlan, name):
-            raise BenchError(f"{name}: --sustained decides how many launches there are: leave one of both out")
+            raise BenchError(f"{name}: --sustained sets the number of launches; remove one of the two flags")
     return SustainedPlan.of(plan, args.sustained)
 
 
 def _run(args: argparse.Namespace, plan: BenchPlan, settings: DeviceSettings, stop: StopSignal) -> bool:
-    """Returns whether a model could not be timed."""
+    """Runs the plan; returns whether a model failed."""
     models, failures = read_models(find_models(args.models))
     if not models:
         log("error", *failures)
@@ -215,7 +214,7 @@ def _measure(
     results: Results,
     stop: StopSignal,
 ) -> bool:
-    """Measures and reports; returns whether a model could not be measured, or exceeds the baseline file."""
+    """Measures and writes the report; returns whether a model failed or exceeds the baseline file."""
     baseline = count_baseline.read(Path(args.baseline_file)) if args.baseline_file and not args.update_baseline else {}
     with results.lock():
         with ExitStack() as cleanup:
@@ -226,7 +225,7 @@ def _measure(
             report.write(results.folder)
             for run in runs:
                 results.append_event(run=run["run"], reported=True)
-    with suppress(OSError):  # the terminal was closed, but all is stored
+    with suppress(OSError):  # the terminal was closed, but everything is saved
         print(final_report(runs, results.folder), flush=True)
         if measured:
             print(f"next: {report_command(str(results.folder))}", flush=True)
@@ -237,10 +236,10 @@ def _measure(
 def _exceeds_baseline(
     args: argparse.Namespace, baseline: count_baseline.Baseline, runs: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Compares the counts with the baseline file, or writes them to it; returns whether the check or that failed."""
+    """Compares the counts with the baseline file, or updates the file; returns whether that failed."""
     counts = count_baseline.collect(line for run in runs for line in run["counts"])
     if args.update_baseline and any(run["state"] != "complete" for run in runs):
-        log("error", f"--baseline_file={args.baseline_file}: not written, since not all models were counted")
+        log("error", f"--baseline_file={args.baseline_file}: not written, because not all models were counted")
         return True
     if args.update_baseline:
         count_baseline.write(Path(args.baseline_file), counts)
@@ -283,7 +282,7 @@ def _targets(
     results: Results,
     cleanup: ExitStack,
 ) -> Iterator[Target]:
-    """Yields the targets; `cleanup` leaves each device as it was, whatever happens."""
+    """Yields the targets; `cleanup` restores each device, however the run ends."""
     if args.target == "emulator":
         emulator = Emulator.find(Path(args.emulator))
         for core in choose(split_list(args.serial or "")):
@@ -291,7 +290,7 @@ def _targets(
         return
     if not (args.benchmark_binary or args.fetch_binary):
         if args.target != "host":
-            raise BenchError("--benchmark_binary=PATH is missing; --fetch_binary downloads the official build")
+            raise BenchError("--benchmark_binary=PATH is missing; use --fetch_binary to download the official build")
         yield HostTarget(plan, failures)
         return
     for shell in _shells(args):
@@ -310,13 +309,13 @@ def _binary(args: argparse.Namespace, facts: dict[str, Any], results: Results) -
 
 
 def _shells(args: argparse.Namespace) -> Sequence[Shell]:
-    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # one named twice would be measured twice at once
+    serials = tuple(dict.fromkeys(split_list(args.serial or "")))  # a duplicate would be measured twice at once
     if args.target == "adb":
         return adb.choose_devices(serials, args.adb)
     if args.target == "host":
         return [Shell()]
     if not serials:
-        raise BenchError("--serial=user@host is missing: which board to reach through ssh")
+        raise BenchError("--serial=user@host is missing; name the board to connect to")
     return [SshShell(serial, args.ssh) for serial in serials]
 
 

@@ -1,4 +1,4 @@
-"""The progress line of a run, and the time that is left."""
+"""The progress line of a run, with the estimated time left."""
 
 import contextlib
 import shutil
@@ -14,11 +14,11 @@ _LOG_SECS = 5.0  # interval between lines where the stream is not a terminal
 
 
 class RunProgress:
-    """Shows the progress of a run: one line rewritten in a terminal, now and then a line in a log.
+    """Shows the progress of a run: a line that is rewritten in a terminal, or a line every few seconds in a log.
 
     Args:
         total: Number of planned launches, on all devices.
-        stream: Where to write; standard error unless given.
+        stream: Where to write; standard error by default.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
@@ -37,13 +37,13 @@ class RunProgress:
                 self._rewrite("")
 
     def skip(self, launches: int) -> None:
-        """Counts launches that an earlier call made."""
+        """Counts launches that an earlier run of the plan already made."""
         self._done += launches
         self._skipped += launches
 
     def add(self, row: Row) -> None:
-        """Counts a row; a repetition takes time, but is not progress."""
-        with self._lock, contextlib.suppress(OSError):  # a terminal that was closed does not end the measurement
+        """Counts a row; a repetition takes time but does not count as progress."""
+        with self._lock, contextlib.suppress(OSError):  # a closed terminal must not end the measurement
             self._done += row.attempt == 1
             now = time.monotonic()
             if self._terminal:
@@ -54,7 +54,7 @@ class RunProgress:
 
     def _line(self, row: Row, now: float) -> str:
         left = (now - self._start) / max(1, self._done - self._skipped) * (self._total - self._done)
-        doubt = f" (doubtful: {row.flags[0]})" if row.flags else ""
+        doubt = f" (unreliable: {row.flags[0]})" if row.flags else ""
         return (
             f"{self._done} of {self._total}, {_duration(left)} left: {row.origin.device}: "
             f"{row.label} {_measured(row)}{doubt}"

@@ -11,7 +11,7 @@ from .report_model import pareto, short_name, top1_accuracy
 
 
 class _Point(NamedTuple):
-    """A model in the plot; `quoted` accuracy is the paper's."""
+    """A model in the plot; if `quoted`, the accuracy is the paper's."""
 
     ms: float
     top1: float
@@ -20,7 +20,7 @@ class _Point(NamedTuple):
 
 
 def scatter_plot(summary: Sequence[dict[str, Any]]) -> str:
-    """Returns latency against accuracy as HTML; only a note where no accuracy is known.
+    """Returns a plot of latency against accuracy as HTML; only a note if no accuracy is known.
 
     Args:
         summary: See `summary.summarize`.
@@ -28,8 +28,8 @@ def scatter_plot(summary: Sequence[dict[str, Any]]) -> str:
     points = [_Point(line["ms"], *found, line) for line in summary if line["ms"] > 0 and (found := top1_accuracy(line))]
     if not points:
         return (
-            '<h4>Latency against accuracy</h4><p class="soft">The accuracy of these files is unknown: their sidecars '
-            "(.json) have no <code>accuracy</code>, which <code>fd-keras verify --record</code> writes.</p>"
+            '<h4>Latency against accuracy</h4><p class="soft">The accuracy of these files is unknown: their .json '
+            "files have no <code>accuracy</code>. Run <code>fd-keras verify --record</code> to add it.</p>"
         )
     axes = _Axes([point.ms for point in points], [point.top1 for point in points])
     return f"""<h4>Latency against accuracy</h4>
@@ -55,7 +55,7 @@ def _front(axes: "_Axes", points: Sequence[_Point]) -> str:
 def _caption(points: Sequence[_Point]) -> str:
     note = "Up and left is better. Filled: float32; hollow: other recipes. Dashed line: the Pareto front."
     if any(point.quoted for point in points):
-        note += " Where the accuracy of a float32 file is unknown, the paper's is shown, on ImageNet."
+        note += " If the accuracy of a float32 file is unknown, the paper's accuracy on ImageNet is shown."
     return note
 
 
@@ -80,7 +80,7 @@ class _Axes:
         return self.height - self._bottom - (percent - low) / (high - low) * (self.height - self._top - self._bottom)
 
     def frame(self) -> str:
-        """Returns grid, ticks and titles."""
+        """Returns grid, ticks and axis titles."""
         x_ticks = "".join(map(self._x_tick, _log_ticks(*(math.exp(value) for value in self._x))))
         return x_ticks + "".join(map(self._y_tick, _ticks(*self._y))) + self._titles()
 
@@ -126,7 +126,7 @@ def _circle(axes: _Axes, point: _Point) -> str:
 
 
 def _labels(axes: _Axes, points: Sequence[_Point]) -> Iterable[str]:
-    """Yields the name of each network once, at its slowest point, to the left of it where there is no room right."""
+    """Yields each network's name once, at its slowest point, on the left if there is no room on the right."""
     slowest: dict[str, _Point] = {}
     for point in sorted(points, key=lambda point: -point.ms):
         slowest.setdefault(short_name(point.line), point)

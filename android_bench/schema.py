@@ -1,16 +1,16 @@
-"""Types and ranges of the values in rows.jsonl, runs.jsonl and sidecars, which other programs and people write too."""
+"""Types and ranges of the values in rows.jsonl, runs.jsonl and sidecars, which other programs and users also write."""
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-_LARGEST = 1e18  # of any number; 30 years in nanoseconds
-_LONGEST = 100_000  # characters of a text
+_LARGEST = 1e18  # maximum of any number; 30 years in nanoseconds
+_LONGEST = 100_000  # maximum characters of a text
 _DEEPEST = 20
 
 
 class Kind(NamedTuple):
-    """A kind of value: what it is called, and whether a value is one."""
+    """A kind of value: its description for messages, and a test of whether a value is valid."""
 
     words: str
     test: Callable[[Any], bool]
@@ -28,7 +28,7 @@ class Mapped(NamedTuple):
     schema: Any
 
 
-# A schema is a `Kind`, an `Optional`, a `Mapped`, a list of one schema, or a dict of them by key (all may be missing).
+# A schema is a `Kind`, an `Optional`, a `Mapped`, a list of one schema, or a dict of schemas by key (all optional).
 Schema = Any
 
 
@@ -41,7 +41,7 @@ def _is_integer(value: Any, least: int, most: float = _LARGEST) -> bool:
 
 
 def _fixed_list(words: str, *kinds: Kind) -> Kind:
-    """Returns the kind of a list that has one value of each of `kinds`."""
+    """Returns the kind of a list with one value per item of `kinds`."""
 
     def test(value: Any) -> bool:
         return (
@@ -60,7 +60,7 @@ SIZE = Kind("an integer of at least 0", lambda value: _is_integer(value, 0))
 TEXT = Kind("text", lambda value: isinstance(value, str))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 ANY = Kind("a value", lambda value: True)
-# It becomes the name of a folder.
+# A run's name becomes the name of a folder.
 RUN = Kind(
     "the name of a run", lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w+-][\w.+-]{0,199}", value))
 )
@@ -73,7 +73,7 @@ _SIDE = Kind("an integer from 1 to a million", lambda value: _is_integer(value, 
 IMAGE_SIZE = _fixed_list("[height, width]", _SIDE, _SIDE)
 WIDTH = Kind("a number between 0 and 1000", lambda value: _is_number(value) and 0 <= value <= 1000)
 _OP = _fixed_list("[type, ms, name]", TEXT, DURATION, TEXT)
-# What an emulated core counts, in the order of the plugin.
+# The counters of an emulated core, in the plugin's order.
 COUNTERS = ("instructions", "simd", "dot", "matmul", "loads", "stores", "l1_misses", "l2_misses")
 COUNTS = Kind(
     "an object of " + ", ".join(COUNTERS),
@@ -131,12 +131,12 @@ EVENT = {
 
 
 def mismatch(value: Any, schema: Schema, where: str = "it") -> str | None:
-    """Returns what is wrong with a value, None if nothing is.
+    """Describes how a value violates a schema; None if it is valid.
 
     Args:
-        value: A value as `json.loads` returns it.
-        schema: What it should be.
-        where: What to call it.
+        value: A value as returned by `json.loads`.
+        schema: The schema.
+        where: Name of the value in the message.
     """
     if isinstance(schema, Kind):
         return None if schema.test(value) else f"{where} must be {schema.words}, not {shown(value)}"
@@ -154,14 +154,14 @@ def mismatch(value: Any, schema: Schema, where: str = "it") -> str | None:
 
 
 def absurdity(value: Any, depth: int = 0) -> str | None:
-    """Returns why no key could have a value: too deep, too long, too large, not Unicode; None if one could.
+    """Describes why a value is invalid for any key (too deep, too long, too large, not Unicode); None if it is not.
 
     Args:
-        value: A value as `json.loads` returns it.
-        depth: How deep it lies.
+        value: A value as returned by `json.loads`.
+        depth: Nesting depth of the value.
     """
     if depth > _DEEPEST:
-        return "objects inside of objects too deep"
+        return "objects nested too deep"
     if isinstance(value, str):
         return _absurd_text(value)
     if isinstance(value, int | float):
@@ -177,7 +177,7 @@ def _absurd_text(text: str) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """Returns a value for a message: short, and without control characters."""
+    """Formats a value for a message: short, and without control characters."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits

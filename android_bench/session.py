@@ -1,4 +1,4 @@
-"""A benchmark session: measure on all targets, store the rows, summarize."""
+"""A benchmark session: measures on all targets, stores the rows and summarizes them."""
 
 import os
 import threading
@@ -24,12 +24,12 @@ class Target(Protocol):
 
     Attributes:
         target, device: See `rows.Origin`.
-        run: Name of the run, which goes into the rows; set before `measure`.
-        plan: The plan, without the models that cannot run there.
-        failures: Messages about the models that could not be timed.
-        warnings: Reasons to doubt the times from the start.
-        environment: Facts about the device; None for what could not be found out.
-        write_log: Stores the output of the benchmark tool; set before `measure`.
+        run: Name of the run, stored in its rows; set before `measure`.
+        plan: The plan, without models that cannot run on this target.
+        failures: Messages about models that could not be measured.
+        warnings: Known reasons why the times may be unreliable.
+        environment: Facts about the device; unknown ones are None.
+        write_log: Function that stores the benchmark tool's output; set before `measure`.
         identity: See `plan.BenchPlan.identity`.
     """
 
@@ -49,39 +49,39 @@ class Target(Protocol):
         """Yields a row for each launch of the plan until `stop()` is true.
 
         Args:
-            stop: Is asked between launches.
-            done: Rows of this run that exist already: it is continued.
+            stop: Called between launches.
+            done: Existing rows of this run, which is continued.
 
         Raises:
-            BenchError: If a model or the device fails for good.
+            BenchError: If a model or the device fails permanently.
         """
         ...
 
     def load_average(self) -> float | None:
-        """Returns the load average over the last minute, None if unknown."""
+        """Returns the load average over the last minute; None if unknown."""
         ...
 
 
 def measure_all(
     targets: Sequence[Target], results: Results, stop: StopSignal, baseline: str | None = None, fresh: bool = False
 ) -> list[dict[str, Any]]:
-    """Measures on all targets side by side, and stores the rows.
+    """Measures on all targets in parallel, and stores the rows.
 
-    A failure on the way (of a device, of the disk) ends the measurement there and is added to `failures`; what was
-    measured by then is summarized like a whole run. Failures and warnings are logged to standard error.
+    A failure (of a device or the disk) ends the measurement on that target and is added to `failures`; the rows so far
+    are summarized like a complete run. Failures and warnings are logged to standard error.
 
     Args:
-        targets: The targets, each a device of its own.
-        results: Where to write.
+        targets: The targets, each on a separate device.
+        results: The folder of results to write to.
         stop: Ends the measurement early.
         baseline: Name of the model to compare with; see `models.choose_baseline`.
-        fresh: Whether to start anew where an earlier run of the same plan was interrupted.
+        fresh: Whether to start over instead of continuing an interrupted run of the same plan.
 
     Returns:
-        For each target the events of its run, and its summaries: `models`, `sustained` and `counts`.
+        For each target, the events of its run and its summaries: `models`, `sustained` and `counts`.
 
     Raises:
-        BenchError: If a target has no model left, or there is no such baseline.
+        BenchError: If a target has no model to run, or the baseline does not exist.
     """
     references = [choose_baseline(target.plan.models, baseline).label for target in targets]
     with RunProgress(sum(len(list(target.plan.schedule())) for target in targets)) as progress:
@@ -116,7 +116,7 @@ class _TargetRun:
         results.append_event(**self._start)
 
     def measure(self) -> None:
-        """Measures; a failure is stored for the end."""
+        """Measures; a failure is recorded and reported at the end."""
         try:
             for row in self._target.measure(self._stop, tuple(self._rows)):
                 self._rows.append(row)
@@ -127,14 +127,14 @@ class _TargetRun:
             log("error", error)
 
     def close(self) -> dict[str, Any]:
-        """Summarizes; returns an item of what `measure_all` returns."""
+        """Summarizes the run; returns an item of the result of `measure_all`."""
         target = self._target
         models = summarize(self._rows, self._baseline)
         log("warning", *reliability_warnings(models))
         end = {
             "run": target.run,
             "state": self._state(),
-            "reported": False,  # until the report is written
+            "reported": False,  # set once the report is written
             "load_after": target.load_average(),
             "failures": target.failures + self._failures,
         }
@@ -157,7 +157,7 @@ class _TargetRun:
             done = len(completed_keys(self._rows, target.plan.repeats))
             planned = len(list(target.plan.schedule()))
             how = "closing" if done == planned else "continuing"
-            log("note", f"{target.device}: {how} run {target.run}, {done} launches are done (--fresh: start anew)")
+            log("note", f"{target.device}: {how} run {target.run}, {done} launches are done (start over with --fresh)")
             self._progress.skip(done)
 
     def _start_event(self, baseline: str) -> dict[str, Any]:
@@ -187,20 +187,20 @@ class _TargetRun:
 
 
 def _measure_side_by_side(runs: Sequence[_TargetRun]) -> None:
-    """Runs one device here, or several in threads of their own."""
+    """Runs one device in this thread, or several devices in one thread each."""
     if len(runs) == 1:
         return runs[0].measure()
-    # Daemons, so that a second Ctrl-C ends at once.
+    # Daemon threads, so that a second Ctrl-C exits at once.
     threads = [threading.Thread(target=run.measure, daemon=True) for run in runs]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():
-            thread.join(0.2)  # with a timeout, signals get through
+            thread.join(0.2)  # with a timeout, signals are handled
     return None
 
 
 def new_run_name(device: str) -> str:
-    """Returns a name for a run on a device: its start, this process and the device."""
+    """Returns a name for a run on a device, made of start time, process ID and device."""
     device = "".join(letter if letter.isalnum() else "-" for letter in device[:80])
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}-{device}"

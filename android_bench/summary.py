@@ -1,4 +1,4 @@
-"""Statistics over the rows of a run: headline, spread, ratios, and which of them cannot be trusted."""
+"""Statistics over the rows of a run: headline, spread, ratios, and which of them are unreliable."""
 
 import itertools
 import math
@@ -11,10 +11,10 @@ from . import delegation
 from .plan import ANY_CORE
 from .rows import Latency, Row, last_attempts
 
-DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models mean nothing
+DOUBTFUL_SPREAD = 10.0  # percent; above it, small differences between models are meaningless
 _NS_PER_MS = 1e6
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-_MAX_NAMED = 3  # models and reasons that a warning names, the worst first
+_MAX_NAMED = 3  # maximum number of models and reasons in a warning, the worst first
 _NAMES = (
     *("target", "device", "label", "threads", "delegate", "core", "engine"),
     *("model", "recipe", "file", "sha256", "size_bytes"),
@@ -24,10 +24,10 @@ _NAMES = (
 def describe(samples_ns: Iterable[int]) -> Latency:
     """Returns the statistics of latencies.
 
-    The standard deviation is that of TFLite's benchmark tool, which divides by the number of runs.
+    The standard deviation divides by the number of runs, as in TFLite's benchmark tool.
 
     Raises:
-        ValueError: If there is no sample.
+        ValueError: If there are no samples.
     """
     samples = list(samples_ns)
     if not samples:
@@ -47,14 +47,14 @@ def describe(samples_ns: Iterable[int]) -> Latency:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Returns a percentile of ascending values, linear between the two nearest (as numpy does)."""
+    """Returns a percentile of ascending values, interpolated linearly like numpy's."""
     place = (len(ordered) - 1) * percent / 100
     low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
     return low + (high - low) * (place - math.floor(place))
 
 
 def spread_pct(values: Sequence[float]) -> float | None:
-    """Returns (max - min) / median in percent; None for fewer than two values, which show no spread, and for zeros."""
+    """Returns (max - min) / median in percent; None for fewer than two values, and if the median is 0."""
     if len(values) < 2 or not statistics.median(values):
         return None
     return 100 * (max(values) - min(values)) / statistics.median(values)
@@ -64,18 +64,18 @@ def summarize(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
     """Summarizes timed rows over their rounds.
 
     Args:
-        rows: Rows of one or several devices; of a launch that was repeated, the last attempt counts. Of launches that
-            were not timed, only the memory counts.
+        rows: Rows of one or several devices. Of a repeated launch, the last attempt counts; of launches that were not
+            timed, only the memory.
         baseline: Label of the model to compare with.
 
     Returns:
-        One dict per target, device, model, recipe and configuration, sorted by these. It holds the names and facts of
-        the row; `rounds`, `runs`; `statistic` and `ms`, the headline: the median over the rounds of the median (or min)
-        in each; `median_ms` (None if unknown), `min_ms`, `p95_ms`, `max_ms`, `mean_ms`, `std_ms`; `spread_pct` of the
-        rounds' headlines; `ratio` to the baseline (see `paired_ratio`) and `ratio_spread_pct`; `flagged`, the number of
-        rounds whose time cannot be trusted, and their `flags`; `doubtful`: whether there are any, or the rounds differ
-        much; `init_ms` and `first_ms`; `memory_mb`, the largest seen; `energy`, see `energies`;
-        `ops_taken` and `delegation`: what the delegate took of the model, the least of all rounds (see
+        One dict per target, device, model, recipe and configuration, sorted by these. It contains the names and facts
+        of the row; `rounds`, `runs`; `statistic` and `ms`, the headline: the median over the rounds of each round's
+        median (or min); `median_ms` (None if unknown), `min_ms`, `p95_ms`, `max_ms`, `mean_ms`, `std_ms`; `spread_pct`
+        of the rounds' headlines; `ratio` to the baseline (see `paired_ratio`) and `ratio_spread_pct`; `flagged`, the
+        number of rounds with unreliable times, and their `flags`; `doubtful`: whether any round is flagged, or the
+        rounds differ much; `init_ms` and `first_ms`; the maximum `memory_mb`; `energy`, see `energies`; `ops_taken`
+        and `delegation`: the ops that the delegate took, the minimum over the rounds (see
         `delegation.Delegation.to_json`).
     """
     rows = list(rows)
@@ -89,7 +89,7 @@ def summarize(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str
 
 
 def energies(rows: Iterable[Row]) -> dict[tuple, Mapping[str, Any]]:
-    """Returns the last energy measured of each configuration and model; see `energy.energy_per_inference`."""
+    """Returns the latest energy of each configuration and model; see `energy.energy_per_inference`."""
     return {_energy_key(row): row.details.energy for row in rows if row.details.energy}
 
 
@@ -98,15 +98,15 @@ def _energy_key(row: Row) -> tuple:
 
 
 def row_facts(row: Row) -> dict[str, Any]:
-    """Returns the names and facts of a row that a line of a summary repeats."""
+    """Returns the names and facts of a row that are copied to a line of a summary."""
     flat: dict[str, Any] = row.to_json() | {"label": row.label}
     return {**{name: flat[name] for name in _NAMES}, **flat["facts"]}
 
 
 def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
-    """Returns, for each round that both took part in, the headline divided by that of the base.
+    """Returns the headline divided by the base's headline, for each round that has both.
 
-    Within a round both ran on a machine in nearly the same state.
+    Within a round, the machine was in nearly the same state for both.
     """
     partners = {(row.run, row.launch.round): row.latency for row in base}
     timed = [(row.latency, partners.get((row.run, row.launch.round))) for row in rows]
@@ -117,22 +117,22 @@ def ratios(rows: Iterable[Row], base: Iterable[Row]) -> list[float]:
 
 
 def paired_ratio(rows: Iterable[Row], base: Iterable[Row]) -> float | None:
-    """Returns the median over the rounds of `ratios`; None if there is no common round."""
+    """Returns the median of `ratios`; None if there is no common round."""
     values = ratios(rows, base)
     return statistics.median(values) if values else None
 
 
 def reliability_warnings(summary: Iterable[dict[str, Any]]) -> list[str]:
-    """Returns warnings that name the models whose times cannot be trusted, if there are any."""
+    """Returns warnings that name the models with unreliable times, if there are any."""
     summary = list(summary)
     found = [*_delegation_warnings(summary), *_spread_warnings(summary), *_flag_warnings(summary)]
     if len({line["statistic"] for line in summary}) > 1:
-        found.append("some times are medians, some are minima: compare only those of one kind")
+        found.append("some times are medians and some are minima; do not compare one kind with the other")
     return found
 
 
 def is_partial(line: dict[str, Any]) -> bool:
-    """Returns whether a delegate is known to leave ops of a model to the CPU's own kernels.
+    """Returns whether a delegate is known to have taken only some of a model's ops.
 
     Args:
         line: A line of a summary.
@@ -141,7 +141,7 @@ def is_partial(line: dict[str, Any]) -> bool:
 
 
 def _delegation_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns warnings about times that are not, or may not be, those of the delegate that heads them."""
+    """Returns warnings about times that are not, or may not be, times of the requested delegate."""
     found = [
         f"{_description(line)}: {line['delegate']} takes {delegation.describe(line['delegation'])}; "
         "the rest runs on the CPU"
@@ -151,13 +151,13 @@ def _delegation_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
     silent = [line for line in summary if not line["delegation"] and _must_show(line)]
     for delegate in dict.fromkeys(line["delegate"] for line in silent):
         found.append(
-            f"nothing that the benchmark tool printed shows that {delegate} took a model: it may have run without"
+            f"the benchmark tool's output does not show that {delegate} took any model; they may have run without it"
         )
     return found
 
 
 def _must_show(line: dict[str, Any]) -> bool:
-    """Whether there is a word on the delegate to expect: LiteRT has no CPU kernels besides XNNPACK's."""
+    """Whether the tool must report the delegate: not for XNNPACK in LiteRT, which has no other CPU kernels."""
     return line["delegate"] not in ("none", "xnnpack") or (
         line["delegate"] == "xnnpack" and line["engine"].endswith("(classic)")
     )
@@ -169,7 +169,7 @@ def _spread_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
         return []
     worst = ", ".join(f"{_description(line)} by {line['spread_pct']:.0f}%" for line in wide[:_MAX_NAMED])
     more = f" and {len(wide) - _MAX_NAMED} more" if len(wide) > _MAX_NAMED else ""
-    return [f"the rounds differ: {worst}{more}: trust no small difference, or repeat on a quieter machine"]
+    return [f"the rounds differ: {worst}{more}; ignore small differences, or repeat on an idle machine"]
 
 
 def _flag_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
@@ -178,14 +178,14 @@ def _flag_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
     for line in flagged[:_MAX_NAMED]:
         reasons = "; ".join(_merge_numbers(line["flags"])[:_MAX_NAMED])
         rounds = f"{line['flagged']} of {line['rounds']} rounds"
-        found.append(f"{_description(line)}: {rounds} cannot be trusted: {reasons}")
+        found.append(f"{_description(line)}: {rounds} are unreliable: {reasons}")
     if others := len(flagged[_MAX_NAMED:]):
         found.append(f"the same applies to {others} other{'s' * (others > 1)}, marked with * in the table")
     return found
 
 
 def _merge_numbers(flags: Iterable[str]) -> list[str]:
-    """Merges flags that differ only in numbers into one, such as `throttled for 15 to 60% of the time`."""
+    """Merges flags that differ only in their numbers, such as `throttled for 15 to 60% of the time`."""
     kinds: dict[tuple[str, ...], list[list[str]]] = {}
     for flag in flags:
         kinds.setdefault(tuple(_NUMBER.split(flag)), []).append(_NUMBER.findall(flag))
@@ -211,7 +211,7 @@ def _description(line: dict[str, Any]) -> str:
 
 
 def _group_key(row: Row) -> tuple:
-    """What makes two rows measurements of the same thing, in the order in which the summary is sorted."""
+    """The key that rows of the same measurement share; the summary is sorted by it."""
     return (row.origin.target, row.origin.device, row.label, *row.launch.job[1:])
 
 
@@ -223,7 +223,7 @@ def _grouped(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
 
 
 def _peak_memory(rows: Iterable[Row]) -> dict[tuple, dict[str, float]]:
-    """Returns the largest memory of each kind, in MB."""
+    """Returns the maximum memory of each kind, in MB."""
     peak: dict[tuple, dict[str, float]] = {}
     for row in rows:
         seen = peak.setdefault(_group_key(row), {})
@@ -262,7 +262,7 @@ def _least_taken(group: Iterable[Row]) -> dict[str, Any]:
 
 
 def _headlines(latencies: Sequence[Latency]) -> tuple[str, list[float]]:
-    """Returns the statistic that all rounds have, and its value in each."""
+    """Returns the statistic that all rounds have, and its value in each round."""
     medians = [latency.median_ns for latency in latencies if latency.median_ns is not None]
     if len(medians) == len(latencies):
         return "median", medians
@@ -285,7 +285,7 @@ def _times(latencies: Sequence[Latency]) -> dict[str, float | None]:
 
 
 def _pooled(latencies: Sequence[Latency]) -> tuple[float, float]:
-    """Returns mean and standard deviation over the invocations of all rounds."""
+    """Returns mean and standard deviation of the invocations of all rounds."""
     runs = sum(latency.runs for latency in latencies)
     mean = sum(latency.mean_ns * latency.runs for latency in latencies) / runs
     squares = sum((latency.std_ns**2 + (latency.mean_ns - mean) ** 2) * latency.runs for latency in latencies)

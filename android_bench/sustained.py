@@ -1,4 +1,4 @@
-"""Sustained runs: one model again and again for minutes, since a phone that has become hot is a slower phone."""
+"""Sustained runs: one model back to back for minutes, since a hot phone is a slower phone."""
 
 import argparse
 import itertools
@@ -14,45 +14,45 @@ from .rows import SUSTAINED, Row
 from .summary import energies, row_facts
 
 NOTE = (
-    "One model after the other, each again and again; times are medians of the launches in a window. A pause, as after "
-    "a lost connection, is made up for by running as long again, and left out of the axis of time."
+    "The models run one after the other, each back to back; times are medians of the launches in a window. After a "
+    "pause, such as a lost connection, the device warms up for as long as the pause; the time axis leaves pauses out."
 )
 _FIRST_SECS, _LAST_SECS = 60.0, 600.0  # windows of a long run
-_FIRST_SHARE, _LAST_SHARE = 0.1, 1 / 3  # at most this share of a short one
+_FIRST_SHARE, _LAST_SHARE = 0.1, 1 / 3  # maximum share of a short run
 _SLICE_SECS, _MIN_SLICES = 10.0, 10
-_MAX_PAUSE = 30.0  # seconds between two launches in which a device hardly cools down
+_MAX_PAUSE = 30.0  # seconds between two launches; a device hardly cools down in a shorter pause
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def parse_duration(text: str) -> float:
-    """Returns seconds of a duration such as `30m`, `90s` or `1.5h`.
+    """Converts a duration such as `30m`, `90s` or `1.5h` to seconds.
 
     Raises:
-        argparse.ArgumentTypeError: If it is not a duration, or not between 0 and four months.
+        argparse.ArgumentTypeError: If the text is not a duration between 0 and four months.
     """
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh]?)", text.strip())
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= MOST_SECS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: expected something like 30m, 90s or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; expected something like 30m, 90s or 1h")
     return seconds
 
 
 @dataclass(frozen=True)
 class SustainedPlan(BenchPlan):
-    """A plan in which each model runs for long, in launches of some seconds that follow each other.
+    """A plan in which each model runs for minutes, in back-to-back launches of some seconds.
 
-    Each launch is a row, so that an end at any time loses only the launch that is under way.
+    Each launch is a row, so an interruption loses only the current launch.
     """
 
     @classmethod
     def of(cls, plan: BenchPlan, seconds: float) -> "SustainedPlan":
-        """Returns the plan that runs each model of another one for some seconds."""
+        """Returns a plan that runs each model of another plan for some seconds."""
         slices = max(_MIN_SLICES, math.ceil(seconds / _SLICE_SECS))
         short = {"rounds": slices, "min_secs": seconds / slices, "runs": 1, "warmup": 1}
         return cls(**{**vars(plan), **short})
 
     def schedule(self) -> Iterator[Launch]:
-        """Yields all launches of one job, then those of the next, then the extra launches."""
+        """Yields all launches of the first job, then of the second and so on, then the extra launches."""
         for place, job in enumerate(self.jobs, 1):
             for number in range(1, self.rounds + 1):
                 yield Launch(number, place, job, SUSTAINED)
@@ -64,12 +64,12 @@ class SustainedPlan(BenchPlan):
 
 
 def missing_heat(spans: Sequence[tuple[float, float]]) -> float:
-    """Returns the seconds of running that pauses have cost before the last of some launches.
+    """Returns how many seconds the device must still run to be as warm as it would be without the pauses.
 
-    A device cools about as fast as it warms up, so a pause costs as many seconds as it lasts, at most all before it.
+    A device cools about as fast as it warms up, so a pause costs its own length, but at most all running before it.
 
     Args:
-        spans: Start and end of each launch, in seconds of any clock.
+        spans: Start and end of each launch up to now, in seconds of any clock.
     """
     heat = most = 0.0
     for (began, ended), (next_began, _) in itertools.pairwise(spans):
@@ -87,11 +87,11 @@ class SustainedClock:
         self._spans: dict[tuple, list[tuple[float, float]]] = {}
 
     def has_begun(self, job: Job) -> bool:
-        """Returns whether there was a launch of a job."""
+        """Returns whether a job has had a launch."""
         return _job_key(job) in self._spans
 
     def add(self, row: Row) -> None:
-        """Adds a launch; those of other kinds do not count."""
+        """Adds a launch; launches of other kinds are ignored."""
         if row.kind == SUSTAINED:
             began, ended = row.conditions.span_s
             self._spans.setdefault(_job_key(row.launch.job), []).append((began, ended))
@@ -99,7 +99,8 @@ class SustainedClock:
     def timed(self, row: Row, span_s: Sequence[float]) -> Row:
         """Adds a launch; returns its row with start and end, flagged if the device is colder than before a pause.
 
-        Other flags go: what would spoil a single time, such as a lower clock, is what a sustained run shows.
+        Other flags are dropped: a lower clock, for example, makes a single time unreliable, but is what a sustained run
+        is meant to show.
 
         Args:
             row: The launch.
@@ -116,20 +117,19 @@ def _job_key(job: Job) -> tuple:
 
 
 def summarize_sustained(rows: Iterable[Row], baseline: str | None = None) -> list[dict[str, Any]]:
-    """Summarizes the rows of sustained runs; others are left out.
+    """Summarizes the rows of sustained runs; other rows are ignored.
 
     Args:
         rows: Rows of one or several devices, in the order in which they were measured.
         baseline: Label of the model to compare with.
 
     Returns:
-        One dict per device, model and configuration, sorted by these. It holds the names and facts of the row;
-        `first` and `last`, each with the `secs` of a window at the start and at the end, and `ms`, `mhz`,
-        `temperature` and `battery` in it, None where unknown; `slowdown`: last by first ms; `ratio_first` and
-        `ratio_last` to the baseline, None if it was not measured; `pauses`: their number; `energy`, see
-        `summary.energies`; `points`: `secs` of running,
-        `ms`, `mhz`, `temperature`, `battery` and `after_pause` of each launch. Units are ms, MHz, degrees Celsius and
-        percent.
+        One dict per device, model and configuration, sorted by these. It contains the names and facts of the row;
+        `first` and `last`, the windows at the start and at the end, each with `secs`, `ms`, `mhz`, `temperature` and
+        `battery`, None where unknown; `slowdown`: last ms / first ms; `ratio_first` and `ratio_last` to the baseline,
+        None if it was not measured; `pauses`: their number; `energy`, see `summary.energies`; `points`: for each launch
+        `secs` of running so far, `ms`, `mhz`, `temperature`, `battery` and `after_pause`. Units are ms, MHz, degrees
+        Celsius and percent.
     """
     rows, series = list(rows), {}
     energy = energies(rows)
@@ -163,7 +163,7 @@ def _line(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], float]:
-    """Returns the points of a curve over the time of running, and that time in seconds."""
+    """Returns the points of a curve over running time, and the total running time in seconds."""
     points, total, last_end = [], 0.0, math.inf
     for row in rows:
         began, ended = row.conditions.span_s

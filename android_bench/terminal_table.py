@@ -14,21 +14,21 @@ _GAP = "  "
 _NAMES = ("model", "recipe", "core", "delegate")
 _WORDS = (*_NAMES, "kernels")  # left-aligned columns; numbers are right-aligned
 _RECIPE_WIDTH = 20
-_MIN_NAME_WIDTH = 12  # even if the table gets wider than WIDTH
+_MIN_NAME_WIDTH = 12  # minimum, even if the table gets wider than WIDTH
 
 
 def text_table(summary: Sequence[dict[str, Any]]) -> str:
-    """Returns the summary as lines of at most `WIDTH` columns; long names lose their middle."""
+    """Formats the summary as lines of at most `WIDTH` columns; long names are shortened in the middle."""
     return _aligned_text(*_columns(summary))
 
 
 def counts_text(summary: Sequence[dict[str, Any]]) -> str:
-    """Returns the summary of counts likewise; see `count_summary.summarize_counts`."""
+    """Formats the summary of counts for a terminal; see `count_summary.summarize_counts`."""
     return _aligned_text(*count_columns(summary))
 
 
 def sustained_text(summary: Sequence[dict[str, Any]]) -> str:
-    """Returns the summary of sustained runs likewise; see `sustained.summarize_sustained`."""
+    """Formats the summary of sustained runs for a terminal; see `sustained.summarize_sustained`."""
     return _aligned_text(*sustained_columns(summary))
 
 
@@ -40,7 +40,7 @@ def _aligned_text(heads: list[str], lines: Sequence[list[str]]) -> str:
 
 
 def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Returns a Markdown table whose first columns are words; the cells are Markdown already."""
+    """Returns a Markdown table whose first `words` columns are left-aligned; cells must be escaped already."""
     rule = ["---"] * words + ["---:"] * (len(heads) - words)
     return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines))
 
@@ -68,7 +68,7 @@ def _escaped_markdown(heads: list[str], lines: Sequence[list[str]]) -> str:
 
 
 def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> str:
-    """Returns the last output of a run: a table for each device, and where the results are.
+    """Returns the final output of a run: a table for each device, and the folder of results.
 
     Args:
         runs: See `session.measure_all`.
@@ -84,20 +84,20 @@ def final_report(runs: Sequence[dict[str, Any]], folder: os.PathLike[str]) -> st
         elif run["counts"]:
             parts.append("\n".join([counts_text(run["counts"]), "", *state, *count_footnotes(run)]))
         else:
-            parts.append(f"{printable(run['device'])}: {run['state']}: there is nothing to summarize")
-    return "\n\n".join(parts) + f"\nrows, and report.html: {os.fspath(folder)}"
+            parts.append(f"{printable(run['device'])}: {run['state']}: nothing to summarize")
+    return "\n\n".join(parts) + f"\nrows and report.html: {os.fspath(folder)}"
 
 
 def footnotes(run: dict[str, Any]) -> list[str]:
-    """Returns the lines below a table: what the columns mean, and the device and engine that measured."""
+    """Returns the lines below a table: the meaning of the columns, the device and the engine."""
     environment, marked = run["environment"], any(line["doubtful"] for line in run["models"])
     taken = any(line["ops_taken"] for line in run["models"])
     return [
-        "ms: median over the rounds of each round's median, or min where the tool prints no median;",
+        "ms: median over the rounds of each round's median (or min, if the tool prints no median);",
         *energy_notes(run["models"]),
-        "spread: (max - min) / median of the rounds" + ("; *: cannot be trusted, see the warnings" if marked else ""),
-        *(["ops: taken by the delegate, of all; parts: of the graph, by partial delegation"] if taken else []),
-        f"ratio: time / time of {run['baseline']}, within a round; median of the rounds",
+        "spread: (max - min) / median of the rounds" + ("; *: unreliable, see the warnings" if marked else ""),
+        *(["ops: taken by the delegate, of all ops; parts: into which delegation splits the graph"] if taken else []),
+        f"ratio: time / time of {run['baseline']} in the same round; median over the rounds",
         _measured_by(environment),
     ]
 
@@ -108,9 +108,9 @@ def sustained_footnotes(run: dict[str, Any]) -> list[str]:
     first, last = duration(line["first"]["secs"]), duration(line["last"]["secs"])
     return [
         f"first, last: the first {first} and the last {last} of {duration(60 * line['minutes'])}; medians of launches",
-        f"ratio: last ms / last ms of {run['baseline']}; at first: the same in the first {first}",
+        f"ratio: last ms / last ms of {run['baseline']}; at first: the same for the first {first}",
         *energy_notes(run["sustained"]),
-        "MHz, °C, battery: first → last, - where the device does not report it",
+        "MHz, °C, battery: first → last; -: not reported by the device",
         _measured_by(run["environment"]),
     ]
 
@@ -121,7 +121,7 @@ def _measured_by(environment: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a duration in seconds or minutes."""
+    """Formats a duration in seconds or minutes."""
     return f"{seconds:.3g} s" if seconds < 100 else f"{seconds / 60:.3g} min"
 
 
@@ -130,11 +130,11 @@ def count_footnotes(run: dict[str, Any]) -> list[str]:
     estimated = any(line["estimated_ms"] is not None for line in run["counts"])
     return [
         "counted, not timed: millions per inference; loads and stores: accesses of up to 16 bytes;",
-        "L1 and L2 miss: lines that a model of the data caches did not have",
+        "L1 and L2 miss: cache lines missing in a model of the data caches",
         f"ratio: instructions / instructions of {run['baseline']}",
-        *(["est. ms: an estimate, not a measurement: see docs/emulator.md"] if estimated else []),
+        *(["est. ms: an estimate, not a measurement; see docs/emulator.md"] if estimated else []),
         *(
-            ["*: counts that did not settle, see the warnings"]
+            ["*: counts that did not stabilize, see the warnings"]
             if any(line["doubtful"] for line in run["counts"])
             else []
         ),
@@ -143,7 +143,7 @@ def count_footnotes(run: dict[str, Any]) -> list[str]:
 
 
 def count_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns heads and cells of a table of counts; the first three columns are words."""
+    """Returns headers and cells of a table of counts; the first three columns are text."""
     counters = {"M instr.": "instructions", "SIMD": "simd", "loads": "loads", "stores": "stores"}
     counters |= {"L1 miss": "l1_misses", "L2 miss": "l2_misses"}
     estimated = any(line["estimated_ms"] is not None for line in summary)
@@ -160,7 +160,7 @@ def count_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
 
 
 def sustained_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns heads and cells of a table of sustained runs."""
+    """Returns headers and cells of a table of sustained runs."""
     needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
     cells = [
         {
@@ -181,25 +181,25 @@ def sustained_columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], lis
 
 
 def energy_text(line: dict[str, Any]) -> str:
-    """Returns the energy of an inference in mJ with its uncertainty."""
+    """Formats the energy of an inference in mJ with its uncertainty."""
     energy = line["energy"]
     return f"{energy['mj']:.3g} ±{energy['pm_mj']:.2g}" if energy else "-"
 
 
 def energy_notes(summary: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns lines that say how energy was measured; none where it was not."""
+    """Returns lines that explain how energy was measured; none if it was not."""
     found = [line["energy"]["how"] for line in summary if line["energy"]]
     return [*ENERGY_NOTES, printable(f"read of {found[0]}")] if found else []
 
 
 def _change(line: dict[str, Any], name: str, form: str, unit: str = "") -> str:
-    """Returns what changed from the first to the last window of a sustained run."""
+    """Formats the change of a value from the first to the last window of a sustained run."""
     values = dict.fromkeys(_or_dash(line[window][name], form, unit) for window in ("first", "last"))
     return "→".join(values)
 
 
 def _columns(summary: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Returns heads and cells, without columns that are the same in all lines or unknown."""
+    """Returns headers and cells, without columns that are unknown or the same in all lines."""
     needless = {name for name in ("core", "delegate") if len({line[name] for line in summary}) == 1}
     needless |= set() if any(line["ops_taken"] for line in summary) else {"ops"}
     needless |= set() if any(_parts(line) for line in summary) else {"parts"}
@@ -228,7 +228,7 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
 
 
 def _parts(line: dict[str, Any]) -> str:
-    """Returns into how many parts a delegate that takes only some of the ops cuts the graph."""
+    """Returns the number of parts into which partial delegation splits the graph."""
     taken = line["delegation"]
     return str(taken.get("partitions") or taken.get("kernels") or "") if is_partial(line) else ""
 
@@ -243,7 +243,7 @@ def _aligned(heads: Sequence[str], line: Sequence[str], widths: Sequence[int]) -
 
 
 def _shorten(word: str, width: int) -> str:
-    """Omits the middle: names of one family differ at their ends."""
+    """Shortens a word in the middle, since names of one family differ at their ends."""
     if len(word) <= width:
         return word
     tail = (width - 2) // 2

@@ -42,10 +42,10 @@ def test_a_device_that_went_away_is_gone_whatever_the_files_are_called(phone, tm
 def test_choosing_a_device(phone):
     (chosen,) = adb.choose_devices([], phone.adb)
     assert chosen.serial == phone.serial
-    with pytest.raises(BenchError, match=rf"device nosuch is missing: .* \(adb lists {re.escape(phone.serial)}\)"):
+    with pytest.raises(BenchError, match=rf"device nosuch is missing; .* \(adb lists {re.escape(phone.serial)}\)"):
         adb.choose_devices(["nosuch"], phone.adb)
     subprocess.run([phone.adb, "disconnect"], capture_output=True)
-    with pytest.raises(BenchError, match="no device found: switch on USB debugging"):
+    with pytest.raises(BenchError, match="no device found; enable USB debugging"):
         adb.choose_devices([], phone.adb)
     (chosen,) = adb.choose_devices([phone.serial], phone.adb)  # a network serial is connected to
     assert chosen.run("true").status == 0
@@ -93,15 +93,15 @@ def test_a_serial_with_blanks_is_used_whole(tmp_path):
 )
 def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
     client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
-    with pytest.raises(BenchError, match=f"device R58M12 is {state.partition(' (')[0]}: .*{way_out}"):
+    with pytest.raises(BenchError, match=f"device R58M12: {state.partition(' (')[0]}; .*{way_out}"):
         adb.choose_devices([], client)
 
 
 def test_a_device_that_forgets_us_in_mid_plan_is_waited_for_with_its_remedy(tmp_path):
     client = _client(tmp_path, "A unauthorized")
-    with pytest.raises(ConnectionLostError, match="A is unauthorized: unlock the phone and allow USB debugging"):
+    with pytest.raises(ConnectionLostError, match="A: unauthorized; unlock the phone and allow USB debugging"):
         adb.AdbShell("A", client).run("true")
-    with pytest.raises(BenchError, match="A: did not come back within 0 s .unauthorized.: unlock the phone"):
+    with pytest.raises(BenchError, match="A: did not come back within 0 s .unauthorized.; unlock the phone"):
         adb.AdbShell("A", client).reconnect(lambda: False, 0)
 
 
@@ -117,8 +117,8 @@ def _client(tmp_path, *lines):
 def test_all_devices_are_those_that_are_ready_and_the_others_are_reported(tmp_path, capsys):
     client = _client(tmp_path, "A device model:Phone_7", "B unauthorized", "C device")
     assert [shell.serial for shell in adb.choose_devices(["all"], client)] == ["A", "C"]
-    assert capsys.readouterr().err.startswith("warning: B is unauthorized, and skipped: unlock the phone")
-    with pytest.raises(BenchError, match="device B is unauthorized"):
+    assert capsys.readouterr().err.startswith("warning: skipping B (unauthorized); unlock the phone")
+    with pytest.raises(BenchError, match="device B: unauthorized"):
         adb.choose_devices(["all"], _client(tmp_path, "B unauthorized"))
 
 
@@ -146,5 +146,5 @@ def test_an_adb_that_fails_or_hangs_is_reported(tmp_path, monkeypatch, script, m
     path.chmod(0o755)
     if "0.01" in message:
         monkeypatch.setattr(adb, "QUICK_SECS", 0.01)
-    with pytest.raises(BenchError, match=f"{message}: try `adb kill-server`"):
+    with pytest.raises(BenchError, match=f"{message}; try `adb kill-server`"):
         adb.list_devices(str(path))

@@ -67,7 +67,7 @@ def test_a_clock_that_is_capped_meanwhile_flags_the_row_and_it_is_repeated(bench
     rows = read_rows(tmp_path / "out")
     assert [(row.attempt, len(row.flags)) for row in rows] == [(1, 0), (1, 1), (2, 1), (1, 1), (2, 1), (1, 1), (2, 1)]
     assert {flag for row in rows for flag in row.flags} == {"clock capped at 1000 of 2400 MHz"}
-    assert "rounds cannot be trusted: clock capped" in capsys.readouterr().err
+    assert "rounds are unreliable: clock capped" in capsys.readouterr().err
     assert "| 1.000* |" in (tmp_path / "out/report.md").read_text()
 
 

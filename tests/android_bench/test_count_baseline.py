@@ -34,7 +34,7 @@ def test_what_only_one_side_has_is_named(make_count_row):
     after = {"cortex-a76": before["cortex-a53"]}
     assert count_baseline.unchecked(before, before) == []
     assert count_baseline.unchecked(after, before) == [
-        "a_float32 on cortex-a76: not in the baseline file: not checked",
+        "a_float32 on cortex-a76: not in the baseline file, not checked",
         "a_float32 on cortex-a53: in the baseline file, but not counted now",
     ]
 

@@ -17,9 +17,9 @@ def test_ratios_are_within_a_core(make_count_row, make_row):
 
 
 def test_counts_that_did_not_settle_are_doubtful(make_count_row):
-    (line,) = summarize_counts([make_count_row("a", flags=["the count of loads did not settle"])])
+    (line,) = summarize_counts([make_count_row("a", flags=["the count of loads did not stabilize"])])
     assert line["doubtful"]
-    assert line["flags"] == ["the count of loads did not settle"]
+    assert line["flags"] == ["the count of loads did not stabilize"]
 
 
 def test_kernels_are_named_by_what_only_they_execute(make_count_row):

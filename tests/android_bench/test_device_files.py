@@ -66,7 +66,9 @@ def test_a_lost_execute_bit_is_set_again(shell, phone, local):
 def test_a_storage_that_executes_nothing_is_reported(shell, phone, local):
     phone.adb_shell("mount -o remount,noexec /data/local/tmp")
     try:
-        with pytest.raises(BenchError, match="executable: is /data/local/tmp/android_bench mounted noexec?"):
+        with pytest.raises(
+            BenchError, match="executable; check that /data/local/tmp/android_bench is not mounted noexec"
+        ):
             device_files.install(shell, local, executable=True)
     finally:
         phone.adb_shell("mount -o remount,exec /data/local/tmp")
@@ -111,7 +113,7 @@ def test_a_binary_for_this_processor_is_run(bench, capsys):
 def test_a_full_device_is_reported_and_left_clean(shell, phone, local):
     (phone.root / "data/local/tmp/full").write_bytes(bytes(4_000_000))
     local.write_bytes(os.urandom(1_000_000))
-    with pytest.raises(BenchError, match="No space left.*: free some space"):
+    with pytest.raises(BenchError, match="No space left.*; free some space"):
         device_files.install(shell, local)
     assert not list((phone.root / adb.FOLDER.lstrip("/")).glob("*.part"))
 
@@ -135,7 +137,7 @@ def test_a_damaged_copy_is_reported_and_not_kept(shell, phone, local, tmp_path, 
         push(shell, cut, remote)
 
     monkeypatch.setattr(adb.AdbShell, "push", push_less)
-    with pytest.raises(BenchError, match="is damaged: is the device's storage full?"):
+    with pytest.raises(BenchError, match="is damaged; check that its storage is not full"):
         device_files.install(shell, local)
     assert list((phone.root / adb.FOLDER.lstrip("/")).iterdir()) == []
 

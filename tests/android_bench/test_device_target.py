@@ -169,7 +169,7 @@ def test_a_model_on_which_the_device_drops_off_again_and_again_is_given_up(bench
     monkeypatch.setattr(Launcher, "run", lose_one_model)
     assert bench("--rounds=2") == 1
     assert len(lost) == 3
-    assert "given up: the device dropped off 3 times while running it" in capsys.readouterr().err
+    assert "gave up: the device disconnected 3 times while running it" in capsys.readouterr().err
     assert {row.launch.job.model.recipe for row in read_rows(tmp_path / "out")} == {"float32"}
 
 
@@ -249,7 +249,7 @@ def test_an_emulator_is_never_taken_for_a_phone(bench, phone, tmp_path):
     assert {row.origin.machine for row in read_rows(tmp_path / "out")} == {"emulator"}
     assert not (phone.root / "fake/power").exists()  # its clocks are not its own
     page = (tmp_path / "out/report.html").read_text()
-    assert "emulated: these times mean nothing for a phone" in page
+    assert "emulated: times do not apply to phones" in page
     (tmp_path / "out/runs.jsonl").write_text("")
     (known,) = read_report(tmp_path / "out")
     assert known.kind == "emulator"
@@ -271,5 +271,5 @@ def test_several_devices_side_by_side(phones, flags_for, tmp_path, capsys):
     assert capsys.readouterr().out.count("spread:") == 2
     assert run.main(flags) == 2
     err = capsys.readouterr().err
-    assert "2 devices: choose with --serial" in err
+    assert "2 devices; choose with --serial" in err
     assert phones[1].serial in err

@@ -8,7 +8,7 @@ def test_cores_are_chosen_by_name():
     assert tuple(choose(())) == DEFAULT
     assert tuple(choose(("all",))) == tuple(CORES)
     assert choose(("cortex-a9",)) == {"cortex-a9": CORES["cortex-a9"]}
-    with pytest.raises(BenchError, match="--serial=cortex-m4: not an emulated core: choose from cortex-a53, "):
+    with pytest.raises(BenchError, match="--serial=cortex-m4: not an emulated core; choose from cortex-a53, "):
         choose(("cortex-a53", "cortex-m4"))
 
 

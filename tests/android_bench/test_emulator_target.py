@@ -98,7 +98,7 @@ def test_a_failure_after_a_stop_is_not_that_of_the_model(converted, fake):
 def test_counts_that_did_not_settle_are_flagged(converted, fake):
     emulator = fake("echo '" + json.dumps({**FOUND, "unstable": ["loads"]}) + "'")
     row, _ = EmulatorTarget(_plan(converted), "cortex-a53", emulator).measure()
-    assert row.flags == ["the count of loads did not settle"]
+    assert row.flags == ["the count of loads did not stabilize"]
 
 
 def test_a_model_that_executes_more_fails_the_check(converted, fake, tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_a_baseline_file_is_not_written_of_half_a_run(converted, fake, tmp_path,
     script = f"case \"$*\" in *int8*) exit 3;; esac; echo '{json.dumps(FOUND)}'"
     assert _bench(converted, fake(script), tmp_path / "other", *counted) == 1
     assert not file.exists()
-    assert "not written, since not all models were counted" in capsys.readouterr().err
+    assert "not written, because not all models were counted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_flags_of_the_check_that_do_not_fit_are_refused(tmp_path, capsys, flags,
         ("echo broken >&2; echo worse >&2; exit 3", "failed with status 3: worse"),
         ("exit 3", "failed with status 3: "),
         ("kill -9 $$", "failed with status -9"),
-        ("true", "printed no counts (missing keys"),
-        ("echo '[]'", "printed no counts (it must be an object"),
-        ("echo '{\"counts\": {}}'", "printed no counts (counts must be an object of instructions"),
+        ("true", "did not print counts (missing keys"),
+        ("echo '[]'", "did not print counts (it must be an object"),
+        ("echo '{\"counts\": {}}'", "did not print counts (counts must be an object of instructions"),
     ],
 )
 def test_a_model_that_the_emulator_fails_on_is_named(converted, fake, script, reason):
@@ -172,11 +172,11 @@ def test_what_only_a_device_has_is_refused(converted, fake):
 
 def test_a_folder_without_an_emulator_is_named(tmp_path, converted, capsys):
     assert run.main([f"--models={converted}", "--target=emulator", f"--emulator={tmp_path}", "--output_dir=x"]) == 2
-    assert f"{tmp_path}: not an emulator's folder: run `make emulator`" in capsys.readouterr().err
+    assert f"{tmp_path}: not a complete emulator folder; run `make emulator`" in capsys.readouterr().err
     (tmp_path / "versions.json").write_text("[]")
-    with pytest.raises(BenchError, match="not an emulator's folder"):
+    with pytest.raises(BenchError, match="not a complete emulator folder"):
         Emulator.find(tmp_path)
-    with pytest.raises(BenchError, match="the path has a blank, comma, colon or semicolon"):
+    with pytest.raises(BenchError, match="the path contains a space, comma, colon or semicolon"):
         Emulator.find(tmp_path / "a b")
 
 

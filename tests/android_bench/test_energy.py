@@ -65,11 +65,11 @@ def test_an_idle_power_that_drifts_makes_it_less_certain():
     [
         ({"charger": "1"}, "a charger is connected"),
         ({"status": "Charging"}, "not discharging"),
-        ({"busy": 600_000}, "changes its sign"),
-        ({"busy": -100_000}, "no power that stands out"),
-        ({"busy": -50_000}, "no power that stands out"),  # charging, whatever the status says
+        ({"busy": 600_000}, "changes sign"),
+        ({"busy": -100_000}, "cannot be distinguished"),
+        ({"busy": -50_000}, "cannot be distinguished"),  # charging, whatever the status says
         ({"scale": 0}, "stuck or too slow"),
-        ({"busy": -80_000_000}, "units of this gauge"),
+        ({"busy": -80_000_000}, "this gauge's units"),
         ({"count": 1}, "stuck or too slow"),
         ({"volts": 0}, "20 of 20 battery readings .idle. have no value"),
     ],
@@ -157,9 +157,9 @@ def test_over_adb_milliamperes_of_the_other_sign_in_a_sustained_run(flags, gauge
 @pytest.mark.parametrize(
     ("then", "message"),
     [
-        ("touch /fake/gone", "the device reports no battery current"),
+        ("touch /fake/gone", "the device does not report its battery current"),
         ("echo 1 > /sys/class/power_supply/usb/online", "a charger is connected"),
-        ("echo -5 > /fake/run", "no power that stands out"),
+        ("echo -5 > /fake/run", "cannot be distinguished"),
     ],
 )
 def test_over_adb_what_goes_wrong_meanwhile_gives_no_energy(bench, gauge, tmp_path, capsys, then, message):

@@ -87,7 +87,9 @@ def test_an_incomplete_binary_is_refused_and_leaves_nothing(server, tmp_path, an
 
 
 def test_where_there_is_no_build_the_other_generation_is_named(tmp_path):
-    with pytest.raises(BenchError, match="no official litert build for android on armeabi-v7a: --fetch_binary=classic"):
+    with pytest.raises(
+        BenchError, match="no official litert build for android on armeabi-v7a; use --fetch_binary=classic"
+    ):
         fetch.fetch("litert", "android", ["armeabi-v7a"], tmp_path)
     with pytest.raises(BenchError, match="on riscv64: build it"):
         fetch.fetch("litert", "android", ["riscv64"], tmp_path)

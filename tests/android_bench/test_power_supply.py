@@ -97,7 +97,7 @@ def test_a_service_that_shows_a_charger_or_lies_is_refused(supplies, phone, usb,
 def test_a_device_without_a_battery_has_readings_without_values(supplies):
     readings = supplies(1)
     assert readings == [(SERVICE, None, None, None, "", "")]
-    with pytest.raises(BenchError, match="reports no battery current"):
+    with pytest.raises(BenchError, match="does not report its battery current"):
         check_discharging(readings)
 
 

@@ -37,7 +37,7 @@ def test_table4_of_counts_is_in_millions_of_instructions(make_count_row):
 
     rows = [
         row("fd_mobilenet", 0.25, "float32", instructions=10_000_000, l2_misses=1_500_000),
-        row("mobilenet", 0.125, "float32", instructions=12_000_000, flags=["it did not settle"]),
+        row("mobilenet", 0.125, "float32", instructions=12_000_000, flags=["it did not stabilize"]),
         row("fd_mobilenet", 0.25, "int8", instructions=8_000_000),
         row("mobilenet", 0.125, "int8", size=128),
     ]
@@ -65,7 +65,7 @@ def test_the_latest_run_of_a_device_counts(results, make_row):
     phone = next(device for device in read_report(results) if device.run["run"] == "later")
     assert [line["model"] for line in phone.configs[0].summary] == ["other"]
     assert phone.configs[0].table4 is None
-    assert "not complete" in phone.warnings[0]
+    assert "incomplete" in phone.warnings[0]
 
 
 def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
@@ -97,7 +97,7 @@ def test_own_accuracy_goes_before_the_papers(make_row):
 
 def test_a_folder_without_rows_is_named(tmp_path):
     Results(tmp_path)
-    with pytest.raises(BenchError, match="no rows here"):
+    with pytest.raises(BenchError, match="no rows"):
         read_report(tmp_path)
 
 

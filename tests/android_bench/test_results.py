@@ -54,7 +54,7 @@ def test_lines_of_something_else_are_named_and_left_out(make_row, tmp_path):
     assert [read.label for read in results.read_rows(tmp_path, damage)] == ["a_float32"]
     for number, (message, found) in enumerate(zip([*lines.values(), "UTF-8"], damage, strict=True), 1):
         at = number if number <= len(lines) else number + 1
-        assert re.search(rf"rows\.jsonl, line {at}: .*{message}.*: left out", found), found
+        assert re.search(rf"rows\.jsonl, line {at}: .*{message}.*; skipped", found), found
 
 
 def test_a_line_of_many_megabytes_is_not_read_whole(make_row, tmp_path, monkeypatch):
@@ -85,7 +85,11 @@ def test_events_of_something_else_are_named_and_left_out(tmp_path, event, messag
 
 def test_two_runs_do_not_share_a_folder_at_once(tmp_path):
     kept = Results(tmp_path)
-    with kept.lock(), pytest.raises(BenchError, match="another run is writing here"), Results(tmp_path).lock():
+    with (
+        kept.lock(),
+        pytest.raises(BenchError, match="another run is writing to this folder"),
+        Results(tmp_path).lock(),
+    ):
         pass
     with kept.lock():
         pass
@@ -129,7 +133,7 @@ def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(results, "write_atomically", full)
-    with pytest.raises(ResultsWriteError, match="No space left on device: .*another --output_dir"):
+    with pytest.raises(ResultsWriteError, match="No space left on device; .*another --output_dir"):
         kept.write("page", "new")
 
 

@@ -105,9 +105,9 @@ def test_what_cannot_start_is_reported_in_a_line(converted, tmp_path, capsys, mo
     assert message in errors[0]
 
 
-def test_without_a_benchmark_binary_the_way_out_is_reported(converted, capsys):
+def test_a_missing_benchmark_binary_is_reported_with_the_flag_that_downloads_it(converted, capsys):
     assert run.main([f"--models={converted}"]) == 2
-    assert "--fetch_binary downloads" in capsys.readouterr().err
+    assert "use --fetch_binary to download" in capsys.readouterr().err
 
 
 def test_without_adb_the_package_is_named(converted, tmp_path, capsys):
@@ -183,14 +183,14 @@ def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback(converted, tmp_pat
         assert _main(converted, tmp_path) == 130
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "stopped at once; what was measured is stored" in capsys.readouterr().err
+    assert "stopped at once; results so far are saved" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
 def test_a_signal_before_the_first_row(converted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Results, "__init__", _signalled(Results.__init__))
     assert _main(converted, tmp_path) == 143
-    assert "stopped by SIGTERM after 0 of 6 launches: there is nothing" in capsys.readouterr().out
+    assert "stopped by SIGTERM after 0 of 6 launches: nothing" in capsys.readouterr().out
     assert not (tmp_path / "report.html").exists()
 
 

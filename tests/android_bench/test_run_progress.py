@@ -27,4 +27,4 @@ def test_progress_rewrites_a_line_in_a_terminal_only(make_row):
         assert ("\r" in text) == controls
         assert ("\n" in text) != controls
         assert "2 of 3" in text
-        assert "a_float32 1.000 ms (doubtful: hot)" in text
+        assert "a_float32 1.000 ms (unreliable: hot)" in text

@@ -104,7 +104,7 @@ def test_the_last_attempt_counts_and_flags_are_reported(make_row):
     (line,) = summarize(rows)
     assert (line["min_ms"], line["rounds"], line["flagged"], line["flags"]) == (1, 2, 1, ["hot"])
     assert [summarize(some)[0]["doubtful"] for some in (rows, rows[:2], rows[:1])] == [True, False, True]
-    assert "1 of 2 rounds cannot be trusted: hot" in " ".join(reliability_warnings([line]))
+    assert "1 of 2 rounds are unreliable: hot" in " ".join(reliability_warnings([line]))
     assert completed_keys(rows, repeats=2) == {row.key for row in rows[1:]}
     assert completed_keys(rows[:1], repeats=2) == set()
 
@@ -113,7 +113,7 @@ def test_a_median_is_never_compared_with_a_minimum(make_row):
     lower = make_row("b", [2, 4, 6], median_ns=None, p95_ns=None, statistic="min")
     a, b = summarize([make_row("a", [1, 3, 5]), lower], "a_float32")
     assert (b["ms"], b["median_ms"], b["statistic"], b["ratio"]) == (2e-6, None, "min", 2)
-    assert "some times are medians, some are minima" in " ".join(reliability_warnings([a, b]))
+    assert "some times are medians and some are minima" in " ".join(reliability_warnings([a, b]))
 
 
 def test_the_headline_falls_back_to_min_where_a_round_has_no_median(make_row):

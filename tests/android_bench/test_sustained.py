@@ -134,7 +134,7 @@ def test_on_this_machine(converted, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--rounds=3", "--rounds: --sustained decides"),
+        ("--rounds=3", "--rounds: --sustained sets"),
         ("--target=emulator", "--sustained: --target=emulator counts"),
     ],
 )
@@ -223,4 +223,4 @@ def test_a_model_that_fails_again_and_again_is_given_up(bench_sustained, phone, 
     phone.fake(signal=9)
     assert bench_sustained("--repeats=1") == 1
     assert len(phone.calls()) == 4
-    assert "given up" in capsys.readouterr().err
+    assert "gave up" in capsys.readouterr().err

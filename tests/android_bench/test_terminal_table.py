@@ -57,7 +57,7 @@ def test_counts_have_a_table_of_their_own(report, make_count_row, tmp_path):
     assert "dot product" in b
     assert "counted, not timed" in text
     assert " ms" not in text
-    assert "did not settle" in text
+    assert "did not stabilize" in text
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 

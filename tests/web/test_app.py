@@ -304,7 +304,7 @@ def test_timings_go_to_the_results_folder(tab, serve, sources, tmp_path):
         ("browser", "browser", "colors_float32"),
         ("browser", "browser", "colors_int8"),
     }
-    assert "in a browser: not the times of an app" in (tmp_path / "results" / "report.html").read_text()
+    assert "in a browser: not comparable with apps" in (tmp_path / "results" / "report.html").read_text()
 
 
 def test_a_picture_that_is_dropped_while_measuring_waits(tab, serve):
