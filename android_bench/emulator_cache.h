@@ -1,6 +1,6 @@
-/* A model of two levels of data cache: least recently used lines go first, and a store that misses fetches its line.
+/* A model of two levels of data cache with LRU replacement and write-allocate.
  *
- * Real cores replace lines pseudo-randomly, prefetch, and translate addresses; none of that is modeled. */
+ * Pseudo-random replacement, prefetching and address translation of real cores are not modeled. */
 #ifndef EMULATOR_CACHE_H
 #define EMULATOR_CACHE_H
 
@@ -15,7 +15,7 @@ struct cache {
     uint64_t *lines;           /* sets x ways, most recently used first; a line's address / line size + 1, or 0 */
 };
 
-/* Makes an empty cache of "BYTES:WAYS:LINE"; false if that is not a cache. */
+/* Creates an empty cache from "BYTES:WAYS:LINE"; returns false if the text is invalid. */
 static bool cache_make(struct cache *cache, const char *text)
 {
     unsigned long long bytes, ways, line;
@@ -29,7 +29,7 @@ static bool cache_make(struct cache *cache, const char *text)
     return cache->lines != NULL;
 }
 
-/* Touches a line; returns whether it was missing. */
+/* Accesses a line; returns whether it missed. */
 static inline bool cache_misses(struct cache *cache, uint64_t address)
 {
     uint64_t number = address / cache->line, *set = cache->lines + number % cache->sets * cache->ways, way = 0;
@@ -41,7 +41,7 @@ static inline bool cache_misses(struct cache *cache, uint64_t address)
     return missing;
 }
 
-/* Touches all lines of an access; adds those that were missing in each level. */
+/* Accesses all lines of a memory access; adds the misses in each level. */
 static inline void cache_access(struct cache *l1, struct cache *l2, uint64_t address, uint64_t bytes,
                                 uint64_t *l1_misses, uint64_t *l2_misses)
 {

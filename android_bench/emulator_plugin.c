@@ -1,12 +1,12 @@
-/* Counts what an emulated aarch64 program executes. The program reads the counts as clocks.
+/* Counts the instructions that an emulated aarch64 program executes. The program reads the counts as clocks.
  *
  *     LD_PRELOAD=counts.so qemu-aarch64 -plugin counts.so,l1=32768:4:64,l2=524288:16:64 ...
  *
- * The library is both a plugin of qemu and preloaded into qemu, so that its clock_gettime() replaces the system's for the
- * program. Reading clock START starts the counting; until then the program runs faster. Clock READ + n is counter n.
- * Reading clock SELECT + n makes all other clocks show counter n, one microsecond per count, so a profiler in the program
- * reports counts in place of microseconds. The program never sees the real time, so a run can be repeated exactly.
- * Only the program's first thread is counted. */
+ * The library is a qemu plugin and also preloaded into qemu, so that its clock_gettime() replaces the system's for the
+ * program. Reading clock START starts counting; until then the program runs faster. Clock READ + n is counter n.
+ * Reading clock SELECT + n makes all other clocks show counter n, one microsecond per count, so that a profiler in the
+ * program reports counts instead of microseconds. The program never sees the real time, so runs are reproducible. Only
+ * the first thread is counted. */
 #include <qemu-plugin.h>
 #include <time.h>
 
@@ -22,10 +22,10 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 /* In the order of COUNTERS in schema.py. */
 enum { INSTRUCTIONS, SIMD, DOT, MATMUL, LOADS, STORES, L1_MISSES, L2_MISSES, COUNTERS };
 
-static struct qemu_plugin_scoreboard *scores; /* the counters that qemu adds to, one uint64_t[COUNTERS] a thread */
+static struct qemu_plugin_scoreboard *scores; /* counters that qemu updates, one uint64_t[COUNTERS] per thread */
 static qemu_plugin_id_t self;
 static bool started;
-static uint64_t accesses[COUNTERS];           /* those that `access` adds to */
+static uint64_t accesses[COUNTERS];           /* counters that `access` updates */
 static struct cache l1, l2;
 static int selected;
 
@@ -39,13 +39,13 @@ static uint64_t count(int counter)
     return started ? qemu_plugin_u64_get(score(counter), 0) + accesses[counter] : 0;
 }
 
-/* Arm ARM (DDI 0487), C4.1: bits 28 to 25 of an instruction of Advanced SIMD or floating point are x111. */
+/* Arm ARM (DDI 0487), C4.1: bits 28 to 25 of Advanced SIMD and floating-point instructions are x111. */
 static bool is_simd(uint32_t word)
 {
     return (word >> 25 & 7) == 7;
 }
 
-/* SDOT, UDOT, USDOT and SUDOT, whose second factor is a vector or an element of one. */
+/* SDOT, UDOT, USDOT and SUDOT, by vector and by element. */
 static bool is_dot(uint32_t word)
 {
     return (word & 0x9fe0fc00) == 0x0e809400 || (word & 0x9fc0f400) == 0x0f80e000 ||
@@ -67,7 +67,7 @@ static void access(unsigned int thread, qemu_plugin_meminfo_t info, uint64_t add
                  &accesses[L2_MISSES]);
 }
 
-/* Called for each block of instructions that qemu translates: makes qemu count the block whenever it runs. */
+/* Called for each block of instructions that qemu translates; makes qemu count the block whenever it runs. */
 static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
     uint64_t found[COUNTERS] = {[INSTRUCTIONS] = qemu_plugin_tb_n_insns(block)};

@@ -1,4 +1,4 @@
-"""Facts about this machine; what it does not report is None or "unknown"."""
+"""Facts about this machine; unknown facts are None or "unknown"."""
 
 import os
 import platform
@@ -13,10 +13,10 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def environment(engine: str) -> dict[str, Any]:
-    """Returns the facts about this machine that go into the results.
+    """Returns the facts about this machine that are stored in the results.
 
     Args:
-        engine: Interpreter and its version.
+        engine: Name and version of the interpreter.
     """
     return {
         "device": cpu_name(),
@@ -44,7 +44,7 @@ def count_cores() -> int:
 
 
 def load_average() -> float | None:
-    """Returns the load average over the last minute, None where the system does not report it."""
+    """Returns the load average over the last minute; None if the system does not report it."""
     try:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):
@@ -52,13 +52,13 @@ def load_average() -> float | None:
 
 
 def available_memory() -> int | None:
-    """Returns the available memory in bytes, None where the system does not report it."""
+    """Returns the available memory in bytes; None if the system does not report it."""
     kilobytes = _field(_MEMINFO, "MemAvailable").removesuffix("kB").strip()
     return int(kilobytes) * 1024 if kilobytes.isdigit() else None
 
 
 def _field(path: Path, name: str) -> str:
-    """Returns the first value of a `name : value` file, "" if there is none."""
+    """Returns the first value of a name in a file of `name : value` lines; "" if there is none."""
     for line in _read(path).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

@@ -1,10 +1,10 @@
-"""Profile and memory of a model in LiteRT on this machine, measured in a process of its own.
+"""Profile and memory of a model in LiteRT on this machine, measured in a separate process.
 
     python -m android_bench.host_profiler profile|memory MODEL.tflite THREADS RUNS
 
-prints one line of JSON: `samples_ns`, the latency of every invocation, and `ops` (type, ms and name of each op, the
-medians over the runs) or `memory_mb` (what the model added to the process). A process of its own has no other model's
-memory, and only it crashes should a coming LiteRT change the layout of its C structures.
+prints one line of JSON: `samples_ns`, the latency of each invocation, and `ops` (type, median ms and name of each op)
+or `memory_mb` (the memory that the model added to the process). A separate process contains no memory of other models,
+and if a future LiteRT changes the layout of its C structures, only that process crashes.
 """
 
 import ctypes
@@ -25,23 +25,23 @@ from .random_inputs import fill_inputs
 
 _TIMEOUT = 600  # seconds
 _WARMUP = 3
-_CPU = 1  # of LiteRtHwAccelerators
-_OP, _DELEGATED_OP = 2, 8  # types of profiler events; a delegate that reports its ops has no event of its own
+_CPU = 1  # value of LiteRtHwAccelerators
+_OP, _DELEGATED_OP = 2, 8  # types of profiler events; a delegate that reports its ops has no separate event
 _INVOKE = "Invoke"
 
 
 def run_in_subprocess(job: Job, kind: str, runs: int) -> dict[str, Any]:
-    """Runs this program on a model; returns what it printed.
+    """Runs this program on a model; returns its parsed output.
 
     Args:
         job: The model and the number of threads.
         kind: `profile` or `memory`.
-        runs: Timed invocations.
+        runs: Number of timed invocations.
 
     Raises:
         BenchError: If it failed.
     """
-    module = f"{__package__}.host_profiler"  # under the name that this package has here, in a clone or installed
+    module = f"{__package__}.host_profiler"  # the package's name differs between a clone and an installation
     command = [sys.executable, "-m", module, kind, str(job.model.path), str(job.threads), str(runs)]
     root = Path(__file__).parents[module.count(".")]
     try:
@@ -49,7 +49,7 @@ def run_in_subprocess(job: Job, kind: str, runs: int) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise BenchError(f"{job.model.path}: the {kind} took more than {_TIMEOUT} s") from None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise BenchError(f"{job.model.path}: the {kind} failed with status {done.returncode}: {last}")
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -58,10 +58,10 @@ def run_in_subprocess(job: Job, kind: str, runs: int) -> dict[str, Any]:
 
 
 def memory(path: str, threads: int, runs: int) -> dict[str, Any]:
-    """What a model adds to a process that has loaded LiteRT: after loading, after the runs, and at most, in MB."""
+    """Memory that a model adds to a process with LiteRT loaded: after loading, after the runs, and at peak, in MB."""
     from ai_edge_litert.interpreter import Interpreter
 
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak after the imports
     before = _megabytes("VmRSS")
     interpreter = Interpreter(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
@@ -127,19 +127,19 @@ class _Library:
             raise BenchError(f"LiteRt{name} failed with status {status}")
 
     def get(self, name: str, *arguments: Any) -> c_void_p:
-        """Calls a function whose last argument is where to put a handle; returns the handle."""
+        """Calls a function whose last argument is a pointer to a handle; returns the handle."""
         handle = c_void_p()
         self.call(name, *arguments, byref(handle))
         return handle
 
     def add_options(self, options: c_void_p, identifier: bytes, toml: bytes) -> None:
-        """Adds options, which LiteRT frees."""
+        """Adds options; LiteRT takes ownership of them."""
         copy = c_void_p(self._c.strdup(toml))
         self.call("AddOpaqueOptions", options, self.get("CreateOpaqueOptions", identifier, copy, self._c.free))
 
 
 class ProfiledModel:
-    """A model in LiteRT with its profiler, on images of zeros, which take as long as others.
+    """A model in LiteRT with profiling enabled, on images of zeros, which take as long as other images.
 
     Args:
         path: The .tflite file.
@@ -166,7 +166,7 @@ class ProfiledModel:
         self._profiler = library.get("CompiledModelGetProfiler", compiled)
 
     def invoke(self) -> tuple[int, list[tuple[str, int]]]:
-        """Runs the model once; returns what `_ops` does."""
+        """Runs the model once; returns the result of `_ops`."""
         self._library.call("ResetProfiler", self._profiler)
         self._library.call("StartProfiler", self._profiler)
         self._invoke()
@@ -179,14 +179,14 @@ class ProfiledModel:
 
 
 def profile(path: str, threads: int, runs: int) -> dict[str, Any]:
-    """The time of each op, those inside of XNNPACK too."""
+    """Time of each op, including ops inside XNNPACK."""
     model = ProfiledModel(path, threads)
-    rounds = [model.invoke() for _ in range(runs)]  # one by one, since the profiler forgets what is too much for it
+    rounds = [model.invoke() for _ in range(runs)]  # one by one, since the profiler's buffer is limited
     return {"samples_ns": [1000 * total for total, _ in rounds], "ops": _medians([ops for _, ops in rounds])}
 
 
 def _buffers(library: _Library, environment: c_void_p, model: c_void_p, compiled: c_void_p, kind: str) -> Any:
-    """Makes the buffer of the only input or output."""
+    """Creates the buffer of the only input or output."""
     zero, described = c_size_t(0), _TensorType()
     signature = library.get("GetModelSignature", model, zero)
     tensor = library.get(f"GetSignature{kind}TensorByIndex", signature, zero)
@@ -205,15 +205,15 @@ def _events(library: _Library, profiler: c_void_p) -> list[_Event]:
 
 
 def _ops(events: Sequence[_Event]) -> tuple[int, list[tuple[str, int]]]:
-    """Returns the microseconds of the whole invocation, and name and microseconds of each op.
+    """Returns the duration of the invocation in microseconds, and name and microseconds of each op.
 
     Raises:
-        BenchError: If the ops take more time than the invocation, or either is missing.
+        BenchError: If the ops take longer than the invocation, or either is missing.
     """
     total = [event.elapsed for event in events if event.tag.decode() == _INVOKE and event.type == 1]
     ops = [(event.tag.decode(), event.elapsed) for event in events if event.type in (_OP, _DELEGATED_OP)]
     if len(total) != 1 or not ops or sum(us for _, us in ops) > total[0] + len(ops):  # each is rounded
-        raise BenchError("the profiler of this LiteRT is not supported: use LiteRT 2.3, or --benchmark_binary")
+        raise BenchError("the profiler of this LiteRT version is not supported; use LiteRT 2.3, or --benchmark_binary")
     return total[0], ops
 
 

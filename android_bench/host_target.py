@@ -1,7 +1,7 @@
 """The LiteRT interpreter on this machine as a target.
 
-The numbers are this machine's, not a phone's. The delegate is LiteRT's default for a CPU, XNNPACK. A latency is that of
-`Interpreter.invoke()`, which adds about a microsecond of Python to the network's own time.
+The results are for this machine, not a phone. The delegate is LiteRT's CPU default, XNNPACK. Latency is the duration
+of `Interpreter.invoke()`, which adds about a microsecond of Python to the network's own time.
 """
 
 import gc
@@ -26,8 +26,8 @@ from .shell import Shell
 from .summary import describe, summarize
 from .sustained import SustainedClock
 
-_DISTURBED = 0.1  # share of the time spent waiting for the core
-_COPIES = 3  # of a model's weights: the mapped file, XNNPACK's packed ones, and room for activations
+_DISTURBED = 0.1  # maximum share of the time spent waiting for the core
+_COPIES = 3  # memory per model in units of its weights: mapped file, XNNPACK's packed weights, activations
 
 
 def time_models(
@@ -42,7 +42,7 @@ def time_models(
     baseline: str | None = None,
     on_row: Callable[[Row], object] = lambda row: None,
 ) -> list[dict[str, Any]]:
-    """Times models on this machine, side by side, for use by another program.
+    """Times models on this machine in interleaved rounds, for use from Python.
 
     Args:
         paths: A folder, a file, or several; see `models.find_models`.
@@ -53,7 +53,7 @@ def time_models(
         warmup: Untimed invocations before the timed ones, in each round.
         seed: Seed of the order within the rounds.
         baseline: Name of the model to compare with; see `models.choose_baseline`.
-        on_row: Called with each row as soon as it is measured.
+        on_row: Function called with each row as soon as it is measured.
 
     Returns:
         The summary, one dict per model and number of threads; see `summary.summarize`.
@@ -78,16 +78,15 @@ def time_models(
 class HostTarget:
     """The LiteRT interpreter on this machine, with the models of a plan loaded.
 
-    All interpreters stay loaded over the rounds. Where memory does not allow it, each is loaded for its turn.
+    All interpreters stay loaded during the rounds, or are reloaded in each round if memory is short.
 
     Args:
         plan: What to measure.
-        failures: Messages about models that did not get into the plan.
+        failures: Messages about models that could not be added to the plan.
 
     Attributes:
-        See `session.Target`. `plan` is without the models that LiteRT could not load or run, and without repetitions:
-        a host makes many rounds, of which the disturbed ones are flagged. `write_log` is unused, since the interpreter
-        prints nothing.
+        See `session.Target`. `plan` has no models that LiteRT could not load or run, and no repetitions: the host runs
+        many rounds and flags disturbed ones. `write_log` is unused, since the interpreter prints nothing.
 
     Raises:
         BenchError: If LiteRT is not installed.
@@ -106,7 +105,7 @@ class HostTarget:
         plan = replace(plan, repeats=0)
         self._keep = _fits_into_memory(plan)
         if not self._keep:
-            self.warnings.append("the models do not fit into memory together: each is loaded in every round")
+            self.warnings.append("the models do not all fit in memory, so each is reloaded in every round")
         self._loaded: dict[Job, Any] = {}
         self._sustained = SustainedClock()
         self.plan = replace(plan, models=tuple(model for model in plan.models if self._runs(plan, model)))
@@ -120,11 +119,11 @@ class HostTarget:
         """Yields a row for each launch of the plan.
 
         Args:
-            stop: Is asked between invocations; once it returns True, the current launch is dropped.
-            done: Rows of this run that exist already: it is continued.
+            stop: Called between invocations; when it returns True, the current launch is discarded.
+            done: Existing rows of this run, which is continued.
 
         Raises:
-            BenchError: If a model fails that ran before.
+            BenchError: If a model that ran before fails.
         """
         done = list(done)
         for row in done:
@@ -138,11 +137,11 @@ class HostTarget:
 
     @staticmethod
     def load_average() -> float | None:
-        """Returns the load average over the last minute, None where the system does not report it."""
+        """Returns the load average over the last minute; None if the system does not report it."""
         return host_info.load_average()
 
     def _runs(self, plan: BenchPlan, model: ModelFile) -> bool:
-        """Loads a model for all numbers of threads; records the failure if it does not run."""
+        """Loads a model for all numbers of threads; records a failure if it does not run."""
         try:
             for job in replace(plan, models=(model,)).jobs:
                 self._interpreter(job)
@@ -160,11 +159,11 @@ class HostTarget:
         return interpreter
 
     def _time(self, launch: Launch, stop: Callable[[], bool]) -> Row | None:
-        """Times one round of a model; returns None if it was stopped meanwhile."""
+        """Times one round of a model; returns None if it was stopped."""
         started, load = utc_now(), self.load_average()
         interpreter = self._interpreter(launch.job)
         with _naming(launch.job.model), no_garbage_collection():
-            for _ in range(self.plan.warmup):  # the caches still hold the model before
+            for _ in range(self.plan.warmup):  # the caches still contain the previous model
                 interpreter.invoke()
             start = time.thread_time_ns()
             samples = _timed(interpreter.invoke, self.plan, stop)
@@ -172,7 +171,7 @@ class HostTarget:
         return None if stop() else self._row(launch, started, load, samples, flags)
 
     def _sustain(self, launch: Launch, first: int, stop: Callable[[], bool]) -> Iterator[Row]:
-        """Yields a row for each attempt, until the machine is as warm as it was before a pause."""
+        """Yields a row for each attempt, until the machine is as warm as before the pause."""
         for attempt in itertools.count(first):
             before, began = _state(), time.time()
             row = self._time(launch, stop)
@@ -182,7 +181,7 @@ class HostTarget:
             after["busy_mhz"] = device_info.busy_mhz(
                 before.pop("residency", {}), after.pop("residency", {}), range(os.cpu_count() or 1)
             )
-            latency = replace(row.latency, samples_ns=())  # minutes of them would be megabytes
+            latency = replace(row.latency, samples_ns=())  # minutes of samples would take megabytes
             conditions = Conditions(row.conditions.load, before, after)
             row = replace(row, attempt=attempt, latency=latency, conditions=conditions)
             row = self._sustained.timed(row, span)
@@ -224,7 +223,7 @@ class HostTarget:
 
 
 def _state() -> dict[str, Any]:
-    """Returns the state of this machine without its sensors; empty where it has no POSIX shell."""
+    """Returns the state of this machine without its sensors; empty if it has no POSIX shell."""
     try:
         state = device_info.read_state(Shell())
     except (BenchError, TimeoutError):
@@ -233,23 +232,23 @@ def _state() -> dict[str, Any]:
 
 
 def _check_supported(plan: BenchPlan) -> None:
-    """Raises BenchError for what the interpreter cannot do from Python."""
+    """Raises BenchError for options that LiteRT's Python interpreter does not support."""
     for name, default in {"delegates": BenchPlan.delegates, "cores": BenchPlan.cores}.items():
         if getattr(plan, name) != default:
             asked = ", ".join(getattr(plan, name))
-            raise BenchError(f"--target=host without --benchmark_binary does not support {name} {asked}: pass the tool")
+            raise BenchError(f"--target=host without --benchmark_binary does not support {name} {asked}; pass the tool")
     if "energy" in plan.extras:
-        raise BenchError("--energy: --target=host needs --benchmark_binary=PATH, beside which the battery is read")
+        raise BenchError("--energy: --target=host needs --benchmark_binary=PATH to measure energy; pass the tool")
 
 
 def _disturbances(job: Job, cpu_ns: int, wall_ns: int) -> list[str]:
-    """Returns a flag if a single thread had to wait for its core; several threads also wait for each other."""
+    """Returns a flag if a single thread waited for its core; several threads also wait for each other."""
     waited = 1 - cpu_ns / wall_ns if job.threads == 1 and wall_ns else 0
-    return [f"other work had the core for {waited:.0%} of the time"] if waited > _DISTURBED else []
+    return [f"other processes used the core for {waited:.0%} of the time"] if waited > _DISTURBED else []
 
 
 def _timed(invoke: Callable[[], object], plan: BenchPlan, stop: Callable[[], bool]) -> list[int]:
-    """Returns the latencies, in ns, of `plan.runs` times or `plan.min_secs` seconds, whichever is longer."""
+    """Returns latencies in ns, of `plan.runs` invocations or `plan.min_secs` seconds, whichever takes longer."""
     clock, samples, total = time.perf_counter_ns, [], 0
     while (len(samples) < plan.runs or total < plan.min_secs * 1e9) and not stop():
         start = clock()
@@ -260,7 +259,7 @@ def _timed(invoke: Callable[[], object], plan: BenchPlan, stop: Callable[[], boo
 
 
 def load(job: Job) -> Any:
-    """Returns an interpreter that has run once, its input set for good.
+    """Returns an interpreter with its inputs set, which has run once.
 
     Raises:
         BenchError: If LiteRT cannot load or run the model.
@@ -277,27 +276,27 @@ def load(job: Job) -> Any:
 
 
 def _check_inputs(interpreter: Any, model: ModelFile) -> None:
-    """Rejects an image of any size: LiteRT would take one of a single pixel. A free batch size becomes 1."""
+    """Rejects models without a fixed image size, which LiteRT would run on a single pixel. A free batch becomes 1."""
     for detail in interpreter.get_input_details():
         shape = detail["shape_signature"].tolist()
         if min(shape[1:], default=0) < 0:
-            raise BenchError(f"{model.path}: input shape {shape} is not fixed: export it with a static shape")
+            raise BenchError(f"{model.path}: input shape {shape} is not fixed; export the model with a static shape")
 
 
 @contextmanager
 def _naming(model: ModelFile) -> Iterator[None]:
-    """Turns what LiteRT raises into an error that names the file."""
+    """Converts LiteRT's exceptions to errors that name the file."""
     try:
         yield
     except (ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        way_out = "if it is incomplete, convert or copy it again"
-        raise BenchError(f"{model.path}: LiteRT cannot run it: {reason.rstrip('.')}: {way_out}") from error
+        way_out = "if the file is incomplete, convert or copy it again"
+        raise BenchError(f"{model.path}: LiteRT cannot run it: {reason.rstrip('.')}; {way_out}") from error
 
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keeps the garbage collector out of the latencies."""
+    """Disables the garbage collector, so that it does not disturb the latencies."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -311,7 +310,7 @@ def _litert_version() -> str:
     try:
         import ai_edge_litert.interpreter
     except ImportError as error:
-        raise BenchError(f"the host target needs LiteRT ({error}): pip install ai-edge-litert") from error
+        raise BenchError(f"--target=host needs LiteRT ({error}); pip install ai-edge-litert") from error
     return getattr(ai_edge_litert, "__version__", "of unknown version")
 
 
@@ -321,11 +320,11 @@ def _warnings(plan: BenchPlan, cores: int) -> list[str]:
         found.append(f"{max(plan.threads)} threads on {cores} cores: threads wait for each other")
     load = host_info.load_average()
     if load is not None and load + max(plan.threads) > cores + 0.5:
-        found.append(f"load average {load} on {cores} cores at the start: other work may disturb the times")
+        found.append(f"load average {load} on {cores} cores at the start: other processes may disturb the times")
     return found
 
 
 def _fits_into_memory(plan: BenchPlan) -> bool:
-    """Whether all interpreters fit into half of the available memory; True where that is unknown."""
+    """Whether all interpreters fit in half of the available memory; True if that is unknown."""
     available = host_info.available_memory()
     return available is None or _COPIES * sum(job.model.size_bytes for job in plan.jobs) < available / 2

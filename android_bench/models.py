@@ -15,10 +15,10 @@ from .errors import BenchError
 
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer
 BASELINE_FAMILY = "fd_mobilenet"
-# Keys of the sidecar that rows repeat. `size` is [height, width] of the images; `accuracy` is {"top1": percent,
-# "images": number}, as measured of the file; `paper_top1` is what the paper prints for the float network.
+# Keys of the sidecar that are copied to rows. `size` is [height, width] of the images; `accuracy` is {"top1": percent,
+# "images": number}, as measured on this file; `paper_top1` is the paper's accuracy of the float network.
 FACTS = ("arch", "alpha", "size", "groups", "macs", "parameters", "weights", "accuracy", "paper_top1")
-_LARGEST_MODEL, _LARGEST_SIDECAR = 1 << 31, 1 << 20  # bytes; a flatbuffer has 2 GB at most
+_LARGEST_MODEL, _LARGEST_SIDECAR = 1 << 31, 1 << 20  # bytes; a flatbuffer has at most 2 GB
 _NAME_AND_RECIPE = re.compile(r"(?P<name>.+?)_(?P<recipe>(?:float\d|u?int\d|dynamic).*)")
 
 
@@ -28,11 +28,11 @@ class ModelFile:
 
     Attributes:
         path: The file.
-        name: Name of the network, such as `model_name` returns.
-        recipe: How it was quantized; empty where neither the sidecar nor the file name says so.
+        name: Name of the network, in the format of `model_name`.
+        recipe: Quantization recipe; empty if neither the sidecar nor the file name contains it.
         size_bytes: Size of the file.
         sha256: Hash of the file, hexadecimal.
-        facts: Entries of the sidecar whose keys are in `FACTS`.
+        facts: Sidecar entries with keys in `FACTS`.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class ModelFile:
 
     @property
     def label(self) -> str:
-        """Name and recipe in one word, the stem that a converted file has."""
+        """Name and recipe as one word, which is the stem of a converted file."""
         return f"{self.name}_{self.recipe}" if self.recipe else self.name
 
 
@@ -55,25 +55,25 @@ def find_models(spec: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
         spec: A folder, a file, several of them separated by commas, or an iterable of folders and files.
 
     Returns:
-        The files in the order given, those of a folder by name, each once.
+        The files without duplicates, in the given order; files of a folder sorted by name.
 
     Raises:
-        BenchError: If one of them does not exist, or a folder has no .tflite file.
+        BenchError: If a path does not exist, or a folder has no .tflite file.
     """
     unique: dict[Path, Path] = {}
     for part in _parts(spec):
         for path in _expand(Path(part).expanduser()):
             unique.setdefault(path.resolve(), path)
     if not unique:
-        raise BenchError("no models given: name a folder of .tflite files, or the files")
+        raise BenchError("no models given; name a folder of .tflite files, or the files")
     return list(unique.values())
 
 
 def read_models(paths: Iterable[Path]) -> tuple[list[ModelFile], list[str]]:
-    """Reads models and skips broken ones.
+    """Reads models, and skips invalid ones.
 
     Returns:
-        The models that could be read, and one message for each that could not.
+        The valid models, and one message for each invalid file.
 
     Raises:
         BenchError: If two files have the same name and recipe, since their rows could not be distinguished.
@@ -87,13 +87,13 @@ def read_models(paths: Iterable[Path]) -> tuple[list[ModelFile], list[str]]:
             failures.append(str(error))
             continue
         if other := models.get(model.label):
-            raise BenchError(f"{other.path} and {path} are both called {model.label}: rename one of them")
+            raise BenchError(f"{other.path} and {path} are both called {model.label}; rename one of them")
         models[model.label] = model
     return list(models.values()), failures
 
 
 def read_model(path: Path) -> ModelFile:
-    """Reads a .tflite file and its sidecar, `<same stem>.json`, if there is one.
+    """Reads a .tflite file and its sidecar `<same stem>.json`, if there is one.
 
     Raises:
         BenchError: If the file cannot be read or is not a TFLite flatbuffer, or the sidecar is invalid.
@@ -116,21 +116,21 @@ def choose_baseline(models: Sequence[ModelFile], name: str | None = None) -> Mod
 
     Args:
         models: The models to choose from.
-        name: A file name, a label or a model's name (then its first recipe). Without it the first FD-MobileNet is
-            chosen, a float32 one if there is one, or else the first model.
+        name: A file name, a label or a model's name (which selects its first recipe). By default, the first
+            FD-MobileNet, preferably in float32, or else the first model.
 
     Raises:
-        BenchError: If no model has the name, or there are no models.
+        BenchError: If no model has this name, or there are no models.
     """
     if not models:
-        raise BenchError("no model is left to time")
+        raise BenchError("there are no models left to time")
     if name is None:
         return min(models, key=lambda model: (not model.name.startswith(BASELINE_FAMILY), model.recipe != "float32"))
     for model in models:
         if name.removesuffix(".tflite") in (model.label, model.path.stem, model.name):
             return model
     known = ", ".join(model.label for model in models)
-    raise BenchError(f"no model called {name} to compare with: choose the baseline from {known}")
+    raise BenchError(f"baseline {name}: no such model; choose from {known}")
 
 
 def _parts(spec: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
@@ -138,7 +138,7 @@ def _parts(spec: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> l
         return [spec]
     if not isinstance(spec, str):
         return list(spec)
-    if os.path.exists(spec):  # a path may contain a comma of its own
+    if os.path.exists(spec):  # a path may contain a comma
         return [spec]
     return [part.strip() for part in spec.split(",") if part.strip()]
 
@@ -147,10 +147,10 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.glob("*.tflite") if not file.name.startswith("."))
         if not found:
-            raise BenchError(f"{path}: no .tflite file in this folder: convert a model into it first")
+            raise BenchError(f"{path}: no .tflite file in this folder; convert a model into it first")
         return found
     if not path.exists():
-        raise BenchError(f"{path}: no such file or folder: check the path, or convert the model first")
+        raise BenchError(f"{path}: no such file or folder; check the path, or convert the model first")
     return [path]
 
 
@@ -167,7 +167,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     try:
         _check_size(path, _LARGEST_SIDECAR)
         sidecar = json.loads(path.read_bytes())
-        json.dumps(sidecar, allow_nan=False)  # Python also reads NaN, which is not JSON
+        json.dumps(sidecar, allow_nan=False)  # Python also accepts NaN, which is not JSON
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -182,16 +182,18 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _check_size(path: Path, most: int) -> None:
-    """Raises BenchError if a file is not a file, such as a device, or larger than `most` bytes."""
+    """Raises BenchError for anything but a regular file, such as a device, and for more than `most` bytes."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # reading a folder has its own error
-        raise BenchError(f"{path}: not a file: name a .tflite file or a folder of them")
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(
+        status.st_mode
+    ):  # for a folder, reading raises a better error
+        raise BenchError(f"{path}: not a regular file; name a .tflite file or a folder of them")
     if status.st_size > most:
-        raise BenchError(f"{path}: {status.st_size} bytes, where at most {most} make sense: convert or copy it again")
+        raise BenchError(f"{path}: too large ({status.st_size} bytes, limit {most}); convert or copy it again")
 
 
 def _name_and_recipe(stem: str, sidecar: dict[str, Any]) -> tuple[str, str]:
-    """Takes the recipe from the sidecar if it names one, or else from the end of the stem."""
+    """Returns name and recipe; the recipe is from the sidecar, or else from the end of the stem."""
     recipe = sidecar.get("recipe")
     if isinstance(recipe, str) and recipe:
         return stem.removesuffix(f"_{recipe}"), recipe

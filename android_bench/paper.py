@@ -1,9 +1,9 @@
-"""Table 4 of the paper (arXiv 1802.03750): latency on one 800 MHz ARM core, FD-MobileNet against the others."""
+"""Table 4 of the paper (arXiv 1802.03750): latency of FD-MobileNet and other networks on one 800 MHz ARM core."""
 
 from dataclasses import dataclass
 
 BASE = "fd_mobilenet"
-SIZE = [224, 224]  # height and width of its images
+SIZE = [224, 224]  # height and width of the images in Table 4
 TITLES = {
     "fd_mobilenet": "FD-MobileNet",
     "mobilenet": "MobileNet",
@@ -14,12 +14,12 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Table4Budget:
-    """The networks that the paper compares at one cost.
+    """The networks that the paper compares at one computational budget.
 
     Attributes:
-        mflops: What the table calls the budget.
-        alphas: Width of each network. FD-ShuffleNet is not in the table: it is the paper's future work.
-        ms: Milliseconds of each network in the table.
+        mflops: The budget in MFLOPs, as named in the table.
+        alphas: Width multiplier of each network. FD-ShuffleNet is not in the table: it is the paper's future work.
+        ms: Latency of each network in the table, in ms.
     """
 
     mflops: int
@@ -27,7 +27,7 @@ class Table4Budget:
     ms: dict[str, float]
 
     def ratio(self, arch: str) -> float | None:
-        """Returns a network's time divided by FD-MobileNet's; None if the table does not have it."""
+        """Returns a network's time divided by FD-MobileNet's; None if the network is not in the table."""
         return self.ms[arch] / self.ms[BASE] if arch in self.ms else None
 
 

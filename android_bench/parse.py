@@ -1,10 +1,9 @@
-"""Parsing the output of the TFLite benchmark tool, both generations of it.
+"""Parser for the output of both generations of the TFLite benchmark tool.
 
-The classic tool (`tensorflow/lite/tools/benchmark`) ends its measurement with a line `Inference timings in us`, until
-TensorFlow 2.2 `Average inference timings in us`, the LiteRT one (`litert/tools/benchmark_litert_model`) with a block
-`BENCHMARK RESULTS` in ms. All, unless silenced, print one `count=` line of statistics for the warm-up and one for the
-measurement; newer builds add p5, median and p95 to it.
-Output that does not fit raises an error: a number is never guessed.
+The classic tool (`tensorflow/lite/tools/benchmark`) ends with a line `Inference timings in us` (up to TensorFlow 2.2:
+`Average inference timings in us`), the LiteRT tool (`litert/tools/benchmark_litert_model`) with a block `BENCHMARK
+RESULTS` in ms. Unless silenced, both print one `count=` line of statistics for the warm-up and one for the measurement;
+newer builds add p5, median and p95 to it. Unexpected output raises an error; numbers are never guessed.
 """
 
 import itertools
@@ -27,7 +26,7 @@ _COUNT = re.compile(r"count=(\d{1,12})((?: \w+=\S+)*)\s*")
 _SUMMARY = re.compile(
     r"Inference timings in us: Init: (\S+), First inference: (\S+), Warmup \(avg\): (\S+), Inference \(avg\): (\S+)"
 )
-# TensorFlow 1.12 to 2.2: `with stats` and `no stats` say whether the profiler was on.
+# TensorFlow 1.12 to 2.2: `with stats` and `no stats` indicate whether the profiler was on.
 _OLD_SUMMARY = re.compile(
     r"Average inference timings in us: Warmup: (?P<warmup>[^\s,]+)(?:, Init: (?P<init>[^\s,]+))?"
     r"(?:, no stats: (?P<plain>[^\s,]+))?(?:, (?:with stats|Inference): (?P<mean>[^\s,]+))?"
@@ -43,14 +42,14 @@ _DELEGATED = re.compile(
 )
 _RUN_ORDER = re.compile(r"=+ Run Order =+")
 _PROFILE = re.compile(r"(?:Operator-wise )?Profiling Info for (.+)")
-_OBSERVED = re.compile(r"(\d+) nodes observed")  # ends what the profiler prints of a graph
-_LARGEST = 1e12  # of any number; microseconds in 11 days
+_OBSERVED = re.compile(r"(\d+) nodes observed")  # last line of a graph's profile
+_LARGEST = 1e12  # maximum of any number; microseconds in 11 days
 _AGREES = 1e-4  # the summary rounds the mean to six digits
 
 
 @dataclass(frozen=True)
 class ProfiledOp:
-    """One operation in a profile: its type, its time in ms a run, and the name of its output."""
+    """One op in a profile: type, time per run in ms, and name of its output."""
 
     type: str
     ms: float
@@ -59,17 +58,17 @@ class ProfiledOp:
 
 @dataclass(frozen=True)
 class ToolOutput:
-    """The measurements of one launch; times in microseconds, None where the tool does not print them.
+    """The measurements of one launch; times are in microseconds, None if the tool does not print them.
 
     Attributes:
         generation: `classic` or `litert`.
         runs: Number of timed invocations.
-        mean_us, std_us, min_us, max_us, median_us, p95_us: Their latency.
-        init_us: Time to load the model and make it ready.
+        mean_us, std_us, min_us, max_us, median_us, p95_us: Statistics of their latency.
+        init_us: Time to load and initialize the model.
         first_us: Latency of the very first invocation.
         memory_mb: `init` and `overall` growth, and `peak`, in MB, as far as printed.
-        delegated: For each delegate, the nodes it took, the nodes of the model, and the partitions.
-        ops: The profile, in the order of execution; empty unless requested.
+        delegated: For each delegate: nodes taken, nodes of the model, and partitions.
+        ops: The profile in execution order; empty unless requested.
     """
 
     generation: str
@@ -88,25 +87,25 @@ class ToolOutput:
 
 
 class ToolOutputError(BenchError):
-    """Output that is not the complete output of a benchmark tool."""
+    """The output is not the complete output of a benchmark tool."""
 
 
 class UnknownFlagError(BenchError):
-    """A flag that the tool does not know: it warns, ignores the flag, and returns status 0."""
+    """The tool does not know a flag; it only warns, ignores the flag and exits with status 0."""
 
 
 def parse(text: str) -> ToolOutput:
-    """Reads the output of a launch that measured.
+    """Parses the output of a launch.
 
     Raises:
         UnknownFlagError: If the tool ignored a flag.
-        ToolOutputError: If the tool failed, or its output is incomplete, contradicts itself, or is something else.
+        ToolOutputError: If the tool failed, or its output is incomplete, inconsistent or of another program.
     """
     lines = [strip(line) for line in text.splitlines()]
     check_flags(lines)
     statistics = _statistics(lines, [strip(line) for line in text.splitlines() if _ERROR.search(line)])
     if not statistics["runs"]:
-        raise ToolOutputError("the benchmark tool timed nothing (count=0): is it a dry run?")
+        raise ToolOutputError("the benchmark tool did not time any run (count=0); was it a dry run?")
     return ToolOutput(
         **statistics,
         memory_mb=_memory(lines),
@@ -116,28 +115,28 @@ def parse(text: str) -> ToolOutput:
 
 
 def check_flags(lines: list[str]) -> None:
-    """Raises UnknownFlagError if the tool reports that it ignored some."""
+    """Raises UnknownFlagError if the tool reports ignored flags."""
     for line in lines:
         if "Unconsumed cmdline flags" in line:
             flags = line.partition("flags:")[2].strip()
             raise UnknownFlagError(
-                f"this build of the benchmark tool does not know {flags}: --fetch_binary downloads a current one"
+                f"this build of the benchmark tool does not know {flags}; use --fetch_binary to download a current one"
             )
 
 
 def known_flags(usage: str) -> frozenset[str]:
-    """Returns the names of the flags in what the tool prints for `--help`; empty if that is something else."""
+    """Returns the names of the flags in the tool's `--help` text; empty if the text has another format."""
     return frozenset(re.findall(r"^\s*--(\w+)=", usage, re.MULTILINE))
 
 
 def strip(line: str) -> str:
-    """Returns a line without what loggers put before it."""
+    """Removes the log prefix of a line."""
     match = _PREFIX.match(line.rstrip("\r"))
     return match["rest"] if match else line
 
 
 def _statistics(lines: list[str], errors: list[str]) -> dict:
-    """Reads what was measured. Errors matter only without it: a delegate reports as such what it leaves to the CPU."""
+    """Parses the statistics; errors only matter without them, since delegates log ops left to the CPU as errors."""
     if any("Inference timings in us" in line for line in lines):
         return _classic(lines)
     if any("BENCHMARK RESULTS" in line for line in lines):
@@ -168,13 +167,13 @@ def _classic(lines: list[str]) -> dict:
 
 
 def _old(lines: list[str]) -> dict:
-    """Reads a build of 2019 or 2020; its very first invocation is the first one of the warm-up."""
+    """Parses the output of builds of 2019 and 2020; the very first invocation is the first one of the warm-up."""
     counts, summary = _counts(lines), next(filter(None, map(_OLD_SUMMARY.match, lines)), None)
     mean = summary and (summary["mean"] or summary["plain"])
     if len(counts) != 2 or summary is None or not mean:
         raise ToolOutputError(
-            "this build of the benchmark tool is old (TensorFlow 2.2 or before), and its output cannot be read: "
-            "--fetch_binary downloads a current one"
+            "this build of the benchmark tool is too old (TensorFlow 2.2 or earlier) to read its output; "
+            "use --fetch_binary to download a current one"
         )
     first = counts[0].get("first", counts[0].get("curr"))
     common = {"generation": "classic", "init_us": _number(summary["init"]) if summary["init"] else None}
@@ -194,14 +193,14 @@ def _litert(lines: list[str]) -> dict:
         "first_us": _thousandfold(first),
     }
     counts = _counts(lines)
-    if len(counts) == 2:  # in full precision; the block is rounded to 10 microseconds
+    if len(counts) == 2:  # full precision; the block is rounded to 10 microseconds
         return common | _agreeing(counts[1], mean, 6 / mean if mean else 1)
     statistics = {"mean_us": mean, "std_us": std, "min_us": low, "max_us": high}
     return common | {"runs": int(runs[1]), **statistics, "median_us": None, "p95_us": None}
 
 
 def _block(lines: list[str]) -> dict[tuple[str, str | None], tuple[float, str]]:
-    """Returns number and remark of each line of the block, by title and the word in parentheses."""
+    """Returns the number and the rest of each line of the block, by title and word in parentheses."""
     matches = filter(None, map(_BLOCK.match, lines))
     return {(match[1], match[2]): (_number(match[3]), match[4]) for match in matches}
 
@@ -211,7 +210,7 @@ def _thousandfold(entry: tuple[float, str] | None) -> float | None:
 
 
 def _counts(lines: list[str]) -> list[dict[str, float]]:
-    """Returns the statistics of the `count=` lines, in order; with one run they give that run alone."""
+    """Returns the statistics of the `count=` lines, in order; a line for a single run only has that run's time."""
     found = []
     for match in map(_COUNT.fullmatch, lines):
         if match:
@@ -221,18 +220,20 @@ def _counts(lines: list[str]) -> list[dict[str, float]]:
 
 
 def _agreeing(count: dict[str, float], mean_us: float, tolerance: float) -> dict:
-    """Returns a `count=` line's statistics, if its mean is that of the closing lines."""
+    """Returns a `count=` line's statistics; raises ToolOutputError unless its mean agrees with the closing lines."""
     runs = count["runs"]
-    if runs <= 1:  # of a single run the tool prints nothing but `curr`
+    if runs <= 1:  # for a single run, the tool only prints `curr`
         only = count.get("curr", mean_us)
         count = {"avg": only, "min": only, "max": only, "std": 0.0, **count}
     missing = [name for name in ("avg", "std", "min", "max") if name not in count]
     if missing:
         raise ToolOutputError(f"the line `count={runs}` is incomplete: {', '.join(missing)} is missing")
     if not math.isclose(count["avg"], mean_us, rel_tol=tolerance):
-        raise ToolOutputError(f"the benchmark tool contradicts itself: its mean is {count['avg']} us and {mean_us} us")
+        raise ToolOutputError(
+            f"the benchmark tool's output is inconsistent: it prints two means, {count['avg']} us and {mean_us} us"
+        )
     if not count["min"] <= count["avg"] * (1 + _AGREES) or not count["avg"] <= count["max"] * (1 + _AGREES):
-        raise ToolOutputError(f"the line `count={runs}` contradicts itself: its mean is not between min and max")
+        raise ToolOutputError(f"the line `count={runs}` is inconsistent: its mean is not between min and max")
     return {
         "runs": runs,
         **{f"{name}_us": count[key] for name, key in {"mean": "avg", "std": "std", "min": "min", "max": "max"}.items()},
@@ -251,18 +252,18 @@ def _memory(lines: list[str]) -> dict[str, float]:
 
 
 def _ops(lines: list[str]) -> tuple[ProfiledOp, ...]:
-    """Returns the profile of the runs: the graph's ops, a delegate's node replaced by what is inside it."""
+    """Returns the profile of the runs: the graph's ops, where a delegate's node is replaced by the ops inside it."""
     start = _profile_start(lines)
     if start is None:
         return ()
     tables = [_table(lines[n + 1 :]) for n in range(start, len(lines)) if _RUN_ORDER.match(lines[n])]
     if not tables and _PROFILE.match(lines[start]):
-        raise ToolOutputError("the profile is incomplete: there is no table below its title")
+        raise ToolOutputError("the profile is incomplete: the table below its title is missing")
     return _merged(tables)
 
 
 def _profile_start(lines: list[str]) -> int | None:
-    """Returns the line where the profile of the runs begins; None if only the initialization was profiled."""
+    """Returns the line on which the profile of the runs begins; None if only initialization was profiled."""
     titles = {number: match[1] for number, line in enumerate(lines) if (match := _PROFILE.match(line))}
     starts = [number for number, title in titles.items() if "Initialization" not in title]
     if not titles:
@@ -271,7 +272,7 @@ def _profile_start(lines: list[str]) -> int | None:
 
 
 def _merged(tables: list[list[ProfiledOp]]) -> tuple[ProfiledOp, ...]:
-    """Merges the table of the graph with those of its delegates."""
+    """Merges the graph's table with its delegates' tables."""
     if not tables:
         return ()
     graph, *inside = tables
@@ -281,11 +282,11 @@ def _merged(tables: list[list[ProfiledOp]]) -> tuple[ProfiledOp, ...]:
 
 
 def _table(lines: list[str]) -> list[ProfiledOp]:
-    """Parses the rows of a profiler's table, below its title, by the names in its head."""
+    """Parses the rows of a profiler's table, by the column names in its header."""
     head, *rows = [[cell.strip() for cell in line.split("\t") if cell.strip()] for line in lines] or [[]]
     heads = [cell.strip("[]") for cell in head]
     if not {"node type", "avg ms", "Name"} <= set(heads):
-        raise ToolOutputError("the head of the profile's table lacks some of node type, avg ms and Name")
+        raise ToolOutputError("the header of the profile's table lacks node type, avg ms or Name")
     rows = list(itertools.takewhile(lambda cells: len(cells) == len(heads), rows))
     nodes = next((match[1] for match in map(_OBSERVED.match, lines) if match), "an unknown number of")
     if nodes != str(len(rows)):
@@ -296,7 +297,7 @@ def _table(lines: list[str]) -> list[ProfiledOp]:
 
 
 def _output(name: str) -> str:
-    """Returns the first of the names of fused layers in `[a;b;c]:7`."""
+    """Returns the first of the names of fused layers, such as `a` in `[a;b;c]:7`."""
     return name.rpartition(":")[0].strip("[]").partition(";")[0] or name
 
 
@@ -305,6 +306,6 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) <= _LARGEST:  # nor is NaN
-        raise ToolOutputError(f"the benchmark tool printed {text!r} where a number belongs")
+    if not abs(value) <= _LARGEST:  # also rejects NaN
+        raise ToolOutputError(f"the benchmark tool printed {text!r} instead of a number")
     return value

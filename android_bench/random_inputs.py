@@ -13,9 +13,9 @@ def fill_inputs(interpreter: Any) -> None:
 
 
 def random_pixels(rng: Any, shape: Any, dtype: Any) -> Any:
-    """Returns an array of 0 to 255 (floats) or of the whole range (8- and 16-bit integers).
+    """Returns an array of values from 0 to 255 (floats) or from the whole range (8- and 16-bit integers).
 
-    Wider integers count or index something, so that only small ones are safe.
+    Wider integers may be counts or indices, so only 0 and 1 are used.
 
     Raises:
         ValueError: If the type is not numeric.

@@ -1,8 +1,8 @@
-"""Running commands on a device: what adb, ssh and this machine have in common.
+"""Running commands on a device, the base of adb, ssh and this machine.
 
-The only module that starts processes on a device. Each command is followed by a line of our own with its exit status,
-so that "the command failed" and "the connection broke" cannot be confused, whatever the client's own status is (adb
-before Android 7 always returns 0, ssh returns 255 for both).
+This is the only module that starts processes on a device. After each command, a marker line with its exit status is
+printed, so that "the command failed" and "the connection broke" cannot be confused, whatever status the client returns
+(adb before Android 7 always returns 0, ssh returns 255 for both).
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PUSH_SECS = 300.0
 
 
 class CommandResult(NamedTuple):
-    """Exit status of a command, and its standard output and error together."""
+    """Exit status of a command, and its combined standard output and error."""
 
     status: int
     output: str
@@ -36,18 +36,18 @@ class ConnectionLostError(BenchError):
 
 
 def call(argv: Sequence[str], timeout: float, stdin: Path | None = None) -> CommandResult:
-    """Runs a program of this machine.
+    """Runs a program on this machine.
 
-    It gets a process group of its own, so that a Ctrl-C in the terminal reaches only this program, which ends after the
-    current launch.
+    The program gets its own process group, so that Ctrl-C in the terminal does not kill it: this process stops after
+    the current launch.
 
     Args:
         argv: The program and its arguments.
         timeout: Seconds after which it is killed.
-        stdin: File for its standard input; nothing unless given.
+        stdin: File for its standard input; empty by default.
 
     Raises:
-        FileNotFoundError: If there is no such program.
+        FileNotFoundError: If the program does not exist.
         TimeoutError: If it did not end in time.
     """
     with open(stdin or os.devnull, "rb") as feed:
@@ -75,12 +75,12 @@ def _kill(process: subprocess.Popen) -> None:
 
 
 class Shell:
-    """A POSIX shell on this machine; the base class of those on devices.
+    """A POSIX shell on this machine; base class of the shells on devices.
 
     Attributes:
         target: See `rows.Origin.target`.
-        serial: Identifies the device.
-        folder: Where files for the device go; None where they can stay where they are.
+        serial: Identifier of the device.
+        folder: Folder on the device for our files; None if they need not be copied.
     """
 
     target = "host"
@@ -90,14 +90,14 @@ class Shell:
         self.serial = serial or platform.node() or "this machine"
 
     def run(self, command: str, timeout: float = QUICK_SECS) -> CommandResult:
-        """Runs a shell command on the device; the caller judges a status other than 0.
+        """Runs a shell command on the device; the caller must check the exit status.
 
         Raises:
             ConnectionLostError: If the connection broke before the command ended.
             TimeoutError: If the command did not end in time.
             BenchError: If the device refuses the connection.
         """
-        # The outer shell's own messages, such as "Killed", would come after the mark.
+        # Suppress the outer shell's own messages, such as "Killed", which would follow the mark.
         wrapped = f"exec 2>/dev/null; ({command}\n) 2>&1; s=$?; echo; echo {_MARK}$s"
         result = self._call([*self._argv, wrapped], timeout)
         ending = _ENDING.search(result.output)
@@ -106,10 +106,10 @@ class Shell:
         return CommandResult(int(ending[1]), result.output[: ending.start()])
 
     def start(self, command: str) -> subprocess.Popen:
-        """Starts a shell command on the device that ends when its standard input, a pipe from here, does.
+        """Starts a shell command on the device that ends when its standard input, a pipe from this process, closes.
 
         Raises:
-            BenchError: If the program that reaches the device is not on this machine.
+            BenchError: If the client program (adb or ssh) is not installed.
         """
         pipe, argv = subprocess.PIPE, [*self._argv, command]
         try:
@@ -121,7 +121,7 @@ class Shell:
         """Runs a shell command that must succeed; returns its output.
 
         Raises:
-            BenchError: If its status is not 0.
+            BenchError: If its exit status is not 0.
         """
         status, output = self.run(command, timeout)
         if status:
@@ -133,7 +133,7 @@ class Shell:
 
         Raises:
             ConnectionLostError: If the connection broke.
-            BenchError: If it could not be written there.
+            BenchError: If the file could not be written.
         """
         try:
             shutil.copyfile(local, remote)
@@ -141,19 +141,19 @@ class Shell:
             raise BenchError(f"{local} could not be copied to {remote}: {error}") from error
 
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
-        """Waits until the device answers again.
+        """Waits until the device responds again.
 
         Args:
             stop: Ends the wait early.
             patience: Maximum seconds to wait.
 
         Raises:
-            BenchError: If it did not come back.
+            BenchError: If the device did not come back.
         """
 
     @property
     def _argv(self) -> list[str]:
-        """The program, and its arguments before a command, that have the device run it."""
+        """The client program and its arguments that precede a command for the device."""
         return ["/bin/sh", "-c"]
 
     def _call(self, argv: Sequence[str], timeout: float, stdin: Path | None = None) -> CommandResult:
@@ -165,11 +165,11 @@ class Shell:
             raise TimeoutError(f"{self.serial}: {error}") from error
 
     def _connection_error(self, result: CommandResult) -> BenchError:
-        """Returns the error for a connection that broke with this result."""
+        """Returns the error for a broken connection with this result."""
         return ConnectionLostError(f"{self.serial}: the connection broke: {one_line(result.output) or 'no answer'}")
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """Returns the last words of an output, on one line."""
+    """Returns the end of an output, on one line."""
     words = " ".join(text.split())
     return words if len(words) <= most else f"...{words[-most:]}"

@@ -1,4 +1,4 @@
-"""Raspberry Pis and other ARM Linux boards, through the ssh client."""
+"""Raspberry Pis and other ARM Linux boards, over ssh."""
 
 import shlex
 import time
@@ -10,18 +10,18 @@ from .messages import log
 from .shell import PUSH_SECS, CommandResult, ConnectionLostError, Shell, one_line
 
 FOLDER = "/tmp/android_bench"
-# Never ask, and notice within seconds when the board is gone.
+# Never prompt, and notice within seconds when the board is gone.
 _OPTIONS = ("-oBatchMode=yes", "-oConnectTimeout=10", "-oServerAliveInterval=5", "-oServerAliveCountMax=3")
-# Errors that no reconnection fixes.
+# Errors that reconnecting cannot fix.
 _REFUSED = ("Permission denied", "Host key verification failed", "Could not resolve hostname")
 
 
 class SshShell(Shell):
-    """A shell behind ssh; the board must accept a key, since a password cannot be asked for.
+    """A shell on a board, over ssh; the board must accept a key, since ssh cannot prompt for a password.
 
     Args:
-        serial: `user@host`, or a name of ~/.ssh/config.
-        program: The ssh client and options for it, such as `ssh -p 2222`.
+        serial: `user@host`, or a host in ~/.ssh/config.
+        program: The ssh client with options, such as `ssh -p 2222`.
     """
 
     target = "ssh"
@@ -34,7 +34,7 @@ class SshShell(Shell):
         self._program = shlex.split(program)
 
     def push(self, local: Path, remote: str) -> None:
-        """See `Shell.push`. Goes through `cat`, so that the board needs no sftp."""
+        """See `Shell.push`. Copies through `cat`, so that the board does not need sftp."""
         mark = "written"
         result = self._call([*self._argv, f"cat > {shlex.quote(remote)} && echo {mark}"], PUSH_SECS, local)
         if result.output.strip() != mark:
@@ -44,7 +44,7 @@ class SshShell(Shell):
     def reconnect(self, stop: Callable[[], bool], patience: float) -> None:
         """See `Shell.reconnect`."""
         deadline = time.monotonic() + patience
-        log("waiting", f"{self.serial} does not answer: check its power and network")
+        log("waiting", f"{self.serial} does not respond; check its power and network")
         while not stop():
             try:
                 self.run("true")
@@ -61,5 +61,5 @@ class SshShell(Shell):
     def _connection_error(self, result: CommandResult) -> BenchError:
         words = one_line(result.output) or "no answer"
         if any(refusal in words for refusal in _REFUSED):
-            return BenchError(f"{self.serial}: {words}: `ssh {self.serial} true` must work without a password first")
+            return BenchError(f"{self.serial}: {words}; make `ssh {self.serial} true` work without a password first")
         return ConnectionLostError(f"{self.serial}: the connection broke: {words}")

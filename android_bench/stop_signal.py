@@ -1,4 +1,4 @@
-"""Ending a run early without losing what it measured."""
+"""Stopping a run early without losing its results."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class StopSignal:
-    """Notes the first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) for a loop to check; a second one ends the process.
+    """Records the first Ctrl-C, SIGTERM or SIGHUP (closed terminal) for a loop to check; a second one ends the process.
 
-    An exception raised by a signal could interrupt the writing of a row. A signal that the process was started to
-    ignore, as a shell does for its background jobs, stays ignored.
+    Raising an exception instead could interrupt the writing of a row. Signals that were ignored when the process
+    started, as in a shell's background jobs, stay ignored.
 
     Attributes:
-        signal: The signal that came, or None.
+        signal: The received signal, or None.
     """
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Returns whether a signal has come."""
+        """Returns whether a signal was received."""
         return self.signal is not None
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.__exit__()
-        with contextlib.suppress(OSError):  # not print, which a signal may have interrupted
-            os.write(2, b"note: stopping after this launch; once more: at once\n")
+        with contextlib.suppress(OSError):  # not print, since the signal may have interrupted a print
+            os.write(2, b"note: stopping after this launch; repeat to stop at once\n")

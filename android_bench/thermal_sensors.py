@@ -1,8 +1,8 @@
-"""Which of a device's thermal sensors show the processor's temperature.
+"""Selects the thermal sensors of a device that show the processor's temperature.
 
-A "thermal zone" can be anything that a driver wants to watch: the battery's charge in percent (Qualcomm's `soc`), a
-current, a sensor that is switched off or stuck. A zone counts as the processor's by its type, its unit, its value
-beside those of the others, and over a run by whether it ever moves.
+A "thermal zone" can be anything that a driver monitors: the battery's charge in percent (Qualcomm's `soc`), a current,
+or a sensor that is switched off or stuck. Whether a zone belongs to the processor is decided by its type, its unit, its
+value compared with other zones, and, during a run, by whether the value ever changes.
 """
 
 import re
@@ -19,18 +19,18 @@ _OTHERS = re.compile(
     r"modem|mdm|wifi|wlan|wcn|\brf|pa[-_\d]|usb|conn|cam|flash|led|pmic|\bpm\w*\d|xo[-_]|buck|ambient|virtual|fan",
     re.IGNORECASE,
 )
-_MIN_RAW = 1000  # from here on a value is in thousandths of a degree
+_MIN_RAW = 1000  # values from here on are in thousandths of a degree
 _MAX_DEGREES = 115.0  # processors shut down before that
-_MAX_ABOVE = 45.0  # degrees between the hottest and the median sensor of one die
-_STUCK, _STUCK_ALONE = 10, 20  # readings after which one that never moved is stuck, if others move, and anyway
+_MAX_ABOVE = 45.0  # maximum degrees between the hottest and the median sensor of one die
+_STUCK, _STUCK_ALONE = 10, 20  # readings after which an unchanged sensor is stuck, if others changed, and if none did
 
 
 def processor_sensors(zones: Mapping[str, tuple[str, str]], service: Sequence[str] = ()) -> dict[str, float]:
-    """Returns the sensors that can be the processor's, in degrees Celsius, by name.
+    """Returns the plausible processor temperatures in degrees Celsius, by name.
 
     Args:
-        zones: Type and value of each thermal zone, as the kernel prints them.
-        service: Values of the processor's sensors in Android's thermal service, in degrees.
+        zones: Type and value of each thermal zone, as printed by the kernel.
+        service: Values of the processor's sensors from Android's thermal service, in degrees Celsius.
     """
     raw = {name: (kind, value) for name, (kind, text) in zones.items() if (value := _number(text)) is not None}
     thousandths = any(abs(value) >= _MIN_RAW for _, value in raw.values())
@@ -47,20 +47,20 @@ def processor_sensors(zones: Mapping[str, tuple[str, str]], service: Sequence[st
 
 
 def hottest(sensors: Mapping[str, float]) -> tuple[float | None, str | None]:
-    """Returns the temperature of the hottest sensor, and its name; None for both without sensors."""
+    """Returns temperature and name of the hottest sensor; None for both if there are no sensors."""
     name = max(sensors, key=lambda one: sensors[one], default=None)
     return (None, None) if name is None else (sensors[name], name)
 
 
 class Thermometer:
-    """The processor's temperature over a run, without sensors that never move."""
+    """The processor's temperature during a run, without sensors that are stuck."""
 
     def __init__(self) -> None:
         self._values: dict[str, set[float]] = {}
         self._readings = 0
 
     def read(self, sensors: Mapping[str, float]) -> tuple[float | None, str | None]:
-        """Returns temperature and name of the hottest sensor that is not stuck, None for both if there is none.
+        """Returns temperature and name of the hottest sensor that is not stuck; None for both if there is none.
 
         Args:
             sensors: A reading of `processor_sensors`.
@@ -72,14 +72,14 @@ class Thermometer:
 
     @property
     def stuck(self) -> list[str]:
-        """Names of the sensors that showed the same in so many readings that they do not measure."""
+        """Names of the sensors whose value stayed the same for so many readings that they must be stuck."""
         some_move = any(len(values) > 1 for values in self._values.values())
         enough = self._readings >= (_STUCK if some_move else _STUCK_ALONE)
         return [name for name, values in self._values.items() if enough and len(values) == 1]
 
 
 def _is_die(kind: str, value: float, thousandths: bool) -> bool:
-    """Whether a zone is of the chip as a whole; a bare number beside thousandths is a percentage or a level."""
+    """Whether a zone measures the whole chip; if others are in thousandths, a small number is a percentage or level."""
     if not _DIE.search(kind) or _OTHERS.search(kind):
         return False
     return value >= _MIN_RAW or not (thousandths or _CHARGE.fullmatch(kind))
@@ -91,7 +91,7 @@ def _is_unknown(kind: str, value: float, thousandths: bool) -> bool:
 
 
 def _plausible(zones: Mapping[str, tuple[str, float]]) -> dict[str, float]:
-    """Returns the plausible temperatures; those in thousandths of a degree, if there are any."""
+    """Returns the plausible temperatures; only those in thousandths of a degree if there are any."""
     fine = {name: one for name, one in zones.items() if one[1] >= _MIN_RAW}
     degrees = {name: _degrees(value) for name, (_, value) in (fine or zones).items()}
     return _without_outliers({name: value for name, value in degrees.items() if value is not None})
@@ -113,8 +113,8 @@ def _number(text: str) -> float | None:
 
 
 def _degrees(value: float | None) -> float | None:
-    """Returns degrees of a value in degrees or thousandths; None for what cannot be a running processor's."""
+    """Converts degrees or thousandths to degrees; None for a value that a running processor cannot have."""
     if value is None:
         return None
     value = value / 1000 if abs(value) >= _MIN_RAW else value
-    return value if 0 < value < _MAX_DEGREES else None  # switched-off sensors say 0 or -274
+    return value if 0 < value < _MAX_DEGREES else None  # disabled sensors report 0 or -274

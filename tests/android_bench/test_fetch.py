@@ -91,5 +91,5 @@ def test_where_there_is_no_build_the_other_generation_is_named(tmp_path):
         BenchError, match="no official litert build for android on armeabi-v7a; use --fetch_binary=classic"
     ):
         fetch.fetch("litert", "android", ["armeabi-v7a"], tmp_path)
-    with pytest.raises(BenchError, match="on riscv64: build it"):
+    with pytest.raises(BenchError, match="on riscv64; build the tool"):
         fetch.fetch("litert", "android", ["riscv64"], tmp_path)

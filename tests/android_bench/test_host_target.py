@@ -74,7 +74,7 @@ def test_without_memory_for_all_each_model_is_loaded_for_its_turn(converted, mon
     target = HostTarget(_plan(converted))
     assert len(list(target.measure())) == 6
     assert len(loads) == 2 + 6
-    assert any("do not fit into memory" in warning for warning in target.warnings)
+    assert any("do not all fit in memory" in warning for warning in target.warnings)
 
 
 def test_more_threads_than_cores_and_a_busy_machine_are_doubtful(converted, monkeypatch):
@@ -85,7 +85,7 @@ def test_more_threads_than_cores_and_a_busy_machine_are_doubtful(converted, monk
     assert "load average 99.0" in warnings
 
 
-@pytest.mark.parametrize(("threads", "flags"), [(1, ["other work had the core for 100% of the time"]), (2, [])])
+@pytest.mark.parametrize(("threads", "flags"), [(1, ["other processes used the core for 100% of the time"]), (2, [])])
 def test_a_thread_that_waits_for_its_core_is_flagged(converted, monkeypatch, threads, flags):
     monkeypatch.setattr(host_target.time, "thread_time_ns", lambda: 0)
     rows = list(HostTarget(_plan(converted, threads=(threads,))).measure())

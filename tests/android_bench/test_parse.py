@@ -91,9 +91,9 @@ def test_builds_of_2019_are_read(closing, init):
     "closing", ["Average inference timings in us: Warmup: 66605.9", "Average inference timings in us:"]
 )
 def test_old_output_without_what_is_needed_names_the_way_out(closing):
-    with pytest.raises(ToolOutputError, match="is old .* --fetch_binary downloads a current one"):
+    with pytest.raises(ToolOutputError, match="is too old .* use --fetch_binary to download a current one"):
         parse(f"{OLD}{closing}\n")
-    with pytest.raises(ToolOutputError, match="is old"):
+    with pytest.raises(ToolOutputError, match="is too old"):
         parse(
             OLD.replace("count=7", "kount=7") + "Average inference timings in us: Warmup: 1, Init: 2, no stats: 56767.6"
         )
@@ -218,15 +218,15 @@ def test_an_ignored_flag_is_an_error():
         (real("bm_214_missing_model.txt"), "Could not open '/data/local/tmp/nope.tflite'"),
         (real("bm_214_dry_run.txt"), r"count=0"),
         (PLAIN[: PLAIN.index("Inference timings")], "not the complete output"),
-        (PLAIN.replace("Inference (avg): 2.95034e+06", "Inference (avg): 1"), "contradicts itself"),
+        (PLAIN.replace("Inference (avg): 2.95034e+06", "Inference (avg): 1"), "is inconsistent"),
         (PLAIN.replace("min=2727568", "min=9999999"), "not between min and max"),
         (PLAIN.replace(" std=109798", ""), "std is missing"),
-        (PLAIN.replace("std=109798", "std=nan"), "'nan' where a number belongs"),
+        (PLAIN.replace("std=109798", "std=nan"), "'nan' instead of a number"),
         (PLAIN.replace("count=5 ", "kount=5 "), "printed 1 lines `count=`"),
         (PLAIN.replace(", Inference (avg): 2.95034e+06", ""), "is incomplete"),
         (BLOCK.replace("(min)", "(mun)"), "lacks some of avg, min"),
         (BLOCK.replace(" (1054 runs)", ""), "lacks some of avg, min"),
-        (COUNTS + BLOCK.replace("(avg):      0.95 ms (1054", "(avg):      1.95 ms (1054"), "contradicts itself"),
+        (COUNTS + BLOCK.replace("(avg):      0.95 ms (1054", "(avg):      1.95 ms (1054"), "is inconsistent"),
     ],
 )
 def test_what_does_not_fit_is_an_error(text, message):

@@ -81,7 +81,7 @@ def test_only_broken_models(tmp_path, capsys):
     assert _main(tmp_path, tmp_path / "out") == 2
     err = capsys.readouterr().err
     assert "a.tflite: the file is empty" in err
-    assert "no model is left" in err
+    assert "no models left" in err
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_only_broken_models(tmp_path, capsys):
         (None, ["--threads=0"], "threads must be"),
         (None, ["--threads=two"], "threads must be integers"),
         (None, ["--rounds=0"], "rounds must be"),
-        (None, ["--baseline=other"], "no model called other"),
+        (None, ["--baseline=other"], "baseline other: no such model"),
         (None, ["--output_dir={here}/file/out"], "file/out: cannot be written"),
     ],
 )

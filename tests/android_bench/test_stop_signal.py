@@ -11,7 +11,7 @@ def test_a_closed_terminal_stops_too(capfd):
     with StopSignal() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert stop.signal is signal.SIGHUP
-    assert "stopping after this launch; once more: at once" in capfd.readouterr().err
+    assert "stopping after this launch; repeat to stop at once" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
