@@ -16,7 +16,7 @@ from fd_keras.android_bench.summary import describe
 from fd_keras.io import printable
 
 TARGET = "browser"
-_DELEGATES = {"wasm": "xnnpack", "webgpu": "gpu"}  # names in rows of LiteRT.js's accelerators
+_DELEGATES = {"wasm": "xnnpack", "webgpu": "gpu"}  # delegate names in rows, by LiteRT.js accelerator
 _MOST_ROUNDS, _MOST_SAMPLES = 1000, 1_000_000
 _NS_PER_MS = 1e6
 _POSITIVE = schema.Kind("a number above 0", lambda value: schema.NUMBER.test(value) and value > 0)
@@ -36,16 +36,16 @@ def save(sent: Any, models: Sequence[ModelFile], output_dir: str, phone: str = "
     """Appends a measurement of the page to a results folder and writes its report.
 
     Args:
-        sent: What the page sent.
-        models: The models of the page.
+        sent: The JSON content that the page sent.
+        models: The models on the page.
         output_dir: The results folder.
-        phone: Name of the phone that this program opened the page on; "" without one.
+        phone: Name of the phone on which this program opened the page; "" if none.
 
     Returns:
         Number of rows.
 
     Raises:
-        ValueError: If the page would not send this; the message has the reason.
+        ValueError: If the content is invalid; the message has the reason.
         BenchError: If the folder cannot be written.
     """
     rows = parse(sent, models, phone)
@@ -60,7 +60,7 @@ def save(sent: Any, models: Sequence[ModelFile], output_dir: str, phone: str = "
 
 
 def parse(sent: Any, models: Sequence[ModelFile], phone: str = "") -> list[Row]:
-    """The rows of a measurement; see `save`."""
+    """Converts a measurement to rows; see `save`."""
     known = {model.label: model for model in models}
     _check(sent, known)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -75,31 +75,31 @@ def parse(sent: Any, models: Sequence[ModelFile], phone: str = "") -> list[Row]:
 
 
 def _check(sent: Any, known: Container[str]) -> None:
-    """Raises ValueError unless a measurement is what the page sends about known models."""
+    """Raises ValueError if a measurement is invalid or names models that are not on the page."""
     if wrong := schema.absurdity(sent) or schema.mismatch(sent, _SENT, "the measurement"):
         raise ValueError(wrong)
     if missing := _SENT.keys() - sent.keys():
-        raise ValueError(f"keys are missing: {', '.join(sorted(missing))}")
+        raise ValueError(f"missing keys: {', '.join(sorted(missing))}")
     if not 1 <= len(sent["rounds"]) <= _MOST_ROUNDS:
         raise ValueError(f"{len(sent['rounds'])} rounds, expected 1 to {_MOST_ROUNDS}")
     for entry in sent["rounds"]:
         if missing := _ROUND.keys() - entry.keys():
             raise ValueError(f"a round lacks {', '.join(sorted(missing))}")
         if entry["label"] not in known:
-            raise ValueError(f"a round is of {schema.shown(entry['label'])}, which is not on this page")
+            raise ValueError(f"a round is for {schema.shown(entry['label'])}, which is not on this page")
         if not 1 <= len(entry["ms"]) <= _MOST_SAMPLES:
             raise ValueError(f"a round has {len(entry['ms'])} samples, expected 1 to {_MOST_SAMPLES}")
 
 
 def _latency(entry: Mapping[str, Any], first_ms: Mapping[str, float]) -> Latency:
-    """The statistics of a round; a sample is the mean of a batch, since browsers' clocks are coarse."""
+    """Statistics of a round; each sample is the mean of a batch, since browser clocks are coarse."""
     first = first_ms.get(entry["label"])
     first_ns = None if first is None else round(first * _NS_PER_MS)
     return dataclasses.replace(describe(round(ms * _NS_PER_MS) for ms in entry["ms"]), first_ns=first_ns)
 
 
 def _event(sent: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """The measurement's line in runs.jsonl."""
+    """The line for the measurement in runs.jsonl."""
     origin, first = rows[0].origin, rows[0]
     return {
         "run": first.run,
@@ -121,5 +121,5 @@ def _note(sent: Mapping[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    """A short line, its control characters escaped."""
+    """Shortens text and escapes its control characters."""
     return printable(text)[:_MOST_TEXT] or "browser"

@@ -15,19 +15,19 @@ from fd_keras.web import icons, runtime
 from fd_keras.web.page_models import PageModel
 
 APP = pathlib.Path(__file__).parent / "app"
-MARK = "models.json"  # a folder with this file is a page, which may be replaced
+MARK = "models.json"  # a folder with this file is a page and may be replaced
 _WORKER = "service_worker.js"
 
 
 def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> list[str]:
-    """Writes the folder as a whole or not at all; replaces an older page there.
+    """Writes the folder atomically; replaces an older page in it.
 
     Returns:
-        The paths of its files, relative to it.
+        Paths of the written files, relative to the folder.
 
     Raises:
-        ProgramError: If the folder has files that are not a page.
-        OSError: If it cannot be written.
+        ProgramError: If the folder contains files that are not a page.
+        OSError: If the folder cannot be written.
     """
     check(folder)
     parent = os.path.dirname(os.path.abspath(folder))
@@ -49,15 +49,17 @@ def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, 
 
 
 def check(folder: str) -> None:
-    """Raises ProgramError if a folder has files that are not a page: `write` would delete them."""
+    """Raises ProgramError if a folder contains files that are not a page, since `write` would delete them."""
     if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
         raise ProgramError(f"--output_dir={folder}: not a folder; pass another one")
     if os.path.isdir(folder) and os.listdir(folder) and not os.path.isfile(os.path.join(folder, MARK)):
-        raise ProgramError(f"--output_dir={folder}: has files that are not a page; pass another folder, or empty it")
+        raise ProgramError(
+            f"--output_dir={folder}: contains files that are not a page; pass another folder, or empty it"
+        )
 
 
 def contents(models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of the page by their path in its folder."""
+    """The files of the page, by path in its folder."""
     files = {path.name: path.read_bytes() for path in sorted(APP.iterdir()) if path.is_file()}
     files |= {f"runtime/{name}": content for name, content in runtime_files.items()}
     files["runtime/NOTICE.txt"] = runtime.NOTICE.encode()
@@ -78,9 +80,9 @@ def _settings(models: Sequence[PageModel]) -> dict[str, Any]:
 
 
 def _kept(files: Mapping[str, bytes], worker: bytes) -> dict[str, Any]:
-    """The files that the service worker caches when it is installed, and a version that changes with any file.
+    """The files that the service worker caches on installation, and a version that changes with any file.
 
-    Of the two builds of the runtime, the page adds the one that its browser loaded.
+    The runtime has two builds; the page itself caches the one that its browser loaded.
     """
     digest = hashlib.sha256(worker)
     for name in sorted(files):

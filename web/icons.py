@@ -1,4 +1,4 @@
-"""The icons of the installed page: three bars, as of a classifier's scores."""
+"""The icons of the installed page: three bars, like a classifier's scores."""
 
 import io
 

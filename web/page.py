@@ -1,4 +1,4 @@
-"""Writes a camera page: .tflite models in a browser, live and offline.
+"""Writes a camera page that runs .tflite models live in a browser, also offline.
 
     fd-keras page mine/mine_int8.tflite --output_dir=page --serve
     fd-keras page mine_float32.tflite,mine_int8.tflite --output_dir=page --phone
@@ -24,23 +24,23 @@ _PORT = 8765
 
 
 def parser() -> argparse.ArgumentParser:
-    """The program's flags."""
+    """Returns the parser of the command line."""
     flags = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
     add = flags.add_argument
     add("models", nargs="+", metavar="MODEL.tflite", help="classifiers and detectors: files, A,B or a folder")
     add("--output_dir", default="page", metavar="FOLDER", help="folder to write (default %(default)s)")
     add("--labels", metavar="FILE", help="text file, one class name per line (default: the models' own names)")
     add("--runtime_dir", metavar="FOLDER", help="folder with LiteRT.js's npm packages, instead of a download")
-    add("--serve", action="store_true", help=f"serve it on {server.HOST} and store the timings of the page")
-    add("--phone", action="store_true", help="serve it and open it on the phone connected by USB")
+    add("--serve", action="store_true", help=f"serve the page on {server.HOST} and store its timings")
+    add("--phone", action="store_true", help="serve the page and open it on the phone connected by USB")
     add("--port", type=int, default=_PORT, metavar="N", help="port of the server (default %(default)s; 0: any)")
     add(
         "--serial",
         default=None,
         metavar="ID",
-        help="serial of the phone, as `adb devices` lists it, if several are connected",
+        help="serial of the phone from `adb devices`, if several are connected",
     )
-    add("--adb", default="adb", metavar="PATH", help="the adb client (default: the one on the PATH)")
+    add("--adb", default="adb", metavar="PATH", help="the adb client (default: adb on the PATH)")
     add("--results_dir", default="results", metavar="FOLDER", help="folder for the timings (default %(default)s)")
     return flags
 
@@ -73,7 +73,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _sources(words: Sequence[str]) -> list[ModelFile]:
-    """Reads the models; raises BenchError if one is broken or missing, since the page would lack a requested model."""
+    """Reads the models; raises BenchError if any is invalid or missing, since the page would lack it."""
     sources, failures = read_models(path for word in words for path in find_models(word))
     if failures:
         raise BenchError("\n".join(failures))

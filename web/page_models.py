@@ -1,4 +1,4 @@
-"""Describes .tflite files for the page, and refuses those that it cannot run."""
+"""Describes .tflite files for the page, and rejects files that the page cannot run."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from fd_keras.android_bench.models import ModelFile
 from fd_keras.errors import ProgramError
 from fd_keras.sidecar import read_sidecar, sidecar_path
 
-_TYPES = ("float32", "uint8")  # of LiteRT.js's tensors
+_TYPES = ("float32", "uint8")  # tensor types that LiteRT.js supports
 _DETECTOR_OUTPUTS = {"boxes", "scores", "labels", "count"}
 
 
@@ -21,8 +21,8 @@ class PageModel:
     """A model on the page.
 
     Attributes:
-        source: Its file.
-        facts: Facts for the page's script: input, output, class names, and how scores become probabilities.
+        source: The .tflite file.
+        facts: Facts for the page's script: input, output, class names, and conversion of scores to probabilities.
     """
 
     source: ModelFile
@@ -30,11 +30,11 @@ class PageModel:
 
     @property
     def address(self) -> str:
-        """Address of the file on the page; it changes with the content, of which it has the hash."""
+        """Address of the file on the page, which includes a hash of the content."""
         return f"models/{self.source.sha256[:16]}.tflite"
 
     def described(self) -> dict[str, Any]:
-        """Its entry in the page's `models.json`."""
+        """The model's entry in the page's `models.json`."""
         source = self.source
         return {
             "label": source.label,
@@ -49,13 +49,13 @@ def describe(source: ModelFile, labels: str | None = None) -> PageModel:
     """Describes a file for the page.
 
     Args:
-        source: The file.
-        labels: File with one class name per line, instead of the model's own names.
+        source: The .tflite file.
+        labels: File with one class name per line, which replace the model's own names.
 
     Raises:
-        LiteRTError: If it is damaged.
+        LiteRTError: If the file is damaged.
         ProgramError: If it is neither a classifier nor a detector, or has types that LiteRT.js does not support.
-        ValueError: If its class names or the .json beside it are damaged.
+        ValueError: If its class names or the .json beside it are invalid.
     """
     signatures = litert.load(source.path).get_signature_list()
     outputs = {name for signature in signatures.values() for name in signature["outputs"]}

@@ -1,4 +1,4 @@
-"""Opens the page on a phone connected by USB; over `adb reverse` it is localhost, where browsers allow the camera."""
+"""Opens the page on a phone connected by USB, as localhost through `adb reverse`, where browsers allow the camera."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ def choose(serial: str = "", program: str = "adb") -> adb.AdbDevice:
     """Chooses the phone.
 
     Args:
-        serial: Serial of the phone, as `adb devices` lists it; "" where only one is connected.
+        serial: Serial of the phone from `adb devices`; "" if only one is connected.
         program: The adb client.
 
     Raises:
-        BenchError: If adb is missing, no phone is ready, or there are several and none is named.
+        BenchError: If adb is not installed, no phone is ready, or several are connected and `serial` is "".
     """
     (shell,) = adb.choose_devices([serial] if serial else [], program)
     names = {device.serial: device.name for device in adb.list_devices(program)}
@@ -29,20 +29,20 @@ def opened(phone: adb.AdbDevice, port: int, address: str, program: str = "adb") 
 
     Args:
         phone: The phone.
-        port: Port of the server on this machine; the phone gets the same.
+        port: Port of the server on this machine, and on the phone.
         address: Address to open.
         program: The adb client.
 
     Raises:
-        ProgramError: If the phone refuses or does not answer.
+        ProgramError: If the phone refuses or does not respond.
     """
     _call(program, phone.serial, "reverse", f"tcp:{port}", f"tcp:{port}")
     try:
-        # The shell of the phone splits the words again, so that the address must be quoted.
+        # The phone's shell splits the words again, so the address must be quoted.
         _call(program, phone.serial, "shell", "am", "start", "-a", "android.intent.action.VIEW", "-d", f"'{address}'")
         yield
     finally:
-        with contextlib.suppress(OSError, TimeoutError):  # a phone that was unplugged has dropped the port already
+        with contextlib.suppress(OSError, TimeoutError):  # an unplugged phone has already dropped the port
             call([program, "-s", phone.serial, "reverse", "--remove", f"tcp:{port}"], QUICK_SECS)
 
 
@@ -50,6 +50,6 @@ def _call(program: str, serial: str, *words: str) -> None:
     try:
         result = call([program, "-s", serial, *words], QUICK_SECS)
     except TimeoutError as error:
-        raise ProgramError(f"{serial}: `adb {words[0]}` did not answer; unlock the phone and try again") from error
+        raise ProgramError(f"{serial}: `adb {words[0]}` did not respond; unlock the phone and try again") from error
     if result.status or "Error:" in result.output:
         raise ProgramError(f"{serial}: `adb {' '.join(words[:3])}` failed: {one_line(result.output)}")

@@ -1,4 +1,4 @@
-"""LiteRT.js, the runtime of the page: downloaded once from the npm registry and verified by the sha512 given here."""
+"""LiteRT.js, the runtime of the page: downloaded once from the npm registry and verified against a pinned sha512."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ VERSION = "2.5.3"
 NOTICE = f"""LiteRT.js {VERSION} (the npm packages @litertjs/core and @litertjs/wasm-utils), unchanged.
 Copyright Google LLC. Licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0
 """
-_LARGEST = 64 << 20  # bytes, of a package or of a file in it
+_LARGEST = 64 << 20  # maximum bytes of a package, and of a file in it
 _TIMEOUT = 60.0
 _WAY_OUT = "or run `npm pack {0}` on another machine and pass the folder of its .tgz files as --runtime_dir"
 
@@ -31,9 +31,9 @@ class Package(NamedTuple):
     """A package of the npm registry.
 
     Attributes:
-        name: Name with its scope.
-        integrity: sha512 of its .tgz in base64, as the registry publishes it.
-        files: Files of the page, by their path in the package.
+        name: Name, including the scope.
+        integrity: Base64 sha512 of the .tgz, as published by the registry.
+        files: File names on the page, by path in the package.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Package(NamedTuple):
 
     @property
     def release(self) -> str:
-        """Name and version, as npm takes them."""
+        """Name and version in npm's format."""
         return f"{self.name}@{VERSION}"
 
     @property
@@ -52,11 +52,11 @@ class Package(NamedTuple):
 
     @property
     def packed(self) -> str:
-        """File name that `npm pack` gives the .tgz."""
+        """File name of the .tgz that `npm pack` writes."""
         return f"{self.name[1:].replace('/', '-')}-{VERSION}.tgz"
 
 
-_WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")  # the second for browsers without relaxed SIMD
+_WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")  # the second is for browsers without relaxed SIMD
 PACKAGES = (
     Package(
         "@litertjs/core",
@@ -77,11 +77,11 @@ RELEASES = " ".join(package.release for package in PACKAGES)
 
 
 def files(runtime_dir: str | None) -> dict[str, bytes]:
-    """The files of the runtime by their path in the page's folder `runtime/`.
+    """The files of the runtime, by path in the page's folder `runtime/`.
 
     Args:
-        runtime_dir: A folder with the packages as `npm install` or `npm pack` writes them; None to take them from the
-            cache or download them.
+        runtime_dir: Folder in which `npm install` or `npm pack` put the packages; None to use the cache or download
+            them.
 
     Raises:
         ProgramError: If a package is missing, cannot be downloaded, or is not the pinned release.
@@ -94,13 +94,13 @@ def files(runtime_dir: str | None) -> dict[str, bytes]:
 
 
 def cache_dir() -> pathlib.Path:
-    """Folder of downloaded packages."""
+    """The folder of downloaded packages."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return pathlib.Path(base) / "fd_keras"
 
 
 def registry() -> str:
-    """The address of the npm registry that this user has configured.
+    """The URL of the npm registry that this user has configured.
 
     Raises:
         ProgramError: If none is configured.
@@ -109,8 +109,7 @@ def registry() -> str:
     found = variables.get("npm_config_registry") or _of_npm() or _of_npmrc()
     if not urllib.parse.urlsplit(found).scheme.startswith("http"):
         raise ProgramError(
-            "the address of the npm registry is unknown: install npm, set npm_config_registry, "
-            + _WAY_OUT.format(RELEASES)
+            "the URL of the npm registry is unknown; install npm, set npm_config_registry, " + _WAY_OUT.format(RELEASES)
         )
     return found.rstrip("/")
 
@@ -125,7 +124,7 @@ def check(content: bytes, package: Package, where: str) -> None:
 
 
 def _of_npm() -> str:
-    """The registry in npm's settings; "" without npm."""
+    """The registry in npm's settings; "" if npm is not installed."""
     program = shutil.which("npm")
     if not program:
         return ""
@@ -136,7 +135,7 @@ def _of_npm() -> str:
 
 
 def _of_npmrc() -> str:
-    """The registry in the user's .npmrc; "" without one."""
+    """The registry in the user's .npmrc; "" if there is none."""
     try:
         lines = (pathlib.Path.home() / ".npmrc").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -146,19 +145,19 @@ def _of_npmrc() -> str:
 
 
 def _of_cache(package: Package) -> dict[str, bytes]:
-    """The files of a package, which is downloaded first if the cache does not have it."""
+    """The files of a package, which is downloaded if it is not in the cache."""
     folder = cache_dir()
     content = _archive(folder, package)
     if content is None:
         content = _download(package)
-        check(content, package, f"{package.archive} of the npm registry")
+        check(content, package, f"{package.archive} from the npm registry")
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / package.archive, content)
     return _unpacked(content, package)
 
 
 def _archive(folder: pathlib.Path, package: Package) -> bytes | None:
-    """The verified .tgz of a package in a folder; None without one."""
+    """The verified .tgz of a package in a folder; None if there is none."""
     for path in (folder / package.packed, folder / package.archive):
         if path.is_file():
             content = path.read_bytes()
@@ -181,7 +180,7 @@ def _download(package: Package) -> bytes:
 
 
 def _certificates() -> ssl.SSLContext:
-    """The system's certificate authorities, and those that Node also trusts, as behind a company's proxy."""
+    """The system's certificate authorities, and the additional ones of Node, such as a company proxy's."""
     context, extra = ssl.create_default_context(), os.environ.get("NODE_EXTRA_CA_CERTS")
     if extra and os.path.isfile(extra):
         context.load_verify_locations(extra)
@@ -189,14 +188,14 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _unpacked(content: bytes, package: Package) -> dict[str, bytes]:
-    """The files of a verified package by their path in it."""
+    """The files of a verified package, by path in the package."""
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         return {path: _member(archive, path) for path in package.files}
 
 
 def _member(archive: tarfile.TarFile, path: str) -> bytes:
     file = archive.extractfile(f"package/{path}")
-    assert file is not None  # the hash is that of a package that has it
+    assert file is not None  # a package with this hash has the file
     return file.read()
 
 
@@ -206,7 +205,7 @@ def _of_folder(folder: pathlib.Path, package: Package) -> dict[str, bytes]:
 
 
 def _installed(folder: pathlib.Path, package: Package) -> dict[str, bytes]:
-    """The files of a package as npm installs it, verified by version only: the registry publishes no hash of them."""
+    """The files of an installed package; only the version is verified, since npm publishes no hash of single files."""
     root = next(
         (base / package.name for base in (folder / "node_modules", folder) if (base / package.name).is_dir()), None
     )

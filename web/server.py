@@ -1,4 +1,4 @@
-"""Serves the page's folder on 127.0.0.1, and receives the timings that the page sends."""
+"""Serves the page's folder on 127.0.0.1, and receives the page's timings."""
 
 import functools
 import http.server
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-_LARGEST = 8 << 20  # bytes of a measurement
+_LARGEST = 8 << 20  # maximum bytes of a measurement
 HOST = "127.0.0.1"
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",  # the rest is in index.html, so that it applies on any server
@@ -19,22 +19,22 @@ _HEADERS = {
 }
 _TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json"}
 
-Save = Callable[[Any], int]  # stores a measurement; returns the number of rows, or raises ValueError with the fault
+Save = Callable[[Any], int]  # stores a measurement; returns the number of rows, or raises ValueError with the reason
 
 
 class PageServer(http.server.ThreadingHTTPServer):
     """The server.
 
-    Only the page that this server opened can send measurements: its address has a token after the #, which other pages
+    Only a page opened at `address` can send measurements, since the address has a token after the #, which other pages
     cannot read.
 
     Args:
         folder: The page's folder.
-        port: Port; 0 for any that is free.
+        port: Port; 0 for any free port.
         save: See `Save`.
 
     Attributes:
-        token: Token that a request with a measurement must have.
+        token: Token that a request with a measurement must include.
     """
 
     daemon_threads = True
@@ -54,7 +54,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, **_TYPES}
 
     def parse_request(self) -> bool:
-        """Refuses requests from other sites, and those that name another host, as in DNS rebinding."""
+        """Rejects requests from other sites, and requests for another host, as in DNS rebinding."""
         if not super().parse_request():
             return False
         own = {f"{host}:{self.server.server_port}" for host in (HOST, "localhost")}
@@ -83,7 +83,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing: the requests would bury what the program prints."""
+        """Logs nothing, since a line per request would bury the program's output."""
 
     def _saved(self) -> tuple[HTTPStatus, int, str]:
         try:

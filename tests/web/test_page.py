@@ -55,7 +55,7 @@ def test_flags_are_checked_first(tmp_path):
     with pytest.raises(UsageError, match="--serial=all: the page opens on one phone"):
         page.main(["m.tflite", "--phone", "--serial=all"])
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ProgramError, match="has files that are not a page"):
+    with pytest.raises(ProgramError, match="contains files that are not a page"):
         page.main(["m.tflite", f"--output_dir={tmp_path}"])
 
 

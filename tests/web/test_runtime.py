@@ -72,7 +72,7 @@ def registry(tmp_path, monkeypatch):
 
 
 def test_a_download_is_verified_before_it_is_cached(registry, tmp_path):
-    refused = pytest.raises(ProgramError, match="core-.*tgz of the npm registry: not @litertjs/core")
+    refused = pytest.raises(ProgramError, match="core-.*tgz from the npm registry: not @litertjs/core")
     with registry(runtime.PACKAGES[:1], [b"something else"]), refused:
         runtime.files(None)
     assert not (tmp_path / "cache" / "fd_keras").exists()
@@ -103,7 +103,7 @@ def test_a_package_is_downloaded_once(registry, monkeypatch):
 
 
 def test_the_registry_is_the_one_that_npm_is_set_up_with(tmp_path, monkeypatch):
-    with pytest.raises(ProgramError, match=r"the address of the npm registry is unknown.*--runtime_dir"):
+    with pytest.raises(ProgramError, match=r"the URL of the npm registry is unknown.*--runtime_dir"):
         runtime.registry()
     (tmp_path / ".npmrc").write_text("fund=false\nregistry = http://127.0.0.1:1/npm/\n")
     assert runtime.registry() == "http://127.0.0.1:1/npm"
