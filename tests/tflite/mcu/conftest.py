@@ -10,13 +10,8 @@ import pytest
 from tests.tflite.conftest import CLASSES, SIZE
 
 HERE = Path(__file__).parent
-LABELS = ['heron "grey"', "what??/", "back\\slash", "König 🦩", "*/ @width", *(f"_PACKAGES = {
-    "g++": "g++",
-    "arm-none-eabi-g++": "gcc-arm-none-eabi libstdc++-arm-none-eabi-newlib",
-}
-
-
-class {i}" for i in range(5, CLASSES))]
+LABELS = ['heron "grey"', "what??/", "back\\slash", "König 🦩", "*/ @width", *(f"class {i}" for i in range(5, CLASSES))]
+PACKAGES = {"g++": "g++", "arm-none-eabi-g++": "gcc-arm-none-eabi libstdc++-arm-none-eabi-newlib"}
 CAMERA = (700, 500)
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-fsanitize=undefined,address")
 
@@ -37,7 +32,7 @@ class Exported:
     def compile(self, binary: Path, *sources: Path, compiler: str = "g++", flags: tuple[str, ...] = STRICT) -> Path:
         """Compiles sources with the stubs, without a warning; skips without the compiler."""
         if not shutil.which(compiler):
-            pytest.skip(f"needs {compiler}: apt-get install {_PACKAGES[compiler]}")
+            pytest.skip(f"needs {compiler}: apt-get install {PACKAGES[compiler]}")
         sizes = f"-DSTUB_INPUT_BYTES={3 * SIZE[0] * SIZE[1]}", f"-DSTUB_OUTPUT_BYTES={CLASSES}"
         includes = f"-I{self.classifier}", f"-isystem{HERE / 'stubs'}"
         command = [compiler, *flags, *sizes, *includes, *map(str, sources), "-o", str(binary)]
