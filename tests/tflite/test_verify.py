@@ -207,7 +207,7 @@ def test_check_of_one_score_refuses_files_that_answer_otherwise(run_program, pho
     assert run.returncode == 1
     assert "compared: each score against 0.5" in run.stdout
     assert "inverted.tflite: agrees on 0.00%" in run.stderr
-    assert "constant.tflite: the error of its outputs" in run.stderr
+    assert "constant.tflite: output error" in run.stderr
     assert "constant.tflite: agrees" not in run.stderr  # which is why the error decides
     assert "right.tflite" not in run.stderr
 

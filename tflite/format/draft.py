@@ -1,4 +1,4 @@
-"""A graph that is being changed: new tensors, constants and operations; what is not used any more is left out."""
+"""A graph under modification: adds tensors, constants and operations, and drops unused ones."""
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras.tflite_file import BITS, type_of
 
-# The least version of each operator that takes int8, by the versions of TensorFlow's converter.
+# The lowest version of each operator that supports int8, as written by TensorFlow's converter.
 _VERSIONS = {"SLICE": 2, "PAD": 2, "CONCATENATION": 2, "CONV_2D": 3, "RESHAPE": 1}
 _OPTIONS: dict[str, Callable] = {
     "SLICE": schema.SliceOptionsT,
@@ -21,10 +21,10 @@ _OPTIONS: dict[str, Callable] = {
 
 
 class Draft:
-    """A changed copy of a model of one graph; the model itself stays as it is.
+    """A modified copy of a model with one graph; the original model is not changed.
 
     Attributes:
-        operators: The operations, to be filled in the order in which they run.
+        operators: The operations, which the caller adds in execution order.
     """
 
     def __init__(self, model: Any):
@@ -38,23 +38,23 @@ class Draft:
         return [int(side) for side in self._tensors[index].shape]
 
     def values(self, index: int) -> np.ndarray | None:
-        """The values of a constant tensor of whole bytes, as (..., bytes of one); None for others."""
+        """The values of a constant tensor as bytes, of shape (..., bytes per value); None for others."""
         tensor = self._tensors[index]
         data = self._buffers[tensor.buffer].data
         width = BITS[type_of(tensor)] // 8
         return None if data is None else np.frombuffer(bytes(data), "uint8").reshape(*self.shape(index), width)
 
     def tensor(self, like: int, shape: Sequence[int]) -> int:
-        """Adds a tensor that is computed, of the type and quantization of another; returns its index."""
+        """Adds a computed tensor with the type and quantization of another; returns its index."""
         return self._added(self._tensors[like], shape, 0)
 
     def constant(self, like: int, values: np.ndarray, copies: int = 1) -> int:
-        """Adds a constant of `values`, of the type and quantization of another; equal ones are stored once.
+        """Adds a constant with the type and quantization of another tensor; equal constants are stored once.
 
         Args:
             like: Index of the other tensor.
-            values: Values as from `values`.
-            copies: How many times it has the other's channels, each with its scale.
+            values: The values, in the format of the method `values`.
+            copies: Number of repetitions of the other tensor's channels, each with its scale.
         """
         key = (like, values.shape, values.tobytes())
         if key not in self._constants:
@@ -66,7 +66,7 @@ class Draft:
         return self._constants[key]
 
     def numbers(self, values: Sequence) -> int:
-        """Adds a constant of int32, such as the begin of a slice; equal ones are stored once."""
+        """Adds an int32 constant, such as the start of a slice; equal constants are stored once."""
         array = np.array(values, "<i4")
         key = (array.shape, array.tobytes())
         if key not in self._constants:
@@ -89,7 +89,7 @@ class Draft:
         return len(self._tensors) - 1
 
     def add(self, kind: str, inputs: Sequence[int], output: int, **options: Any) -> None:
-        """Adds an operation of a kind that the file may not have yet."""
+        """Adds an operation, whose operator the file need not contain yet."""
         op: Any = schema.OperatorT()
         op.opcodeIndex = self._code(kind)
         op.builtinOptions = _OPTIONS[kind]()
@@ -98,7 +98,7 @@ class Draft:
         self.repeat(op, inputs, output, op.builtinOptions)
 
     def repeat(self, op: Any, inputs: Sequence[int], output: int, options: Any) -> None:
-        """Adds an operation like another, with other tensors and options."""
+        """Adds a copy of an operation with other tensors and options."""
         repeated = copy.copy(op)
         repeated.inputs, repeated.outputs = np.array(inputs, "int32"), np.array([output], "int32")
         repeated.builtinOptions = options
@@ -116,7 +116,7 @@ class Draft:
         return len(self._codes) - 1
 
     def finished(self) -> Any:
-        """The changed model, a `schema.ModelT` without what nothing uses any more."""
+        """The modified model, a `schema.ModelT` without unused parts."""
         model, graph = self._model, copy.copy(self._graph)
         used = sorted({*_indices(self.operators), *graph.inputs, *graph.outputs} - {-1})
         place = {index: new for new, index in enumerate(used)} | {-1: -1}
@@ -148,7 +148,7 @@ def _moved_signature(signature: Any, place: dict[int, int]) -> Any:
 
 
 def _drop_unused(model: Any) -> None:
-    """Leaves out values and operators that nothing refers to; buffer 0 stays, by the schema the empty one."""
+    """Removes unreferenced buffers and operators, except buffer 0, which the schema requires to be empty."""
     (graph,), metadata = model.subgraphs, [copy.copy(entry) for entry in model.metadata or ()]
     used = sorted({0, *(tensor.buffer for tensor in graph.tensors), *(entry.buffer for entry in metadata)})
     place = {index: new for new, index in enumerate(used)}

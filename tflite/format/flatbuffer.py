@@ -1,4 +1,4 @@
-"""Reads the network in a .tflite file, without an interpreter, and writes files that were changed."""
+"""Reads the network in a .tflite file without an interpreter, and writes modified files."""
 
 import dataclasses
 from typing import Any
@@ -15,13 +15,13 @@ OFFLINE_PLAN = b"OfflineMemoryAllocation"  # metadata in which TFLM finds the of
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteFile:
-    """What a .tflite file holds.
+    """The content of a .tflite file.
 
     Attributes:
-        network: Its tensors and operations.
-        bytes: Size of the file, which is what it takes of the flash.
-        weights: Bytes of that which are values of constant tensors.
-        scales: Bytes of that which are scales and zero points.
+        network: Tensors and operations.
+        bytes: Size of the file, which is its flash usage.
+        weights: Number of bytes that are values of constant tensors.
+        scales: Number of bytes that are scales and zero points.
     """
 
     network: FileNetwork
@@ -34,7 +34,7 @@ def read(path: str) -> TFLiteFile:
     """Reads a .tflite file.
 
     Raises:
-        LiteRTError: If it is not there, is not a .tflite file, is damaged, or holds what cannot be planned.
+        LiteRTError: If it does not exist, is not a .tflite file, is damaged, or its memory cannot be planned.
     """
     data, model = read_model(path)
     try:
@@ -53,7 +53,7 @@ def parse(data: bytes) -> Any:
 
 
 def pack(model, builder: flatbuffers.Builder | None = None) -> bytes:
-    """The file of a `schema.ModelT`; a builder of one's own must be new."""
+    """Serializes a `schema.ModelT`; a builder, if given, must be unused."""
     model.buffers = [_Buffer(buffer.data, buffer.offset, buffer.size) for buffer in model.buffers]
     builder = builder or flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -61,7 +61,7 @@ def pack(model, builder: flatbuffers.Builder | None = None) -> bytes:
 
 
 class _Buffer(schema.BufferT):
-    """Begins at a multiple of 16 bytes, as the schema asks; Python's generated code does not see to it."""
+    """A buffer aligned to 16 bytes, as the schema requires; the generated Python code does not align buffers."""
 
     def Pack(self, builder):  # noqa: N802 (the generated code's name)
         if self.data is not None:
@@ -70,13 +70,15 @@ class _Buffer(schema.BufferT):
 
 
 def network_of(model) -> FileNetwork:
-    """The network in a `schema.ModelT`; raises ValueError for one that cannot be planned."""
+    """The network in a `schema.ModelT`; raises ValueError if its memory cannot be planned."""
     if len(model.subgraphs) != 1:
-        raise ValueError(f"{len(model.subgraphs)} graphs, as of a network with branches or loops; one can be planned.")
+        raise ValueError(
+            f"{len(model.subgraphs)} graphs, as in networks with branches or loops; only one is supported."
+        )
     (graph,) = model.subgraphs
     ops = tuple(FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators or ())
     if not ops or not all(op.outputs for op in ops):
-        raise ValueError("it has no operations, or one without an output, which cannot be planned.")
+        raise ValueError("the network has no operations, or an operation without an output.")
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
     return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs), _offsets(model))
 
@@ -90,19 +92,19 @@ def _offsets(model) -> tuple[int, ...]:
     data = model.buffers[plans[0]].data if plans[0] < len(model.buffers) else None
     words = np.frombuffer(b"" if data is None else bytes(data[: len(data) // 4 * 4]), "<i4")
     if len(words) != number + 3 or words[2] != number or words[3:].min(initial=0) < -1:
-        raise ValueError("its plan of the memory (metadata OfflineMemoryAllocation) does not fit its tensors.")
+        raise ValueError("the memory plan (metadata OfflineMemoryAllocation) does not match the tensors.")
     return tuple(words[3:].tolist())
 
 
 def _known(indices) -> tuple[int, ...]:
-    """Indices of tensors as numbers; an input that is left out is -1 in the file."""
+    """Indices of tensors as numbers, without -1, which stands for an omitted input."""
     return () if indices is None else tuple(int(index) for index in indices if index >= 0)
 
 
 def _tensor(model, tensor) -> FileTensor:
     name, dtype = (tensor.name or b"").decode(errors="backslashreplace"), type_of(tensor)
     if dtype not in BITS:
-        raise ValueError(f"the tensor {name!r} is of type {dtype}, whose size is not known.")
+        raise ValueError(f"the tensor {name!r} has type {dtype}, whose size is unknown.")
     shape = () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
     return FileTensor(name, dtype, shape, constant=_data(model, tensor) is not None)
 

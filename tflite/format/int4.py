@@ -1,7 +1,8 @@
 """Stores kernels of an int8 .tflite file in four bits, which LiteRT and TensorFlow Lite Micro (TFLM) both run.
 
-TensorFlow's converter writes none. So the weights are rounded to 15 levels before it runs (`int8.gptq`), it spreads
-them over its 255, and here they are put back: each level is exactly one of four bits, with a larger scale.
+TensorFlow's converter does not write four bits. So the weights are rounded to 15 levels before conversion
+(`int8.gptq`), the converter maps them to its 255 levels, and here they are mapped back: each level is exactly a
+four-bit level, with a larger scale.
 """
 
 import copy
@@ -14,15 +15,15 @@ from fd_keras.tflite.format.draft import Draft
 from fd_keras.tflite.format.flatbuffer import pack, parse
 from fd_keras.tflite_file import kind_of
 
-_FINE, _COARSE = 127, 7  # the largest level of eight bits and of four
+_FINE, _COARSE = 127, 7  # the largest levels in eight and in four bits
 _KINDS = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def store(data: bytes) -> bytes:
-    """The same network with every kernel that is on 15 levels in four bits.
+    """Stores all kernels that only use 15 levels in four bits; the network stays the same.
 
     Args:
-        data: An int8 .tflite file of one graph, with a scale for each output channel.
+        data: An int8 .tflite file with one graph, and a scale for each output channel.
     """
     model = parse(data)
     draft, (graph,) = Draft(model), model.subgraphs
@@ -39,7 +40,7 @@ def store(data: bytes) -> bytes:
 
 
 def _as_convolution(draft: Draft, graph: Any, op: Any) -> None:
-    """Adds a dense layer as a convolution of a single pixel, since TFLM's has one scale for a whole int4 kernel."""
+    """Adds a dense layer as a 1x1 convolution, since TFLM's dense layer uses a single scale for an int4 kernel."""
     source, kernel, output = int(op.inputs[0]), graph.tensors[op.inputs[1]], int(op.outputs[0])
     outputs, inputs = (int(side) for side in kernel.shape)
     kernel.shape = np.array([outputs, 1, 1, inputs], "int32")
@@ -51,7 +52,7 @@ def _as_convolution(draft: Draft, graph: Any, op: Any) -> None:
 
 
 def coarse_levels(model: Any, kernel: Any) -> np.ndarray | None:
-    """The levels of a kernel, from -7 to 7; None if it is not on 15 levels for each output, which comes first."""
+    """The levels of a kernel, from -7 to 7; None unless each output (the first axis) only uses 15 levels."""
     if kernel.type != schema.TensorType.INT8 or kernel.quantization is None:
         return None
     fine = np.frombuffer(bytes(model.buffers[kernel.buffer].data), "int8").reshape(kernel.shape).astype(int)
@@ -61,7 +62,7 @@ def coarse_levels(model: Any, kernel: Any) -> np.ndarray | None:
 
 
 def packed(levels: np.ndarray) -> np.ndarray:
-    """Levels as bytes, two in each: the first in the lower half."""
+    """Packs two levels per byte, the first in the lower half."""
     flat = np.resize(levels.ravel(), -(-levels.size // 2) * 2) & 15
     return (flat[::2] | flat[1::2] << 4).astype("uint8")
 
@@ -70,7 +71,7 @@ def _store(model: Any, kernel: Any, bias: Any = None, *, levels: np.ndarray) -> 
     model.buffers[kernel.buffer].data = packed(levels)
     kernel.type = schema.TensorType.INT4
     _rescale(kernel)
-    if bias is not None:  # its scale is that of the kernel times the input's
+    if bias is not None:  # its scale is the kernel's scale times the input's
         fine = np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4")
         model.buffers[bias.buffer].data = np.round(fine * (_COARSE / _FINE)).astype("<i4").view("uint8")
         _rescale(bias)

@@ -1,9 +1,9 @@
-"""Class names and normalization inside a .tflite file, as the TFLite task tools read them.
+"""Class names and normalization inside a .tflite file, in the format of the TFLite task tools.
 
-The form is TFLite metadata: a flatbuffer with the mark M001 in a buffer of the model that is called TFLITE_METADATA,
-and a zip archive with the names at the end of the file. Only this module knows it. The tables are written field by
-field, with the field numbers of metadata_schema.fbs. The packages that have code for that were no use: the writer of
-mediapipe 1.2.3 does not import, and tflite-support 0.4.4 does not install beside TensorFlow.
+The format is TFLite metadata: a flatbuffer with the identifier M001 in the model's buffer TFLITE_METADATA, and a zip
+archive with the names at the end of the file. Only this module depends on it. The tables are written field by field,
+with the field numbers of metadata_schema.fbs, since no package can be used: the writer of mediapipe 1.2.3 cannot be
+imported, and tflite-support 0.4.4 cannot be installed together with TensorFlow.
 """
 
 import io
@@ -22,11 +22,11 @@ _COLOR_SPACES = {1: 2, 3: 1}  # gray and RGB; values of the schema's enums and u
 
 
 def load_labels(source: str) -> list[str]:
-    """Class names: those of ImageNet for "imagenet", else the lines of a text file.
+    """Loads class names: ImageNet's for "imagenet", otherwise the lines of a text file.
 
     Raises:
         ValueError: If the file is not UTF-8 text, or a line is empty.
-        OSError: If it is not there.
+        OSError: If the file does not exist.
     """
     if source == "imagenet":
         return list(imagenet.class_names())
@@ -34,13 +34,13 @@ def load_labels(source: str) -> list[str]:
 
 
 def check_labels(names: Sequence[str], classes: int, include_preprocessing: bool, integers: bool) -> None:
-    """Raises ValueError if the names are not as many as the classes, or tools would feed the file wrong numbers.
+    """Raises ValueError if the number of names is wrong, or if task tools would normalize images incorrectly.
 
     Args:
         names: Class names in label order.
         classes: Number of the model's classes.
         include_preprocessing: Whether the model takes raw pixels.
-        integers: Whether a file has integers as its input. Tools hand those over as they are, without normalization.
+        integers: Whether a file has an integer input, for which tools do not normalize images.
     """
     if len(names) != classes:
         raise ValueError(f"--embed_labels: {len(names)} names, but the model has {classes} classes.")
@@ -52,12 +52,12 @@ def check_labels(names: Sequence[str], classes: int, include_preprocessing: bool
 
 
 def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> bytes:
-    """Puts class names, and how to normalize images, into a .tflite file.
+    """Embeds class names and normalization parameters in a .tflite file.
 
     Args:
         data: Content of the file.
         names: Class names in label order.
-        include_preprocessing: Whether the model takes raw pixels; if not, tools get ImageNet's mean and deviation.
+        include_preprocessing: Whether the model takes raw pixels; if not, ImageNet's mean and std are embedded.
     """
     model = parse(data)
     buffer, entry = schema.BufferT(), schema.MetadataT()
@@ -71,7 +71,7 @@ def embed(data: bytes, names: Sequence[str], include_preprocessing: bool) -> byt
 
 
 def with_archive(data: bytes, labels: str) -> bytes:
-    """Appends a zip archive of the labels: uncompressed, as readers ask for, and with a fixed date for equal hashes."""
+    """Appends a zip archive of the labels, uncompressed as readers require, with a fixed date for equal hashes."""
     whole = io.BytesIO(data)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels)
@@ -79,9 +79,9 @@ def with_archive(data: bytes, labels: str) -> bytes:
 
 
 def metadata(include_preprocessing: bool, channels: int = 3) -> bytes:
-    """The metadata flatbuffer: an RGB or gray image in, normalized so; a score for each line of the labels out."""
+    """The metadata flatbuffer: an RGB or gray input image with its normalization, and an output score per label."""
     write = _Writer()
-    rescaling = imagenet.rescaling(channels)  # x * scale + offset; the schema's form is (x - mean) / std
+    rescaling = imagenet.rescaling(channels)  # x * scale + offset; the schema uses (x - mean) / std
     std = [1.0] if include_preprocessing else [1 / scale for scale in rescaling["scale"]]
     mean = [0.0] if include_preprocessing else [-o * s for o, s in zip(rescaling["offset"], std, strict=True)]
 
@@ -101,7 +101,7 @@ def metadata(include_preprocessing: bool, channels: int = 3) -> bytes:
 
 
 class _Writer:
-    """Writes tables of a flatbuffer by the numbers of their fields; what is inside a table is written before it."""
+    """Writes flatbuffer tables by field number; the parts of a table must be written before it."""
 
     def __init__(self):
         self.builder = flatbuffers.Builder(1024)
@@ -122,7 +122,7 @@ class _Writer:
         return self.builder.EndVector()
 
     def table(self, fields: dict[int, int | tuple[str, int]]) -> int:
-        """A field is an offset, or a number with its type."""
+        """Writes a table; each field is an offset, or a tuple of type and number."""
         self.builder.StartObject(max(fields) + 1)
         for slot, value in fields.items():
             if isinstance(value, tuple):

@@ -1,12 +1,12 @@
-"""The network in a .tflite file: its tensors and operations. Nothing here reads files or imports anything large."""
+"""The network in a .tflite file: tensors and operations. This module reads no files and has no large imports."""
 
 import dataclasses
 import math
 
 from fd_keras.tflite_file import BITS
 
-# Ops that only copy their first input, into another type, frame or shape; so does a concatenation of one tensor with
-# constants. A compiler can have the next op read the original; an interpreter runs them as they stand.
+# Ops that only copy their first input to another type, frame or shape, as does a concatenation of one tensor with
+# constants. A compiler can make the next op read the original; an interpreter runs them.
 COPIES = ("QUANTIZE", "PAD", "PADV2", "RESHAPE")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -16,10 +16,10 @@ class FileTensor:
     """A tensor of a .tflite file.
 
     Attributes:
-        name: Its name in the file.
-        dtype: Its type as the schema spells it, such as "INT8".
-        shape: Its sides; those of a kernel begin with the outputs.
-        constant: Whether its values are in the file.
+        name: Name of the tensor in the file.
+        dtype: Type as named in the schema, such as "INT8".
+        shape: Shape; the first axis of a kernel is its outputs.
+        constant: Whether the values are stored in the file.
     """
 
     name: str
@@ -29,7 +29,7 @@ class FileTensor:
 
     @property
     def bytes(self) -> int:
-        """Size of its values."""
+        """Size of the values in bytes."""
         return math.ceil(math.prod(self.shape) * BITS[self.dtype] / 8)
 
 
@@ -38,9 +38,9 @@ class FileOp:
     """An operation of a .tflite file.
 
     Attributes:
-        kind: Its operator as the schema spells it, such as "CONV_2D".
-        inputs: Indices of the tensors that it reads.
-        outputs: Indices of the tensors that it writes.
+        kind: Operator as named in the schema, such as "CONV_2D".
+        inputs: Indices of the input tensors.
+        outputs: Indices of the output tensors.
     """
 
     kind: str
@@ -53,11 +53,11 @@ class FileNetwork:
     """The network of a .tflite file.
 
     Attributes:
-        tensors: All tensors, constants included.
-        ops: Operations in the order in which they run.
-        inputs: Indices of the tensors that the caller sets.
-        outputs: Indices of the tensors that the caller reads.
-        offsets: Offset of each tensor in the arena where the file plans it, else -1; empty: it plans none.
+        tensors: All tensors, including constants.
+        ops: Operations in execution order.
+        inputs: Indices of the network's input tensors.
+        outputs: Indices of the network's output tensors.
+        offsets: Planned arena offset of each tensor, -1 if it is not planned; empty if the file has no memory plan.
     """
 
     tensors: tuple[FileTensor, ...]
@@ -67,11 +67,11 @@ class FileNetwork:
     offsets: tuple[int, ...] = ()
 
     def macs(self, op: FileOp) -> int:
-        """Multiply-accumulates of one op: convolutions and dense layers, as in the paper."""
+        """Multiply-accumulates of an op; only convolutions and dense layers count, as in the paper."""
         if op.kind not in WEIGHTED:
             return 0
         kernel, out = self.tensors[op.inputs[1]].shape, self.tensors[op.outputs[0]].shape
-        pixels = math.prod(out[:-1])  # a kernel is applied at each of them; the batch counts too
+        pixels = math.prod(out[:-1])  # positions at which the kernel is applied, including the batch
         return math.prod(kernel) * pixels
 
     @property
@@ -80,7 +80,7 @@ class FileNetwork:
         return sum(map(self.macs, self.ops))
 
     def fused(self) -> "FileNetwork":
-        """The network as a compiler may run it: without the `COPIES`, whose input the next op reads instead."""
+        """The network as a compiler may run it: without `COPIES`, so that the next op reads their input."""
         source: dict[int, int] = {}
         ops = []
         for op in self.ops:

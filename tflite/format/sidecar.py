@@ -1,4 +1,4 @@
-"""The .json beside every .tflite file: its origin, its recipe, and the accuracy measured."""
+"""The .json beside every .tflite file: source model, recipe and measured accuracy."""
 
 import dataclasses
 import hashlib
@@ -14,14 +14,14 @@ from fd_keras.tflite.recipes import Calibration, ConversionRecipe
 
 __all__ = ["describe", "read_sidecar", "record", "saved_source", "sidecar_path"]
 
-PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")  # whose versions decide what a file holds
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")  # packages whose versions affect a file's content
 
 
 def record(tflite_path: str, **facts) -> None:
     """Adds facts to the description beside a .tflite file.
 
     Raises:
-        ValueError: If there is no description, or it describes another file.
+        ValueError: If there is no description, or if it describes another file.
     """
     content = read_sidecar(tflite_path)
     if content is None or content.get("sha256") != sha256_of(tflite_path):
@@ -30,7 +30,7 @@ def record(tflite_path: str, **facts) -> None:
 
 
 def saved_source(path: str) -> dict:
-    """What identifies a model that was saved as a .keras file."""
+    """Identification of a model that was saved as a .keras file."""
     return {"arch": None, "keras_model": path, "weights_sha256": sha256_of(path)}
 
 
@@ -45,12 +45,12 @@ def describe(
     """Describes a .tflite file.
 
     Args:
-        path: Path of the file, written already.
-        model: Keras model that it was made from.
-        source: What identifies that model: arch, alpha, weights and their hash, ...
-        recipe: Recipe that it was converted with.
-        calibration: Images that it was calibrated on, if it was.
-        include_preprocessing: Whether it takes raw pixels.
+        path: Path of the file, which must exist.
+        model: Keras model that the file was made from.
+        source: Identification of that model: arch, alpha, weights and their hash, ...
+        recipe: Recipe of the conversion.
+        calibration: Calibration images, if any.
+        include_preprocessing: Whether the file takes raw pixels.
     """
     runner, costs = Runner(path), cost.profile(model)
     return {
@@ -72,7 +72,7 @@ def describe(
 
 
 def tensor_facts(details: dict) -> dict:
-    """Name, shape, type and quantization of an input or output, for those who have no interpreter at hand."""
+    """Name, shape, type and quantization of an input or output, for use without an interpreter."""
     scale, zero_point = details["quantization"]
     return {
         "name": details["name"],
@@ -84,16 +84,16 @@ def tensor_facts(details: dict) -> dict:
 
 
 def calibration_facts(calibration: Calibration) -> dict:
-    """Which images, by id, and a hash of their pixels as the network saw them."""
+    """IDs of the calibration images, and a hash of their preprocessed pixels."""
     return {
         "count": len(calibration.ids),
-        "ids": [printable(name) for name in calibration.ids],  # bytes that are not text have no place in JSON
+        "ids": [printable(name) for name in calibration.ids],  # JSON cannot store names that are not valid text
         "sha256": hashlib.sha256(calibration.images.tobytes()).hexdigest(),
     }
 
 
 def labels_facts(names: Sequence[str]) -> dict:
-    """Which class names were put into the file: how many, and a hash of them as lines."""
+    """Number of the embedded class names, and a hash of them as lines."""
     text = "".join(f"{name}\n" for name in names)
     return {"count": len(names), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 

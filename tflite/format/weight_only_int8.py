@@ -1,9 +1,9 @@
-"""Stores the large kernels of a float32 .tflite in eight bits, without a change to what it computes but their rounding.
+"""Stores the large kernels of a float32 .tflite file in eight bits; apart from their rounding, outputs do not change.
 
-A detector is easily upset: a little noise in its scores, and suppression keeps another of two boxes that are nearly as
-good. The converter's own "dynamic" recipe rounds all kernels, each weight to the nearest level, and its activations on
-the fly. Here small kernels stay as they are, since the first layers have the least weights and do the most harm; the
-roundings of a kernel's weights cancel out; and the network computes in float32.
+Detectors are sensitive: with a little noise in the scores, suppression keeps the other one of two nearly equal boxes.
+The converter's "dynamic" recipe rounds all kernels, each weight to the nearest level, and quantizes activations on the
+fly. Here small kernels stay in float, since the first layers have the fewest weights but cause the largest errors; the
+rounding errors within a kernel cancel out; and the network computes in float32.
 """
 
 import collections
@@ -15,17 +15,17 @@ from ai_edge_litert import schema_py_generated as schema
 from fd_keras.tflite.format.flatbuffer import pack, parse
 from fd_keras.tflite_file import kind_of
 
-SHARE = 0.03  # of all weights that a kernel must hold to be worth its rounding
+SHARE = 0.03  # minimum share of all weights for a kernel to be worth rounding
 _LEVELS = 127
 _CONVOLVED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_DEPTHWISE = "DEPTHWISE_CONV_2D"  # a hundredth of the weights, each of which all of a channel goes through
+_DEPTHWISE = "DEPTHWISE_CONV_2D"  # has a hundredth of the weights, but each affects a whole channel
 
 
 def store(content: bytes) -> bytes:
-    """The same network with its large kernels in eight bits, each followed by a DEQUANTIZE that LiteRT runs once.
+    """Stores large kernels in eight bits, each followed by a DEQUANTIZE that LiteRT runs once.
 
     Args:
-        content: A .tflite file of one graph, in float32.
+        content: A float32 .tflite file with one graph.
     """
     model = parse(content)
     (graph,) = model.subgraphs
@@ -36,7 +36,7 @@ def store(content: bytes) -> bytes:
 
 
 def _large_kernels(model) -> list[int]:
-    """Indices of the tensors that are worth it, but for those that share their values with another tensor."""
+    """Indices of the kernels worth rounding, except kernels that share their values with another tensor."""
     (graph,) = model.subgraphs
     kinds = {op.inputs[1]: kind_of(model, op) for op in graph.operators if kind_of(model, op) in _CONVOLVED}
     sizes = {index: int(np.prod(graph.tensors[index].shape)) for index in kinds}
@@ -46,16 +46,16 @@ def _large_kernels(model) -> list[int]:
 
 
 def _add_dequantize(model) -> int:
-    """The index of the operator; it is added once more if the model has it in an older version."""
+    """Adds the operator, even if the model has an older version of it; returns its index."""
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 5  # the first with a scale for each channel
+    code.version = 5  # the first version with a scale per channel
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
 
 
 def _store(model, index: int, code: int):
-    """Puts a constant tensor into eight bits, and returns the operator that makes it what it was."""
+    """Stores a constant tensor in eight bits, and returns the operator that dequantizes it."""
     (graph,) = model.subgraphs
     tensor = graph.tensors[index]
     kernel = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<f4").reshape(tensor.shape)
@@ -66,7 +66,7 @@ def _store(model, index: int, code: int):
     stored.name, stored.shape, stored.hasRank = tensor.name + b"_int8", tensor.shape, tensor.hasRank
     stored.type, stored.buffer, stored.quantization = schema.TensorType.INT8, tensor.buffer, quantization
     model.buffers[tensor.buffer].data = levels.view("uint8").ravel()
-    tensor.buffer = 0  # by the schema the empty one, of tensors that are computed
+    tensor.buffer = 0  # the empty buffer, which the schema requires for computed tensors
     graph.tensors.append(stored)
 
     operator.opcodeIndex = code
@@ -75,20 +75,20 @@ def _store(model, index: int, code: int):
 
 
 def _set(table: Any, **arrays: np.ndarray) -> None:
-    """Sets fields of the generated code to arrays, which it takes but is typed not to."""
+    """Sets fields of generated code to arrays, which it accepts although its types do not."""
     for name, array in arrays.items():
         setattr(table, name, array)
 
 
 def round_kernel(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds a kernel so that an even input comes out as it would without: the idea of SQuant (arXiv 2202.07471).
+    """Rounds a kernel so that its response to a constant input is preserved, the idea of SQuant (arXiv 2202.07471).
 
-    Inputs have passed a ReLU, and neighboring pixels are alike; so most of what a kernel adds up is the input's mean,
-    and most of the error the sum of its roundings. A few weights, those next to the middle between two levels, are
-    rounded to the other one, until the sum over each window, and then over each output, is less than half a level.
+    Inputs have passed a ReLU, and neighboring pixels are similar; so a kernel mostly sums the input's mean, and most of
+    the error is the sum of the rounding errors. A few weights, those closest to the middle between two levels, are
+    rounded to the other level, until the sum over each window, and then over each output, is less than half a level.
 
     Args:
-        kernel: Weights (outputs, ..., inputs), as TFLite has those of CONV_2D and FULLY_CONNECTED.
+        kernel: Weights of shape (outputs, ..., inputs), as in TFLite's CONV_2D and FULLY_CONNECTED.
 
     Returns:
         int8 levels of the same shape, and a float32 scale for each output.
@@ -104,7 +104,7 @@ def round_kernel(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _balanced(exact: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Moves some levels by one, such that the errors along the last axis sum up to half a level at most."""
+    """Changes some levels by one, so that the errors along the last axis sum to at most half a level."""
     errors = levels - exact
     excess = np.round(errors.sum(axis=-1, keepdims=True))
     rank = np.argsort(np.argsort(-errors, axis=-1), axis=-1)  # 0: rounded up the most

@@ -1,6 +1,6 @@
-"""The process that trains: `python -m fd_keras.tflite.qat.distillation JOB RESULT`, started by `fd-keras qat`.
+"""The training process: `python -m fd_keras.tflite.qat.distillation JOB RESULT`, started by `fd-keras qat`.
 
-It writes a line of JSON to standard output after each step and each measurement, and the trained graph at the end.
+It prints a line of JSON after each step and each measurement, and writes the trained graph at the end.
 """
 
 import json
@@ -15,18 +15,18 @@ import tf_keras  # pyright: ignore[reportMissingImports]  (an extra)
 from fd_keras.tflite.int8.graph import Graph, logits, run
 from fd_keras.tflite.qat import fake_quantization, keras_twin, training_job
 
-_TOLERANCE = 1e-5  # of the twin's outputs
+_TOLERANCE = 1e-5  # maximum error of the twin's outputs
 
 
 def check_twin(asked: training_job.TrainingJob) -> None:
-    """Raises RuntimeError unless the student's twin gives the outputs that the student gave in the other process."""
+    """Raises RuntimeError unless the student's twin has the outputs that the student had in the other process."""
     error = np.abs(keras_twin.build(asked.student, tf_keras).predict_on_batch(asked.probe) - asked.expected).max()
-    if not error <= _TOLERANCE:  # nor if it is NaN
+    if not error <= _TOLERANCE:  # also rejects NaN
         raise RuntimeError(f"The tf_keras twin's outputs are off by {error:.2g}.")
 
 
 def train(asked: training_job.TrainingJob, send: Callable[[dict], None]) -> Graph:
-    """Trains the student; returns it as it was when it was closest to the teacher on the images held out."""
+    """Trains the student; returns the version that was closest to the teacher on the held-out images."""
     tf_keras.utils.set_random_seed(asked.training.seed)
     student, teacher = logits(asked.student), logits(asked.teacher)
     model = fake_quantization.quantized(student, asked.ranges)
@@ -66,12 +66,12 @@ def _divergence(wanted, got):
 
 
 def _squared_error(wanted, got):
-    """For networks that do not end in a softmax: in parts of the variance of what is wanted."""
+    """Squared error relative to the variance of the wanted outputs, for networks that do not end in a softmax."""
     return tf.reduce_mean((wanted - got) ** 2) / tf.maximum(tf.math.reduce_variance(wanted), 1e-12)
 
 
 def _epoch(asked: training_job.TrainingJob, epoch: int) -> Iterator[np.ndarray]:
-    """Batches in random order, half of the images mirrored."""
+    """Yields batches in random order, with half of the images mirrored."""
     rng = np.random.default_rng((asked.training.seed, epoch))
     for images in _batches(asked, rng.permutation(asked.trained_on)):
         mirrored = rng.random(len(images)) < 0.5
@@ -88,14 +88,14 @@ def _as_taken(asked: training_job.TrainingJob, images: np.ndarray) -> np.ndarray
 
 
 def send(values: dict) -> None:
-    """Prints a line of JSON for the other process; raises FloatingPointError for a value that is not finite."""
+    """Prints a line of JSON for the other process; raises FloatingPointError if a value is NaN or infinite."""
     if not all(map(math.isfinite, values.values())):
         raise FloatingPointError(f"the loss became NaN or infinite: {values}")
     print(json.dumps(values), flush=True)
 
 
 def main(job_path: str, result_path: str) -> None:
-    """Does the job in one file and writes the trained graph into the other."""
+    """Runs the job in one file, and writes the trained graph to the other."""
     asked = training_job.load(job_path)
     check_twin(asked)
     training_job.save(result_path, train(asked, send))

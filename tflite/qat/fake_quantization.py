@@ -1,8 +1,8 @@
-"""A network that computes as the integer one will, by tensorflow-model-optimization. The one module that imports it.
+"""Fake quantization with tensorflow-model-optimization (tfmot), which only this module imports.
 
-Its layers are wrapped one by one. tfmot's own way, `quantize_apply`, rewrites the model first: it leaves the kernel of
-a convolution with a ReLU but without batch normalization in float, knows no ReLU6, gives depthwise and dense kernels
-one scale where the converter gives each output channel its own, and starts at ranges of +-6.
+Layers are wrapped one by one. tfmot's `quantize_apply` would rewrite the model first: it leaves the kernel of a
+convolution with a ReLU but without batch normalization in float, does not support ReLU6, uses a single scale for
+depthwise and dense kernels where the converter uses one per output channel, and starts with ranges of +-6.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from fd_keras.tflite.int8.graph import DepthwiseConv, Graph, Node, WeightedNode
 from fd_keras.tflite.qat import keras_twin
 
 _quantization = tfmot.quantization.keras
-Ranges = Mapping[str, tuple[float, float]]  # lowest and highest output of each node that computes, by name
+Ranges = Mapping[str, tuple[float, float]]  # minimum and maximum output of each computing node, by name
 
 
 def quantized(graph: Graph, ranges: Ranges) -> tf_keras.Model:
-    """The graph's twin whose kernels and outputs are rounded in the forward pass; gradients pass by the rounding.
+    """The graph's twin, with kernels and outputs rounded in the forward pass; gradients bypass the rounding.
 
-    Its variables are counted in steps of the integer network, see `units`: equalized channels differ by a factor of
-    hundreds, and one learning rate has to do for all.
+    Its variables are in quantization steps of the int8 network, see `units`, so that one learning rate works for all
+    channels, whose scales differ by a factor of hundreds after equalization.
 
     Raises:
-        RuntimeError: if a kernel is left in float.
+        RuntimeError: If a kernel is left in float.
     """
     model = keras_twin.build(graph, tf_keras, lambda node, layer: _wrapped(node, layer, ranges))
     for node in graph.weighted:
@@ -41,7 +41,7 @@ def quantized(graph: Graph, ranges: Ranges) -> tf_keras.Model:
 
 
 def weights(model: tf_keras.Model, graph: Graph, ranges: Ranges) -> dict[str, WeightedNode]:
-    """The graph's nodes that have weights, by name, with those of the model that `quantized` made of it, in float."""
+    """The graph's nodes with weights, by name, with float weights taken from the model that `quantized` returned."""
     return {node.name: _with_weights(model, node, ranges) for node in graph.weighted}
 
 
@@ -51,13 +51,13 @@ def _with_weights(model: tf_keras.Model, node: WeightedNode, ranges: Ranges) -> 
 
 
 def units(node: WeightedNode, ends: tuple[float, float]) -> dict[str, np.ndarray]:
-    """One step of a node's integers at the start: of the kernel for each output channel, of the bias the output's."""
+    """Initial quantization steps of a node: the kernel's per output channel, and for the bias the output's."""
     kernel = node.per_output(scales(node.matrix))
     return {"kernel": kernel.astype("float32"), "bias": np.array((ends[1] - ends[0]) / LEVELS, "float32")}
 
 
 def unquantized(model: tf_keras.Model, graph: Graph) -> list[str]:
-    """The nodes whose kernels no quantizer rounds."""
+    """Names of the nodes whose kernels are not rounded by a quantizer."""
     return [node.name for node in graph.weighted if not _is_quantized(model, node)]
 
 
@@ -69,20 +69,20 @@ def _is_quantized(model: tf_keras.Model, node: WeightedNode) -> bool:
 
 
 def _wrapped(node: Node, layer, ranges: Ranges):
-    """The layer in tfmot's wrapper, unless it only moves integers about."""
+    """Wraps a layer with tfmot's wrapper, unless it only copies integers."""
     if node.name not in ranges:
         return layer
     return _quantization.QuantizeWrapperV2(layer, Rounded(node, ranges[node.name]), name=layer.name)
 
 
 class InUnits(_quantization.quantizers.Quantizer):
-    """A variable counted in units: for a bias, whose 32 bits need no rounding."""
+    """A variable in units, without rounding; used for biases, whose 32 bits need none."""
 
     def __init__(self, unit: np.ndarray):
         self.unit = unit
 
     def build(self, tensor_shape, name, layer):
-        """No variables of its own."""
+        """Creates no variables."""
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
@@ -95,21 +95,23 @@ class InUnits(_quantization.quantizers.Quantizer):
 
 
 class PerOutput(InUnits):
-    """Rounds a kernel to -127 to 127 times a scale of each output channel, as the converter will.
+    """Rounds a kernel to multiples from -127 to 127 of a scale per output channel, like the converter.
 
-    The scale is the kernel's at every moment; tfmot's quantizers keep it in variables that lag a step behind.
+    The scale is always computed from the current kernel; tfmot's quantizers keep it in variables that lag by one step.
     """
 
     def __call__(self, inputs, training, weights, **kwargs):
         """The kernel in float, rounded."""
         flat = tf.reshape(super().__call__(inputs, training, weights), (-1, self.unit.size))
-        largest = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(flat), axis=0), 1e-9))  # of an empty channel too
+        largest = tf.stop_gradient(
+            tf.maximum(tf.reduce_max(tf.abs(flat), axis=0), 1e-9)
+        )  # the floor is for channels of zeros
         rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(flat, -largest, largest, narrow_range=True)
         return tf.reshape(rounded, inputs.shape)
 
 
 class Rounded(_quantization.QuantizeConfig):
-    """Makes the wrapper round a layer's kernel, if it has one, and its output to 256 levels between two ends."""
+    """Configures tfmot's wrapper to round a layer's kernel, if any, and its output to 256 levels within a range."""
 
     def __init__(self, node: Node, ends: tuple[float, float]):
         low, high = ends
@@ -124,12 +126,12 @@ class Rounded(_quantization.QuantizeConfig):
         return [(getattr(layer, name), quantizer) for name, quantizer in self._quantizers.items()]
 
     def set_quantize_weights(self, layer, quantize_weights):
-        """Puts the rounded weights in the variables' place."""
+        """Replaces the variables with the rounded weights."""
         for name, values in zip(self._quantizers, quantize_weights, strict=True):
             setattr(layer, name, values)
 
     def get_activations_and_quantizers(self, layer):
-        """None: the output, after the ReLU, is rounded instead."""
+        """Returns none, since the output after the ReLU is rounded instead."""
         return []
 
     def set_quantize_activations(self, layer, quantize_activations):
@@ -140,5 +142,5 @@ class Rounded(_quantization.QuantizeConfig):
         return [self._output]
 
     def get_config(self):
-        """Nothing: the models are never saved."""
+        """Returns nothing, since the models are never saved."""
         return {}

@@ -1,4 +1,4 @@
-"""A graph as a Keras model, with either Keras: layers by the names of its nodes, weights carried over by name."""
+"""Builds a Keras model from a graph, with Keras 2 or 3: layers are named after its nodes, weights copied by name."""
 
 import functools
 import re
@@ -10,15 +10,15 @@ from fd_keras.tflite.int8.graph import Conv, Dense, DepthwiseConv, Graph, Input,
 
 
 def build(graph: Graph, keras: ModuleType, wrap: Callable = lambda node, layer: layer):
-    """Builds the model and gives it the graph's weights.
+    """Builds the model with the graph's weights.
 
     Args:
         graph: Network to build.
         keras: The module `keras` or `tf_keras`.
-        wrap: Called with each node and its layer; returns the layer to use, with the same name and weights.
+        wrap: Function of a node and its layer that returns the layer to use, with the same name and weights.
 
     Returns:
-        A `keras.Model`. Its convolutions and dense layers have weights; the other nodes are layers without any.
+        A `keras.Model`. Convolutions and dense layers have weights; the layers of other nodes have none.
     """
     tensors = {}
     for node in graph:
@@ -36,21 +36,21 @@ def build(graph: Graph, keras: ModuleType, wrap: Callable = lambda node, layer: 
 
 
 def variables(model: Any, node: WeightedNode) -> Mapping[str, Any]:
-    """A node's kernel and bias in a model, by these names."""
+    """A node's kernel and bias in a model, by the names "kernel" and "bias"."""
     layer = model.get_layer(layer_name(node))
-    # "conv/kernel:0" in Keras 2, where a depthwise layer's is the "depthwise_kernel"; "kernel" in Keras 3.
+    # Keras 2 has "conv/kernel:0", or "conv/depthwise_kernel:0" in depthwise layers; Keras 3 has "kernel".
     found = {
         variable.name.split("/")[-1].split(":")[0].removeprefix("depthwise_"): variable
         for variable in layer.trainable_weights
     }
     for name in ("kernel", "bias"):
         if name not in found or tuple(found[name].shape) != getattr(node, name).shape:
-            raise ValueError(f"The twin's layer {layer.name!r} has no {name} like the node's.")
+            raise ValueError(f"The twin's layer {layer.name!r} has no {name} that matches the node's.")
     return found
 
 
 def layer_name(node: Node) -> str:
-    """The node's name without what one Keras or the other refuses in a layer's."""
+    """The node's name without characters that Keras 2 or 3 rejects in layer names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", node.name).lstrip("_-.") or "layer"
 
 
@@ -74,7 +74,7 @@ def _layer(node: Node, keras: ModuleType):
 @functools.cache
 def _grouped(keras: ModuleType) -> type:
     class Grouped(keras.layers.Conv2D):
-        """A grouped convolution as several plain ones; TensorFlow has no gradient of the one op on a CPU."""
+        """A grouped convolution as several plain ones, since TensorFlow has no CPU gradient for the grouped op."""
 
         def convolution_op(self, inputs, kernel):
             return grouped_conv2d(inputs, kernel, self.strides[0], self.padding, self.groups)

@@ -1,4 +1,4 @@
-"""The job that the program hands to the process that trains."""
+"""The job that the program passes to the training process."""
 
 import dataclasses
 import functools
@@ -11,18 +11,17 @@ import numpy as np
 from fd_keras.io import write_atomically
 from fd_keras.tflite.int8.graph import Graph
 
-HELD_OUT = 8  # every eighth image is not trained on, but decides which weights are kept
+HELD_OUT = 8  # every eighth image is held out, to choose which weights to keep
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """How to train; the sidecar repeats it.
+    """Training settings, which are also recorded in the sidecar.
 
     Attributes:
         epochs: Passes over the images.
-        batch_size: Images in a step.
-        learning_rate: Learning rate of Adam at the start, in steps of the integer network; falls to zero along a half
-            cosine.
+        batch_size: Images per step.
+        learning_rate: Initial learning rate of Adam, in quantization steps; decays to zero along a half cosine.
         seed: Seed of the order and the mirroring.
     """
 
@@ -34,18 +33,18 @@ class TrainingSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
-    """What to train and on what.
+    """The networks to train, and the training images.
 
     Attributes:
-        teacher: Float network, whose outputs are to be kept.
+        teacher: Float network, whose outputs the student should match.
         student: Network to train, equalized and prepared; takes the same images.
         ranges: Ranges of the outputs of the student's nodes, by name.
-        images_path: A .npy file of raw uint8 RGB, (count, height, width, 3).
-        scale: Factor of raw pixels before both networks.
-        offset: Offset that is added to them then.
-        probe: A few images as both networks take them.
-        expected: Outputs of the student for these, to check its twin by.
-        training: How to train.
+        images_path: Path of a .npy file with raw uint8 RGB images, shape (count, height, width, 3).
+        scale: Factor that is applied to raw pixels before both networks.
+        offset: Offset that is then added to the pixels.
+        probe: A few images in the input format of both networks.
+        expected: Outputs of the student for `probe`, used to check its twin.
+        training: Training settings.
     """
 
     teacher: Graph
@@ -60,31 +59,31 @@ class TrainingJob:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """The file, left on disk."""
+        """The images, memory-mapped."""
         return np.load(self.images_path, mmap_mode="r")
 
     @property
     def held_out(self) -> np.ndarray:
-        """Indices of the images that are not trained on."""
+        """Indices of the held-out images."""
         return np.arange(0, len(self.images), HELD_OUT)
 
     @property
     def trained_on(self) -> np.ndarray:
-        """Indices of the others."""
+        """Indices of the training images."""
         return np.setdiff1d(np.arange(len(self.images)), self.held_out)
 
     @property
     def steps(self) -> int:
-        """Batches an epoch, the last one perhaps smaller."""
+        """Number of batches per epoch; the last may be smaller."""
         return -(-len(self.trained_on) // self.training.batch_size)
 
 
 def save(path: str, content: Any) -> None:
-    """Writes for the other process, atomically."""
+    """Writes a file for the other process, atomically."""
     write_atomically(path, pickle.dumps(content))
 
 
 def load(path: str) -> Any:
-    """Reads what the other process wrote. Never for files from elsewhere: a pickle can run code."""
+    """Reads a file from the other process. Never use it for untrusted files, since a pickle can run code."""
     with open(path, "rb") as file:
         return pickle.load(file)

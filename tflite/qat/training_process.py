@@ -1,4 +1,4 @@
-"""The side that has Keras 3: prepares the network, starts the process that trains, and takes the result."""
+"""The Keras 3 side: prepares the network, starts the training process, and reads the result."""
 
 import importlib.util
 import json
@@ -21,32 +21,30 @@ from fd_keras.tflite.int8.pipeline import as_taken, prepare, ranges
 from fd_keras.tflite.qat.training_job import TrainingJob, TrainingSettings, load, save
 from fd_keras.tflite.recipes import Calibration, ConversionRecipe, Int8Settings, evenly
 
-RECIPE = ConversionRecipe(
-    "qat", "int8", "int8", "as int8, then trained to answer as the float network does", Int8Settings()
-)
-MIN_IMAGES = 128  # fewer are memorized
+RECIPE = ConversionRecipe("qat", "int8", "int8", "like int8, then trained to match the float network", Int8Settings())
+MIN_IMAGES = 128  # fewer would be memorized
 PACKAGES = ("tensorflow_model_optimization", "tf_keras")
-_PROBE = 4  # images that the twin is checked on
+_PROBE = 4  # number of images used to check the twin
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(fd_keras.__file__), os.pardir))
 
 
 def check_installed() -> None:
-    """Raises ValueError, with the way out, unless the packages of the extra `qat` are there."""
+    """Raises ValueError unless the packages of the extra `qat` are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'training for integers needs {" and ".join(missing)}: pip install "fd-keras[qat]"')
 
 
 def image_paths(folder: str, count: int) -> list[str]:
-    """`count` of a folder's images, evenly taken.
+    """Selects `count` images of a folder, evenly spaced.
 
     Raises:
-        ValueError: If there are too few to train on.
-        OSError: If the folder is not there.
+        ValueError: If there are too few images to train on.
+        OSError: If the folder does not exist.
     """
     paths = evenly(list_images(folder), count)
     if len(paths) < MIN_IMAGES:
-        raise ValueError(f"{folder}: {len(paths)} images to train on, but at least {MIN_IMAGES} are needed.")
+        raise ValueError(f"{folder}: found {len(paths)} images; need at least {MIN_IMAGES} for training.")
     return paths
 
 
@@ -58,18 +56,18 @@ def trained(
     training: TrainingSettings,
     include_preprocessing: bool,
 ) -> tuple[Graph, dict]:
-    """Prepares the model as the int8 recipe does, and trains what comes out.
+    """Prepares the model with the int8 recipe, and trains the result.
 
     Args:
         model: Float network.
-        paths: Paths of the images to train on.
+        paths: Paths of the training images.
         calibration: Images for the preparation.
         settings: Steps of the preparation.
-        training: How to train.
+        training: Training settings.
         include_preprocessing: Whether the model takes raw pixels.
 
     Returns:
-        A graph for the converter, and the loss on the images held out, before and after.
+        A graph for the converter, and the loss on the held-out images before and after training.
 
     Raises:
         ValueError: If the model has an unknown layer, an image cannot be read, or the training fails.
@@ -94,7 +92,7 @@ def trained(
 
 
 def _decode(paths: Sequence[str], size: Sequence[int], path: str) -> None:
-    """Writes the images, cropped as for evaluation, as one uint8 array."""
+    """Writes the images, cropped as for evaluation, as a single uint8 array."""
     images = np.lib.format.open_memmap(path, "w+", "uint8", (len(paths), *size))
     for index, image in enumerate(progress(paths, unit="images decoded")):
         images[index] = imagenet.load_image(image, size)
@@ -102,7 +100,7 @@ def _decode(paths: Sequence[str], size: Sequence[int], path: str) -> None:
 
 
 def _distilled(job: TrainingJob, folder: str) -> tuple[Graph, dict]:
-    """Has the job done by a process of its own; `folder` is for the files that the two hand each other."""
+    """Runs the job in a separate process; `folder` is for the files that the processes exchange."""
     job_path, result_path = (os.path.join(folder, name) for name in ("job", "result"))
     save(job_path, job)
     total = job.training.epochs * (job.steps + 1) + 1
@@ -112,10 +110,10 @@ def _distilled(job: TrainingJob, folder: str) -> tuple[Graph, dict]:
 
 
 def _lines_of(module: str, *arguments: str, scratch: str) -> Iterator[dict]:
-    """Runs a module where TensorFlow's Keras is tf_keras; yields the lines of JSON that it prints, as they come.
+    """Runs a module with tf_keras as TensorFlow's Keras, and yields its JSON lines as they are printed.
 
     Raises:
-        ValueError: If it fails; the message ends with the last line of its standard error.
+        ValueError: If the module fails; the message ends with the last line of its standard error.
     """
     path = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": path}
@@ -125,9 +123,9 @@ def _lines_of(module: str, *arguments: str, scratch: str) -> Iterator[dict]:
             try:
                 yield from map(json.loads, child.stdout or ())
             except BaseException:
-                child.kill()  # else leaving the block would wait for it
+                child.kill()  # otherwise leaving the block would wait for it
                 raise
         if child.returncode:
             errors.seek(0)
             last = (errors.read().strip().splitlines() or ["no message"])[-1]
-            raise ValueError(f"the training process ended with status {child.returncode}: {last}")
+            raise ValueError(f"the training process failed with status {child.returncode}: {last}")

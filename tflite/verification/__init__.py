@@ -1,1 +1,1 @@
-"""Accuracy of .tflite files against the model that they were made from; the logic of `verify`."""
+"""Accuracy of .tflite files compared with the model that they were made from; the logic of `verify`."""

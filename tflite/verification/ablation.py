@@ -1,4 +1,4 @@
-"""Accuracy of the int8 recipe step by step: each step on top of those before it."""
+"""Ablation of the int8 recipe: accuracy after each step, added on top of the previous steps."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from fd_keras.tflite.recipes import RECIPES, Calibration, ConversionRecipe, Int8
 from fd_keras.tflite.verification.compare import compare, keras_classifier, tflite_classifier
 from fd_keras.tflite.verification.evaluation_set import EvaluationSet
 
-# The steps in the order in which they build on each other, each with what it switches on.
+# The steps in order, each with the settings that it enables.
 STEPS: tuple[tuple[str, dict], ...] = (
     ("mean and std folded, border padded with the mean color", {}),
     ("channels equalized", {"equalize": True}),
@@ -28,7 +28,7 @@ _NOTHING = Int8Settings(equalize=False, clip=False, split=0, fit=0.0, compensate
 
 
 def stages() -> list[tuple[str, ConversionRecipe]]:
-    """The plain recipe, then the int8 recipe with one step more each time."""
+    """The plain recipe, then the int8 recipe with one more step each time."""
     settings, rows = _NOTHING, [("converter alone", RECIPES["int8_plain"])]
     for title, changes in STEPS:
         settings = dataclasses.replace(settings, **changes)
@@ -39,10 +39,10 @@ def stages() -> list[tuple[str, ConversionRecipe]]:
 def ablation(
     model: keras.Model, calibration: Calibration, images: EvaluationSet, include_preprocessing: bool
 ) -> list[dict]:
-    """Converts with one step more each time and measures every file.
+    """Converts with one more step each time, and measures each file.
 
     Returns:
-        For the float model, the plain recipe and every step: the `title` and `Comparison.percentages`.
+        `title` and `Comparison.percentages` for the float model, the plain recipe and each step.
     """
     rows = stages()
     with tempfile.TemporaryDirectory() as folder:
@@ -59,16 +59,16 @@ def ablation(
 
 
 def ablation_table(rows: Sequence[dict]) -> str:
-    """What `ablation` found, as aligned text."""
+    """Formats the result of `ablation` as aligned text."""
     lines = [f"{'':56}  top-1  agreement  ties"]
     for row in rows:
         top1 = "-" if row["top1"] is None else f"{row['top1']:.2f}"
         lines.append(f"{row['title']:56}  {top1:>5}  {row['agreement']:9.2f}  {row['ties']:4}")
-    return "\n".join([*lines, f"each row has the steps above it too; in percent of {rows[0]['images']} images"])
+    return "\n".join([*lines, f"each row includes the steps above it; in percent of {rows[0]['images']} images"])
 
 
 def ablation_plot(path: str, rows: Sequence[dict]) -> None:
-    """Draws what `ablation` found: the answers that are not the float model's, step by step."""
+    """Plots the result of `ablation`: answers that differ from the float model's, by step."""
     from matplotlib.figure import Figure
 
     steps = rows[1:]

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier, and how far it is from a reference, over a stream of batches."""
+"""Accuracy of a classifier, and its deviation from a reference, over a stream of batches."""
 
 import dataclasses
 import math
@@ -16,20 +16,20 @@ from fd_keras.tflite.verification.deviation import Deviation
 from fd_keras.training import accuracy
 from fd_keras.training.accuracy import Classifier
 
-THRESHOLD = 0.5  # of a score: whether the network says yes
+THRESHOLD = 0.5  # a score above this is positive
 
 
 def keras_classifier(model: keras.Model, include_preprocessing: bool = True) -> Classifier:
-    """A Keras model as a function of raw images; `include_preprocessing`: whether it normalizes them by itself."""
+    """Wraps a Keras model as a function of raw images; `include_preprocessing`: whether it normalizes them itself."""
     classify = accuracy.keras_classifier(model)
     return lambda images: classify(np.asarray(imagenet.preprocess_input(images, include_preprocessing)))
 
 
 def tflite_classifier(path: str, threads: int) -> Classifier:
-    """A .tflite file as a function of raw images; its .json, if there is one, records whether it normalizes them.
+    """Wraps a .tflite file as a function of raw images; its .json, if any, records whether it normalizes them.
 
     Raises:
-        ValueError: If the file or its .json is damaged; names it.
+        ValueError: If the file or its .json is damaged; the message names it.
     """
     read_sidecar(path)  # raises if it is damaged
     return accuracy.tflite_classifier(Runner(path, threads))
@@ -40,18 +40,18 @@ class Comparison:
     """Compares one classifier with a reference, batch by batch.
 
     Attributes:
-        head: What the outputs are, and so what agreement is.
+        head: Kind of the outputs, which defines agreement.
         images: Number of images seen.
-        agreeing: Number of those with the reference's first class first; of scores, of those that are on the
-            reference's side of 0.5, where these are fewest.
-        ties: Number of those with several classes first, of which the first in order counts; integer outputs tie.
-        largest_error: Largest difference of a score from the reference's.
-        hits: For every image, whether its label was first; None without labels.
-        expected_hits: For every image, whether the reference had its label first; None without labels.
-        hits5: For every image, whether its label was among the first five; None without labels.
-        labels: Label of every image, or None.
+        agreeing: Number of images with the same first class as the reference; for scores, number of images on the
+            reference's side of 0.5, for the score with the fewest.
+        ties: Number of images with several classes tied for first, as integer outputs may; the lowest index counts.
+        largest_error: Maximum difference between a score and the reference's.
+        hits: Whether the label came first, per image; None without labels.
+        expected_hits: Whether the label came first in the reference, per image; None without labels.
+        hits5: Whether the label was among the first five, per image; None without labels.
+        labels: Label of each image, or None.
         deviation: Errors of the outputs.
-        step: Distance of the levels of integer outputs, which show no smaller differences; 0 for others.
+        step: Quantization step of integer outputs, which cannot show smaller differences; 0 for others.
     """
 
     head: Head = HEADS["classes"]
@@ -64,36 +64,38 @@ class Comparison:
     labels: np.ndarray | None = None
     deviation: Deviation = dataclasses.field(default_factory=Deviation)
     step: float = 0.0
-    _agreeing: Any = 0  # one number, or one a score
+    _agreeing: Any = 0  # one number, or one per score
     _named: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def agreeing(self) -> int | None:
-        """How many images agree, see `Head.agrees`; of several scores, of the one that agrees least."""
+        """Number of images that agree, see `Head.agrees`; for several scores, the minimum over the scores."""
         return int(np.min(self._agreeing)) if self.head.agrees else None
 
     @property
     def error_decides(self) -> bool:
-        """Whether agreement alone shows too little: always but for classes of which the reference names several."""
+        """Whether agreement alone is not enough: always, except for classes if the reference predicts several."""
         return self.head.errs or len(self._named) < 2
 
     @property
     def top1(self) -> int | None:
-        """How many images had their label first; None without labels."""
+        """Number of images whose label came first; None without labels."""
         return None if self.hits is None else int(self.hits.sum())
 
     @property
     def top5(self) -> int | None:
-        """How many images had their label among the first five; None without labels."""
+        """Number of images whose label was among the first five; None without labels."""
         return None if self.hits5 is None else int(self.hits5.sum())
 
     def update(self, scores: np.ndarray, reference: np.ndarray, labels: np.ndarray | None = None) -> None:
         """Adds a batch: scores and reference of shape (batch, classes), labels of shape (batch,)."""
         if scores.shape != reference.shape:
-            raise ValueError(f"The file gives scores of shape {scores.shape[1:]}, the reference {reference.shape[1:]}.")
+            raise ValueError(
+                f"The file's outputs have shape {scores.shape[1:]}, the reference's {reference.shape[1:]}."
+            )
         self.images += len(scores)
         self.deviation.update(scores, reference)
-        # np.maximum, unlike max, lets NaN through to the result.
+        # np.maximum, unlike max, propagates NaN.
         self.largest_error = float(np.maximum(self.largest_error, np.abs(scores - reference).max()))
         if self.head.agrees == "threshold":
             self._agreeing = self._agreeing + np.sum((scores >= THRESHOLD) == (reference >= THRESHOLD), axis=0)
@@ -111,12 +113,12 @@ class Comparison:
             self.labels = _joined(self.labels, labels)
 
     def percentages(self) -> dict[str, Any]:
-        """The sums as percent of the images.
+        """Results in percent of the images.
 
-        `relative_error` is the error in percent of the standard deviation of the reference's outputs over the images:
-        of a file that always answers the same 100 or more. `spread` is that deviation where it is least.
-        `drop` is how much lower top-1 is than the reference's, in points, and `drop_margin` the half width of its 95%
-        confidence interval. Both classifiers see the same images, so it comes from the differences image by image.
+        `relative_error` is the error in percent of the standard deviation of the reference's outputs over the images;
+        it is 100 or more for a file whose outputs are constant. `spread` is the smallest of these deviations.
+        `drop` is the decrease of top-1 from the reference's, in points, and `drop_margin` half the width of its 95%
+        confidence interval, computed from paired differences, since both classifiers see the same images.
         """
 
         def percent(count: int | None) -> float | None:
@@ -142,14 +144,14 @@ class Comparison:
         }
 
     def drop(self) -> tuple[float | None, float | None]:
-        """Top-1 below the reference's, in points, and half the width of the 95% confidence interval."""
+        """Decrease of top-1 from the reference's, in points, and half the width of its 95% confidence interval."""
         if self.hits is None or self.expected_hits is None:
             return None, None
         differences = self.expected_hits.astype(float) - self.hits
         return 100 * float(differences.mean()), 196 * float(differences.std()) / len(differences) ** 0.5
 
     def by_class(self) -> list[dict[str, float | int]]:
-        """For each label: images, the reference's top-1 and this one's in percent; the largest drop first."""
+        """For each label: images, and top-1 of the reference and of this classifier in percent; largest drop first."""
         if self.labels is None or self.hits is None or self.expected_hits is None:
             return []
         rows = []
@@ -161,7 +163,7 @@ class Comparison:
 
 
 def _ranked(scores: np.ndarray) -> np.ndarray:
-    """The first five classes of each image; one score stands for the classes 0 and 1."""
+    """The first five classes of each image; a single score means classes 0 and 1."""
     if scores.shape[1] == 1:
         return (scores >= THRESHOLD).astype("int64")
     return imagenet.top_classes(scores, 5)
@@ -181,11 +183,11 @@ def compare(
     """Runs every batch of (images, labels) through all classifiers.
 
     Args:
-        reference: What the candidates are compared with.
+        reference: Classifier that the candidates are compared with.
         candidates: Classifiers to compare.
         batches: Images and labels.
-        head: What the outputs are.
-        steps: For each candidate, see `Comparison.step`; default 0.
+        head: Kind of the outputs.
+        steps: `Comparison.step` of each candidate; 0 by default.
 
     Returns:
         A comparison for the reference itself, then one for each candidate.
@@ -199,12 +201,12 @@ def compare(
 
 
 def failures(records: Sequence[dict], max_drop: float, min_agreement: float, max_error: float) -> list[str]:
-    """What is wrong with the files (all records but the first) by these limits."""
+    """Messages about the files (all records but the first) that exceed these limits."""
     found = []
     for record in records[1:]:
         name, error, agreement = record["file"], record["relative_error"], record["agreement"]
         if not math.isfinite(record["largest_error"]):
-            found.append(f"{name}: its outputs are not all finite numbers")
+            found.append(f"{name}: some outputs are NaN or infinite")
             continue
         if record["drop"] is not None and record["drop"] > max_drop:
             found.append(f"{name}: top-1 dropped {record['drop']:.2f} points (limit {max_drop})")
@@ -212,7 +214,7 @@ def failures(records: Sequence[dict], max_drop: float, min_agreement: float, max
             found.append(f"{name}: agrees on {agreement:.2f}% of images (limit {min_agreement}%)")
         if record["error_decides"] and error > max_error:
             found.append(
-                f"{name}: the error of its outputs is {error:.3g}% of the reference's deviation of "
+                f"{name}: output error is {error:.3g}% of the reference's standard deviation of "
                 f"{record['spread']:.2g} on these images (limit {max_error}%); if that deviation is small, verify on "
                 "more varied images"
             )

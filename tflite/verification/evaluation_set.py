@@ -21,13 +21,13 @@ BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSet:
-    """Images, with labels if there are any, decoded when they are asked for.
+    """Images, optionally with labels, which are decoded on demand.
 
     Attributes:
         paths: Paths of the images.
         labels: Label of each path, or None.
         size: (height, width) to crop to, or (height, width, channels) for gray.
-        resize: Whether to resize as for evaluation first.
+        resize: Whether to first resize as for evaluation.
     """
 
     paths: tuple[str, ...]
@@ -45,19 +45,20 @@ class EvaluationSet:
         resize: bool = True,
         names: Sequence[str] | None = None,
     ) -> "EvaluationSet":
-        """Takes all images of a folder.
+        """Finds all images in a folder.
 
         Args:
             folder: Folder of images.
-            labels: File of lines `image-name label`; the label is a number from 0 or a class name. None: no labels.
+            labels: File with lines `image-name label`, where the label is a number from 0 or a class name; None for no
+                labels.
             size: (height, width) to crop to, or (height, width, channels) for gray.
             classes: Number of classes.
             resize: Whether to resize as for evaluation first.
             names: Class names in label order, or None if they are unknown.
 
         Raises:
-            ValueError: If there is no image, or one without a label, or the labels cannot be read.
-            OSError: If the folder or the file is not there.
+            ValueError: If there are no images, an image has no label, or the labels cannot be read.
+            OSError: If the folder or the file does not exist.
         """
         check_channels(size)
         paths = list_images(folder)
@@ -80,10 +81,10 @@ class EvaluationSet:
 
 @dataclasses.dataclass(frozen=True)
 class SourceImages:
-    """Labeled images of class folders, shards or TFDS, decoded as those of an `EvaluationSet`.
+    """Labeled images from class folders, shards or TFDS, decoded like those of an `EvaluationSet`.
 
     Attributes:
-        source: Where they come from.
+        source: Source of the images.
         size: (height, width) to crop to, or (height, width, channels) for gray.
         resize: Whether to resize as for evaluation first.
     """
@@ -93,7 +94,7 @@ class SourceImages:
     resize: bool = True
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images, labels), see `EvaluationSet.batches`; logs photos that cannot be decoded, and skips them."""
+        """Yields (images, labels), see `EvaluationSet.batches`; skips and logs photos that cannot be decoded."""
         check_channels(self.size)
         images, labels, bad, found = [], [], [], 0
         for image, label in self._decoded(bad):
@@ -108,7 +109,7 @@ class SourceImages:
         if bad:
             logging.warning("skipped photos that cannot be decoded: %d (%s)", len(bad), " ".join(bad[:3]))
         if not found:
-            raise ValueError(f"{self.source.name}: no photo that can be decoded.")
+            raise ValueError(f"{self.source.name}: none of the photos can be decoded.")
 
     def _decoded(self, bad: list[str]) -> Iterator[tuple[np.ndarray, int]]:
         photos = self.source.ordered(Share()).map(lambda photo: (photo.data, photo.label, photo.key))

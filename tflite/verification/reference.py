@@ -20,11 +20,11 @@ from fd_keras.tflite.verification.compare import Classifier, keras_classifier, t
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What files are compared with.
+    """The model that files are compared with.
 
     Attributes:
         classify: The reference as a function of raw images.
-        head: What its outputs are.
+        head: Kind of its outputs.
     """
 
     classify: Classifier
@@ -36,17 +36,17 @@ class Reference:
 
 
 def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Reference:
-    """The reference that files are compared with.
+    """Loads the reference that files are compared with.
 
     Args:
-        path: Path of a .tflite file, or of the .keras file that takes images as `tflite_path` does; None: the Keras
-            model that `tflite_path` was made from.
-        tflite_path: Path of the first file to be checked.
-        threads: Number of threads of the interpreter.
+        path: Path of a .tflite file, or of a .keras file with the same preprocessing as `tflite_path`; None for the
+            Keras model that `tflite_path` was made from.
+        tflite_path: Path of the first file to check.
+        threads: Number of interpreter threads.
 
     Raises:
-        ValueError: If the model cannot be built or loaded; the message has the way out.
-        OSError: If a file is not there.
+        ValueError: If the model cannot be built or loaded; the message says what to do.
+        OSError: If a file does not exist.
     """
     if path is not None and path.endswith(".tflite"):
         return Reference(tflite_classifier(path, threads), tflite_head(path))
@@ -56,16 +56,16 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Re
 
 
 def reference_of(tflite_path: str) -> keras.Model:
-    """Builds again the Keras model that a .tflite file was made from, by its .json.
+    """Rebuilds the Keras model that a .tflite file was made from, according to its .json.
 
     Raises:
-        ValueError: If the .json is missing or the weights are not what they were; the message has the way out.
+        ValueError: If the .json is missing or the weights have changed; the message says what to do.
     """
     facts, instead = read_sidecar(tflite_path) or {}, "pass the model it was made from as --reference"
     if not _names_origin(facts):
-        raise ValueError(f"{tflite_path}: {sidecar_path(tflite_path)} does not name its origin; {instead}.")
+        raise ValueError(f"{tflite_path}: {sidecar_path(tflite_path)} does not name its source model; {instead}.")
     if facts["weights_sha256"] is None:
-        raise ValueError(f"{tflite_path}: made from random weights, which cannot be built again; {instead}.")
+        raise ValueError(f"{tflite_path}: made from random weights, which cannot be restored; {instead}.")
     if facts["arch"] is None:
         _check_hash(facts["keras_model"], facts["weights_sha256"], instead)
         return load_model(facts["keras_model"])
@@ -77,16 +77,16 @@ def reference_of(tflite_path: str) -> keras.Model:
 
 
 def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Settings]:
-    """The images that a file was calibrated on, and the steps of its recipe, by its .json.
+    """The calibration images of a file, and the settings of its recipe, according to its .json.
 
     Raises:
-        ValueError: If the file was made without such steps, or the images are not what they were.
-        OSError: If an image is not there.
+        ValueError: If the file was made without the int8 recipe, or the images have changed.
+        OSError: If an image does not exist.
     """
     facts, path = read_sidecar(tflite_path) or {}, sidecar_path(tflite_path)
     steps, images = (facts.get("recipe_steps") or {}).get("settings"), facts.get("calibration")
     if not steps or not images:
-        raise ValueError(f"{tflite_path}: its .json names no steps of the int8 recipe; convert with --recipes=int8.")
+        raise ValueError(f"{tflite_path}: its .json has no settings of the int8 recipe; convert with --recipes=int8.")
     settings = _settings(path, steps)
     ids, shape = images.get("ids"), (facts.get("input") or {}).get("shape")
     if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
@@ -95,12 +95,12 @@ def calibration_of(tflite_path: str, folder: str) -> tuple[Calibration, Int8Sett
         raise ValueError(f"{path}: 'input' has no 'shape' of four integers; convert the model again.")
     calibration = load_calibration(folder, shape[1:], len(ids), ids)
     if calibration_facts(calibration) != images:
-        raise ValueError(f"{folder}: its images are not those that {tflite_path} was calibrated on.")
+        raise ValueError(f"{folder}: these are not the images that {tflite_path} was calibrated on.")
     return calibration, settings
 
 
 def _settings(path: str, steps: Any) -> Int8Settings:
-    """The steps of a recipe in a .json; raises ValueError for steps that do not exist and values of other types."""
+    """Parses the recipe settings in a .json; raises ValueError for unknown settings and values of the wrong type."""
     defaults = dataclasses.asdict(Int8Settings())
     if not isinstance(steps, dict) or not steps.keys() <= defaults.keys():
         raise ValueError(f"{path}: 'recipe_steps' has no 'settings' of the int8 recipe; convert the model again.")
@@ -122,6 +122,6 @@ def _names_origin(facts: dict) -> bool:
 def _check_hash(path: str, sha256: str, instead: str) -> None:
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise ValueError(f"{printable(path)}: the weights that the file was made from are not there; {instead}.")
+        raise ValueError(f"{printable(path)}: the weights that the file was made from are missing; {instead}.")
     if sha256_of(path) != sha256:
-        raise ValueError(f"{printable(path)}: these are no longer the weights that the file was made from; {instead}.")
+        raise ValueError(f"{printable(path)}: the weights have changed since the file was made; {instead}.")

@@ -1,7 +1,7 @@
-"""Sensitivity of the layers to int8: accuracy with one layer of integers, or with one layer left in float.
+"""Sensitivity of the layers to int8: accuracy with a single int8 layer, or with a single layer left in float.
 
-The integers are simulated on the folded graph with the weights, biases and ranges that the recipe hands to the
-converter. Accuracy is measured on images, since errors of layers do not add up to wrong answers.
+Integers are simulated on the folded graph, with the weights, biases and ranges that the recipe passes to the converter.
+Accuracy is measured on images, since errors of single layers do not simply add up to wrong answers.
 """
 
 import dataclasses
@@ -21,23 +21,23 @@ from fd_keras.tflite.recipes import Calibration, Int8Settings
 from fd_keras.tflite.verification.compare import Comparison
 from fd_keras.tflite.verification.evaluation_set import EvaluationSet, SourceImages
 
-Ranges = Mapping[str, tuple[float, float]]  # the ends of each rounded output's grid
+Ranges = Mapping[str, tuple[float, float]]  # minimum and maximum of each rounded output
 
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-    """A network with some of its layers as integers.
+    """A network with some layers in simulated int8.
 
     Attributes:
-        graph: The network, with rounded weights where they are rounded.
-        ranges: Ranges of the outputs that are rounded; the others stay float.
+        graph: The network; weights of int8 layers are rounded.
+        ranges: Ranges of the outputs to round; other outputs stay float.
     """
 
     graph: Graph
     ranges: Ranges
 
     def __call__(self, images) -> np.ndarray:
-        """Scores of shape (batch, classes) for images as the graph takes them."""
+        """Scores of shape (batch, classes) for images in the graph's input format."""
         return run(self.graph, images, self._output).numpy()
 
     def _output(self, node: Node, inputs: list) -> Any:
@@ -48,24 +48,24 @@ class Simulation:
 def simulations(
     model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool, mode: str
 ) -> dict[str, Simulation]:
-    """The float network, the integer network, and for every layer the one of `mode`.
+    """Builds the float network, the int8 network, and the network of `mode` for each layer.
 
     Args:
-        model: Classifier; see `fold.fold` for what it may consist of.
+        model: Classifier; see `fold.fold` for supported layers.
         images: Calibration images, RGB 0..255 of shape (batch, height, width, 3).
         settings: Steps of the recipe.
-        include_preprocessing: Whether the model normalizes by itself.
-        mode: "alone": the layer is the only one of integers; "kept_float": the only one of floats.
+        include_preprocessing: Whether the model normalizes images itself.
+        mode: "alone": only this layer is int8; "kept_float": only this layer is float.
 
     Returns:
-        By title: "float", "int8", then the layers' names in running order.
+        Networks by title: "float", "int8", then the layers' names in execution order.
 
     Raises:
-        ValueError: If a layer has two ranges a channel.
+        ValueError: If a layer has two ranges per channel.
     """
     if settings.split:
         raise ValueError(
-            "a file made with --int8_split has layers of two ranges a channel, which cannot be simulated alone"
+            "a file made with --int8_split has layers with two ranges per channel, which cannot be simulated alone"
         )
     exact, images = equalized(model, images, settings, include_preprocessing)
     free = uncapped(exact)
@@ -96,7 +96,7 @@ def measure(
     include_preprocessing: bool,
     mode: str,
 ) -> dict[str, Comparison]:
-    """Each simulation against the float network, by title as in `simulations`."""
+    """Compares each simulation with the float network; results are by title, see `simulations`."""
     variants = simulations(model, calibration.images, settings, include_preprocessing, mode)
     results = {title: Comparison() for title in variants}
     for images, labels in evaluation.batches():
@@ -108,9 +108,9 @@ def measure(
 
 
 def ranked(results: Mapping[str, Comparison], mode: str) -> list[dict]:
-    """One record each: the float network, the integer one, then the layers, those that matter most first.
+    """Records of the float network, the int8 network, then the layers by decreasing sensitivity.
 
-    Alone, a layer matters if accuracy is low; kept float, if it is high.
+    A layer is sensitive if accuracy is low with only this layer in int8, or high with only this layer in float.
     """
     records = [{"layer": title, **result.percentages()} for title, result in results.items()]
     layers = sorted(records[2:], key=lambda record: (record["top1"] or 0.0, record["agreement"]))
@@ -118,7 +118,7 @@ def ranked(results: Mapping[str, Comparison], mode: str) -> list[dict]:
 
 
 def table(records: Sequence[dict]) -> str:
-    """The records as aligned text."""
+    """Formats the records as aligned text."""
     width = max(len(record["layer"]) for record in records)
     lines = [f"{'':{width}}   top-1  agreement"]
     for record in records:
@@ -128,14 +128,14 @@ def table(records: Sequence[dict]) -> str:
 
 
 def plot(path: str, records: Sequence[dict], mode: str) -> None:
-    """Draws how many answers each layer changes (alone) or saves (kept float), the longest bar on top."""
+    """Plots the share of answers that each layer changes (alone) or saves (kept float), the largest on top."""
     from matplotlib.figure import Figure
 
     whole, layers = records[1], records[2:]
     if mode == "alone":
-        title, bars = "answers changed by one layer of integers", [100 - row["agreement"] for row in layers]
+        title, bars = "answers changed by one int8 layer", [100 - row["agreement"] for row in layers]
     else:
-        title, bars = "answers saved by one layer of floats", [row["agreement"] - whole["agreement"] for row in layers]
+        title, bars = "answers saved by one float layer", [row["agreement"] - whole["agreement"] for row in layers]
     bars, names = zip(*sorted(zip(bars, (row["layer"] for row in layers), strict=True), reverse=True), strict=True)
     figure = Figure(figsize=(6.4, 1.2 + 0.17 * len(layers)), layout="constrained")
     axes = figure.subplots()

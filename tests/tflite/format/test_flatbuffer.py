@@ -62,7 +62,7 @@ def test_a_plan_of_the_memory_is_read(tiny_int8, tmp_path):
 @pytest.mark.parametrize("words", [[0, 0, 2, 0, 0], [0], [0, 0, -1]])
 def test_a_plan_that_does_not_fit_the_tensors_is_named(tiny_int8, tmp_path, words):
     (tmp_path / "a.tflite").write_bytes(with_offsets(tiny_int8, words))
-    with pytest.raises(LiteRTError, match=r"a\.tflite: its plan of the memory"):
+    with pytest.raises(LiteRTError, match=r"a\.tflite: the memory plan"):
         read(str(tmp_path / "a.tflite"))
 
 

@@ -36,7 +36,7 @@ def test_a_node_of_another_shape_is_refused(network):
     graph = fold(network("fd_mobilenet"))
     model = keras_twin.build(graph, keras)
     node = graph.nodes["predictions"]
-    with pytest.raises(ValueError, match="'predictions' has no kernel like the node's"):
+    with pytest.raises(ValueError, match="'predictions' has no kernel that matches the node's"):
         keras_twin.variables(model, node.replace(kernel=node.kernel[1:]))
 
 

@@ -62,10 +62,10 @@ def test_published_weights_are_found_by_the_name_of_their_collection(data, monke
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"weights_sha256": "00"}, "no longer the weights"),
-        ({"keras_model": "/gone.keras"}, "not there"),
+        ({"weights_sha256": "00"}, "the weights have changed"),
+        ({"keras_model": "/gone.keras"}, "are missing"),
         ({"weights_sha256": None}, "random weights"),
-        ({"arch": "fd_mobilenet"}, "does not name its origin"),
+        ({"arch": "fd_mobilenet"}, "does not name its source model"),
     ],
 )
 def test_weights_that_are_not_what_they_were_are_refused(saved, tmp_path, change, word):
@@ -74,7 +74,7 @@ def test_weights_that_are_not_what_they_were_are_refused(saved, tmp_path, change
 
 
 def test_a_file_without_a_sidecar_has_no_origin(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.json does not name its origin.*--reference"):
+    with pytest.raises(ValueError, match=r"a\.json does not name its source model.*--reference"):
         reference_of(str(tmp_path / "a.tflite"))
 
 
@@ -109,7 +109,7 @@ def test_calibration_images_and_steps_are_found_again(calibrated):
 def test_other_images_are_refused(calibrated, save_images, images):
     path, folder = calibrated
     save_images(Path(folder), images[8:16])
-    with pytest.raises(ValueError, match="not those that"):
+    with pytest.raises(ValueError, match="not the images that"):
         calibration_of(path, folder)
 
 
