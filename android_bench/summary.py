@@ -178,7 +178,7 @@ def _flag_warnings(summary: Sequence[dict[str, Any]]) -> list[str]:
     for line in flagged[:_MAX_NAMED]:
         reasons = "; ".join(_merge_numbers(line["flags"])[:_MAX_NAMED])
         rounds = f"{line['flagged']} of {line['rounds']} rounds"
-        found.append(f"{_description(line)}: {rounds} are unreliable: {reasons}")
+        found.append(f"{_description(line)}: unreliable in {rounds}: {reasons}")
     if others := len(flagged[_MAX_NAMED:]):
         found.append(f"the same applies to {others} other{'s' * (others > 1)}, marked with * in the table")
     return found

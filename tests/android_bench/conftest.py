@@ -24,7 +24,7 @@ FAILSAFE_SECS = 600  # nothing is expected to take this long; it ends a test tha
 
 
 def wait_until(condition):
-    """Waits for something that must happen, however long it takes on a busy machine."""
+    """Waits for something that must happen, without a deadline, since the machine may be busy."""
     deadline = time.monotonic() + FAILSAFE_SECS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -38,7 +38,7 @@ def _wait_until():
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
-    """A folder of a float32, an int8, one without a static size and one for larger images; do not write into it."""
+    """A folder with a float32 model, an int8 one, one without a static size and one for larger images; read-only."""
     folder = Path(shutil.copytree(FIXTURES / "models", tmp_path_factory.mktemp("converted") / "models"))
     facts = {"arch": "fd_mobilenet", "alpha": 0.25, "recipe": "float32", "macs": 42, "other": "not in rows"}
     (folder / "fd_mobilenet_0.25_float32.json").write_text(json.dumps(facts))
@@ -47,7 +47,7 @@ def converted(tmp_path_factory):
 
 @pytest.fixture
 def models(converted, tmp_path) -> Path:
-    """A folder of the float32 and the int8 model, for one test to spoil."""
+    """A folder with the float32 and the int8 model, which a test may modify."""
     return Path(shutil.copytree(converted, tmp_path / "models", ignore=shutil.ignore_patterns("*.bin")))
 
 
@@ -144,12 +144,12 @@ def _written_results(tmp_path_factory):
 
 @pytest.fixture
 def results(_written_results, tmp_path) -> Path:
-    """A folder with a run on a phone and one on this machine, for one test to add to."""
+    """A folder with a run on a phone and one on this machine, which a test may modify."""
     return Path(shutil.copytree(_written_results, tmp_path / "results"))
 
 
 class Phone:
-    """A test device: a real adbd on a Debian of its own.
+    """A test device: a real adbd on its own Debian.
 
     Attributes:
         serial: As adb knows it.
@@ -162,7 +162,7 @@ class Phone:
         self.root, self._down, self._is_off = (work / f"{port}{suffix}" for suffix in ("", ".down", ".off"))
 
     def fake(self, **settings):
-        """Sets files in /fake: what the benchmark tool on the device does. None removes one."""
+        """Sets files in /fake, which control the benchmark tool on the device; None removes a file."""
         for name, value in settings.items():
             path = self.root / "fake" / name
             path.unlink(missing_ok=True)
@@ -177,7 +177,7 @@ class Phone:
         path.chmod(mode)
 
     def set_cores(self, khz=(1_800_000, 2_400_000)):
-        """Gives it cores of some maximum frequencies; only cores 0 and 1 exist for real."""
+        """Sets the maximum frequencies of the device's cores; only cores 0 and 1 really exist."""
         self.write(f"{CPU}/online", f"0-{len(khz) - 1}\n")
         for core, value in enumerate(khz):
             for name in ("cpuinfo_max_freq", "scaling_max_freq", "scaling_cur_freq"):
@@ -185,7 +185,7 @@ class Phone:
             self.write(f"{CPU}/cpu{core}/cpufreq/scaling_governor", "schedutil\n")
 
     def write_command(self, name, script):
-        """Puts a command of Android's, such as getprop, on the device."""
+        """Installs an Android command, such as getprop, on the device."""
         self.write(f"/usr/local/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
 
     def calls(self):
@@ -210,12 +210,12 @@ class Phone:
         threading.Thread(target=act, daemon=True).start()
 
     def hang(self, *numbers):
-        """Makes some launches of the tool hang for good."""
+        """Makes some launches of the tool hang forever."""
         for number in numbers:
             os.mkfifo(self.root / f"fake/gate.{number}")
 
     def switch_off(self):
-        """Switches it off, as when the cable is pulled, and returns when it is off."""
+        """Switches the device off, as if the cable was pulled, and returns when it is off."""
         self._down.touch()
         wait_until(self._is_off.exists)
 
@@ -226,7 +226,7 @@ class Phone:
         return subprocess.run([self.adb, "-s", self.serial, "shell", command], capture_output=True, text=True)
 
     def reset(self):
-        """Makes it as new."""
+        """Resets the device."""
         self.switch_on()
         for name in ("fake", "data/local/tmp", "sys", "usr/local/bin", "tmp/android_bench"):
             _empty(self.root / name)
@@ -242,14 +242,14 @@ class Phone:
 
 
 def _empty(folder):
-    """Empties a folder; removing it would unmount what is mounted there."""
+    """Empties a folder, since removing it would unmount file systems in it."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _missing():
-    """Why there can be no test device here, or None."""
+    """The reason why test devices are not available on this machine, or None."""
     if not (ROOT / ".device").is_dir():
         return "needs a test device: make device (as root, on Debian)"
     if os.geteuid() != 0:
@@ -264,7 +264,7 @@ def _missing():
 
 @pytest.fixture(scope="session")
 def _phones(tmp_path_factory):
-    """Two devices and the key for ssh. Their ports are in a network namespace of their own, one per test process."""
+    """Two devices and the key for ssh. Their ports are in a separate network namespace per test process."""
     reason = _missing()
     if reason:
         pytest.skip(reason)
@@ -295,7 +295,7 @@ def _phones(tmp_path_factory):
 
 @pytest.fixture
 def phones(_phones):
-    """Two devices, both connected and as new."""
+    """Two devices, both connected and reset."""
     for phone in _phones[0]:
         phone.reset()
     return _phones[0]
@@ -303,14 +303,14 @@ def phones(_phones):
 
 @pytest.fixture
 def phone(phones):
-    """One device; the other is switched off and unknown to adb."""
+    """One device; the other is switched off and not known to adb."""
     subprocess.run([phones[1].adb, "disconnect", phones[1].serial], capture_output=True)
     return phones[0]
 
 
 @pytest.fixture
 def board(_phones, phones):
-    """A device that lets us in through ssh."""
+    """A device that accepts ssh connections."""
     key = _phones[1]
     if not shutil.which("ssh-keygen"):
         pytest.skip("needs ssh: make device")

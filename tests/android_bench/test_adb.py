@@ -10,7 +10,7 @@ from fd_keras.android_bench.errors import BenchError
 from fd_keras.android_bench.shell import ConnectionLostError
 
 
-def test_statuses_and_output_are_the_devices_own(phone):
+def test_exit_statuses_and_output_come_from_the_device(phone):
     shell = adb.AdbShell(phone.serial, phone.adb)
     assert shell.run("echo out; echo err >&2; exit 7") == (7, "out\nerr\n")
     assert shell.run("sh -c 'kill -9 $$'").status == 137
@@ -26,12 +26,12 @@ def test_a_shell_that_dies_is_not_a_command_that_failed(phone):
         adb.AdbShell(phone.serial, phone.adb).run("kill -9 $PPID $$")
 
 
-def test_an_unknown_device_is_gone(phone):
+def test_an_unknown_device_is_reported_as_lost(phone):
     with pytest.raises(ConnectionLostError, match="not found"):
         adb.AdbShell("nosuch", phone.adb).run("true")
 
 
-def test_a_device_that_went_away_is_gone_whatever_the_files_are_called(phone, tmp_path):
+def test_a_lost_device_is_reported_whatever_the_file_names(phone, tmp_path):
     local = tmp_path / "remote"
     local.write_text("No space left")
     phone.switch_off()
@@ -69,7 +69,7 @@ def test_a_line_of_adb_devices_is_read_whatever_the_serial(serial, rest, state, 
     assert adb._parse_device(f"{serial:<22} {rest}") == (serial, state, name)
 
 
-def test_a_serial_with_blanks_is_used_whole(tmp_path):
+def test_a_serial_may_contain_spaces(tmp_path):
     client = tmp_path / "adb"
     listing = f"List of devices attached\\n{MDNS} device product:p model:Pixel_7 device:d transport_id:4\\n"
     client.write_text(f'#!/bin/sh\n[ "$1" = devices ] && printf \'{listing}\' && exit\necho "$2" >> {tmp_path}/asked\n')
@@ -91,13 +91,13 @@ def test_a_serial_with_blanks_is_used_whole(tmp_path):
         ("recovery", "adb reboot"),
     ],
 )
-def test_a_device_that_is_not_ready_gets_its_remedy(tmp_path, state, way_out):
+def test_the_error_for_a_device_that_is_not_ready_says_what_to_do(tmp_path, state, way_out):
     client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
     with pytest.raises(BenchError, match=f"device R58M12: {state.partition(' (')[0]}; .*{way_out}"):
         adb.choose_devices([], client)
 
 
-def test_a_device_that_forgets_us_in_mid_plan_is_waited_for_with_its_remedy(tmp_path):
+def test_a_device_that_revokes_authorization_is_waited_for_with_advice(tmp_path):
     client = _client(tmp_path, "A unauthorized")
     with pytest.raises(ConnectionLostError, match="A: unauthorized; unlock the phone and allow USB debugging"):
         adb.AdbShell("A", client).run("true")
@@ -106,7 +106,7 @@ def test_a_device_that_forgets_us_in_mid_plan_is_waited_for_with_its_remedy(tmp_
 
 
 def _client(tmp_path, *lines):
-    """Stands in for the adb client, where no real device could be brought into the state."""
+    """A fake adb client, for states in which a real device cannot be put."""
     path = tmp_path / "adb"
     listing = "".join(f"echo '{line}'\n" for line in ("List of devices attached", *lines))
     path.write_text(f"#!/bin/sh\n{listing}")
@@ -114,7 +114,7 @@ def _client(tmp_path, *lines):
     return str(path)
 
 
-def test_all_devices_are_those_that_are_ready_and_the_others_are_reported(tmp_path, capsys):
+def test_serial_all_selects_ready_devices_and_reports_the_others(tmp_path, capsys):
     client = _client(tmp_path, "A device model:Phone_7", "B unauthorized", "C device")
     assert [shell.serial for shell in adb.choose_devices(["all"], client)] == ["A", "C"]
     assert capsys.readouterr().err.startswith("warning: skipping B (unauthorized); unlock the phone")
@@ -122,7 +122,7 @@ def test_all_devices_are_those_that_are_ready_and_the_others_are_reported(tmp_pa
         adb.choose_devices(["all"], _client(tmp_path, "B unauthorized"))
 
 
-def test_a_device_in_the_network_that_does_not_answer_is_missing(tmp_path, monkeypatch):
+def test_a_network_device_that_does_not_respond_is_missing(tmp_path, monkeypatch):
     asked = []
 
     def call(argv, timeout):

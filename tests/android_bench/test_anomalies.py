@@ -22,7 +22,7 @@ def test_a_calm_launch_has_no_flags(make_row, detector):
 
 
 @pytest.mark.parametrize(("cores", "flags"), [([7], ["clock capped at 1000 of 2400 MHz"]), ([0], [])])
-def test_a_cap_counts_on_the_cores_that_it_ran_on(make_row, detector, cores, flags):
+def test_a_clock_cap_only_matters_on_the_cores_in_use(make_row, detector, cores, flags):
     capped = {"max_mhz": {"0": 1800.0, "7": 1000.0}}
     assert detector.flags(_row(make_row, 1, after=capped), cores) == flags
     assert detector.flags(_row(make_row, 1, before=capped, after=capped), cores) == flags
@@ -48,7 +48,7 @@ def test_a_drift_shows_after_three_launches(make_row, detector):
     assert detector.flags(_row(make_row, 12, threads=2), []) == []  # another configuration
 
 
-def test_only_launches_that_can_be_trusted_or_are_the_last_attempt_are_usual(make_row, detector):
+def test_only_reliable_launches_and_last_attempts_define_the_usual_time(make_row, detector):
     for _ in range(3):
         detector.add(_row(make_row, 10))
     for _ in range(9):
@@ -60,14 +60,14 @@ def test_only_launches_that_can_be_trusted_or_are_the_last_attempt_are_usual(mak
     assert detector.flags(_row(make_row, 20), []) == []
 
 
-def test_a_clock_that_is_capped_meanwhile_flags_the_row_and_it_is_repeated(bench, phone, tmp_path, capsys):
+def test_a_launch_with_a_capped_clock_is_flagged_and_repeated(bench, phone, tmp_path, capsys):
     phone.set_cores()
     phone.at_launch(2, lambda: phone.write(f"{CPU}/cpu1/cpufreq/scaling_max_freq", "1000000\n"))
     assert bench("--repeats=1", "--rounds=2") == 0
     rows = read_rows(tmp_path / "out")
     assert [(row.attempt, len(row.flags)) for row in rows] == [(1, 0), (1, 1), (2, 1), (1, 1), (2, 1), (1, 1), (2, 1)]
     assert {flag for row in rows for flag in row.flags} == {"clock capped at 1000 of 2400 MHz"}
-    assert "rounds are unreliable: clock capped" in capsys.readouterr().err
+    assert "rounds: clock capped" in capsys.readouterr().err
     assert "| 1.000* |" in (tmp_path / "out/report.md").read_text()
 
 
@@ -83,14 +83,14 @@ Current temperatures from HAL:
 """
 
 
-def test_what_the_thermal_service_says_flags_the_row(bench, phone, tmp_path, capsys):
+def test_the_thermal_status_flags_the_row(bench, phone, tmp_path, capsys):
     script = f"[ $1 = thermalservice ] && cat <<'end'\n{THERMALSERVICE.format(status=2)}end\n"
     phone.write_command("dumpsys", script)
     assert bench("--repeats=1") == 0
     rows = read_rows(tmp_path / "out")
     assert {(row.attempt, *row.flags) for row in rows} == {(n, "throttled by heat (thermal status 2)") for n in (1, 2)}
     assert {row.conditions.before["temperature"] for row in rows} == {41.5}
-    assert "the phone is throttled by heat (thermal status 2): let it cool down" in capsys.readouterr().err
+    assert "the phone is throttled by heat (thermal status 2); let it cool down" in capsys.readouterr().err
 
 
 def test_a_time_that_drifts_is_measured_again(bench, phone, tmp_path):

@@ -1,4 +1,4 @@
-"""Every flag of `bench` and `report` refuses what it cannot mean, before anything is loaded, measured or written."""
+"""Every flag of `bench` and `report` rejects invalid values before anything is loaded, measured or written."""
 
 import pytest
 

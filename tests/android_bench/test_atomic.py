@@ -15,7 +15,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["page"]
 
 
-def test_an_executable_is_one(tmp_path):
+def test_an_executable_gets_its_mode_bits(tmp_path):
     write_atomically(tmp_path / "tool", b"#!/bin/sh\n", executable=True)
     assert os.access(tmp_path / "tool", os.X_OK)
 

@@ -40,7 +40,7 @@ def test_a_device_that_stays_hot_is_measured_and_flagged(bench, hot, tmp_path, m
     assert [row.flags for row in read_rows(tmp_path / "out")] == [flags, flags]
 
 
-def test_a_wait_ends_when_it_is_asked_to(hot):
+def test_cooling_down_can_be_stopped(hot):
     asked = []
 
     def stop():
@@ -58,16 +58,16 @@ def test_it_rests_before_each_launch(bench, monkeypatch):
     assert rests == [7, 7]
 
 
-def test_sleeping_ends_at_once_when_it_is_asked_to():
+def test_sleeping_can_be_stopped():
     cooling.sleep(3600, lambda: True)
 
 
-def test_a_limit_of_heat_that_cannot_be_seen_is_reported(bench, capsys):
+def test_a_temperature_limit_without_a_sensor_is_reported(bench, capsys):
     assert bench("--max_temp=40") == 0
     assert "does not report its temperature: --max_temp=40 has no effect" in capsys.readouterr().err
 
 
-def test_clocks_that_are_held_lower_are_not_taken_for_throttled(bench, phone, tmp_path):
+def test_fixed_clocks_are_not_mistaken_for_throttling(bench, phone, tmp_path):
     phone.set_cores()
     cap = f"{CPU}/cpu1/cpufreq/scaling_max_freq"
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; esac")
@@ -88,7 +88,7 @@ def power(phone):
     return lambda: [line.removeprefix(prefix) for line in (phone.root / "fake/power").read_text().splitlines()]
 
 
-def test_the_clocks_of_a_phone_are_held_and_released_whatever_happens(bench, power):
+def test_a_phones_clocks_are_fixed_and_always_released(bench, power):
     assert bench() == 0
     assert power() == ["true", "false"]
     assert bench("--baseline=nosuch") == 2
@@ -97,7 +97,7 @@ def test_the_clocks_of_a_phone_are_held_and_released_whatever_happens(bench, pow
     assert power() == ["true", "false"] * 2
 
 
-def test_clocks_are_held_again_after_a_reboot(bench, power, monkeypatch):
+def test_clocks_are_fixed_again_after_a_reboot(bench, power, monkeypatch):
     launch = Launcher.run
 
     def lose(*_):

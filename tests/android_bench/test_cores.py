@@ -53,7 +53,7 @@ def test_more_threads_than_cores_are_reported():
     assert "9 threads on 8 cores (--core=big): threads wait for each other" in warnings[1]
 
 
-def test_cores_that_cannot_be_told_apart_are_reported():
+def test_cores_of_unknown_speed_are_reported():
     cores, (warning,) = choose_cores(_facts((None, None), (None, None)), "big", 1)
     assert cores == [1]
     assert "does not report how fast its cores are: --core=big takes the last one" in warning
@@ -70,7 +70,7 @@ def test_masks_and_words_for_cores():
     assert describe_cores(FOUR_AND_FOUR["cores"]) == "4 x 1.70 GHz + 4 x 1.80 GHz"
 
 
-def test_big_and_little_cores_are_reported_apart_and_pinned(bench, phone, tmp_path):
+def test_big_and_little_cores_are_pinned_and_reported_separately(bench, phone, tmp_path):
     # Only cores 0 and 1 exist for real: let the big ones be these.
     phone.set_cores()
     assert bench("--core=big,little") == 0
@@ -82,14 +82,14 @@ def test_big_and_little_cores_are_reported_apart_and_pinned(bench, phone, tmp_pa
     assert rows[0].conditions.before["governor"] == {"0": "schedutil", "1": "schedutil"}
 
 
-def test_a_mask_is_taken_as_it_is(bench, phone):
+def test_a_mask_is_used_unchanged(bench, phone):
     phone.set_cores((1, 1))
     assert bench("--core=2") == 0
     assert {cores for cores, _ in phone.calls()} == {"1"}
     assert bench("--core=80") == 2
 
 
-def test_without_cpufreq_and_taskset_it_runs_unpinned_and_says_so(bench, phone, capsys):
+def test_without_cpufreq_and_taskset_it_warns_and_runs_unpinned(bench, phone, capsys):
     phone.write("/usr/local/bin/taskset", "")
     hidden = phone.root / "usr/bin/taskset"
     content, mode = hidden.read_bytes(), hidden.stat().st_mode

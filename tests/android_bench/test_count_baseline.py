@@ -29,7 +29,7 @@ def test_memory_accesses_are_checked_and_misses_are_not(make_count_row, counter)
     assert count_baseline.regressions(_counts(make_count_row, l1_misses=10_000, l2_misses=10_000), before, 2) == []
 
 
-def test_what_only_one_side_has_is_named(make_count_row):
+def test_models_on_only_one_side_are_named(make_count_row):
     before = _counts(make_count_row)
     after = {"cortex-a76": before["cortex-a53"]}
     assert count_baseline.unchecked(before, before) == []
@@ -49,7 +49,7 @@ def test_what_only_one_side_has_is_named(make_count_row):
         (json.dumps({"a": 1}), "must be an object"),
     ],
 )
-def test_another_file_is_refused_with_a_way_out(tmp_path, text, reason):
+def test_a_file_of_another_kind_is_rejected_with_advice(tmp_path, text, reason):
     path = tmp_path / "counts.json"
     if text is not None:
         path.write_text(text)

@@ -16,13 +16,13 @@ def test_ratios_are_within_a_core(make_count_row, make_row):
     ]
 
 
-def test_counts_that_did_not_settle_are_doubtful(make_count_row):
+def test_counts_that_did_not_stabilize_are_doubtful(make_count_row):
     (line,) = summarize_counts([make_count_row("a", flags=["the count of loads did not stabilize"])])
     assert line["doubtful"]
     assert line["flags"] == ["the count of loads did not stabilize"]
 
 
-def test_kernels_are_named_by_what_only_they_execute(make_count_row):
+def test_kernels_are_identified_by_their_instructions(make_count_row):
     cases = {(0, 0): "NEON", (5, 0): "dot product", (5, 5): "i8mm"}
     for (dot, matmul), name in cases.items():
         assert kernels(make_count_row("a", dot=dot, matmul=matmul).details.counts) == name

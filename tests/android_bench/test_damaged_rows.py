@@ -48,7 +48,7 @@ INFO: Applied GPU delegate, and the model graph will be partially executed by th
 
 @pytest.fixture
 def tries(reliability_seconds):
-    """Random generators, one a try, until the time is over."""
+    """Random generators, one per try, until the time is over."""
 
     def generate():
         end = time.monotonic() + reliability_seconds / 2  # two tests share it
@@ -93,7 +93,7 @@ def change_values(chance: random.Random, content: bytes) -> bytes:
 
 @pytest.fixture
 def small(tmp_path, make_row):
-    """A folder of a few rows with everything in them, and two runs."""
+    """A folder of two runs with a few rows that use all keys."""
     kept = Results(tmp_path / "small")
     facts = {"arch": "fd_mobilenet", "alpha": 0.25, "size": [224, 224], "accuracy": {"top1": 45.0}, "macs": 12}
     state = {"temperature": 36.0, "sensor": "cpu", "battery": {"percent": 78}, "governor": {"0": "schedutil"}}

@@ -1,4 +1,4 @@
-"""The proof that a delegate took a model, in the words of TensorFlow 1.14 to LiteRT 2."""
+"""The proof that a delegate took a model, in the output of TensorFlow 1.14 to LiteRT 2."""
 
 import pytest
 
@@ -45,7 +45,7 @@ REPLACING = "Replacing {} node(s) with delegate ({}) node, yielding {} partition
         ("xnnpack", [PART.format("Explicitly applied XNNPACK")], "part of the ops, 7 kernels"),
     ],
 )  # fmt: skip
-def test_proof_is_read(delegate, lines, words):
+def test_proof_of_delegation_is_parsed(delegate, lines, words):
     assert describe(check_delegation(lines, delegate).to_json()) == words
 
 
@@ -88,25 +88,25 @@ def test_proof_is_read(delegate, lines, words):
          "will not be executed"),
     ],
 )  # fmt: skip
-def test_without_proof_it_is_an_error_that_names_the_way_out(delegate, lines, reason):
+def test_without_proof_of_delegation_it_is_an_error_with_advice(delegate, lines, reason):
     with pytest.raises(BenchError, match=reason) as raised:
         check_delegation(lines, delegate)
     assert "would run on the CPU" in str(raised.value)
     assert "use --delegates=xnnpack" in str(raised.value)
 
 
-def test_xnnpack_may_work_in_silence_and_no_delegate_must_take_nothing():
+def test_xnnpack_may_be_silent_and_none_must_not_delegate():
     assert check_delegation([], "xnnpack") is None
     assert check_delegation([], "none") is None
     with pytest.raises(BenchError, match="--delegates=none, but TfLiteXNNPackDelegate took 31 ops"):
         check_delegation([XNNPACK], "none")
 
 
-def test_nothing_known_has_no_words():
+def test_an_unknown_delegation_is_described_as_empty():
     assert (describe({}), ops_taken({})) == ("", "")
 
 
-def test_a_delegate_that_takes_a_part_is_shown_everywhere(bench, phone, tmp_path, capsys):
+def test_partial_delegation_is_shown_everywhere(bench, phone, tmp_path, capsys):
     phone.fake(proof=f"{SOME}\n{REPLACING.format('20 out of 31', 'TfLiteGpuDelegateV2', 7)}.\n")
     assert bench("--delegates=gpu", "--repeats=0") == 0
     out, err = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_a_delegate_that_takes_a_part_is_shown_everywhere(bench, phone, tmp_path
     assert "delegation_partitions" in csv
 
 
-def test_cpu_times_never_stand_below_gpu(bench, phone, tmp_path, capsys):
+def test_cpu_times_are_never_reported_as_gpu(bench, phone, tmp_path, capsys):
     phone.fake(proof="GPU acceleration is unsupported on this platform.\n")
     assert bench("--delegates=gpu", "--repeats=0") == 1
     assert "GPU acceleration is unsupported on this platform; use --delegates=xnnpack" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_an_npu_gets_its_vendors_libraries_and_must_take_the_model(bench, phone,
     assert f"env LD_LIBRARY_PATH={where} ADSP_LIBRARY_PATH={where} " in log
 
 
-def test_a_tool_without_npu_names_the_one_that_has_it(bench, tmp_path, capsys):
+def test_a_tool_without_npu_support_is_rejected_with_advice(bench, tmp_path, capsys):
     (tmp_path / "libLiteRtDispatch_Vendor.so").write_text("dispatch")
     assert bench("--delegates=npu", f"--libraries={tmp_path}") == 2
     assert "has no --use_npu; try --fetch_binary=litert" in capsys.readouterr().err

@@ -18,13 +18,13 @@ from fd_keras.android_bench.shell import Shell
         (b"#!/bin/sh\n", None),
     ],
 )
-def test_what_a_binary_is_built_for(tmp_path, head, abi):
+def test_the_abi_of_a_binary_is_read(tmp_path, head, abi):
     (tmp_path / "tool").write_bytes(head + bytes(50))
     assert device_files.elf_abi(tmp_path / "tool") == abi
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 a zip file of some length", b"\x7fELF\x02\x01"])
-def test_what_is_not_a_binary_is_named(tmp_path, content):
+def test_a_file_that_is_not_a_binary_is_named(tmp_path, content):
     (tmp_path / "tool").write_bytes(content)
     with pytest.raises(BenchError, match="tool: not a Linux or Android executable"):
         device_files.elf_abi(tmp_path / "tool")
@@ -63,7 +63,7 @@ def test_a_lost_execute_bit_is_set_again(shell, phone, local):
     assert copy.stat().st_mode & 0o111
 
 
-def test_a_storage_that_executes_nothing_is_reported(shell, phone, local):
+def test_a_noexec_storage_is_reported(shell, phone, local):
     phone.adb_shell("mount -o remount,noexec /data/local/tmp")
     try:
         with pytest.raises(
@@ -74,7 +74,7 @@ def test_a_storage_that_executes_nothing_is_reported(shell, phone, local):
         phone.adb_shell("mount -o remount,exec /data/local/tmp")
 
 
-def test_paths_with_spaces_and_quotes_are_taken_as_they_are(bench, models, tool, tmp_path):
+def test_paths_may_contain_spaces_and_quotes(bench, models, tool, tmp_path):
     folder = models.rename(tmp_path / "my models, $(false) 'new'")
     (folder / "mobilenet_0.5_int8.tflite").rename(folder / "it's a $net `x`; exit_int8.tflite")
     binary = shutil.copy(tool, tmp_path / "the tool's copy; false")
@@ -85,7 +85,7 @@ def test_paths_with_spaces_and_quotes_are_taken_as_they_are(bench, models, tool,
     assert all((tmp_path / "out put" / row.details.log).exists() for row in rows)
 
 
-def test_clean_removes_our_files_alone(bench, phone, shell, local):
+def test_clean_only_removes_our_files(bench, phone, shell, local):
     (phone.root / "data/local/tmp/other").write_text("not ours")
     assert bench("--clean") == 0
     assert [path.name for path in (phone.root / "data/local/tmp").iterdir()] == ["other"]
@@ -118,7 +118,7 @@ def test_a_full_device_is_reported_and_left_clean(shell, phone, local):
     assert not list((phone.root / adb.FOLDER.lstrip("/")).glob("*.part"))
 
 
-def test_what_a_failed_push_left_is_removed(shell, phone, local, monkeypatch):
+def test_leftovers_of_a_failed_push_are_removed(shell, phone, local, monkeypatch):
     def fill(shell, local, remote):
         phone.write(remote, "half")
         raise BenchError("No space left on device")
@@ -142,7 +142,7 @@ def test_a_damaged_copy_is_reported_and_not_kept(shell, phone, local, tmp_path, 
     assert list((phone.root / adb.FOLDER.lstrip("/")).iterdir()) == []
 
 
-def test_a_file_that_vanished_is_named(shell, tmp_path):
+def test_a_missing_file_is_named(shell, tmp_path):
     with pytest.raises(BenchError, match="nosuch: cannot be read: No such file"):
         device_files.install(shell, tmp_path / "nosuch")
 

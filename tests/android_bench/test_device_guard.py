@@ -1,4 +1,4 @@
-"""Runs that share a device, and every way in which one can end, on a real adbd; see `conftest.Phone`."""
+"""Runs that share a device, and all the ways in which a run can end, on a real adbd; see `conftest.Phone`."""
 
 import getpass
 import os
@@ -49,7 +49,7 @@ def _tools(phone):
     return phone.adb_shell("pgrep -f '[-]-graph='").stdout
 
 
-def test_a_second_run_is_told_who_has_the_device(shell, bench, tmp_path, capsys):
+def test_a_second_run_reports_who_holds_the_lock(shell, bench, tmp_path, capsys):
     guard = DeviceGuard(shell)
     guard.acquire()
     guard.acquire()  # again, as after a lost connection
@@ -65,7 +65,7 @@ def _user():
     return f"{getpass.getuser()}@{platform.node()}"
 
 
-def test_only_the_tool_of_this_run_is_ended(shell, phone, bench):
+def test_only_the_tool_of_this_run_is_killed(shell, phone, bench):
     phone.write(f"{adb.FOLDER}/other", "sleep 600; true\n")
     phone.adb_shell(f"exec <&- >&- 2>&-; sh {adb.FOLDER}/other --graph=x &")
     other = _tools(phone)
@@ -74,7 +74,7 @@ def test_only_the_tool_of_this_run_is_ended(shell, phone, bench):
     phone.adb_shell(f"kill {other}")
 
 
-def test_a_tool_that_outlived_its_connection_is_ended_before_the_next_launch(phone, bench, monkeypatch):
+def test_a_tool_that_outlived_its_connection_is_killed_before_the_next_launch(phone, bench, monkeypatch):
     launch, lost = Launcher.run, []
 
     def lose_once(self, *others):
@@ -92,7 +92,7 @@ def test_a_tool_that_outlived_its_connection_is_ended_before_the_next_launch(pho
     assert bench() == 0
 
 
-def test_a_lock_whose_holder_is_gone_is_taken_and_its_tool_ended(shell, phone, bench):
+def test_a_stale_lock_is_taken_over_and_its_tool_killed(shell, phone, bench):
     phone.write(f"{adb.FOLDER}/old", "sleep 600; true\n")
     phone.adb_shell(f"exec <&- >&- 2>&-; sh {adb.FOLDER}/old --graph=x &")
     phone.write(f"{LOCK}.0123", _tools(phone))

@@ -16,7 +16,7 @@ CORES = [
 ]
 
 
-def test_a_64_bit_kernel_below_a_32_bit_system():
+def test_a_32_bit_system_on_a_64_bit_kernel():
     assert device_info._abis({"abis": "", "abi": ""}, "aarch64", "32") == ["armeabi-v7a"]
     assert device_info._abis({"abis": "", "abi": ""}, "aarch64", "64") == ["arm64-v8a"]
     assert device_info._abis({"abis": "arm64-v8a,armeabi-v7a", "abi": ""}, "aarch64", "64") == [
@@ -51,14 +51,14 @@ def test_state_of_a_phone():
     assert "thermal status 2" in found
 
 
-def test_a_device_that_tells_nothing():
+def test_a_device_that_reports_nothing():
     state = device_info.parse_state("low_power=\n")
     assert (state["temperature"], state["thermal_status"], state["low_power"], state["load"]) == (None,) * 4
     assert "does not report its clock" in " ".join(device_info.state_warnings(state, {"kind": "phone", "cores": []}))
     assert device_info.state_warnings(state, {"kind": "board", "cores": []}) == []
 
 
-def test_what_no_number_can_be_read_of_is_not_told():
+def test_values_that_are_not_numbers_are_ignored():
     text = "\n".join(
         [
             f"{CPU}/cpu0/cpufreq/scaling_governor=", f"{CPU}/cpu0/cpufreq/scaling_cur_freq=<unknown>",
@@ -73,7 +73,7 @@ def test_what_no_number_can_be_read_of_is_not_told():
     assert device_info._cores(told) == []
 
 
-def test_numbers_that_no_device_has_are_passed_over():
+def test_implausible_numbers_are_ignored():
     nines = "9" * 5000
     text = "\n".join(
         [
@@ -88,7 +88,7 @@ def test_numbers_that_no_device_has_are_passed_over():
     assert device_info._ranges(f"0-{nines}") == [0]
 
 
-def test_a_core_that_is_held_back_from_the_start_is_reported():
+def test_a_core_that_is_capped_from_the_start_is_reported():
     state = device_info.parse_state(
         f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"
     )
@@ -96,7 +96,7 @@ def test_a_core_that_is_held_back_from_the_start_is_reported():
     assert told.startswith("core 7 is capped at 1000 of its 1700 MHz")
 
 
-def test_the_thermal_service_tells_the_temperature_where_the_zones_do_not():
+def test_the_thermal_service_is_used_where_zones_are_unreadable():
     service = "processor_temp=40.5\nprocessor_temp=44.0\nprocessor_temp=0.0\n"
     assert device_info.parse_state(service)["temperature"] == 44.0
     battery = f"{ZONE}0/type=battery\n{ZONE}0/temp=31000\n"
@@ -144,7 +144,7 @@ def _kind(target="adb", **properties):
 @pytest.mark.parametrize(
     "emulated", [{"kernel_qemu": "1"}, {"boot_qemu": "1"}, {"hardware": "ranchu"}, {"hardware": "cutf_cvm"}]
 )
-def test_an_emulator_is_reported_from_a_phone(emulated):
+def test_an_emulator_is_distinguished_from_a_phone(emulated):
     assert _kind(product_model="Phone 7") == "phone"
     assert _kind(product_model="Phone 7", **emulated) == "emulator"
     assert _kind() == "board"

@@ -46,7 +46,7 @@ def test_a_plan_over_adb_gives_rows_logs_and_a_report(bench, phone, tmp_path, ca
     assert "None" not in table
 
 
-def test_a_plan_that_is_done_begins_anew_and_one_that_is_not_goes_on(bench, phone, tmp_path, capsys):
+def test_a_finished_plan_starts_over_and_an_unfinished_one_continues(bench, phone, tmp_path, capsys):
     assert bench() == 0
     assert bench() == 0
     assert len(read_runs(tmp_path / "out")) == 2
@@ -60,7 +60,7 @@ def test_a_plan_that_is_done_begins_anew_and_one_that_is_not_goes_on(bench, phon
 
 
 @pytest.mark.parametrize(("number", "done"), [(signal.SIGKILL, 3), (signal.SIGTERM, 4)])
-def test_an_interrupted_plan_goes_on_with_no_row_lost_or_doubled(flags, phone, tmp_path, number, done):
+def test_an_interrupted_plan_continues_without_lost_or_duplicate_rows(flags, phone, tmp_path, number, done):
     command, processes = [sys.executable, "-m", "android_bench.run", *flags, "--rounds=3"], []
     phone.at_launch(4, lambda: processes[0].send_signal(number))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -77,7 +77,7 @@ def test_an_interrupted_plan_goes_on_with_no_row_lost_or_doubled(flags, phone, t
     assert len({row.run for row in rows}) == 1
 
 
-def test_a_device_that_drops_off_in_mid_plan_comes_back(bench, phone, tmp_path, monkeypatch, capsys):
+def test_a_device_that_disconnects_during_the_plan_comes_back(bench, phone, tmp_path, monkeypatch, capsys):
     reconnect, pulled = adb.AdbShell.reconnect, threading.Event()
 
     def pull_the_plug():
@@ -100,7 +100,7 @@ def test_a_device_that_drops_off_in_mid_plan_comes_back(bench, phone, tmp_path, 
     assert "connection broke" in capsys.readouterr().err
 
 
-def test_a_device_that_stays_away_ends_the_run_with_what_there_is(bench, phone, tmp_path, capsys):
+def test_a_device_that_does_not_come_back_ends_the_run_with_the_rows_so_far(bench, phone, tmp_path, capsys):
     phone.at_launch(2, phone.switch_off)
     assert bench("--patience=0", "--rounds=2") == 1
     assert "did not come back within 0 s" in capsys.readouterr().err
@@ -114,7 +114,7 @@ def test_a_device_that_stays_away_ends_the_run_with_what_there_is(bench, phone, 
     assert len({row.run for row in rows}) == 1
 
 
-def test_a_tool_that_is_killed_is_tried_again_and_then_given_up(bench, phone, tmp_path, capsys):
+def test_a_killed_tool_is_retried_and_then_given_up(bench, phone, tmp_path, capsys):
     phone.fake(signal=9)
     assert bench("--repeats=1") == 1
     assert len(phone.calls()) == 4  # two models, each given up after its second attempt
@@ -141,7 +141,7 @@ def test_a_device_that_hangs_comes_back_and_costs_no_attempt(bench, tmp_path, mo
     assert len(read_rows(tmp_path / "out")) == 2
 
 
-def test_a_device_that_answers_but_cannot_be_set_up_again_is_given_up(bench, monkeypatch, capsys):
+def test_a_device_that_cannot_be_set_up_again_is_given_up(bench, monkeypatch, capsys):
     def lose(*_, **__):
         raise ConnectionLostError("the connection broke again")
 
@@ -157,7 +157,7 @@ def test_a_device_that_answers_but_cannot_be_set_up_again_is_given_up(bench, mon
     assert bench() == 0
 
 
-def test_a_model_on_which_the_device_drops_off_again_and_again_is_given_up(bench, tmp_path, monkeypatch, capsys):
+def test_a_model_that_repeatedly_disconnects_the_device_is_given_up(bench, tmp_path, monkeypatch, capsys):
     run_tool, lost = Launcher.run, []
 
     def lose_one_model(self, launch, cores):
@@ -192,7 +192,7 @@ def test_real_output_of_the_tool_becomes_a_row(bench, phone, fixture_text, tmp_p
     assert rows[0].details.memory_mb == {"init": 3.33594, "overall": 9.40234}
 
 
-def test_alien_output_is_kept_raw_and_reported(bench, phone, tmp_path, capsys):
+def test_unexpected_output_is_logged_and_reported(bench, phone, tmp_path, capsys):
     phone.fake(output="Segmentation fault\n")
     assert bench("--repeats=0") == 1
     assert "not the complete output of a TFLite benchmark tool" in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_alien_output_is_kept_raw_and_reported(bench, phone, tmp_path, capsys):
     assert "Segmentation fault" in logs[0].read_text()
 
 
-def test_an_unsteady_launch_is_repeated_as_often_as_told_over_an_interruption_too(bench, phone, fixture_text, tmp_path):
+def test_an_unsteady_launch_is_repeated_up_to_the_limit_across_interruptions(bench, phone, fixture_text, tmp_path):
     phone.fake(output=fixture_text("bm_214_x86_int8_opprof.txt"))
     for _ in range(2):
         assert bench("--rounds=1", "--repeats=1") == 0
@@ -242,7 +242,7 @@ def test_a_phone_is_described(bench, phone, tmp_path):
     assert (environment["device"], environment["kind"], environment["android"]) == ("Phone 7", "phone", "14")
 
 
-def test_an_emulator_is_never_taken_for_a_phone(bench, phone, tmp_path):
+def test_an_emulator_is_never_mistaken_for_a_phone(bench, phone, tmp_path):
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; *kernel.qemu) echo 1;; esac")
     phone.write_command("cmd", "echo $* >> /fake/power")
     assert bench() == 0

@@ -26,7 +26,7 @@ def test_a_cache_in_words_and_as_an_argument():
     assert Cache(32, 4).argument == "32768:4:64"
 
 
-def test_time_is_that_of_the_busier_unit_and_of_each_miss():
+def test_time_is_the_busier_unit_plus_all_misses():
     timing = CycleModel(ghz=0.5, issue=2, simd=3, l2=10, memory_ns=100, source="a book")
     counts = {"instructions": 8_000_000, "simd": 1_000_000, "l1_misses": 0, "l2_misses": 0}
     assert timing.milliseconds(counts) == 8  # 4 million cycles

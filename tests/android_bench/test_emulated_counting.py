@@ -8,7 +8,7 @@ from fd_keras.android_bench.schema import COUNTERS
 
 
 class Machine:
-    """Counters that advance by `costs` an invocation, the last of them for good, and by 7 whenever they are read."""
+    """Counters that advance by `costs` per invocation (the last value repeats), and by 7 per reading."""
 
     def __init__(self, *costs):
         self.total, self.invocations = 0, 0
@@ -23,7 +23,7 @@ class Machine:
         return dict.fromkeys(COUNTERS, self.total)
 
 
-def test_what_reading_costs_cancels_out():
+def test_the_cost_of_reading_the_counters_cancels_out():
     machine = Machine(1_000_000)
     found = count(machine.invoke, machine.read)
     assert found == {"counts": dict.fromkeys(COUNTERS, 1_000_000), "invocations": LONG - SHORT, "unstable": []}
@@ -36,7 +36,7 @@ def test_counts_are_repeated_until_two_agree():
     assert machine.invocations > 2 * (SHORT + LONG)
 
 
-def test_counts_that_never_settle_are_named():
+def test_counts_that_never_stabilize_are_named():
     machine = Machine(*range(1_000_000, 100_000_000, 1_000_000))
     assert count(machine.invoke, machine.read)["unstable"] == list(COUNTERS)
 

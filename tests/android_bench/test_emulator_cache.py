@@ -1,4 +1,4 @@
-"""The C model of the caches, compiled for this machine, against one in Python."""
+"""The C model of the caches, compiled for this machine and compared with a Python model."""
 
 import random
 import shutil
@@ -38,7 +38,7 @@ def program(tmp_path_factory):
 
 
 class Cache:
-    """A set-associative cache whose least recently used lines go first."""
+    """A set-associative cache with LRU replacement."""
 
     def __init__(self, size, ways, line):
         self.ways, self.line = ways, line
@@ -98,5 +98,5 @@ def test_an_access_across_two_lines_touches_both(program):
 
 
 @pytest.mark.parametrize("text", ["", "x", "0:4:64", "32768:4", "32768:0:64", "32768:4:0", "100:4:64", "32768:4:64:1"])
-def test_what_is_not_a_cache_is_refused(program, text):
+def test_invalid_caches_are_rejected(program, text):
     assert subprocess.run([program, text, "1024:4:64"], input="", text=True).returncode == 2

@@ -88,14 +88,14 @@ def test_ops_are_counted_only_for_a_profile(converted, fake):
         assert [kind for kind, _, _ in row.details.counted_ops] == kinds
 
 
-def test_a_failure_after_a_stop_is_not_that_of_the_model(converted, fake):
+def test_a_failure_after_a_stop_is_not_blamed_on_the_model(converted, fake):
     target = EmulatorTarget(_plan(converted), "cortex-a53", fake("kill -2 $$"))
     answers = iter([False, True])
     assert list(target.measure(stop=lambda: next(answers))) == []
     assert target.failures == []
 
 
-def test_counts_that_did_not_settle_are_flagged(converted, fake):
+def test_counts_that_did_not_stabilize_are_flagged(converted, fake):
     emulator = fake("echo '" + json.dumps({**FOUND, "unstable": ["loads"]}) + "'")
     row, _ = EmulatorTarget(_plan(converted), "cortex-a53", emulator).measure()
     assert row.flags == ["the count of loads did not stabilize"]
@@ -114,7 +114,7 @@ def test_a_model_that_executes_more_fails_the_check(converted, fake, tmp_path, c
     assert all(re.search(r"instructions, 3\.0% more .*\(limit 2%\)", error) for error in errors)
 
 
-def test_a_baseline_file_is_not_written_of_half_a_run(converted, fake, tmp_path, capsys):
+def test_an_incomplete_run_does_not_update_the_baseline_file(converted, fake, tmp_path, capsys):
     file, emulator = tmp_path / "counts.json", fake("exit 3")
     counted = ["--serial=cortex-a53", f"--baseline_file={file}", "--update_baseline"]
     assert _bench(converted, emulator, tmp_path / "out", *counted) == 1
@@ -159,7 +159,7 @@ def test_a_model_that_the_emulator_fails_on_is_named(converted, fake, script, re
     assert reason in failure
 
 
-def test_what_only_a_device_has_is_refused(converted, fake):
+def test_options_that_need_a_device_are_rejected(converted, fake):
     for flag, options in {
         "--threads=2": {"threads": (2,)},
         "--delegates=gpu": {"delegates": ("gpu",)},

@@ -48,7 +48,7 @@ def test_units_and_signs_of_vendors_give_the_same_energy(scale, volts, words):
     assert words in found["how"]
 
 
-def test_power_that_the_device_reports_itself():
+def test_power_reported_by_the_device_is_used():
     windows = ([Reading("/sys/BAT0", None, 12_000_000, watts + n % 2, "Discharging", "") for n in range(20)]
                for watts in (5_000_000, 15_000_000, 5_000_000))  # fmt: skip
     found = energy_per_inference(*windows, 0.001)
@@ -56,7 +56,7 @@ def test_power_that_the_device_reports_itself():
     assert "power_now" in found["how"]
 
 
-def test_an_idle_power_that_drifts_makes_it_less_certain():
+def test_drifting_idle_power_increases_the_uncertainty():
     assert _energy(after=-140_000)["pm_mj"] > 5 * _energy()["pm_mj"]
 
 
@@ -74,12 +74,12 @@ def test_an_idle_power_that_drifts_makes_it_less_certain():
         ({"volts": 0}, "20 of 20 battery readings .idle. have no value"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(named, message):
+def test_unusable_readings_are_rejected(named, message):
     with pytest.raises(BenchError, match=message):
         _energy(**named)
 
 
-def test_a_gauge_that_is_stuck_or_goes_away_is_refused():
+def test_a_stuck_or_vanished_gauge_is_rejected():
     idle, run = _readings(-100_000), _readings(-600_000)
     with pytest.raises(BenchError, match="stuck or too slow .1 different value in 20"):
         energy_per_inference(idle, run[:1] * 20, idle, 0.01)
@@ -129,7 +129,7 @@ def _energies(folder):
     return [row.details.energy for row in read_rows(folder) if row.kind == "energy"]
 
 
-def test_over_adb_a_row_has_the_energy_and_how_it_was_got(bench, gauge, tmp_path, capsys):
+def test_over_adb_a_row_has_the_energy_and_how_it_was_measured(bench, gauge, tmp_path, capsys):
     gauge(idle=-100_000, run=-600_000)
     assert bench("--energy=1s") == 0
     first, second = _energies(tmp_path / "out")
@@ -143,7 +143,7 @@ def test_over_adb_a_row_has_the_energy_and_how_it_was_got(bench, gauge, tmp_path
         assert ("energy_mj" if suffix == "csv" else "mJ") in text
 
 
-def test_over_adb_milliamperes_of_the_other_sign_in_a_sustained_run(flags, gauge, tmp_path, capsys):
+def test_over_adb_a_sustained_run_with_positive_milliamperes(flags, gauge, tmp_path, capsys):
     gauge(idle=100, run=600)
     flags = [flag for flag in flags if not flag.startswith(("--rounds", "--runs", "--warmup"))]
     assert run.main([*flags, "--sustained=0.1s", "--energy=1s"]) == 0
@@ -162,7 +162,7 @@ def test_over_adb_milliamperes_of_the_other_sign_in_a_sustained_run(flags, gauge
         ("echo -5 > /fake/run", "cannot be distinguished"),
     ],
 )
-def test_over_adb_what_goes_wrong_meanwhile_gives_no_energy(bench, gauge, tmp_path, capsys, then, message):
+def test_over_adb_a_failure_during_the_run_gives_no_energy(bench, gauge, tmp_path, capsys, then, message):
     gauge(idle=-100_000, run=-100_000 if "run" in then else -600_000, then=then)
     assert bench("--energy=1s", "--repeats=0") == 1
     assert message in capsys.readouterr().err

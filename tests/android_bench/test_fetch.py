@@ -86,7 +86,7 @@ def test_an_incomplete_binary_is_refused_and_leaves_nothing(server, tmp_path, an
     assert not list(tmp_path.iterdir())
 
 
-def test_where_there_is_no_build_the_other_generation_is_named(tmp_path):
+def test_without_a_build_the_other_generation_is_suggested(tmp_path):
     with pytest.raises(
         BenchError, match="no official litert build for android on armeabi-v7a; use --fetch_binary=classic"
     ):

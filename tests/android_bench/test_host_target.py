@@ -60,7 +60,7 @@ def test_min_secs_asks_for_more_runs(converted, monkeypatch):
     assert list(row.latency.samples_ns) == [1_000_000] * 20
 
 
-def test_one_path_and_a_number_of_threads_will_do(converted):
+def test_a_single_path_and_number_of_threads_are_accepted(converted):
     (line,) = time_models(converted / "mobilenet_0.5_int8.tflite", threads=1, **{**QUICK, "rounds": 1})
     assert (line["ratio"], line["spread_pct"]) == (1, None)
 
@@ -92,7 +92,7 @@ def test_a_thread_that_waits_for_its_core_is_flagged(converted, monkeypatch, thr
     assert [row.flags for row in rows] == [flags] * 6
 
 
-def test_stop_ends_within_a_launch_which_is_made_again(converted):
+def test_a_stopped_launch_is_repeated_on_the_next_run(converted):
     asked = []
 
     def stop():
@@ -114,7 +114,7 @@ def test_a_stop_at_any_time_gives_only_whole_rows(converted, calls):
 
 
 @pytest.mark.parametrize("options", [{"cores": ("big",)}, {"delegates": ("gpu",)}])
-def test_what_only_the_benchmark_tool_can_do_is_refused(converted, options):
+def test_options_that_need_the_benchmark_tool_are_rejected(converted, options):
     with pytest.raises(BenchError, match="without --benchmark_binary does not support"):
         HostTarget(_plan(converted, **options))
 
@@ -156,7 +156,7 @@ def test_a_model_that_was_cut_short_is_named(models, keep_bytes):
         time_models(models, **QUICK)
 
 
-def test_time_models_refuses_what_is_not_a_model(models):
+def test_time_models_rejects_files_that_are_not_models(models):
     (models / "page.tflite").write_text("<html>")
     with pytest.raises(BenchError, match=r"page\.tflite: a web page, not a TFLite model"):
         time_models(models, **QUICK)

@@ -11,7 +11,7 @@ from fd_keras.android_bench.plan import Job
 from fd_keras.android_bench.results import read_rows
 
 
-def test_a_tool_that_hangs_is_given_up_and_does_not_stay(bench, phone, monkeypatch, wait_until, capsys):
+def test_a_hanging_tool_is_killed(bench, phone, monkeypatch, wait_until, capsys):
     communicate, launches = subprocess.Popen.communicate, []
 
     def time_out(process, *others, timeout=None, **named):
@@ -29,7 +29,7 @@ def test_a_tool_that_hangs_is_given_up_and_does_not_stay(bench, phone, monkeypat
     assert not phone.adb_shell("pgrep -f '[-]-graph='").stdout
 
 
-def test_no_profile_though_it_was_asked_for_is_an_error(bench, phone, fixture_text, tmp_path, capsys):
+def test_a_missing_profile_is_an_error(bench, phone, fixture_text, tmp_path, capsys):
     phone.fake(output=fixture_text("bm_214_x86_f32.txt"))
     assert bench("--op_profile", "--repeats=0") == 1
     assert "did not print the requested profile" in capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_a_delegate_has_the_flags_of_the_build():
         litert.check([], ["profile", "memory"])
 
 
-def test_a_classic_build_from_before_xnnpack_is_not_taken_for_one_that_has_it():
+def test_a_classic_build_from_before_xnnpack_is_recognized():
     old = ToolFlags(frozenset(["graph", "num_runs", "min_secs", "use_nnapi"]))
     assert old.of_delegate("none") == {}
     with pytest.raises(BenchError, match="--delegates=xnnpack: .* has no --use_xnnpack; try --fetch_binary"):
@@ -81,7 +81,7 @@ def test_a_classic_build_from_before_xnnpack_is_not_taken_for_one_that_has_it():
     assert old.drop_unknown({"min_secs": 1, "max_secs": 9}) == {"min_secs": 1}
 
 
-def test_a_build_that_lists_no_flags_is_believed_to_have_all():
+def test_a_build_that_lists_no_flags_is_assumed_to_have_all():
     unknown = ToolFlags(frozenset())
     assert unknown.of_delegate("nnapi") == {"use_nnapi": "true"}
     assert unknown.of_kind("memory") == {"report_peak_memory_footprint": "true"}
@@ -97,7 +97,7 @@ def test_a_build_that_lists_no_flags_is_believed_to_have_all():
         (0, "not the complete output"),
     ],
 )
-def test_a_launch_that_failed_says_how(status, message):
+def test_the_reason_of_a_failed_launch_is_reported(status, message):
     job = Job(ModelFile("a.tflite", "a", "", 1, "0"))
     with pytest.raises(BenchError, match=message):
         check_output(LaunchOutput("tool", status, "broken", {}, {}), job, "time")

@@ -34,7 +34,7 @@ def test_a_comma_list_gives_files_and_folders_in_order_and_each_once(tmp_path):
     assert find_models([c, tmp_path / "one" / ".." / "one"]) == [c]
 
 
-def test_what_is_not_a_file_or_too_large_is_not_read(tmp_path, monkeypatch):
+def test_special_and_oversized_files_are_not_read(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="/dev/zero: not a regular file"):
         read_model(Path("/dev/zero"))
     (path,) = _write(tmp_path, "m.tflite")
@@ -43,7 +43,7 @@ def test_what_is_not_a_file_or_too_large_is_not_read(tmp_path, monkeypatch):
         read_model(path)
 
 
-def test_a_path_may_hold_a_comma(tmp_path):
+def test_a_path_may_contain_a_comma(tmp_path):
     (model,) = _write(tmp_path / "a,b", "m.tflite")
     assert find_models(str(tmp_path / "a,b")) == [model]
 
@@ -124,7 +124,7 @@ def test_name_and_recipe_come_from_the_file_name(tmp_path, stem, name, recipe):
     assert model.sha256 == hashlib.sha256(GOOD).hexdigest()
 
 
-def test_the_sidecar_tells_recipe_and_facts(tmp_path):
+def test_recipe_and_facts_come_from_the_sidecar(tmp_path):
     (path,) = _write(tmp_path, "net_1_my_own.tflite")
     _write(tmp_path, "net_1_my_own.json", content=b'{"recipe": "my_own", "alpha": 1.0, "secret": 1}')
     model = read_model(path)

@@ -9,5 +9,5 @@ def test_each_family_and_the_others_have_a_color_in_light_and_dark():
         assert f"var(--f{index})" in color_dot(index)
 
 
-def test_ops_have_colors_of_their_own():
+def test_each_kind_of_op_has_its_own_color():
     assert "var(--o3)" in color_dot(3, "o")

@@ -90,7 +90,7 @@ def test_builds_of_2019_are_read(closing, init):
 @pytest.mark.parametrize(
     "closing", ["Average inference timings in us: Warmup: 66605.9", "Average inference timings in us:"]
 )
-def test_old_output_without_what_is_needed_names_the_way_out(closing):
+def test_incomplete_output_of_old_builds_is_rejected_with_advice(closing):
     with pytest.raises(ToolOutputError, match="is too old .* use --fetch_binary to download a current one"):
         parse(f"{OLD}{closing}\n")
     with pytest.raises(ToolOutputError, match="is too old"):
@@ -99,7 +99,7 @@ def test_old_output_without_what_is_needed_names_the_way_out(closing):
         )
 
 
-def test_newer_builds_tell_median_and_p95():
+def test_median_and_p95_of_newer_builds_are_read():
     got = parse(PERCENTILES)
     assert (got.median_us, got.p95_us) == (2940000, 3100000)
 
@@ -108,7 +108,7 @@ def test_newer_builds_tell_median_and_p95():
     "prefix",
     ["INFO: ", "I tflite  : ", "I/tflite  ( 4242): ", "11-23 03:47:27.605  4242  4242 I tflite  : ", "VERBOSE: "],
 )
-def test_prefixes_of_loggers_change_nothing(prefix):
+def test_log_prefixes_are_ignored(prefix):
     logged = "".join(f"{prefix}{line}\r\n" for line in PERCENTILES.splitlines())
     assert parse(logged) == parse(PERCENTILES)
 
@@ -187,7 +187,7 @@ def test_output_with_holes_is_read_or_refused_and_never_crashes(name):
     assert refused > 30
 
 
-def test_one_run_has_only_itself():
+def test_a_single_run_has_no_statistics():
     got = parse(re.sub(r"WARN: Unconsumed.*\n", "", real("bm_214_unknownflag_count1.txt")))
     assert (got.runs, got.mean_us, got.min_us, got.max_us, got.std_us) == (1, 120066, 120066, 120066, 0)
 
@@ -199,7 +199,7 @@ def test_delegation_is_read():
     assert parse(lines + PLAIN).delegated == {"TfLiteXNNPackDelegate": (30, 31, 2)}
 
 
-def test_errors_that_did_not_stop_it_are_no_errors():
+def test_logged_errors_are_ignored_if_there_are_results():
     assert parse("ERROR: Following operations are not supported by GPU delegate:\n" + PLAIN).runs == 50
     assert parse("Error in cpuinfo: failed to parse processor information from /proc/cpuinfo\n" + PLAIN).runs == 50
 
@@ -229,7 +229,7 @@ def test_an_ignored_flag_is_an_error():
         (COUNTS + BLOCK.replace("(avg):      0.95 ms (1054", "(avg):      1.95 ms (1054"), "is inconsistent"),
     ],
 )
-def test_what_does_not_fit_is_an_error(text, message):
+def test_invalid_output_is_an_error(text, message):
     with pytest.raises(ToolOutputError, match=message):
         parse(text)
 

@@ -11,7 +11,7 @@ def _models(*names):
     return tuple(ModelFile(Path(f"{name}_int8.tflite"), name, "int8", 1, "0") for name in names)
 
 
-def test_every_round_holds_every_job_once_in_changing_order():
+def test_each_round_has_each_job_once_in_a_new_order():
     plan = BenchPlan(_models("a", "b", "c"), threads=(1, 2, 1), rounds=6)
     visits = list(plan.schedule())
     assert len(visits) == 6 * 3 * 2
@@ -97,7 +97,7 @@ def test_parse_threads():
 
 
 def test_the_order_and_identity_of_a_plan_never_change():
-    """Old folders are continued, so that these are the values of the first release."""
+    """Old folders must be continued, so these are the values of the first release."""
     plan = BenchPlan(_models("a", "b"), threads=(1, 2), cores=("big", "little"), rounds=1)
     order = [(launch.job.model.name, launch.job.threads, launch.job.core) for launch in plan.schedule()]
     assert order == [

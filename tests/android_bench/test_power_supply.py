@@ -88,7 +88,7 @@ def test_a_battery_that_charges_is_refused(supplies, phone):
         ("false", "  (UPDATES STOPPED -- use 'reset' to restart)\n", "dumpsys battery reset"),
     ],
 )
-def test_a_service_that_shows_a_charger_or_lies_is_refused(supplies, phone, usb, head, message):
+def test_a_service_that_shows_a_charger_or_fake_values_is_rejected(supplies, phone, usb, head, message):
     _service(phone, usb, head)
     with pytest.raises(BenchError, match=message):
         check_discharging(supplies(1))
@@ -101,7 +101,7 @@ def test_a_device_without_a_battery_has_readings_without_values(supplies):
         check_discharging(readings)
 
 
-def test_values_that_are_no_numbers_and_other_lines():
+def test_values_that_are_not_numbers_and_other_lines_are_ignored():
     text = "hello\nx|1|2|3|Unknown|\nx|<unknown>|nan|" + "9" * 500 + "|Discharging|\n\n"
     assert parse_readings(text) == [("x", 1, 2, 3, "Unknown", ""), ("x", None, None, None, "Discharging", "")]
 

@@ -29,7 +29,7 @@ def test_inputs_fill_the_range_of_their_type(dtype, low, high):
     np.testing.assert_array_equal(values, pixels().astype("f8"))
 
 
-def test_wide_integers_stay_small_and_text_is_refused():
+def test_wide_integers_stay_small_and_text_is_rejected():
     rng = np.random.default_rng(0)
     assert set(random_pixels(rng, [50], np.dtype("int32"))) == {0, 1}
     with pytest.raises(ValueError, match="not supported"):

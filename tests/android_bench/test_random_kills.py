@@ -1,4 +1,4 @@
-"""A plan that is killed at random moments, again and again, still measures each launch once.
+"""A plan that is repeatedly killed at random moments still measures each launch once.
 
 pytest tests/android_bench/test_random_kills.py --reliability_seconds=3600
 """
@@ -17,7 +17,7 @@ ROUNDS = 30
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
-def test_kills_lose_and_double_nothing(converted, tmp_path, wait_until, reliability_seconds):
+def test_kills_neither_lose_nor_duplicate_rows(converted, tmp_path, wait_until, reliability_seconds):
     chance, end = random.Random(0), time.monotonic() + reliability_seconds
     for number in range(1_000_000):
         out = tmp_path / str(number)

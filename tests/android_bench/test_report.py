@@ -28,7 +28,7 @@ def test_csv_has_a_line_per_model(results):
     assert lines[0]["arch"]
 
 
-def test_the_program_writes_three_files_or_tells_what_is_missing(results, tmp_path):
+def test_the_program_writes_three_files_or_reports_what_is_missing(results, tmp_path):
     call = [sys.executable, "-m", "android_bench.report"]
     done = subprocess.run([*call, results], capture_output=True, text=True)
     assert done.returncode == 0
@@ -49,7 +49,7 @@ def test_table4_and_sizes_are_in_the_files(results, make_row):
     assert "128; 128" in (results / "report.csv").read_text()
 
 
-def test_counts_are_never_among_the_times(results, make_count_row):
+def test_counts_are_never_mixed_with_times(results, make_count_row):
     counts, name = {"instructions": 12_345_678, "l2_misses": 9}, "op<0>"
     ops = [["CONV_2D", name, make_count_row("a", **counts).details.counts]]
     facts = {"arch": "fd_mobilenet", "alpha": 0.25}
@@ -74,7 +74,7 @@ def test_names_are_escaped_in_markdown(results):
     assert "## Some phone &lt;&amp;&gt; (phone)" in report.markdown(read_report(results))
 
 
-def test_foreign_lines_are_reported_and_left_out(results, capsys):
+def test_damaged_lines_are_reported_and_skipped(results, capsys):
     report.write(results)
     before = (results / "report.csv").read_text()
     for name, lines in {"rows.jsonl": '{"a": 1}\n{"run": 7}\n\x00\n[]\n', "runs.jsonl": '{"a": 1}\n7\n'}.items():

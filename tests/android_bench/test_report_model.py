@@ -16,7 +16,7 @@ from fd_keras.android_bench.rows import COUNT
 from fd_keras.android_bench.summary import summarize
 
 
-def test_table4_is_ours_beside_the_papers(results, milliseconds):
+def test_table4_compares_our_results_with_the_papers(results, milliseconds):
     phone, host = read_report(results)
     (config,) = phone.configs
     lines = {(line.arch, line.alpha): line for lines in config.table4.budgets.values() for line in lines}
@@ -52,7 +52,7 @@ def test_table4_of_counts_is_in_millions_of_instructions(make_count_row):
     assert table4(rows) is None
 
 
-def test_a_report_of_counts_alone_does_not_speak_of_latency(results, make_count_row):
+def test_a_report_of_counts_alone_does_not_mention_latency(results, make_count_row):
     Results(results).append_row(make_count_row("a"))
     timed = read_report(results)
     assert title(timed) == "Latency of .tflite models"

@@ -25,7 +25,7 @@ def test_a_line_cut_by_a_crash_is_not_continued(make_row, tmp_path):
     assert [row.launch.job.model.name for row in results.read_rows(tmp_path)] == ["a"]
 
 
-def test_lines_of_something_else_are_named_and_left_out(make_row, tmp_path):
+def test_lines_that_are_not_rows_are_named_and_skipped(make_row, tmp_path):
     row = json.dumps(make_row("a", [1]).to_json())
     lines = {
         '{"p90_ns": 1}': "unknown keys p90_ns",
@@ -76,7 +76,7 @@ def test_a_line_of_many_megabytes_is_not_read_whole(make_row, tmp_path, monkeypa
         ('{"run": "r", "options": {"rounds": null}}', "rounds must be a number"),
     ],
 )
-def test_events_of_something_else_are_named_and_left_out(tmp_path, event, message):
+def test_lines_that_are_not_events_are_named_and_skipped(tmp_path, event, message):
     (tmp_path / results.RUNS).write_text(f'{event}\n{{"run": "good"}}\n')
     damage = []
     assert list(results.read_runs(tmp_path, damage)) == ["good"]
@@ -103,13 +103,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, below):
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.csv", "rows.jsonl"])
-def test_a_folder_in_the_place_of_a_file_is_noticed_at_the_start(tmp_path, name):
+def test_a_folder_with_the_name_of_a_file_is_reported_at_the_start(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(BenchError, match="cannot be written"):
         Results(tmp_path)
 
 
-def test_a_read_only_file_system_is_noticed_at_the_start():
+def test_a_read_only_file_system_is_reported_at_the_start():
     with pytest.raises(BenchError, match=r"/proc/results: cannot be written: .*another --output_dir"):
         Results("/proc/results")
 
@@ -126,7 +126,7 @@ def test_a_start_that_failed_leaves_no_folder(tmp_path, make_row):
     assert len(results.read_rows(used.folder)) == 1
 
 
-def test_a_file_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_is_an_error_with_advice(tmp_path, monkeypatch):
     kept = Results(tmp_path)
 
     def full(*_):

@@ -33,7 +33,7 @@ def test_a_line_of_the_first_release_is_read_and_written_as_it_was():
     assert row.conditions.after == {"busy_mhz": 1950.0}
 
 
-def test_what_old_lines_lack_gets_its_default():
+def test_keys_missing_in_old_lines_get_defaults():
     line = json.loads(LINE)
     for name in ("delegate", "core", "kind", "attempt", "flags", "load", "machine", "before", "after", "log"):
         del line[name]

@@ -96,7 +96,7 @@ def test_only_broken_models(tmp_path, capsys):
         (None, ["--output_dir={here}/file/out"], "file/out: cannot be written"),
     ],
 )
-def test_what_cannot_start_is_reported_in_a_line(converted, tmp_path, capsys, models, flags, message):
+def test_a_failed_start_is_reported_in_one_line(converted, tmp_path, capsys, models, flags, message):
     (tmp_path / "file").write_text("")
     flags = [flag.format(here=tmp_path) for flag in flags]
     assert _main(tmp_path / models if models else converted, tmp_path / "out", *flags) == 2
@@ -172,7 +172,7 @@ def test_a_signal_keeps_and_summarizes_what_was_measured(converted, tmp_path, wa
     assert "Traceback" not in err
 
 
-def test_a_second_ctrl_c_ends_at_once_and_without_a_traceback(converted, tmp_path, monkeypatch, capsys):
+def test_a_second_ctrl_c_exits_at_once_without_a_traceback(converted, tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)

@@ -5,7 +5,7 @@ from fd_keras.android_bench.report_model import read_report, top1_accuracy
 from fd_keras.android_bench.scatter_plot import scatter_plot
 
 
-def test_the_papers_accuracy_is_not_lent_to_quantized_files(results):
+def test_the_papers_accuracy_is_not_used_for_quantized_files(results):
     text = page.html(read_report(results))
     assert "fd_mobilenet_1.0_224_float32: 30.600 ms, 65.3% (paper)" in text
     assert "fd_mobilenet_1.0_224_int8:" not in text

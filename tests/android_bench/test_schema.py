@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_named(value, kind, message):
     assert found == message or (message and found.startswith(message))
 
 
-def test_absurd_values_are_found_wherever_they_lie():
+def test_invalid_values_are_found_at_any_depth():
     deep = []
     for _ in range(50):
         deep = [deep]

@@ -29,7 +29,7 @@ def test_a_second_run_adds_rows(converted, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags", [[], ["--fresh"]])
-def test_an_interrupted_run_goes_on_unless_told_otherwise(converted, tmp_path, capsys, flags):
+def test_an_interrupted_run_continues_by_default(converted, tmp_path, capsys, flags):
     assert _main(converted, tmp_path) == 0
     lines = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "rows.jsonl").write_text("".join(lines[:4]))
@@ -58,7 +58,7 @@ def test_a_run_that_was_killed_after_its_last_row_is_closed_and_reported(convert
     assert len(_rows(tmp_path)) == 12
 
 
-def test_a_full_disk_ends_the_run_with_what_there_is(converted, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_ends_the_run_with_the_rows_so_far(converted, tmp_path, monkeypatch, capsys):
     keep, kept = Results.append_row, []
 
     def full_after_two(self, row):

@@ -45,7 +45,7 @@ def test_long_output_keeps_its_end():
 
 
 def test_the_tool_on_this_machine(models, tool, tmp_path):
-    """Its rows are the host's, whatever measured them. Nothing is copied: it reads our files in place."""
+    """The target of its rows is the host, and no files are copied."""
     models = models.rename(tmp_path / "my 'new' models; false")
     tool = shutil.copy(tool, tmp_path / "the tool; false")
     tool.chmod(0o755)

@@ -33,7 +33,7 @@ def test_a_plan_over_ssh_gives_the_same_rows(bench, board, tmp_path):
     assert not (board.root / "tmp/android_bench").exists()
 
 
-def test_a_board_that_reboots_in_mid_plan_comes_back(bench, board, tmp_path, monkeypatch, capsys):
+def test_a_board_that_reboots_during_the_plan_comes_back(bench, board, tmp_path, monkeypatch, capsys):
     reconnect = ssh.SshShell.reconnect
 
     def switch_off():
@@ -53,14 +53,14 @@ def test_a_board_that_reboots_in_mid_plan_comes_back(bench, board, tmp_path, mon
     assert "connection broke" in capsys.readouterr().err
 
 
-def test_statuses_are_the_boards_own(board):
+def test_exit_statuses_come_from_the_board(board):
     shell = ssh.SshShell("root@127.0.0.1", board.ssh)
     assert shell.run("echo out; echo err >&2; exit 255") == (255, "out\nerr\n")
     with pytest.raises(ConnectionLostError):
         shell.run("kill -9 $PPID $$")
 
 
-def test_a_board_that_lets_nobody_in_is_reported(board):
+def test_a_board_that_denies_access_is_reported(board):
     (board.root / "root/.ssh/authorized_keys").unlink()
     with pytest.raises(BenchError, match="Permission denied.*work without a password first") as caught:
         ssh.SshShell("root@127.0.0.1", board.ssh).run("true")

@@ -66,7 +66,7 @@ def test_facts_of_the_sidecar_reach_the_summary(make_row):
     assert summarize([make_row("a", [1], facts={"macs": 42})], "a_float32")[0]["macs"] == 42
 
 
-def test_doubts_name_only_what_spreads(make_row):
+def test_spread_warnings_only_name_models_with_a_wide_spread(make_row):
     times = {"calm": (100, 109), "wild": (100, 130)}
     rows = [make_row(name, [time], round=n) for name in times for n, time in enumerate(times[name])]
     (warning,) = reliability_warnings(summarize(rows, "calm_float32"))
@@ -76,7 +76,7 @@ def test_doubts_name_only_what_spreads(make_row):
     assert [line["doubtful"] for line in summarize(rows)] == [False, True]
 
 
-def test_doubts_about_many_models_name_the_worst(make_row):
+def test_warnings_about_many_models_name_the_worst(make_row):
     rows = [make_row(f"m{n}", [time], round=r) for n in range(9) for r, time in enumerate((100, 200 + n))]
     (warning,) = reliability_warnings(summarize(rows))
     assert "m8_float32" in warning
@@ -104,7 +104,7 @@ def test_the_last_attempt_counts_and_flags_are_reported(make_row):
     (line,) = summarize(rows)
     assert (line["min_ms"], line["rounds"], line["flagged"], line["flags"]) == (1, 2, 1, ["hot"])
     assert [summarize(some)[0]["doubtful"] for some in (rows, rows[:2], rows[:1])] == [True, False, True]
-    assert "1 of 2 rounds are unreliable: hot" in " ".join(reliability_warnings([line]))
+    assert "unreliable in 1 of 2 rounds: hot" in " ".join(reliability_warnings([line]))
     assert completed_keys(rows, repeats=2) == {row.key for row in rows[1:]}
     assert completed_keys(rows[:1], repeats=2) == set()
 

@@ -84,7 +84,7 @@ def _series(make_row, label, times, began=0.0, secs=60.0, **state):
         )  # fmt: skip
 
 
-def test_first_minute_last_ten_minutes_and_who_wins_then(make_row):
+def test_first_minute_last_ten_minutes_and_their_ratios(make_row):
     rows = [
         *_series(make_row, "steady", [5] * 30),
         *_series(make_row, "hot", [4] + [5] * 19 + [8] * 10, busy_mhz=lambda n: 2400 - 40 * n,
@@ -138,12 +138,12 @@ def test_on_this_machine(converted, tmp_path, capsys):
         ("--target=emulator", "--sustained: --target=emulator counts"),
     ],
 )
-def test_what_does_not_go_with_it(flag, message, tmp_path, capsys):
+def test_incompatible_flags_are_rejected(flag, message, tmp_path, capsys):
     assert run.main(["--target=host", "--models=.", f"--output_dir={tmp_path}", "--sustained=30m", flag]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_clock_temperature_and_battery_are_beside_the_latency(bench_sustained, phone, tmp_path, monkeypatch):
+def test_clock_temperature_and_battery_are_reported_with_the_latency(bench_sustained, phone, tmp_path, monkeypatch):
     monkeypatch.setattr(sustained, "_MAX_PAUSE", math.inf)  # even a busy machine makes none
     phone.set_cores()
     phone.write(f"{ZONE}/type", "cpu-1-0-usr\n")
@@ -219,7 +219,7 @@ def test_after_a_long_pause_the_device_is_warmed_up_again(bench_sustained, phone
     assert "after a pause" in (tmp_path / "out/report.html").read_text()
 
 
-def test_a_model_that_fails_again_and_again_is_given_up(bench_sustained, phone, tmp_path, capsys):
+def test_a_model_that_fails_repeatedly_is_given_up(bench_sustained, phone, tmp_path, capsys):
     phone.fake(signal=9)
     assert bench_sustained("--repeats=1") == 1
     assert len(phone.calls()) == 4

@@ -35,7 +35,7 @@ def test_markdown_table_has_a_cell_per_column(make_row):
     assert lines[2] == "| a | float32 | 1 | 1.500 | 1.500 | 1.500 | - | 1.00 | 2.5 |"
 
 
-def test_the_end_shows_state_baseline_machine_and_folder(report, tmp_path):
+def test_the_final_report_shows_state_baseline_machine_and_folder(report, tmp_path):
     text = final_report([report, report], tmp_path)
     assert text.count("time of a_float32") == 2
     assert "some cpu, 4 cores" in text
@@ -45,7 +45,7 @@ def test_the_end_shows_state_baseline_machine_and_folder(report, tmp_path):
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
-def test_counts_have_a_table_of_their_own(report, make_count_row, tmp_path):
+def test_counts_have_their_own_table(report, make_count_row, tmp_path):
     rows = [make_count_row("a", instructions=12_345_678), make_count_row("b", dot=3, flags=["moves"])]
     counted = {**report, "models": [], "counts": summarize_counts(rows, "a_float32")}
     text = final_report([counted], tmp_path)
@@ -61,7 +61,7 @@ def test_counts_have_a_table_of_their_own(report, make_count_row, tmp_path):
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
-def test_an_estimate_of_time_has_a_column_where_there_is_one(report, make_count_row, tmp_path):
+def test_estimated_times_have_a_column_if_there_are_any(report, make_count_row, tmp_path):
     rows = [make_count_row("a", device="cortex-a9", instructions=16_000_000)]
     text = final_report([{**report, "models": [], "counts": summarize_counts(rows)}], tmp_path)
     heads, line, *_ = text.splitlines()
@@ -70,13 +70,13 @@ def test_an_estimate_of_time_has_a_column_where_there_is_one(report, make_count_
     assert "an estimate, not a measurement" in text
 
 
-def test_columns_for_core_and_delegate_appear_where_they_differ(make_row):
+def test_columns_for_core_and_delegate_appear_if_they_differ(make_row):
     rows = [make_row("a", [1], core=core) for core in ("big", "little")]
     assert "core" in text_table(summarize(rows))
     assert "delegate" not in text_table(summarize(rows))
 
 
-def test_peak_memory_has_a_column_where_it_is_known(make_row):
+def test_peak_memory_has_a_column_if_known(make_row):
     plain, told = make_row("a", [1]), make_row("b", [1], memory_mb={"peak": 9.25})
     assert "peak" not in text_table(summarize([plain]))
     heads, _, a, b = summary_markdown(summarize([plain, told])).splitlines()

@@ -1,4 +1,4 @@
-"""Which thermal zones pass for the processor's, in values that real phones print."""
+"""Selection of the processor's thermal zones, with values from real phones."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_the_thermal_service_is_asked_before_zones_of_unknown_types():
     assert hottest(processor_sensors({"thermal": ("thermal", "60000")}, ["44.0", "0.0"]))[0] == 44
 
 
-def test_a_sensor_that_never_moves_is_not_read_any_more():
+def test_a_stuck_sensor_is_ignored():
     thermometer = Thermometer()
     read = [thermometer.read({"cpu-0": 40 + number % 3, "cpu-1": 75.0}) for number in range(12)]
     assert read[0] == (75, "cpu-1")
@@ -55,7 +55,7 @@ def test_a_sensor_that_never_moves_is_not_read_any_more():
     assert thermometer.stuck == ["cpu-1"]
 
 
-def test_a_sensor_that_never_moves_is_no_thermometer_even_if_it_is_the_only_one():
+def test_a_stuck_sensor_is_ignored_even_if_it_is_the_only_one():
     thermometer = Thermometer()
     read = [thermometer.read({"cpu": 25.0}) for _ in range(20)]
     assert (read[0], read[-1]) == ((25, "cpu"), (None, None))
