@@ -106,6 +106,7 @@ def examples(
         np.arange(step, step + len(chosen), dtype="int64"),
     )
 
+    @tf.autograph.experimental.do_not_convert  # which would take seconds
     def example(path, truth, labels, number):
         image = crops.decode(tf.io.read_file(path))
         image, factors = faster_rcnn.fit(tf.ensure_shape(image, (None, None, 3)), recipe)

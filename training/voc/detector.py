@@ -38,7 +38,8 @@ class Detector:
         self.config, self.classes, self.name = config, tuple(classes), name
         self.model = _model_of(net, config)
         self.recipe = self.model.recipe
-        self._detect = tf.function(self._on_pixels, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
+        signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
+        self._detect = tf.function(self._on_pixels, input_signature=signature, autograph=False)  # it would cost seconds
 
     def _on_pixels(self, image):
         fitted, factors = faster_rcnn.fit(image, self.recipe)

@@ -33,7 +33,8 @@ class TrainableDetector:
         optimizer.build(detector.net.trainable_variables)
         self.steps, self.bad_step = _state("steps", 0, "int32"), _state("bad_step", -1, "int32")
         self.sums = _state("sums", np.zeros(len(self.LOSSES)), "float32")
-        self.step = tf.function(self._step, input_signature=[self.signature()])
+        # Without autograph, which would spend seconds on rewriting code that has no control flow of tensors.
+        self.step = tf.function(self._step, input_signature=[self.signature()], autograph=False)
 
     def signature(self) -> detection_pipeline.Example:
         """The tensors of a step; of unknown sides, which makes one graph for images of every size."""
