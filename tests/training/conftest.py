@@ -2,18 +2,13 @@
 
 import csv
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fd_keras.training import checkpoint, raw_photos, shards, sources
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 CLASSES = ("amber", "blue", "cyan")
 COLORS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
@@ -101,16 +96,17 @@ class TrainingProgram:
     """A training program in processes of its own.
 
     Args:
+        programs: What starts them, in forks that have imported the program's modules.
         module: Name of the program.
         flags: Flags of every run but `--run_dir`.
     """
 
-    def __init__(self, module: str, *flags: str):
-        self._module, self._flags = module, flags
+    def __init__(self, programs, module: str, *flags: str):
+        self._programs, self._module, self._flags = programs, module, flags
 
     def finish(self, run_dir: pathlib.Path) -> str:
         """Starts or resumes a run and waits for its end; returns its log."""
-        assert self._run(run_dir, "-m", self._module) == 0, self.log(run_dir)
+        assert self._run(run_dir, self._module) == 0, self.log(run_dir)
         return self.log(run_dir)
 
     def interrupt(self, run_dir: pathlib.Path, number: int, write: int) -> int:
@@ -124,20 +120,16 @@ class TrainingProgram:
         Returns:
             The exit status.
         """
-        script = str(pathlib.Path(__file__).with_name("interrupted.py"))
-        return self._run(run_dir, script, self._module, str(write), str(int(number)))
+        return self._run(run_dir, "tests.training.interrupted", self._module, write, int(number))
 
     def kill(self, run_dir: pathlib.Path, operation: int) -> int:
         """Starts or resumes a run and kills it before an operation on a file of it; returns the exit status."""
-        script = str(ROOT / "tests" / "killed_program.py")
-        return self._run(run_dir, script, self._module, str(operation), str(run_dir))
+        return self._run(run_dir, "tests.killed_program", self._module, operation, run_dir)
 
-    def _run(self, run_dir: pathlib.Path, *program: str) -> int:
-        with open(self._log(run_dir), "w") as out:
-            return subprocess.run(
-                [sys.executable, *program, *self._flags, f"--run_dir={run_dir}"],
-                cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=subprocess.STDOUT,
-            ).returncode  # fmt: skip
+    def _run(self, run_dir: pathlib.Path, module: str, *arguments) -> int:
+        done = self._programs.run(module, [*arguments, *self._flags, f"--run_dir={run_dir}"], run_dir.parent)
+        self._log(run_dir).write_text(done.stdout + done.stderr)
+        return done.returncode
 
     def log(self, run_dir: pathlib.Path) -> str:
         """What the last process wrote."""

@@ -239,12 +239,13 @@ def test_values_are_kept_apart_from_their_variables():
 
 
 @pytest.fixture(scope="module")
-def program(photos, program_of):
+def program(photos, program_of, programs):
     """A program that trains two epochs of 48 photos in batches of 6, and saves a checkpoint every other step."""
     return program_of(
-        "fd_keras.training.train", "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25", f"--data=folder:{photos}",
-        "--image_size=64", "--batch_size=6", "--epochs=2", "--mixup=0.2", "--cutmix=1.0", "--ema_decay=0.9",
-        "--dropout=0.1", "--netaug=2", "--reparam", "--bn_batches=2", "--threads=2", "--checkpoint_every=2",
+        programs, "fd_keras.training.train", "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25",
+        f"--data=folder:{photos}", "--image_size=64", "--batch_size=6", "--epochs=2", "--mixup=0.2", "--cutmix=1.0",
+        "--ema_decay=0.9", "--dropout=0.1", "--netaug=2", "--reparam", "--bn_batches=2", "--threads=2",
+        "--checkpoint_every=2",
     )  # fmt: skip
 
 

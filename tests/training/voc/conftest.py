@@ -133,6 +133,12 @@ def program(forked_programs, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def training_programs(start_programs):
+    """Runs programs in forks of a process that has imported what training either detector needs."""
+    return start_programs("fd_keras.training.voc.retinanet_run", "matplotlib.figure")
+
+
+@pytest.fixture(scope="session")
 def voc_photos(tmp_path_factory) -> pathlib.Path:
     """Six images in the devkit's layout, see `tiny_voc`."""
     return write_devkit(tmp_path_factory.mktemp("voc") / "VOC", 6)

@@ -135,12 +135,12 @@ def test_a_run_that_is_asked_to_stop_saves_itself_and_goes_on(annotations, tmp_p
 STEPS = 18  # 6 photos, 3 epochs
 
 
-def test_a_killed_detector_ends_at_the_same_bits(voc_photos, program_of, tmp_path):
+def test_a_killed_detector_ends_at_the_same_bits(voc_photos, program_of, training_programs, tmp_path):
     recipe = {name: value for name, value in RECIPE.settings().items() if value != getattr(DetectorRecipe(), name)}
     program = program_of(
-        "fd_keras.training.voc.train", "--alpha=0.25", f"--classes={','.join(CLASSES)}", f"--voc_dir={voc_photos}",
-        "--threads=2",
-        "--checkpoint_every=2", *(f"--{name}={value}" for name, value in (recipe | {"epochs": 3}).items()),
+        training_programs, "fd_keras.training.voc.train", "--alpha=0.25", f"--classes={','.join(CLASSES)}",
+        f"--voc_dir={voc_photos}", "--threads=2", "--checkpoint_every=2",
+        *(f"--{name}={value}" for name, value in (recipe | {"epochs": 3}).items()),
     )  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     program.finish(whole)
