@@ -93,7 +93,7 @@ def test_batch_larger_than_the_set(photos):
 def test_own_share_is_the_share_of_pixels(mixup, cutmix):
     recipe, cuts = recipes.PAPER.override(image_size=32, mixup=mixup, cutmix=cutmix), []
     for step in range(30):
-        drawn = input_pipeline._mixing(input_pipeline._seed(0, step, input_pipeline._MIX), recipe, 5)
+        drawn = input_pipeline._mixing(input_pipeline._seed(0, step, input_pipeline._MIX), recipe, 32, 5)
         own, box = drawn["own"].numpy(), drawn["box"].numpy()
         assert own.shape == (5,)
         assert box.shape == (5, 4)
