@@ -40,7 +40,9 @@ def test_table_shows_the_paper_and_what_was_trained_on_imagenet_only():
     assert next(line for line in lines if line.startswith("MobileNet 0.5x")).split()[-1] == "-"
 
 
-@pytest.mark.parametrize(("place", "words"), [("x.txt", "unsupported file format"), ("none/x.png", "folder none does not")])
+@pytest.mark.parametrize(
+    ("place", "words"), [("x.txt", "unsupported file format"), ("none/x.png", "folder none does not")]
+)
 def test_curves_that_cannot_be_drawn_are_refused(place, words):
     with pytest.raises(ValueError, match=f"{place}: .*{words}"):
         table2.check_place(place)
