@@ -1,7 +1,8 @@
 """Times a detector's training step and test on one image, and where the time goes, on random pixels.
 
 Each row runs everything of the rows above it in its block, and shows what it adds. Parts take turns, so that what else
-the machine does falls on all alike; medians are shown.
+the machine does falls on all alike; medians are shown. Last, how much of its time a test takes without the gathers that
+a .tflite file crops by: median and quartiles over the rounds.
 
     python -m benchmarks.voc_step --alpha=0.25 --short_side=300 --roi_size=7
 """
@@ -9,9 +10,11 @@ the machine does falls on all alike; medians are shown.
 import argparse
 import statistics
 import time
+from collections.abc import Mapping
 
 import tensorflow as tf
 
+from benchmarks.timing import ratio
 from fd_keras import zoo
 from fd_keras.progress import progress
 from fd_keras.training import devices
@@ -40,6 +43,9 @@ def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example)
             "features and anchors": lambda: first(False),
             "proposals": graph(lambda: detector.propose(image, scale, training=False)),
             "RoIs and suppression": graph(lambda: detector.detect(image, scale)),
+        },
+        "by gathers": {
+            "test": graph(lambda: detector.detect(image, scale, for_tflite=True)),
         },
     }
 
@@ -73,12 +79,19 @@ def main() -> None:
             if number:  # the first one traces
                 times[block, part].append(time.perf_counter() - start)
     print(f"{net.name}, {height}x{width}, crops of {args.roi_size}: seconds an image")
-    for block, found in blocks.items():
-        before = 0.0
-        for part in found:
-            median = statistics.median(times[block, part])
-            print(f"  {block:9} {part:24} {max(median - before, 0.0):6.3f}  in all {median:6.3f}")
-            before = median
+    show(times)
+
+
+def show(times: Mapping[tuple[str, str], list[float]]) -> None:
+    """Prints the medians by (block, part), and the ratio of the two forms of a test."""
+    before, last = 0.0, ""
+    for (block, part), found in times.items():
+        median = statistics.median(found)
+        before = before if block == last else 0.0
+        print(f"  {block:10} {part:24} {max(median - before, 0.0):6.3f}  in all {median:6.3f}")
+        before, last = median, block
+    shares = ratio(times["test", "RoIs and suppression"], times["by gathers", "test"])
+    print(f"  a test takes {shares} of its time by gathers")
 
 
 if __name__ == "__main__":

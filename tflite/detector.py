@@ -63,7 +63,7 @@ def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
     """
 
     def served(image):
-        found = detector.model.detect(image[0], min(size) / _SHORT_SIDE)
+        found = detector.model.detect(image[0], min(size) / _SHORT_SIDE, for_tflite=True)
         return dict(zip(("boxes", "scores", "labels", "count"), found, strict=True))
 
     with tempfile.TemporaryDirectory() as folder:

@@ -94,36 +94,67 @@ def mirror(boxes, width) -> tf.Tensor:
     return tf.stack([width - x2, y1, width - x1, y2], axis=-1)
 
 
-def roi_align(features, boxes, size: int, stride: int, origin=(0, 0)) -> tf.Tensor:
+def roi_align(features, boxes, size: int, stride: int, origin=(0, 0), for_tflite: bool = False) -> tf.Tensor:
     """A crop of fixed size from the features under every box, sampled bilinearly at the middle of every bin.
 
     It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel origin +
-    i * stride; torch's padding makes that i * stride of a stack of strided windows. It is made of gathers:
-    `crop_and_resize` adds its gradients up in an order that differs from run to run, and is not a builtin of TFLite.
+    i * stride; torch's padding makes that i * stride of a stack of strided windows.
 
     Args:
         features: Features, (1, height, width, channels).
-        boxes: Boxes in pixels of the image, (n, 4).
+        boxes: Boxes inside the image, in its pixels, (n, 4).
         size: Side of the crops.
         stride: Stride of the features.
         origin: Pixel (y, x) that the first cell looks at.
+        for_tflite: True: gathers, which TFLite has. False: TensorFlow's `crop_and_resize`, which is faster.
 
     Returns:
         (n, size, size, channels).
     """
-    _, height, width, channels = shape_of(features)
-    flat = tf.reshape(features, (-1, channels))
     at_x, at_y = (
         _samples(boxes[:, axis] - shift, boxes[:, axis + 2] - shift, size, stride)
         for axis, shift in enumerate(tf.cast(side, tf.float32) for side in reversed(origin))
     )
+    return (_gathered if for_tflite else _cropped)(features, at_y, at_x)
+
+
+def _gathered(features, at_y, at_x) -> tf.Tensor:
+    """The features at rows (n, size) and columns (n, size)."""
+    flat = tf.reshape(features, (-1, shape_of(features)[-1]))
+    return tf.add_n([weights * tf.gather(flat, cells) for weights, cells in _corners(features, at_y, at_x)])
+
+
+@tf.custom_gradient
+def _cropped(features, at_y, at_x):
+    """The same, of positions less than a cell outside."""
+    height, width = (tf.cast(side, tf.float32) for side in shape_of(features)[1:3])
+    edged = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # beyond its edges the op gives 0
+    ends = [at[:, place] for place in (0, -1) for at in (at_y, at_x)]
+    corners = [(end + 1) / (side + 1) for end, side in zip(ends, (height, width) * 2, strict=True)]
+    boxes = tf.stack(corners, axis=1)
+    crops = tf.image.crop_and_resize(edged, boxes, tf.zeros(tf.shape(boxes)[:1], tf.int32), [at_y.shape[1]] * 2)
+
+    def gradient(upstream):
+        """The op's own is added up by several threads at once, and so differs from run to run."""
+        _, height, width, channels = shape_of(features)
+        parts = [
+            tf.math.unsorted_segment_sum(weights * upstream, cells, height * width)
+            for weights, cells in _corners(features, at_y, at_x)
+        ]
+        return tf.reshape(tf.add_n(parts), (1, height, width, channels)), None, None
+
+    return crops, gradient
+
+
+def _corners(features, at_y, at_x) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """The four cells around each position: their weights (n, size, size, 1) and flat indices (n, size, size)."""
+    _, height, width, _ = shape_of(features)
     (left, right, to_right), (above, below, to_below) = _neighbors(at_x, width), _neighbors(at_y, height)
-    crops = 0.0
-    for row, down in ((above, 1 - to_below), (below, to_below)):
-        for column, along in ((left, 1 - to_right), (right, to_right)):
-            weights = down[:, :, None, None] * along[:, None, :, None]
-            crops += weights * tf.gather(flat, row[:, :, None] * width + column[:, None, :])
-    return crops
+    return [
+        (down[:, :, None, None] * along[:, None, :, None], row[:, :, None] * width + column[:, None, :])
+        for row, down in ((above, 1 - to_below), (below, to_below))
+        for column, along in ((left, 1 - to_right), (right, to_right))
+    ]
 
 
 def _samples(low, high, size: int, stride: int) -> tf.Tensor:

@@ -147,24 +147,25 @@ class FasterRCNN:
         origin = [first_pixel(side, self._one_sided) for side in boxes.shape_of(image)[:2]]
         return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count, origin)
 
-    def classify(self, first: Proposals, rois, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def classify(self, first: Proposals, rois, training: bool, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """The second stage: logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
-        crops = boxes.roi_align(first.features, rois, self.recipe.roi_size, anchors.STRIDE, first.origin)
+        crops = boxes.roi_align(first.features, rois, self.recipe.roi_size, anchors.STRIDE, first.origin, for_tflite)
         return self._second(crops, training=training)
 
-    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The detections in one image, as a graph that TFLite's own operations can run.
+    def detect(self, image, scale, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The detections in one image.
 
         Args:
             image: Image at the network's size, (height, width, 3) RGB 0..255.
             scale: Ratio of that size to the original's.
+            for_tflite: Whether to take TFLite's own operations alone, see `boxes.roi_align`.
 
         Returns:
             Boxes (100, 4), edges in pixels of `image`; scores (100,), best first; labels int32 (100,) from 0; and how
             many of these there are, int32. The rest is 0.
         """
         first = self.propose(image, scale, training=False)
-        logits, deltas = self.classify(first, first.boxes, training=False)
+        logits, deltas = self.classify(first, first.boxes, training=False, for_tflite=for_tflite)
         size = boxes.shape_of(image)[:2]
         moved = boxes.clip(boxes.decode(deltas, first.boxes[:, None], boxes.VARIANCE), size)
         real = tf.range(self.recipe.test_proposals) < first.valid

@@ -45,14 +45,15 @@ class RetinaNet:
         levels = net.anchor_generator(image_shape=(recipe.side, recipe.side, 3))
         self._anchors = tf.concat(list(levels.values()), axis=0)
 
-    def detect(self, image, scale) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The detections in one image, as a graph that TFLite's own operations can run.
+    def detect(self, image, scale, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The detections in one image, by TFLite's own operations.
 
         keras-cv's own decoding takes an operation that TFLite lacks, and gives each box one class.
 
         Args:
             image: Image that fits into the square of the recipe, (height, width, 3) RGB 0..255.
             scale: Ratio of that size to the original's; unused.
+            for_tflite: Unused: there are no other operations.
 
         Returns:
             What `FasterRCNN.detect` returns.

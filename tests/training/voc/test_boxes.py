@@ -91,27 +91,56 @@ def roi_align_by_loops(features: np.ndarray, box, size: int, stride: int) -> np.
     return result
 
 
+both_forms = pytest.mark.parametrize("for_tflite", [False, True])
+
+
+@both_forms
 @pytest.mark.parametrize("size", [3, 4])
-def test_roi_align(size):
+def test_roi_align(size, for_tflite):
     rng = np.random.default_rng(5)
     features = rng.normal(size=(6, 8, 2))
-    found = np.concatenate([random_boxes(5, 6), [[0, 0, 120, 90], [-30, -30, 10, 10], [100, 70, 160, 120]]])
-    crops = boxes.roi_align(features[None].astype("float32"), found.astype("float32"), size, 16)
+    found = np.concatenate([random_boxes(5, 6), [[0, 0, 128, 96], [0, 0, 1, 1], [127, 95, 128, 96]]])
+    crops = boxes.roi_align(features[None].astype("float32"), found.astype("float32"), size, 16, for_tflite=for_tflite)
     expected = [roi_align_by_loops(features, box, size, 16) for box in found]
     assert np.allclose(crops, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("origin", [(0, 0), (15, 7)])
+def test_both_forms_of_roi_align_and_their_gradients_agree(origin):
+    """On a map of the paper's size. Corners as shares of it, which `crop_and_resize` takes, round by 2^-24 at least.
+
+    That moves a sample by some 1e-5 of a cell, and neighbors differ by up to 8 here; in the gradient, tens of such
+    differences are added up.
+    """
+    rng = np.random.default_rng(8)
+    features, found = tf.constant(rng.normal(size=(1, 38, 50, 16)), tf.float32), random_boxes(64, 9, (599, 799))
+    weights = tf.constant(rng.normal(size=(64, 14, 14, 16)), tf.float32)
+    results = []
+    for for_tflite in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            crops = boxes.roi_align(features, found, 14, 16, origin, for_tflite)
+            total = tf.reduce_sum(crops * weights)
+        results.append((crops.numpy(), tape.gradient(total, features).numpy()))
+    (crops, gradient), (others, other_gradient) = results
+    assert not np.array_equal(crops, others)
+    assert np.allclose(crops, others, atol=2e-4)
+    assert np.allclose(gradient, other_gradient, atol=1e-4 * np.abs(gradient).max())
+
+
+@both_forms
 @pytest.mark.parametrize("origin", [(0, 0), (3, 15)])
-def test_roi_align_finds_what_is_at_a_pixel(origin):
+def test_roi_align_finds_what_is_at_a_pixel(origin, for_tflite):
     """Ramps over the image, of which the cell i of the features holds pixel origin + 16 i, give the bins' middles."""
     y, x = (start + 16.0 * np.arange(count) for start, count in zip(origin, (6, 10), strict=True))
     ramps = np.stack(np.meshgrid(x, y), axis=-1)[None].astype("float32")
-    (crop,) = boxes.roi_align(ramps, tf.constant([[20.0, 10, 90, 66]]), 7, 16, origin).numpy()
+    (crop,) = boxes.roi_align(ramps, tf.constant([[20.0, 10, 90, 66]]), 7, 16, origin, for_tflite).numpy()
     assert np.allclose(crop[..., 0], 25 + 10 * np.arange(7) - 0.5, atol=1e-4)
     assert np.allclose(crop[..., 1].T, 14 + 8 * np.arange(7) - 0.5, atol=1e-4)
 
 
-def test_the_gradient_of_roi_align_is_the_same_every_time():
+@both_forms
+def test_the_gradient_of_roi_align_is_the_same_every_time(for_tflite):
     rng = np.random.default_rng(7)
     features, found = tf.constant(rng.normal(size=(1, 20, 25, 64)), tf.float32), random_boxes(64, 8, (320, 400))
     weights = tf.constant(rng.normal(size=(64, 7, 7, 64)), tf.float32)
@@ -120,7 +149,7 @@ def test_the_gradient_of_roi_align_is_the_same_every_time():
     def gradient():
         with tf.GradientTape() as tape:
             tape.watch(features)
-            total = tf.reduce_sum(boxes.roi_align(features, found, 7, 16) * weights)
+            total = tf.reduce_sum(boxes.roi_align(features, found, 7, 16, for_tflite=for_tflite) * weights)
         return tape.gradient(total, features)
 
     first = gradient().numpy()
