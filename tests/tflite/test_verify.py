@@ -341,7 +341,7 @@ def test_verify_ranks_layers_and_refuses_other_images(program, tmp_path):
     assert {"conv", "conv_dw_1"} & {row["layer"] for row in records[2:]}
     assert (tmp_path / "layers.png").stat().st_size > 1000
     program("--sensitivity=alone").assert_refused("--calibration_dir")
-    program("--sensitivity=alone", "--calibration_dir=photos").assert_refused("not those")
+    program("--sensitivity=alone", "--calibration_dir=photos").assert_refused("these are not the images")
 
 
 # --- flags -----------------------------------------------------------------------------------------------
