@@ -28,11 +28,17 @@ with flag_group("Conversion"):
     _RUN = flags.DEFINE_string("run_dir", None, "Run of `fd-keras detect train`.", required=True)
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8_weights"], f"Files to write: {', '.join(_NAMES)}.")
-    _SIZE = flags.DEFINE_string("size", None, "HEIGHTxWIDTH of the image (default: a photo of 4:3 at the short side).")
+    _SIZE = flags.DEFINE_string(
+        "size", None, "HEIGHTxWIDTH of the image (default: 4:3 at the short side; a RetinaNet: its square)."
+    )
 with flag_group("Comparison with Keras"):
     _IMAGES = flags.DEFINE_list("images", [], "Photos on which the files are compared with Keras.")
-    _VOC = flags.DEFINE_string("voc_dir", None, "VOCdevkit/VOC2007: compare and score the files on a split of it.")
-    _SPLIT = flags.DEFINE_string("split", "test", "Split of --voc_dir: a list of ImageSets/Main.")
+    _VOC = flags.DEFINE_string(
+        "voc_dir",
+        None,
+        "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml: compare and score the files on a split of it.",
+    )
+    _SPLIT = flags.DEFINE_string("split", "test", "Split of --voc_dir: a list of ImageSets/Main; of COCO all images.")
     _THREADS = flags.DEFINE_integer("threads", 1, "Threads of LiteRT.", lower_bound=1)
 
 _SAME = 0.95  # overlap of boxes that count as one

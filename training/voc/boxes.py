@@ -5,6 +5,8 @@ x2 - x1 wide. VOC's files, and so `data.Annotation` and `detections.Detections`,
 `from_pixels` and `to_pixels` are the border between the two. py-faster-rcnn widths, x2 - x1 + 1, are the same numbers.
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -125,8 +127,8 @@ def _gathered(features, at_y, at_x) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _cropped(features, at_y, at_x):
-    """The same, of positions less than a cell outside."""
+def _cropped(features, at_y, at_x) -> Any:
+    """The same, where no position is more than a cell outside; Any: the decorator takes the gradient off."""
     height, width = (tf.cast(side, tf.float32) for side in shape_of(features)[1:3])
     edged = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # beyond its edges the op gives 0
     ends = [at[:, place] for place in (0, -1) for at in (at_y, at_x)]

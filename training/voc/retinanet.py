@@ -1,5 +1,7 @@
 """RetinaNet (arXiv 1708.02002) as keras-cv has it, on a network of the zoo."""
 
+from typing import Any
+
 import keras
 import keras_cv
 import tensorflow as tf
@@ -11,6 +13,7 @@ from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
 NMS_IOU, MIN_SCORE = 0.5, 0.05  # of the detections in an image; the paper's
 GRAY = 127.5  # fills the square beside an image
+_BACKGROUND, _IGNORED = -1, -2  # what keras-cv's label encoder gives for a class
 
 
 def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) -> keras.Model:
@@ -69,6 +72,26 @@ class RetinaNet:
         moved = boxes.decode(tf.gather(deltas, [1, 0, 3, 2], axis=-1), anchors, boxes.VARIANCE)
         moved = boxes.clip(moved, (height, width))
         return faster_rcnn.best_of_each_class(moved, tf.nn.sigmoid(best), labels, (side, side), NMS_IOU, MIN_SCORE)
+
+    def losses(self, images, truth, labels) -> list[tf.Tensor]:
+        """The losses of classes and of boxes, each a sum over a batch's anchors by the number of those with an object.
+
+        Args:
+            images: Images, (batch, side, side, 3) RGB 0..255.
+            truth: Objects, (batch, n, 4); -1 fills up.
+            labels: Labels of the objects from 0, (batch, n); -1 fills up.
+        """
+        found = self.net({"images": images}, training=True)
+        deltas, classes = self.net.label_encoder(images, {"boxes": truth, "classes": tf.cast(labels, tf.float32)})
+        positive = classes > _BACKGROUND
+        count = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32)), 1.0)
+        one_hot = tf.one_hot(tf.cast(classes, tf.int32), self.classes)
+        focal: Any = keras_cv.losses.FocalLoss(from_logits=True, reduction="none")(one_hot, found["classification"])
+        smooth: Any = keras_cv.losses.SmoothL1Loss(reduction="none")(deltas, found["box"])
+        return [
+            tf.reduce_sum(tf.where(classes != _IGNORED, focal, 0.0)) / count,
+            tf.reduce_sum(tf.where(positive, smooth, 0.0)) / count,
+        ]
 
     def _candidates(self) -> int:
         return min(self.recipe.test_candidates, self._anchors.shape[0] * self.classes)

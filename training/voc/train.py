@@ -1,4 +1,4 @@
-"""Trains a detector on PASCAL VOC, or on photos in its layout; the same command again resumes it.
+"""Trains a detector on PASCAL VOC, COCO or YOLO data; the same command again resumes it.
 
     fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
 
@@ -31,7 +31,9 @@ with flag_group("Data"):
     _VOC = flags.DEFINE_string(
         "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; several with commas.", required=True
     )
-    _SPLIT = flags.DEFINE_string("split", "trainval", "List of ImageSets/Main to train on.")
+    _SPLIT = flags.DEFINE_string(
+        "split", "trainval", "Split to train on: a list of ImageSets/Main; of COCO all images."
+    )
     _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list with commas (default the data's).")
 with flag_group("Recipe"):
     _OVERRIDES = DetectorRecipe.define_flags()

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import keras_cv
 import tensorflow as tf
 
 from fd_keras.training.voc import detection_pipeline, retinanet
 from fd_keras.training.voc.detection_pipeline import Example, Images
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 from fd_keras.training.voc.trainable_detector import TrainableDetector
-
-_BACKGROUND, _IGNORED = -1, -2  # what keras-cv's label encoder gives for a class
 
 
 def batches(
@@ -52,17 +49,5 @@ class TrainableRetinaNet(TrainableDetector):
         return Example(*specs)
 
     def losses(self, example: Example) -> list[tf.Tensor]:
-        """The two losses of a batch, each a sum over anchors by the number of those with an object."""
-        net = self.detector.net
-        found = net({"images": example.image}, training=True)
-        truth = {"boxes": example.truth, "classes": tf.cast(example.labels, tf.float32)}
-        deltas, classes = net.label_encoder(example.image, truth)
-        positive = classes > _BACKGROUND
-        count = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32)), 1.0)
-        one_hot = tf.one_hot(tf.cast(classes, tf.int32), self.detector.classes)
-        focal: Any = keras_cv.losses.FocalLoss(from_logits=True, reduction="none")(one_hot, found["classification"])
-        smooth: Any = keras_cv.losses.SmoothL1Loss(reduction="none")(deltas, found["box"])
-        return [
-            tf.reduce_sum(tf.where(classes != _IGNORED, focal, 0.0)) / count,
-            tf.reduce_sum(tf.where(positive, smooth, 0.0)) / count,
-        ]
+        """The losses of classes and of boxes of a batch."""
+        return self.detector.losses(example.image, example.truth, example.labels)
