@@ -73,7 +73,7 @@ def test_paper_drops_the_rate_after_each_30_epochs():
 
 
 def test_cosine_warms_up_and_ends_near_zero():
-    rate = schedule_of(recipes.MODERN.override(epochs=20, warmup_epochs=2.0), steps_per_epoch=10)
+    rate = schedule_of(recipes.TINY.override(learning_rate=0.1, epochs=20, warmup_epochs=2.0), steps_per_epoch=10)
     rates = [float(rate(step)) for step in range(200)]
     assert rates[0] == pytest.approx(0.1 / 20)
     assert max(rates) == pytest.approx(0.1, rel=0.01)
