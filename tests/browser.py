@@ -6,13 +6,12 @@ import itertools
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
+from tests import needs
 
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
@@ -105,9 +104,7 @@ class Browser:
     """
 
     def __init__(self, profile: pathlib.Path, *flags: str):
-        program = shutil.which("chromium") or shutil.which("google-chrome")
-        if not program:
-            pytest.skip("no chromium: apt-get install chromium")
+        program = needs.program("chromium", "google-chrome")
         (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
         # The browser reads from 3 and writes to 4, whatever the numbers are here.
         script = f'exec "$@" 3<&{its_in} 4>&{its_out}'

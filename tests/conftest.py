@@ -1,4 +1,4 @@
-"""What all tests share. Nothing here imports Keras, so that tests without it start at once."""
+"""Fixtures and options of all tests. Does not import Keras, so that tests that do not need it start fast."""
 
 import contextlib
 import importlib.util
@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-if os.environ.get("KERAS_BACKEND") == "jax":  # the tests compile much and compute little; this compiles 4x faster
+if os.environ.get("KERAS_BACKEND") == "jax":  # the tests mostly compile; these flags make that 4x faster
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared by processes already
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers already use all cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
@@ -24,40 +24,40 @@ def pytest_addoption(parser):
         "--reliability_seconds",
         type=float,
         default=3.0,
-        help="Seconds for which each test with random damage or random kills goes on (default 3; hours are welcome).",
+        help="Duration of each test with random damage or random kills, in seconds (default 3).",
     )
 
 
 def pytest_configure(config):
     config.addinivalue_line(
-        "markers", "tensorflow_only(reason): skipped on Keras's other backends, for the reason that it gives"
+        "markers", "tensorflow_only(reason): skips the test on other Keras backends; the reason is printed"
     )
 
 
 def pytest_runtest_setup(item):
     marker = item.get_closest_marker("tensorflow_only")
     if marker and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        pytest.skip(f"TensorFlow only: {marker.kwargs['reason']}")
+        pytest.skip(f"needs the TensorFlow backend ({marker.kwargs['reason']}): export KERAS_BACKEND=tensorflow")
 
 
 @pytest.fixture(scope="session")
 def reliability_seconds(request) -> float:
-    """How long a test with random damage or random kills goes on."""
+    """Duration of a test with random damage or random kills, in seconds."""
     return request.config.getoption("--reliability_seconds")
 
 
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
-    """The folder with photos and checkpoints; tests that ask for it skip where there is none."""
+    """The folder of photos and checkpoints that FD_KERAS_DATA names; skips the test if it is not set."""
     folder = os.environ.get("FD_KERAS_DATA")
     if not folder:
-        pytest.skip("needs photos and checkpoints: FD_KERAS_DATA names no folder")
-    assert os.path.isdir(folder), f"FD_KERAS_DATA={folder} is no folder"
+        pytest.skip("needs photos and checkpoints: export FD_KERAS_DATA=FOLDER, see CONTRIBUTING.md")
+    assert os.path.isdir(folder), f"FD_KERAS_DATA={folder}: no such folder"
     return pathlib.Path(folder)
 
 
 class References:
-    """The reference numbers in fixtures/, and the functions that the weights and images behind them come from."""
+    """The reference numbers in fixtures/, and the functions that make the weights and images they belong to."""
 
     def __init__(self):
         spec = importlib.util.spec_from_file_location("make_references", FIXTURES / "make_references.py")
@@ -71,9 +71,9 @@ class References:
         """Writes an HDF5 file as imgclsmob does, filled with `seeded`.
 
         Args:
-            path: of the file.
-            network: a key of imgclsmob.json.
-            change: called with each variable's name and array; returns what is written instead, by name.
+            path: Path of the file.
+            network: Key of imgclsmob.json.
+            change: Called with the name and array of each variable; returns the arrays to write instead, by name.
         """
         import h5py
 
@@ -102,7 +102,7 @@ class Programs:
     """A process that runs programs in forks of itself, see forked_programs.py.
 
     Args:
-        modules: what it imports first.
+        modules: Modules to import before the first fork.
     """
 
     def __init__(self, *modules: str):
@@ -132,6 +132,6 @@ class Programs:
 
 @pytest.fixture(scope="session")
 def start_programs():
-    """`Programs`, which ends with the session."""
+    """Starts `Programs`, which are closed at the end of the session."""
     with contextlib.ExitStack() as started:
         yield lambda *modules: started.enter_context(contextlib.closing(Programs(*modules)))

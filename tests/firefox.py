@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
+from tests import needs
 from tests.browser import when
 
 _PREFERENCES = {
@@ -37,9 +35,7 @@ class Firefox:
     """
 
     def __init__(self, profile: pathlib.Path):
-        program = shutil.which("firefox-esr") or shutil.which("firefox")
-        if not program:
-            pytest.skip("no firefox: apt-get install firefox-esr")
+        program = needs.program("firefox-esr", "firefox")
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in _PREFERENCES.items()]
         (profile / "user.js").write_text("\n".join(lines))
         self._process = subprocess.Popen(

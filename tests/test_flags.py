@@ -1,4 +1,4 @@
-"""Every flag of every program refuses what it cannot mean, before anything is loaded or written."""
+"""Every flag of every program rejects invalid values before anything is loaded or written."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", cli.every_command())
-def test_every_flag_refuses_values_that_it_cannot_have(name, tmp_path):
+def test_every_flag_rejects_invalid_values(name, tmp_path):
     module = cli.every_command()[name].module
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "walk_flags.py"), module],
@@ -23,7 +23,7 @@ def test_every_flag_refuses_values_that_it_cannot_have(name, tmp_path):
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
     )
     if "No module named 'tensorflow_model_optimization'" in done.stderr:
-        pytest.skip('needs the extra: pip install "fd-keras[qat]"')
+        pytest.skip('needs tensorflow_model_optimization: pip install "fd-keras[qat]"')
     assert done.returncode == 0, done.stderr
     starts = [json.loads(line) for line in done.stdout.splitlines()]
     for flag, value, status, out, err in starts:

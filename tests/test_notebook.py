@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 NOTEBOOK = pathlib.Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
 
 
-@pytest.mark.tensorflow_only(reason="it converts to .tflite")
+@pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 def test_the_notebook_trains_converts_and_draws(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()

@@ -11,6 +11,7 @@ import pytest
 
 from fd_keras import cli
 from fd_keras.version import __version__
+from tests import needs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = ("fd_keras", "training", "tflite", "android_bench", "web")
@@ -19,7 +20,7 @@ FOLDERS = ("fd_keras", "training", "tflite", "android_bench", "web")
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory) -> pathlib.Path:
     """A folder with the sdist and the wheel built from it; made from a copy, so that nothing is left in the tree."""
-    pytest.importorskip("build", reason="needs the wheel's builder: pip install build")
+    needs.package("build")
     copy, out = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("dist")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,6 @@
 """The C model of the caches, compiled for this machine and compared with a Python model."""
 
 import random
-import shutil
 import subprocess
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fd_keras import android_bench
+from tests import needs
 
 HEADER = Path(android_bench.__file__).resolve().parent / "emulator_cache.h"
 PROGRAM = f"""
@@ -29,11 +29,10 @@ int main(int argc, char **argv)
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    if not shutil.which("gcc"):
-        pytest.skip("needs gcc: make emulator")
+    compiler = needs.program("gcc")
     folder = tmp_path_factory.mktemp("cache")
     (folder / "cache.c").write_text(PROGRAM)
-    subprocess.run(["gcc", "-Wall", "-Werror", "-O1", folder / "cache.c", "-o", folder / "cache"], check=True)
+    subprocess.run([compiler, "-Wall", "-Werror", "-O1", folder / "cache.c", "-o", folder / "cache"], check=True)
     return folder / "cache"
 
 

@@ -3,20 +3,18 @@
 pytest tests/android_bench/test_random_kills.py --reliability_seconds=3600
 """
 
-import os
 import random
 import subprocess
 import sys
 import time
 
-import pytest
-
 from fd_keras.android_bench.results import read_rows, read_runs
+from tests import needs
 
 ROUNDS = 30
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
+@needs.posix_signals
 def test_kills_neither_lose_nor_duplicate_rows(converted, tmp_path, wait_until, reliability_seconds):
     chance, end = random.Random(0), time.monotonic() + reliability_seconds
     for number in range(1_000_000):

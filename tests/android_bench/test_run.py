@@ -13,6 +13,7 @@ import android_bench
 from fd_keras.android_bench import fetch, run
 from fd_keras.android_bench.plan import BenchPlan
 from fd_keras.android_bench.results import Results, read_rows, read_runs
+from tests import needs
 
 FOLDER = Path(android_bench.__file__).parent
 
@@ -150,7 +151,7 @@ def test_help_names_every_flag_and_default(capsys):
     assert f"(default: {BenchPlan.rounds})" in text
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
+@needs.posix_signals
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_and_summarizes_what_was_measured(converted, tmp_path, wait_until, number, status):
     flags = ["--target=host", f"--models={converted}", f"--output_dir={tmp_path}", "--rounds=5000"]
@@ -186,7 +187,7 @@ def test_a_second_ctrl_c_exits_at_once_without_a_traceback(converted, tmp_path, 
     assert "stopped at once; results so far are saved" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
+@needs.posix_signals
 def test_a_signal_before_the_first_row(converted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Results, "__init__", _signalled(Results.__init__))
     assert _main(converted, tmp_path) == 143

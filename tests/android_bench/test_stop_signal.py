@@ -1,12 +1,10 @@
-import os
 import signal
 
-import pytest
-
 from fd_keras.android_bench.stop_signal import StopSignal
+from tests import needs
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
+@needs.posix_signals
 def test_a_closed_terminal_stops_too(capfd):
     with StopSignal() as stop:
         signal.raise_signal(signal.SIGHUP)
@@ -14,7 +12,7 @@ def test_a_closed_terminal_stops_too(capfd):
     assert "stopping after this launch; repeat to stop at once" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals: run on Linux or macOS")
+@needs.posix_signals
 def test_restores_the_handlers_and_respects_ignored_signals():
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.tensorflow_only(reason="it is made to be converted, which is TensorFlow's")
+pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 
 
-def test_the_model_answers_as_the_file(data):
+def test_the_keras_model_gives_the_scores_of_the_tflite_file(data):
     from benchmarks.google_mobilenet import build
     from fd_keras import imagenet
     from fd_keras.litert import Runner

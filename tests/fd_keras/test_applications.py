@@ -246,7 +246,7 @@ for name in ("FDMobileNet", "MobileNet", "ShuffleNet", "FDShuffleNet"):
 """
 
 
-@pytest.mark.tensorflow_only(reason="torch is compared with TensorFlow")
+@pytest.mark.tensorflow_only(reason="torch is compared with it")
 def test_on_torch_networks_build_predict_and_save(tmp_path, run):
     if not importlib.util.find_spec("torch"):
         pytest.skip("needs torch: pip install torch")

@@ -110,7 +110,7 @@ def test_only_layers_with_weights_are_trainable(small):
         assert bool(layer.trainable_weights) == isinstance(layer, kinds)
 
 
-@pytest.mark.tensorflow_only(reason="on JAX these tests start from NumPy's random numbers")
+@pytest.mark.tensorflow_only(reason="on JAX, tests draw initial weights with NumPy")
 def test_weights_start_as_the_authors_start_them(build):
     """Normal with variance 2 / fan-out; for a depthwise kernel 2 / 9. Tolerances are four standard errors."""
     keras.utils.set_random_seed(0)

@@ -187,7 +187,7 @@ def test_invalid_values_are_errors(photos, flags, message):
         classify.main([*flags, "red.png"])
 
 
-@pytest.mark.tensorflow_only(reason="the default backend is enough to see that the program starts")
+@pytest.mark.tensorflow_only(reason="one backend is enough to test that the program starts")
 def test_runs_as_a_program(photos, build):
     build("fd_mobilenet", input_shape=None, classes=1000).save(photos / "weights.keras")
     (photos / "broken.png").write_bytes(b"no image")

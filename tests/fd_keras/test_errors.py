@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from fd_keras.errors import ProgramError, Stopped, UsageError, run_and_exit
+from tests import needs
 
 
 def status_of(work) -> int:
@@ -50,7 +51,7 @@ def test_an_error_is_one_line(capsys, error, status, line):
 
 
 def test_an_operation_of_tensorflow_that_failed_is_one_line(capsys):
-    tf = pytest.importorskip("tensorflow", reason="needs an error of TensorFlow: pip install tensorflow")
+    tf = needs.package("tensorflow")
     assert status_of(lambda: tf.io.read_file("no/such/file")) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

@@ -5,6 +5,7 @@ import pytest
 
 from fd_keras import litert
 from fd_keras.litert import LiteRTError
+from tests import needs
 
 
 def details(dtype, scale=0.0, zero_point=0) -> dict:
@@ -51,16 +52,16 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    pytest.importorskip("ai_edge_litert", reason="needs the interpreter: pip install ai-edge-litert")
+    needs.package("ai_edge_litert")
     (tmp_path / "damaged.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
     for reader in (litert.Runner, litert.load, litert.read_weights):
         with pytest.raises(LiteRTError, match="damaged.tflite"):
             reader(tmp_path / "damaged.tflite")
 
 
-@pytest.mark.tensorflow_only(reason="the converter is TensorFlow's")
+@pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 def test_runs_a_converted_network(tmp_path, small, images, run):
-    pytest.importorskip("ai_edge_litert", reason="needs the interpreter: pip install ai-edge-litert")
+    needs.package("ai_edge_litert")
     import tensorflow as tf
 
     model = small("fd_mobilenet")

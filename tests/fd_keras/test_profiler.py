@@ -8,6 +8,7 @@ from PIL import Image
 from fd_keras import profiler, zoo
 from fd_keras.cost import profile_ops
 from fd_keras.spec import lower
+from tests import needs
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_columns_are_aligned(run_main):
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_plot(tmp_path, capsys, suffix):
-    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
+    needs.package("matplotlib")
     path = tmp_path / f"figure{suffix}"
     profiler.main([f"--plot={path}"])
     assert f"wrote {path}" in capsys.readouterr().err
@@ -90,7 +91,7 @@ def test_plot(tmp_path, capsys, suffix):
 
 @pytest.mark.parametrize("name", ["missing/figure.png", "figure.nonsense"])
 def test_a_plot_that_cannot_be_written_leaves_nothing(tmp_path, name):
-    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
+    needs.package("matplotlib")
     with pytest.raises(ValueError, match=name):
         profiler.main([f"--plot={tmp_path / name}"])
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 
 from fd_keras import startup
 
-pytestmark = pytest.mark.tensorflow_only(reason="it is about TensorFlow's start")
+pytestmark = pytest.mark.tensorflow_only(reason="the logs are TensorFlow's")
 
 NOTES = b"""\
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR

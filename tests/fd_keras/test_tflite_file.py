@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs LiteRT: pip install ai-edge-litert")
+from tests import needs
+
+schema = needs.package("ai_edge_litert.schema_py_generated")
 
 from fd_keras.litert import Runner  # noqa: E402
 from fd_keras.tflite.format.flatbuffer import pack  # noqa: E402

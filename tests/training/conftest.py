@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fd_keras.training import checkpoint, raw_photos, shards, sources
+from tests import needs
 
 CLASSES = ("amber", "blue", "cyan")
 COLORS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
@@ -56,7 +57,7 @@ def prepared(photos, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def tfds_dir(photos, tmp_path_factory):
     """A TFDS classification set of our photos, prepared as any other."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="pip install tensorflow-datasets")
+    tfds = needs.package("tensorflow_datasets")
 
     class TinyPhotos(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training import checkpoint, run
+from tests import needs
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The step is compiled for longer than it runs; without optimizations that takes a quarter of the time.
@@ -80,7 +81,7 @@ def test_mirrored(photos, alone, tmp_path):
 
 
 def test_data_parallel(photos, alone, tmp_path):
-    pytest.importorskip("jax", reason="needs JAX: pip install jax")
+    needs.package("jax")
     _train(_command(photos, tmp_path, "--strategy=data_parallel"), _environment("jax", **TWO_CPUS))
     _assert_same(tmp_path, alone("jax"))
 
@@ -88,9 +89,9 @@ def test_data_parallel(photos, alone, tmp_path):
 @pytest.fixture(scope="module")
 def in_two_processes():
     """Runs a command as two processes, in a network of their own, since the coordinator listens on every interface."""
-    pytest.importorskip("jax", reason="needs JAX: pip install jax")
+    needs.package("jax")
     if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
-        pytest.skip("needs a network namespace: unshare -n, as root")
+        pytest.skip("needs a network namespace: run the tests as root")
     script = str(pathlib.Path(__file__).with_name("two_processes.sh"))
 
     def start(photos, run_dir, *flags, **options):

@@ -1,6 +1,5 @@
-import pytest
-
 from fd_keras.training import reporting
+from tests import needs
 
 ROWS = [
     {"epoch": n, "step": 4 * n, "lr": 0.1, "loss": 2.0 / n, "top1": 0.2 * n, "top5": 0.9, "val_loss": 3.0,
@@ -36,7 +35,7 @@ def test_means_of_an_interval_follow_from_running_means():
 
 
 def test_figures_are_drawn(tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
+    needs.package("matplotlib")
     reporting.plot(str(tmp_path / "curves.png"), "a run", ROWS)
     reporting.plot_runs(str(tmp_path / "runs.svg"), {"a": [ROWS, ROWS], "b": [ROWS[:1]]})
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -44,7 +43,7 @@ def test_figures_are_drawn(tmp_path):
 
 
 def test_tensorboard_has_what_is_written_by_who_leads(tmp_path):
-    pytest.importorskip("tensorboard", reason="reads the log: pip install tensorboard")
+    needs.package("tensorboard")
     for folder, leads in (("leads", True), ("follows", False)):
         board = reporting.TensorBoard(str(tmp_path / folder), write=leads)
         board.write(3, {"training/loss": 1.5})

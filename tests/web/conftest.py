@@ -73,8 +73,10 @@ def runtime_files() -> dict[str, bytes]:
     try:
         return runtime.files(None)
     except ProgramError as error:
-        way_out = f"connect to the npm registry, or put the files of `npm pack {runtime.RELEASES}` into"
-        pytest.skip(f"needs LiteRT.js: {way_out} {runtime.cache_dir()} ({error})")
+        pytest.skip(
+            f"needs LiteRT.js: connect to the npm registry, or put the files of `npm pack {runtime.RELEASES}` into "
+            f"{runtime.cache_dir()} ({error})"
+        )
 
 
 @pytest.fixture(scope="session")

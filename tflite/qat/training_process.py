@@ -32,7 +32,7 @@ def check_installed() -> None:
     """Raises ValueError unless the packages of the extra `qat` are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f'quantization-aware training needs {" and ".join(missing)}; pip install "fd-keras[qat]"')
+        raise ValueError(f'quantization-aware training needs {" and ".join(missing)}: pip install "fd-keras[qat]"')
 
 
 def image_paths(folder: str, count: int) -> list[str]:

@@ -19,7 +19,7 @@ from tests.fd_keras.backbones.tasks import (
 )
 
 README = pathlib.Path(__file__).parents[3] / "README.md"
-pytestmark = pytest.mark.tensorflow_only(reason="keras-cv's models are tried on TensorFlow alone")
+pytestmark = pytest.mark.tensorflow_only(reason="keras-cv's models are tested only there")
 EAGER = {"optimizer": "sgd", "run_eagerly": True}  # a step compiles for longer than it runs
 
 

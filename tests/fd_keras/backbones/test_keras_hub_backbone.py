@@ -18,7 +18,7 @@ from tests.fd_keras.backbones.tasks import (
     train_save_load,
 )
 
-pytestmark = pytest.mark.tensorflow_only(reason="the conversion to .tflite is TensorFlow's")
+pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 
 
 def small(network: str = "fd_mobilenet", **arguments) -> backbones.KerasHubBackbone:

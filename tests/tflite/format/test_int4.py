@@ -11,6 +11,7 @@ from fd_keras.litert import load
 from fd_keras.tflite.format.flatbuffer import network_of, pack, parse
 from fd_keras.tflite.format.int4 import packed
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
+from tests import needs
 
 
 def unpacked(data: bytes, count: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def test_answers_are_those_of_the_same_levels_in_eight_bits(int4_file, int8_twin
 
 
 def test_tflm_answers_the_same_in_the_ram_that_is_planned(int4_file, int8_twin, images, capfd):
-    runtime = pytest.importorskip("tflite_micro", reason="needs TFLM's interpreter: pip install tflite-micro").runtime
+    runtime = needs.package("tflite_micro").runtime
     network, found = network_of(parse(Path(int4_file).read_bytes())), []
     arena = (plan(network).arena + tflm_bytes(network)) // 16 * 16 + 16
     for path in (int8_twin, int4_file):

@@ -19,6 +19,7 @@ from fd_keras.tflite import export
 from fd_keras.tflite.format import metadata
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.recipes import RECIPES
+from tests import needs
 
 NAMES = ["daisy", "Löwenzahn", "rose", "sun flower"]
 FIXED = [f"class {index}" for index in range(10)]
@@ -143,7 +144,7 @@ def test_files_are_written_with_names_and_described_as_they_are(tiny, tmp_path):
 
 
 def test_mediapipe_names_the_classes_and_agrees_on_scores(converted, images, tmp_path):
-    mediapipe = pytest.importorskip("mediapipe", reason="needs MediaPipe's tasks: pip install mediapipe")
+    mediapipe = needs.package("mediapipe")
     from mediapipe.tasks.python import BaseOptions, vision
 
     file = converted("fd_mobilenet", "int8")

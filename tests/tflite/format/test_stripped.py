@@ -13,6 +13,7 @@ from fd_keras.tflite.format.metadata import embed
 from fd_keras.tflite.format.stripped import strip
 from fd_keras.tflite.memory.arena import plan
 from fd_keras.tflite.strips.search import trade
+from tests import needs
 from tests.tflite.conftest import CLASSES
 
 KERNELS = (OpResolverType.AUTO, OpResolverType.BUILTIN_REF)
@@ -80,7 +81,7 @@ def test_a_plan_of_the_memory_stays(converted, tmp_path):
 
 
 def test_tflm_answers_the_same(converted, images):
-    runtime = pytest.importorskip("tflite_micro", reason="needs TFLM's interpreter: pip install tflite-micro").runtime
+    runtime = needs.package("tflite_micro").runtime
     data, found = Path(converted("fd_mobilenet", "int8").path).read_bytes(), []
     for content in (data, strip(data)):
         interpreter = runtime.Interpreter.from_bytes(content)

@@ -1,17 +1,16 @@
 """An exported project, compiled against stubs of TFLM's headers."""
 
 import dataclasses
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.tflite.conftest import CLASSES, SIZE
 
 HERE = Path(__file__).parent
 LABELS = ['heron "grey"', "what??/", "back\\slash", "König 🦩", "*/ @width", *(f"class {i}" for i in range(5, CLASSES))]
-PACKAGES = {"g++": "g++", "arm-none-eabi-g++": "gcc-arm-none-eabi libstdc++-arm-none-eabi-newlib"}
 CAMERA = (700, 500)
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-fsanitize=undefined,address")
 
@@ -30,12 +29,10 @@ class Exported:
         return self.folder / "classifier"
 
     def compile(self, binary: Path, *sources: Path, compiler: str = "g++", flags: tuple[str, ...] = STRICT) -> Path:
-        """Compiles sources with the stubs, without a warning; skips without the compiler."""
-        if not shutil.which(compiler):
-            pytest.skip(f"needs {compiler}: apt-get install {PACKAGES[compiler]}")
+        """Compiles sources with the stubs, without a warning; skips the test if the compiler is not installed."""
         sizes = f"-DSTUB_INPUT_BYTES={3 * SIZE[0] * SIZE[1]}", f"-DSTUB_OUTPUT_BYTES={CLASSES}"
         includes = f"-I{self.classifier}", f"-isystem{HERE / 'stubs'}"
-        command = [compiler, *flags, *sizes, *includes, *map(str, sources), "-o", str(binary)]
+        command = [needs.program(compiler), *flags, *sizes, *includes, *map(str, sources), "-o", str(binary)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return binary

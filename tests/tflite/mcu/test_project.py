@@ -15,6 +15,7 @@ from fd_keras import imagenet
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.mcu import project, reference
 from fd_keras.tflite.memory import c_array
+from tests import needs
 from tests.tflite.conftest import CLASSES, SIZE
 from tests.tflite.mcu.conftest import CAMERA, HERE, LABELS, Exported
 
@@ -109,16 +110,16 @@ def test_the_project_compiles_for_cortex_m(exported, tmp_path):
         exported.compile(tmp_path / f"{path.stem}.o", path, compiler="arm-none-eabi-g++", flags=ARM)
 
 
-@pytest.mark.skipif(not shutil.which("cmake"), reason="needs CMake")
 def test_cmake_builds_the_self_test(exported, expected, tmp_path):
+    cmake = needs.program("cmake")
     tree = tmp_path / "tflm"
     shutil.copytree(HERE / "stubs", tree)
     (tree / "tensorflow" / "empty.cc").write_text("")
     (tmp_path / "answer").write_bytes(expected[1].tobytes())
     sizes = f"-DCMAKE_CXX_FLAGS=-DSTUB_INPUT_BYTES={3 * SIZE[0] * SIZE[1]} -DSTUB_OUTPUT_BYTES={CLASSES}"
     for command in (
-        ["cmake", "-S", exported.folder, "-B", "build", f"-DTFLM_DIR={tree}", sizes],
-        ["cmake", "--build", "build"],
+        [cmake, "-S", exported.folder, "-B", "build", f"-DTFLM_DIR={tree}", sizes],
+        [cmake, "--build", "build"],
         ["build/self_test"],
     ):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -224,7 +225,7 @@ def test_files_are_written_all_or_none(tmp_path):
 
 
 def test_tflm_itself_answers_within_the_tolerance(exported, expected):
-    runtime = pytest.importorskip("tflite_micro", reason="needs TFLM's interpreter: pip install tflite-micro").runtime
+    runtime = needs.package("tflite_micro").runtime
     interpreter = runtime.Interpreter.from_file(exported.tflite)
     interpreter.set_input(expected[0][None], 0)
     interpreter.invoke()

@@ -11,6 +11,7 @@ from fd_keras import zoo
 from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor
 from fd_keras.tflite.memory.arena import ALIGNMENT, in_place_bytes, lifetimes, plan, tflm_bytes
+from tests import needs
 
 # Bytes that tflite-micro 0.dev20261023182759 recorded for the files of `converted` (64x96 images, 10 classes): its
 # head, which is the activations, and its tail, which is the rest.
@@ -182,7 +183,7 @@ def test_arena_of_a_file_is_what_tflm_recorded(converted, name, recipe):
 
 @every_file
 def test_tflm_itself_needs_what_is_planned(converted, name, recipe, capfd):
-    runtime = pytest.importorskip("tflite_micro", reason="needs TFLM's interpreter: pip install tflite-micro").runtime
+    runtime = needs.package("tflite_micro").runtime
     network = read(converted(name, recipe).path).network
     arena = padded(plan(network).arena + tflm_bytes(network))
     interpreter = runtime.Interpreter.from_file(converted(name, recipe).path, arena_size=arena)

@@ -12,6 +12,7 @@ from fd_keras.tflite.format.network import FileNetwork, FileOp
 from fd_keras.tflite.memory import c_array
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.recipes import RECIPES, check_recipes, get_recipes
+from tests import needs
 
 # A resolver with the methods that FD-MobileNet's ops have in TFLM's micro_mutable_op_resolver.h, which notes calls.
 PROGRAM = """\
@@ -58,8 +59,7 @@ def model(converted, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def program(model) -> Path:
     """The array with a program around it, compiled without a warning."""
-    if not shutil.which("g++"):
-        pytest.skip("needs g++")
+    compiler = needs.program("g++")
     methods = "\n".join(f'  Status Add{name}() {{ return Add("{name}"); }}' for name in METHODS)
     space = "model_5_my_net_v2_int8"
     text = PROGRAM.format(header=model.with_suffix(".h").name, space=space, methods=methods)
@@ -67,7 +67,7 @@ def program(model) -> Path:
     binary = model.parent / "program"
     strict = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     subprocess.run(
-        ["g++", *strict, "main.cc", model.with_suffix(".cc").name, "-o", binary], cwd=model.parent, check=True
+        [compiler, *strict, "main.cc", model.with_suffix(".cc").name, "-o", binary], cwd=model.parent, check=True
     )
     return binary
 

@@ -23,7 +23,7 @@ NETWORKS = (
 
 @pytest.fixture(scope="session")
 def packages():
-    """Tests that ask for it skip where the packages are not installed."""
+    """Skips tests where the packages for quantization-aware training are not installed."""
     try:
         training_process.check_installed()
     except ValueError as error:

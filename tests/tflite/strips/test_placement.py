@@ -8,6 +8,7 @@ from fd_keras.tflite.memory.arena import plan
 from fd_keras.tflite.strips.placement import offsets, with_plan
 from fd_keras.tflite.strips.rewrite import in_strips, regions
 from fd_keras.tflite.strips.search import trade
+from tests import needs
 from tests.tflite.strips.conftest import NETWORKS
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -70,7 +71,7 @@ def test_a_plan_replaces_an_older_one(parsed):
 
 @every_network
 def test_tflm_needs_what_is_planned_and_answers_the_same(parsed, integer_file, images, name, tmp_path, capfd):
-    runtime = pytest.importorskip("tflite_micro", reason="needs TFLM's interpreter: pip install tflite-micro").runtime
+    runtime = needs.package("tflite_micro").runtime
     candidate = trade(parsed(name))[-1]
     found = []
     for data, ram in ((integer_file(name), 1 << 20), (pack(candidate.model), candidate.ram // 16 * 16 + 16)):

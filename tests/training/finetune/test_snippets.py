@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from fd_keras.tflite import export
 from fd_keras.tflite.recipes import Calibration, get_recipes
 from fd_keras.training.finetune.results import FinetuneResults
 from fd_keras.training.finetune.snippets import Snippet, snippets
+from tests import needs
 from tests.training.finetune.made_results import file_facts, results_of
 
 pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
@@ -145,8 +145,7 @@ def test_names_are_literals_of_each_language(made):
 
 
 def test_literals_of_cpp_are_those_names(made, tmp_path):
-    if not shutil.which("g++"):
-        pytest.skip("needs g++")
+    compiler = needs.program("g++")
     *_, results = made
     literals = re.search(r"kClasses = (\{.*?\n\});", called(results, "C++ with LiteRT").code, re.DOTALL)
     assert literals
@@ -155,7 +154,7 @@ def test_literals_of_cpp_are_those_names(made, tmp_path):
         "int main() { for (const char* name : kNames) std::puts(name); }",
         "utf-8",
     )
-    subprocess.run(["g++", "-std=c++17", "-Werror", "names.cc", "-o", "names"], cwd=tmp_path, check=True)
+    subprocess.run([compiler, "-std=c++17", "-Werror", "names.cc", "-o", "names"], cwd=tmp_path, check=True)
     printed = subprocess.run([tmp_path / "names"], capture_output=True, check=True).stdout.decode()
     assert printed == "".join(f"{name}\n" for name in NAMES)
 

@@ -2,6 +2,7 @@ import pytest
 
 from fd_keras.training.voc import detector_reporting
 from fd_keras.training.voc.trainable_detector import TrainableDetector
+from tests import needs
 
 ROWS = [
     {"epoch": n, "step": 6 * n, "lr": 0.001, "loss": 1.5, "rpn_objectness": 0.5, "rpn_box": 0.25, "class": 0.5,
@@ -46,6 +47,6 @@ def test_the_columns_are_those_of_a_row():
 
 
 def test_the_losses_are_drawn(tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the plot: pip install matplotlib")
+    needs.package("matplotlib")
     detector_reporting.plot(str(tmp_path / "curves.png"), "a detector", ROWS)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
