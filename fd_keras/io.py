@@ -8,8 +8,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,6 +64,34 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_folder(folder: str, files: Mapping[str, bytes], replace: bool = False) -> None:
+    """Writes files into a local folder, all or none; folders above it are made.
+
+    Args:
+        folder: Path of the folder.
+        files: Contents by path in the folder, with forward slashes.
+        replace: Whether an existing folder is replaced, with all that it contains.
+
+    Raises:
+        OSError: If the folder contains something and is not to be replaced, or cannot be written.
+    """
+    above = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(above, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=above) as work:
+        new, old = os.path.join(work, "new"), os.path.join(work, "old")
+        os.mkdir(new)
+        for name, content in files.items():
+            path = os.path.join(new, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+        os.chmod(new, 0o755)
+        if replace and os.path.lexists(folder):
+            os.rename(folder, old)
+        os.rename(new, folder)  # refuses a folder that is not empty
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_unfinished(folder: str) -> None:

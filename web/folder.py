@@ -4,13 +4,12 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fd_keras import imagenet, photos
 from fd_keras.errors import ProgramError
+from fd_keras.io import write_folder
 from fd_keras.web import icons, runtime
 from fd_keras.web.page_models import PageModel
 
@@ -30,21 +29,8 @@ def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, 
         OSError: If the folder cannot be written.
     """
     check(folder)
-    parent = os.path.dirname(os.path.abspath(folder))
-    os.makedirs(parent, exist_ok=True)
     files = contents(models, runtime_files)
-    with tempfile.TemporaryDirectory(prefix=".page-", dir=parent) as work:
-        new, old = os.path.join(work, "new"), os.path.join(work, "old")
-        for name, content in files.items():
-            path = os.path.join(new, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content)
-        os.chmod(new, 0o755)
-        if os.path.lexists(folder):
-            os.rename(folder, old)
-        os.rename(new, folder)
-        shutil.rmtree(old, ignore_errors=True)
+    write_folder(folder, files, replace=True)
     return sorted(files)
 
 

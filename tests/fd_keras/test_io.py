@@ -13,6 +13,7 @@ from fd_keras.io import (
     shortened,
     write_atomically,
     write_figure,
+    write_folder,
     write_json,
 )
 
@@ -166,3 +167,23 @@ def test_names_are_shown_without_control_characters():
 def test_long_lists_of_names_are_shortened():
     assert shortened(["a\n", "b", "c"]) == "a\\n, b, c"
     assert shortened(("a", "b", "c"), 2) == "a, b, ..."
+
+
+# --- folders -----------------------------------------------------------------------------------------------
+
+
+def test_folder_is_written_all_or_none(tmp_path):
+    with pytest.raises(OSError, match="a"):
+        write_folder(str(tmp_path / "new"), {"a": b"", "a/b": b""})
+    assert not list(tmp_path.iterdir())
+    write_folder(str(tmp_path / "above" / "new"), {"a": b"1", "b/c": b"2"})
+    assert (tmp_path / "above/new/b/c").read_bytes() == b"2"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "above", "b", "c", "new"]
+
+
+def test_folder_is_replaced_only_if_asked(folder):
+    with pytest.raises(OSError, match="not empty"):
+        write_folder(str(folder), {"a": b"1"})
+    assert listing(folder) == {"old.bin": b"old"}
+    write_folder(str(folder), {"a": b"1"}, replace=True)
+    assert listing(folder) == {"a": b"1"}

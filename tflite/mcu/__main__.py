@@ -12,6 +12,7 @@ import re
 
 from absl import flags
 
+from fd_keras.io import write_folder
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite.output import check_file
 
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
     file = project.NetworkFile(path)
     labels = labels_of(path, file.runner.classes)
     frame = reference.frame_of(_PHOTO.value, *camera)
-    project.write(_OUTPUT.value, project.project(file, labels, frame, camera))
+    write_folder(_OUTPUT.value, project.project(file, labels, frame, camera))
     print(f"{path}: {kib(file.content.bytes)} of flash, about {kib(project.ram_bytes(file.content))} of RAM")
     print(f"next: read {os.path.join(_OUTPUT.value, _README)}")
 

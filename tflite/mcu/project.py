@@ -2,9 +2,7 @@
 
 import importlib.resources
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -154,25 +152,3 @@ def _test_gaps(file: NetworkFile, frame: reference.TestFrame) -> dict:
         "scores": cpp_numbers(scores.tolist()),
         "tolerance": TOLERANCE,
     }
-
-
-def write(folder: str, files: Mapping[str, bytes]) -> None:
-    """Writes files into a new folder, all or none.
-
-    Raises:
-        OSError: If the folder exists, or cannot be written.
-    """
-    above = os.path.dirname(os.path.abspath(folder))
-    os.makedirs(above, exist_ok=True)
-    draft = tempfile.mkdtemp(dir=above, prefix=".writing-")
-    try:
-        for name, content in files.items():
-            path = os.path.join(draft, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content)
-        os.chmod(draft, 0o755)
-        os.rename(draft, folder)  # refuses a folder that is not empty
-    except BaseException:
-        shutil.rmtree(draft)
-        raise

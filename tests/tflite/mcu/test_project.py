@@ -1,7 +1,6 @@
 """The project, compiled and run: the self-test, and camera frames against fd_keras.imagenet."""
 
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -216,12 +215,6 @@ def test_templates_have_no_gap_left(exported):
             assert "@" not in path.read_text(), path
     names = {path.relative_to(exported.folder).as_posix() for path in exported.folder.rglob("*") if path.is_file()}
     assert names == {*project.templates(), "classifier/model.h", "classifier/model.cc"}
-
-
-def test_files_are_written_all_or_none(tmp_path):
-    with pytest.raises(OSError, match="a"):
-        project.write(str(tmp_path / "project"), {"a": b"", "a/b": b""})
-    assert os.listdir(tmp_path) == []
 
 
 def test_tflm_itself_answers_within_the_tolerance(exported, expected):
