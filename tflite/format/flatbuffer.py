@@ -7,7 +7,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor
+from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor, Window
 from fd_keras.tflite_file import BITS, LiteRTError, kind_of, read_model, type_of
 
 OFFLINE_PLAN = b"OfflineMemoryAllocation"  # metadata in which TFLM finds the offsets of tensors in its arena
@@ -76,11 +76,26 @@ def network_of(model) -> FileNetwork:
             f"{len(model.subgraphs)} graphs, as in networks with branches or loops; only one is supported."
         )
     (graph,) = model.subgraphs
-    ops = tuple(FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs)) for op in graph.operators or ())
+    ops = tuple(
+        FileOp(kind_of(model, op), _known(op.inputs), _known(op.outputs), _window(graph, op))
+        for op in graph.operators or ()
+    )
     if not ops or not all(op.outputs for op in ops):
         raise ValueError("the network has no operations, or an operation without an output.")
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
     return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs), _offsets(model))
+
+
+def _window(graph, op) -> Window | None:
+    options = op.builtinOptions
+    if isinstance(options, schema.Pool2DOptionsT):
+        return Window((options.filterHeight, options.filterWidth), (options.strideH, options.strideW))
+    if not isinstance(options, schema.Conv2DOptionsT | schema.DepthwiseConv2DOptionsT) or len(op.inputs) < 2:
+        return None
+    shape = graph.tensors[op.inputs[1]].shape
+    size = (0, 0) if shape is None or len(shape) != 4 else (int(shape[1]), int(shape[2]))
+    dilations = (options.dilationHFactor, options.dilationWFactor)
+    return Window(size, (options.strideH, options.strideW), dilations)
 
 
 def _offsets(model) -> tuple[int, ...]:

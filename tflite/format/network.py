@@ -34,6 +34,21 @@ class FileTensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Window:
+    """How a convolution or a pool moves over an image, along its rows and its columns.
+
+    Attributes:
+        size: Pixels that the window covers.
+        strides: Steps in pixels.
+        dilations: Distances of the pixels that the window reads.
+    """
+
+    size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
 class FileOp:
     """An operation of a .tflite file.
 
@@ -41,11 +56,13 @@ class FileOp:
         kind: Operator as named in the schema, such as "CONV_2D".
         inputs: Indices of the input tensors.
         outputs: Indices of the output tensors.
+        window: Window of a convolution or a pool; None for other operations.
     """
 
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    window: Window | None = None
 
 
 @dataclasses.dataclass(frozen=True)

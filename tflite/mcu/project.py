@@ -11,11 +11,13 @@ from fd_keras.io import printable
 from fd_keras.litert import LiteRTError, Runner
 from fd_keras.source_code import AtTemplate, cpp_numbers, cpp_text, listed
 from fd_keras.tflite.format.flatbuffer import TFLiteFile, read
-from fd_keras.tflite.mcu import reference, scratch
+from fd_keras.tflite.format.network import FileNetwork
+from fd_keras.tflite.mcu import reference
 from fd_keras.tflite.memory import arrangement
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.c_array import c_array
+from fd_keras.tflite.memory.scratch import CORTEX_M, ESP_NN, TFLM, KernelLibrary
 
 TOLERANCE = 8  # of 255 levels of a score, by which kernels may differ from LiteRT's
 _RAW_PIXELS = {"uint8": 0, "int8": -128}  # zero points of an input of scale 1, by type
@@ -119,14 +121,19 @@ def _network_gaps(file: NetworkFile, labels: Sequence[str]) -> dict:
         "labels": listed([cpp_text(name) for name in labels]),
         "flash": kib(file.content.bytes),
         "ram": kib(ram_bytes(file.content)),
-        "cmsis_nn_bytes": scratch.cmsis_nn_bytes(network),
-        "esp_nn_bytes": scratch.esp_nn_bytes(network),
+        "cmsis_nn_bytes": max(scratch_bytes(network, kernels) for kernels in CORTEX_M),
+        "esp_nn_bytes": scratch_bytes(network, ESP_NN),
     }
 
 
-def ram_bytes(content: TFLiteFile) -> int:
-    """About what the arena takes, without scratch memory."""
-    return plan(content.network).arena + tflm_bytes(content.network)
+def ram_bytes(content: TFLiteFile, kernels: KernelLibrary = TFLM) -> int:
+    """About what the arena takes with a library's kernels."""
+    return plan(content.network, kernels).arena + tflm_bytes(content.network)
+
+
+def scratch_bytes(network: FileNetwork, kernels: KernelLibrary) -> int:
+    """By how much the arena grows with the scratch memory of a library's kernels, in whole steps of its alignment."""
+    return max(0, plan(network, kernels).arena - plan(network).arena)
 
 
 def _camera_gaps(file: NetworkFile, frame: reference.TestFrame, camera: tuple[int, int]) -> dict:

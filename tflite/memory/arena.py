@@ -6,16 +6,20 @@ offset that is free for as long as it lives. Nothing here reads files or imports
 
 import dataclasses
 import functools
-import math
+from collections.abc import Iterator
 
 from fd_keras.tflite.format.network import WEIGHTED, FileNetwork
+from fd_keras.tflite.memory.scratch import TFLM, KernelLibrary
 
 ALIGNMENT = 16  # of every tensor in TFLM's arena, in bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class ArenaBuffer:
-    """The place of a tensor: `bytes` from `offset` on, from op `first` to op `last`, both included."""
+    """The place of a tensor: `bytes` from `offset` on, from op `first` to op `last`, both included.
+
+    Scratch memory of an op has a number, too, behind those of the tensors.
+    """
 
     tensor: int
     bytes: int
@@ -29,10 +33,14 @@ class ArenaBuffer:
         return self.offset + -(-self.bytes // ALIGNMENT) * ALIGNMENT
 
 
-def lifetimes(network: FileNetwork) -> list[ArenaBuffer]:
-    """The tensors that need RAM, with the first and the last op during which each must exist, by index.
+def lifetimes(network: FileNetwork, kernels: KernelLibrary = TFLM) -> list[ArenaBuffer]:
+    """What needs RAM, with the first and the last op during which it must exist: tensors, then scratch memory.
 
-    Of constant tensors those are kernels of four bits, which TFLM's own kernels unpack before they compute.
+    Of constant tensors those are kernels of four bits that their ops unpack before they compute.
+
+    Args:
+        network: The network.
+        kernels: Whose kernels run it.
     """
     spans: dict[int, tuple[int, int]] = dict.fromkeys(network.inputs, (0, 0))
     for time, op in enumerate(network.ops):
@@ -41,13 +49,16 @@ def lifetimes(network: FileNetwork) -> list[ArenaBuffer]:
                 spans[index] = (spans.get(index, (time, time))[0], time)
     spans |= {index: (spans[index][0], len(network.ops) - 1) for index in network.outputs if index in spans}
     found = [ArenaBuffer(index, network.tensors[index].bytes, *span) for index, span in sorted(spans.items())]
-    return found + _unpacked(network)
+    return [*found, *_of_layers(network, kernels)]
 
 
-def _unpacked(network: FileNetwork) -> list[ArenaBuffer]:
-    weighted = [(t, index) for t, op in enumerate(network.ops) if op.kind in WEIGHTED for index in op.inputs[1:2]]
-    kernels = [(time, index) for time, index in weighted if network.tensors[index].dtype == "INT4"]
-    return [ArenaBuffer(index, math.prod(network.tensors[index].shape), time, time) for time, index in kernels]
+def _of_layers(network: FileNetwork, kernels: KernelLibrary) -> Iterator[ArenaBuffer]:
+    """What layers take of the arena only while they run."""
+    for time, op in enumerate(network.ops):
+        if unpacked := kernels.unpacked(network, op):
+            yield ArenaBuffer(op.inputs[1], unpacked, time, time)
+        if scratch := kernels.scratch(network, op):
+            yield ArenaBuffer(len(network.tensors) + time, scratch, time, time)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +97,17 @@ class ArenaPlan:
         return max(range(len(self.network.ops)), key=self.live_bytes, default=0)
 
 
-def plan(network: FileNetwork) -> ArenaPlan:
+def plan(network: FileNetwork, kernels: KernelLibrary = TFLM) -> ArenaPlan:
     """Plans as TFLM does: by size, largest first (of equals the later tensor), each at the lowest offset that fits.
 
     Tensors that the file plans itself have their places before the others; they may overlap.
+
+    Args:
+        network: The network.
+        kernels: Whose kernels run it.
     """
-    buffers = lifetimes(network)
-    offsets = {buffer.tensor: network.offsets[buffer.tensor] for buffer in buffers} if network.offsets else {}
+    buffers = lifetimes(network, kernels)
+    offsets = dict(enumerate(network.offsets))
     fixed = [buffer for buffer in buffers if offsets.get(buffer.tensor, -1) >= 0]
     placed = [dataclasses.replace(buffer, offset=offsets[buffer.tensor]) for buffer in fixed]
     placed.sort(key=lambda buffer: buffer.offset)

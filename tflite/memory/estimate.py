@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fd_keras import spec
 from fd_keras.spec import Arch
-from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp, FileTensor
+from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp, FileTensor, Window
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 
 # Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
@@ -98,15 +98,25 @@ class _NetworkWriter:
             self._shared[name] = self.tensor(dtype, shape, constant=True)
         return self._shared[name]
 
-    def add(self, kind: str, inputs: tuple[int, ...], shape: tuple[int, ...], dtype: str = "INT8") -> int:
+    def add(
+        self,
+        kind: str,
+        inputs: tuple[int, ...],
+        shape: tuple[int, ...],
+        dtype: str = "INT8",
+        window: Window | None = None,
+    ) -> int:
         self.last = self.tensor(dtype, shape)
-        self.ops.append(FileOp(kind, inputs, (self.last,)))
+        self.ops.append(FileOp(kind, inputs, (self.last,), window))
         return self.last
 
-    def weighted(self, kind: str, source: int, kernel: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    def weighted(
+        self, kind: str, source: int, kernel: tuple[int, ...], shape: tuple[int, ...], stride: int | None = None
+    ) -> int:
         weights = self.tensor("INT8", kernel, constant=True)
         bias = self.tensor("INT32", shape[-1:], constant=True)
-        return self.add(kind, (source, weights, bias), shape)
+        window = Window((kernel[1], kernel[2]), (stride, stride)) if stride else None
+        return self.add(kind, (source, weights, bias), shape, window=window)
 
     def shuffles_itself(self, value: int) -> bool:
         """Whether an ungrouped convolution made the value, see `xnnpack_ops.without_free_shuffles`."""
@@ -150,17 +160,18 @@ def _shape(op: spec.Op) -> tuple[int, ...]:
 
 def _conv(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     kernel = (op.cout, op.kernel, op.kernel, op.cin // op.groups)
-    writer.values[op.name] = writer.weighted("CONV_2D", _framed(writer, arch, op), kernel, _shape(op))
+    writer.values[op.name] = writer.weighted("CONV_2D", _framed(writer, arch, op), kernel, _shape(op), op.stride)
 
 
 def _depthwise(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     """Also average pooling, which the recipe writes as a depthwise convolution."""
     kernel, shape = (1, op.kernel, op.kernel, op.cin), _shape(op)
-    writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", _framed(writer, arch, op), kernel, shape)
+    writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", _framed(writer, arch, op), kernel, shape, op.stride)
 
 
 def _max_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
-    writer.values[op.name] = writer.add("MAX_POOL_2D", (_framed(writer, arch, op),), _shape(op))
+    window = Window((op.kernel, op.kernel), (op.stride, op.stride))
+    writer.values[op.name] = writer.add("MAX_POOL_2D", (_framed(writer, arch, op),), _shape(op), window=window)
 
 
 def _shuffle(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
