@@ -1,5 +1,5 @@
-"""Training on ImageNet or on one's own photos: recipes, input pipeline, and runs that survive interruption.
+"""Training on ImageNet or on the user's photos: recipes, input pipeline, and runs that survive interruption.
 
-Programs: `prepare` writes shards, `train` trains, `evaluate` scores a model, `table2` prints the paper's table 2 with
-what was trained here beside it. `voc` trains detectors.
+Programs: `prepare` writes shards, `train` trains, `evaluate` scores a model, and `table2` compares the runs on this
+machine with the paper's table 2. `voc` trains detectors.
 """

@@ -1,4 +1,4 @@
-"""Accuracy of any classifier on a validation set, the paper's way: central crop, top-1 and top-5."""
+"""Accuracy of a classifier on a validation set, measured as in the paper: top-1 and top-5 on central crops."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ __all__ = ["Accuracy", "Classifier", "check", "keras_classifier", "score", "tfli
 
 @dataclasses.dataclass
 class Accuracy:
-    """Hits counted over batches.
+    """Counts of correct predictions.
 
     Attributes:
         images: Number of images.
-        top1: Number of images whose label came first.
-        top5: Number of images whose label was among the first five.
+        top1: Number of images whose label has the highest score.
+        top5: Number of images whose label is among the five highest scores.
     """
 
     images: int = 0
@@ -32,29 +32,36 @@ class Accuracy:
     top5: int = 0
 
     def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Adds scores of shape (batch, classes) and labels of shape (batch,)."""
+        """Counts a batch: scores of shape (batch, classes), integer labels of shape (batch,)."""
         hits = imagenet.top_classes(scores, 5) == labels[:, None]
         self.images += len(labels)
         self.top1 += int(hits[:, 0].sum())
         self.top5 += int(hits.sum())
 
     def percentages(self) -> dict[str, float]:
-        """Top-1 and top-5 in percent of the images."""
+        """Returns the number of images, and top-1 and top-5 in percent."""
         return {"images": self.images, "top1": 100 * self.top1 / self.images, "top5": 100 * self.top5 / self.images}
 
 
 def score(classifier: Classifier, source: Source, size: int, batch_size: int, feed: "Feed") -> Accuracy:
-    """Runs a whole validation set through a classifier.
+    """Runs a classifier on all photos of a validation set.
 
-    Photos that cannot be decoded are left out, and counted by `feed.bad`.
+    Photos that cannot be decoded are skipped, and counted by `feed.bad`.
+
+    Args:
+        classifier: Classifier of square RGB images.
+        source: Validation set.
+        size: Side of the images in pixels.
+        batch_size: Number of photos in a batch.
+        feed: How batches are made on this machine.
 
     Raises:
-        ValueError: If there are more of those than `feed.bad.limit`.
-        DamagedDataError: If a file is damaged or gone.
+        ValueError: If more than `feed.bad.limit` photos cannot be decoded.
+        DamagedDataError: If a file is damaged or missing.
     """
-    from fd_keras.training import input_pipeline  # which needs OpenCV; the classifiers above do not
+    from fd_keras.training import input_pipeline  # imports OpenCV, which the classifiers above do not need
 
-    feed = dataclasses.replace(feed, careful=True)  # one pass: there is no second one to be careful in
+    feed = dataclasses.replace(feed, careful=True)  # there is only one pass, so it cannot be repeated carefully
     batches = input_pipeline.evaluation_batches(source, size, batch_size, feed)
     accuracy = Accuracy()
     with input_pipeline.explained([source]):
@@ -68,8 +75,20 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
 
 
 def check(top1: float, target: float, what: str) -> str:
-    """The line about a target that is met; raises ValueError if it is missed by more than `recipes.TOLERANCE`."""
-    text = f"{what}: top-1 {top1:.2f}%, to reach {target:.1f}% (tolerance {recipes.TOLERANCE})"
+    """Compares an accuracy with a target.
+
+    Args:
+        top1: Measured top-1 in percent.
+        target: Expected top-1 in percent.
+        what: Where the target comes from, for the message.
+
+    Returns:
+        A line that states that the target is reached.
+
+    Raises:
+        ValueError: If the target is missed by more than `recipes.TOLERANCE`.
+    """
+    text = f"{what}: top-1 {top1:.2f}%, target {target:.1f}% (tolerance {recipes.TOLERANCE})"
     if top1 < target - recipes.TOLERANCE:
-        raise ValueError(f"{text}: missed by {target - top1:.2f}")
+        raise ValueError(f"{text}: missed by {target - top1:.2f} points")
     return f"{text}: reached"

@@ -1,6 +1,6 @@
-"""Batch-norm statistics estimated anew at the end of a training (arXiv 2105.07576).
+"""Recomputes batch-norm statistics at the end of training ("precise BN", arXiv 2105.07576).
 
-Running statistics are those of the last few steps, and those of averaged weights are averages over other networks.
+Running statistics only cover the last few steps. Those of averaged weights were measured on the networks before.
 """
 
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ import numpy as np
 
 
 def estimate(net: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Gives the batch normalizations the means of the statistics of some batches.
+    """Sets the statistics of all batch normalizations to their mean over some batches.
 
     Args:
         net: Network that takes raw images.
-        batches: Batches of images, float (batch, height, width, channels).
+        batches: Batches of images, float of shape (batch, height, width, channels).
     """
     norms: list[Any] = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [norm.momentum for norm in norms]
     seen = []
     for norm in norms:
-        norm.momentum = 0.0  # so that the moving statistics are those of one batch
+        norm.momentum = 0.0  # the moving statistics become those of one batch
     for images in batches:
         net(images, training=True)
         seen.append([[norm.moving_mean.numpy(), norm.moving_variance.numpy()] for norm in norms])

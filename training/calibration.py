@@ -1,4 +1,4 @@
-"""Training photos on which the files made from a run are calibrated, as flags of `fd-keras convert`."""
+"""Selects training photos of a run for calibration, as flags of `fd-keras convert`."""
 
 import os
 from collections.abc import Collection
@@ -6,25 +6,26 @@ from collections.abc import Collection
 from fd_keras.io import is_local, join, printable, write_atomically
 from fd_keras.training.sources import Folder, Source
 
-FILE = "calibration.txt"  # in a run's folder: one photo a line
-_COUNT = 128
-_LEAST = 8  # photos that `fd-keras convert` asks for
+FILE = "calibration.txt"  # in a run's folder, one photo per line
+_COUNT = 128  # photos
+_LEAST = 8  # minimum number of photos for `fd-keras convert`
 
 
 def flags(run_dir: str, train: Source, val: Source, bad: Collection[str], write: bool) -> dict[str, str]:
-    """Flags that name the training photos.
+    """Returns flags that name the training photos.
 
-    Where a share of a folder was held out, a list of training photos is written, so that none of the others are taken.
+    If training and held-out photos are in the same folder, a list of training photos is written, so that calibration
+    does not use held-out ones.
 
     Args:
         run_dir: Folder of the run.
-        train: Photos that it was trained on.
-        val: Photos that it held out.
+        train: Training photos of the run.
+        val: Held-out photos of the run.
         bad: Names of photos that cannot be decoded, as `printable` shows them.
         write: Whether to write the list.
 
     Returns:
-        The flags by name; empty for photos that are not files of this machine, or too few.
+        The flags by name; empty if there are too few photos, or if they are not on this machine.
     """
     if not isinstance(train, Folder) or not is_local(run_dir) or not os.path.isdir(train.name):
         return {}

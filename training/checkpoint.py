@@ -1,7 +1,7 @@
-"""Checkpoints of runs: everything that changes, at one step, in one file that is whole or absent.
+"""Checkpoints of runs: the whole state after a step, written atomically to one file.
 
-A file is a zip of plain arrays and a JSON (numpy's .npz), read without unpickling, so a stranger's checkpoint cannot
-run code. The zip's checksums reveal a damaged one.
+A file is a zip of plain arrays and JSON (NumPy's .npz). It is read without unpickling, so an untrusted checkpoint
+cannot run code. The zip's checksums detect damage.
 """
 
 import io
@@ -22,7 +22,7 @@ _META = "meta.json"
 
 
 def keyed(variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """The variables by a key made of their order and name."""
+    """Returns the variables by keys made of their position and path."""
     return {f"{index:04d}/{variable.path}": variable for index, variable in enumerate(variables)}
 
 
@@ -31,13 +31,13 @@ def save(folder: str, step: int, variables: Sequence[keras.Variable], meta: dict
 
     Args:
         folder: Folder of the checkpoints.
-        step: Number of steps done, which names the file.
+        step: Number of steps done, part of the file name.
         variables: Variables of the run, always in the same order.
-        meta: What else belongs to the state, as JSON.
+        meta: State that is not in variables; must be serializable as JSON.
         keep: Number of checkpoints to keep, at least 1.
 
     Returns:
-        The path.
+        The path of the checkpoint.
     """
     arrays = {key: variable.numpy() for key, variable in keyed(variables).items()}
     arrays[_META] = np.frombuffer(json.dumps(meta).encode(), "uint8")
@@ -51,17 +51,20 @@ def save(folder: str, step: int, variables: Sequence[keras.Variable], meta: dict
 
 
 def saved(folder: str) -> list[str]:
-    """Paths of the checkpoints in a folder, oldest first."""
+    """Returns the paths of the checkpoints in a folder, oldest first."""
     if not tf.io.gfile.isdir(folder):
         return []
     return [join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)) if _NAME.fullmatch(name)]
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays by key, and the meta data.
+    """Reads a checkpoint.
+
+    Returns:
+        The arrays by key, and the metadata.
 
     Raises:
-        CheckpointError: If the file is damaged, or holds what no checkpoint does.
+        CheckpointError: If the file is damaged or not a checkpoint.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
@@ -75,23 +78,23 @@ def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array of a checkpoint, whose size is what the file has room for. Raises ValueError for anything else."""
+    """Reads an uncompressed array, which cannot be larger than the file. Raises ValueError for anything else."""
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-        raise ValueError(f"{member.filename} is compressed")  # ours are not, and a small file may hide a huge array
+        raise ValueError(f"{member.filename} is compressed")  # a small compressed file may expand to a huge array
     content = io.BytesIO(archive.read(member))
     if np.lib.format.read_magic(content) != (1, 0):
         raise ValueError(f"{member.filename} is not an array of version 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(content)
     if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
+        raise ValueError(f"{member.filename} contains Python objects")
     return np.frombuffer(content.read(), dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def assign(path: str, arrays: dict[str, np.ndarray], variables: Sequence[keras.Variable]) -> None:
-    """Gives the variables the checkpoint's values, all or none.
+    """Assigns the values of a checkpoint to the variables, to all of them or none.
 
     Raises:
-        CheckpointError: Unless name, shape and type of all agree; the message names the first that does not.
+        CheckpointError: If names, shapes or types differ; the message names the first variable that differs.
     """
     expected = keyed(variables)
     differing = sorted(set(arrays) ^ set(expected)) or [
@@ -111,22 +114,25 @@ def _kind(variable: keras.Variable) -> tuple[tuple[int, ...], str]:
 
 
 def _check_finite(path: str, arrays: dict[str, np.ndarray]) -> None:
-    """Raises CheckpointError for values that no run saves, since it stops when its loss is not finite."""
+    """Raises CheckpointError for NaN or infinity: a run stops before it would save them, so the file is damaged."""
     for key, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CheckpointError(f"{path}: damaged ({key.partition('/')[2]!r} holds NaN or infinite values).")
+            raise CheckpointError(f"{path}: damaged ({key.partition('/')[2]!r} has NaN or infinite values).")
 
 
 def restore(folder: str, variables: Sequence[keras.Variable], warn: Callable[[str], None]) -> dict | None:
-    """Restores the newest checkpoint that is whole.
+    """Restores the newest checkpoint that is not damaged.
 
     Args:
         folder: Folder of the checkpoints.
-        variables: Variables as they were given to `save`.
-        warn: Called with a line about every damaged checkpoint.
+        variables: Variables of the run, in the order in which they were saved.
+        warn: Called with a warning about each damaged checkpoint.
 
     Returns:
-        Its meta data; None if there is no checkpoint.
+        The metadata of the checkpoint; None if there is no checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint belongs to another network.
     """
     for path in reversed(saved(folder)):
         try:

@@ -1,4 +1,4 @@
-"""A classifier's run: epochs of Keras's `fit`, checkpoints at any step, and a resume that ends at the same bits."""
+"""Trains a classifier: epochs of Keras's `fit`, checkpoints at any step, and bit-identical resume."""
 
 import dataclasses
 import logging
@@ -32,15 +32,15 @@ from fd_keras.training.sources import Source, describe
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierRunConfig(RunConfig):
-    """Configuration of a classifier's run. Flags make it; a run's folder keeps it.
+    """Configuration of a classifier's run, made from flags and stored in the run's folder.
 
     Attributes:
-        recipe: How to train.
+        recipe: Training recipe.
         model: Key of `zoo.ARCHS`.
-        freeze: Layers that stay as they are, see `trainable_classifier.freeze`.
-        teacher: Path of the .keras file of a network to learn from, of the same classes and image size; None for none.
+        freeze: Layers that are not trained, see `trainable_classifier.freeze`.
+        teacher: Path of the teacher's .keras file, which must have the same classes; None for no distillation.
         max_bad_images: Maximum number of undecodable photos to skip.
-        opened: Arguments of `sources.open_data` that open the data again, see `run_record.lasting`.
+        opened: Arguments of `sources.open_data` that reopen the data, see `run_record.lasting`.
     """
 
     FIXED = ("model", *RunConfig.FIXED, "freeze", "teacher")
@@ -54,7 +54,7 @@ class ClassifierRunConfig(RunConfig):
 
     @property
     def name(self) -> str:
-        """Name of the model, which its files share."""
+        """Name of the model, used in the names of its files."""
         size = self.recipe.image_size
         return spec.model_name(self.arch, self.alpha, (size, size))
 
@@ -70,7 +70,7 @@ class ClassifierRun(TrainingRun):
     Args:
         config: Configuration of the run.
         data: Training and validation set, {"train", "val"}, from `sources.open_data`.
-        devices: What it runs on.
+        devices: Devices to train on.
         say: Prints a line.
     """
 
@@ -87,7 +87,7 @@ class ClassifierRun(TrainingRun):
         say: Callable[[str], None] = print,
     ):
         self.recipe, self.data = config.recipe, data
-        self._final: list[np.ndarray] | None = None  # weights of the model after the last epoch, once they are known
+        self._final: list[np.ndarray] | None = None  # weights of the model after the last epoch
         self.arrivals = input_pipeline.Arrivals()
         bad = input_pipeline.BadImages(config.max_bad_images)
         self.feed = input_pipeline.Feed(devices.share, config.threads, bad, arrivals=self.arrivals)
@@ -119,13 +119,13 @@ class ClassifierRun(TrainingRun):
             )
             self.optimizer.build(self.trainee.trainable_variables)
             self.model = trainable_classifier.scorer_of(self._net(recipe.image_size, activation="softmax"))
-        # Metrics make their variables when they first see data; a checkpoint needs them all from the start.
+        # Metrics create their variables when they first see data, but a checkpoint needs all variables from the start.
         batch = self._batches(0).element_spec
         symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
         self.trainee._symbolic_build(data_batch=symbolic)
 
     def _teacher(self, net: keras.Model) -> keras.Model | None:
-        """The network to learn from; raises ValueError if it is not one of images of 3 channels and these classes."""
+        """Loads the teacher; raises ValueError if its channels or classes differ from the network's."""
         if self.config.teacher is None:
             return None
         teacher = load_model(self.config.teacher)
@@ -139,7 +139,7 @@ class ClassifierRun(TrainingRun):
         return teacher
 
     def _wider(self, net: keras.Model) -> WiderNetworks | None:
-        """The networks that the recipe trains with this one."""
+        """Builds the wider networks that network augmentation trains together with this one."""
         config, recipe = self.config, self.recipe
         if recipe.netaug == 1:
             return None
@@ -147,7 +147,7 @@ class ClassifierRun(TrainingRun):
         return WiderNetworks(config.arch, net_ops, net, recipe.netaug, config.seed)
 
     def _class_weights(self) -> list[float] | None:
-        """Weight of a photo of each class, such that the mean over all photos is 1; None if all weigh alike."""
+        """Loss weight of each class, normalized to a mean of 1 over all photos; None without class balancing."""
         if not self.recipe.class_balance:
             return None
         counts = np.asarray(sources.counts_by_class(self.data["train"]), "float64")
@@ -171,7 +171,7 @@ class ClassifierRun(TrainingRun):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables that a checkpoint holds, once each, in an order that does not change."""
+        """All variables of a checkpoint, without duplicates, always in the same order."""
         every = [*self.trainee.variables, *self.optimizer.variables, *self.trainee.metrics_variables]
         return list({id(variable): variable for variable in every}.values())
 
@@ -179,11 +179,11 @@ class ClassifierRun(TrainingRun):
         """The learning rate of a step, counted from 0."""
         return float(self.optimizer.learning_rate_at(step))
 
-    # An epoch.
+    # One epoch.
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self._interval = reporting.Interval()
-        while self.step < (epoch + 1) * self.steps_per_epoch:  # once; twice where a photo cannot be decoded
+        while self.step < (epoch + 1) * self.steps_per_epoch:  # twice if a photo cannot be decoded
             self._tolerating(self._fit)
             self._check_finite()
             self._stop_if_asked()
@@ -208,7 +208,7 @@ class ClassifierRun(TrainingRun):
         try:
             self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=[callback])
         except tf.errors.InvalidArgumentError:
-            # The step's operations run side by side, so a batch that could not be made may have been counted.
+            # The operations of a step run in parallel, so a batch that failed may have been counted.
             self.trainee.steps.assign(callback.step)
             raise
 
@@ -225,15 +225,15 @@ class ClassifierRun(TrainingRun):
             raise TrainingError(str(self.feed.bad))
 
     def _asked_to_stop(self) -> bool:
-        """Whether to end an evaluation; several processes finish it, as none may leave the others alone."""
+        """Whether to stop an evaluation. With several processes it always runs to the end, since all must take part."""
         self._check_photos()
         return self.devices.alone and self.stop_signal is not None
 
     def _tolerating(self, work: Callable):
-        """Runs something that reads photos; if one cannot be decoded, sees that it is skipped next time.
+        """Runs a function that reads photos; if one cannot be decoded, makes later calls skip such photos.
 
         Returns:
-            What the work returns; None if it has to be done again.
+            The function's result; None if it has to be called again.
         """
         try:
             with input_pipeline.explained(self.data.values()):
@@ -242,15 +242,15 @@ class ClassifierRun(TrainingRun):
             if self.feed.careful:
                 raise
         self.line.clear()
-        logging.warning("a photo cannot be decoded; from here on, every photo is decoded on its own")
+        logging.warning("a photo cannot be decoded; from now on, photos are decoded one by one to skip such photos")
         self.feed = dataclasses.replace(self.feed, careful=True)
         return None
 
     def _evaluate(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 of the weights that would be saved, on the validation set."""
+        """Computes loss, top-1 and top-5 on the validation set, for the weights that are saved."""
         self._update_model()
         scores = None
-        while scores is None:  # twice where a photo cannot be decoded
+        while scores is None:  # twice if a photo cannot be decoded
             scores = self._tolerating(self._score)
             self._stop_if_asked()
         return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
@@ -265,8 +265,8 @@ class ClassifierRun(TrainingRun):
         self.model.set_weights(self._final)
 
     def _estimate_statistics(self) -> None:
-        """Estimates the statistics of the model anew, over batches that would follow if the run went on."""
-        # Every process takes all of the batch, so that all have the same statistics.
+        """Recomputes the batch-norm statistics of the model, on the batches that would come next."""
+        # Each process uses whole batches, so that all get the same statistics.
         feed = dataclasses.replace(self.feed, share=sources.Share(), careful=True, arrivals=None)
         batches = input_pipeline.training_batches(
             self.data["train"], self.recipe, self.config.seed, self.total_steps, feed
@@ -282,7 +282,7 @@ class ClassifierRun(TrainingRun):
         scores = self.model.evaluate(batches, verbose=_QUIET, return_dict=True, callbacks=callbacks)
         return {name: float(value) for name, value in scores.items()}
 
-    # What people see.
+    # Output.
 
     def _show(self, step: int, losses: Mapping[str, float]) -> None:
         done = (step - 1) % self.steps_per_epoch + 1
@@ -294,7 +294,7 @@ class ClassifierRun(TrainingRun):
             self.line.show(reporting.batch_line(epoch, done, self.steps_per_epoch, speed, losses, left))
 
     def _log_steps(self, step: int, means: Mapping[str, float]) -> None:
-        """Writes the means since the last call to TensorBoard."""
+        """Writes the means over the steps since the last call to TensorBoard."""
         part, self._logged = self.timer.total - self._logged, self.timer.total
         if part.steps:
             scalars = {f"training/{name}": means[name] for name in reporting.TRAINED} | {
@@ -319,12 +319,12 @@ class ClassifierRun(TrainingRun):
         return f", {longer}, or bfloat16 instead of --mixed_precision=float16"
 
     def _is_over(self) -> bool:
-        """Whether the last epoch is done, or the validation loss has not become less for `patience` epochs."""
+        """Whether the last epoch is done, or the validation loss has not improved for `patience` epochs."""
         losses = [row["val_loss"] for row in self.history]
         since_best = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         return super()._is_over() or 0 < self.recipe.patience <= since_best
 
-    # What is left.
+    # Results.
 
     @property
     def best(self) -> dict:
@@ -345,7 +345,7 @@ class ClassifierRun(TrainingRun):
         }
 
 
-_QUIET: Any = 0  # without a type, Keras's `verbose="auto"` looks to a type checker as if it had to be a string
+_QUIET: Any = 0  # Keras's default is "auto", from which a type checker infers a string
 
 
 def _check(config: ClassifierRunConfig) -> None:
@@ -353,8 +353,8 @@ def _check(config: ClassifierRunConfig) -> None:
     recipe = config.recipe
     if recipe.reparam and config.init_weights:
         raise ValueError(
-            f"--reparam starts from random weights, since others have no branches; leave out "
-            f"--init_weights={config.init_weights}, or pass --noreparam."
+            f"--reparam trains from random weights; leave out --init_weights={config.init_weights}, or pass "
+            "--noreparam."
         )
     if config.freeze != "none" and (recipe.reparam or recipe.netaug > 1):
         flag = "--reparam" if recipe.reparam else f"--netaug={recipe.netaug:g}"
@@ -362,7 +362,7 @@ def _check(config: ClassifierRunConfig) -> None:
 
 
 def _describe(config: ClassifierRunConfig, data: dict[str, Source]) -> dict:
-    """What makes a run this one, for its record."""
+    """Returns the description of a run for its record."""
     return {
         "name": config.name,
         "config": config.fixed() | {"precision": keras.config.dtype_policy().name} | config.recipe.settings(),

@@ -1,4 +1,4 @@
-"""Decoding, and the crops of training and evaluation: TensorFlow graphs equal to torchvision's on PIL images."""
+"""Decodes and crops photos for training and evaluation in TensorFlow graphs, as torchvision does with PIL images."""
 
 import functools
 import io
@@ -12,23 +12,23 @@ import tensorflow as tf
 from fd_keras import imagenet, photos
 from fd_keras.training.recipes import RATIO
 
-TRIES = 10  # torchvision's, before it falls back on a central crop
+TRIES = 10  # as in torchvision, before it falls back to a central crop
 
 
 def draw_boxes(count: int, seed, crop_scale: float) -> tf.Tensor:
-    """The random part of torchvision's RandomResizedCrop, for a batch of photos whose sizes are not known yet.
+    """Draws the random numbers of torchvision's RandomResizedCrop for a batch of photos of unknown sizes.
 
-    Area and logarithm of the aspect ratio are uniform. (`tf.image.sample_distorted_bounding_box` has other
-    distributions.) Done for many photos at once, it costs next to nothing.
+    Area and logarithm of the aspect ratio are uniformly distributed, unlike in
+    `tf.image.sample_distorted_bounding_box`. Drawing for many photos at once takes almost no time.
 
     Args:
         count: Number of photos.
         seed: Seed, int64 of shape (2,); the draws are a pure function of it.
-        crop_scale: Least share of a photo's area in its crop.
+        crop_scale: Minimum share of a photo's area in its crop.
 
     Returns:
-        float32 (count, 4, TRIES), what `random_box` takes of each photo: height and width, as parts of the square root
-        of the photo's area; and where the crop is, from 0 (top, left) to 1.
+        float32 of shape (count, 4, TRIES), the input of `random_box` for each photo: height and width relative to the
+        square root of the photo's area, and the vertical and horizontal position from 0 (top, left) to 1.
     """
     draws = tf.random.stateless_uniform([count, 4, TRIES], seed)
     area = crop_scale + (1 - crop_scale) * draws[:, 0]
@@ -38,13 +38,13 @@ def draw_boxes(count: int, seed, crop_scale: float) -> tf.Tensor:
 
 
 def random_box(shape, draw) -> tf.Tensor:
-    """The box of torchvision's RandomResizedCrop: of ten tries the first that fits, else the largest central crop.
+    """Computes the box of torchvision's RandomResizedCrop: the first of ten tries that fits, or a central crop.
 
-    Few operations, since tf.data spends time on each of them for every photo.
+    It uses few operations, since each of them costs time for each photo in tf.data.
 
     Args:
         shape: Size of the photo, int32 (height, width).
-        draw: What `draw_boxes` drew for the photo, (4, TRIES).
+        draw: Random numbers for the photo from `draw_boxes`, of shape (4, TRIES).
 
     Returns:
         int32 (top, left, height, width).
@@ -52,7 +52,7 @@ def random_box(shape, draw) -> tf.Tensor:
     sides = tf.cast(shape, tf.float32)[:, None]
     sizes = tf.round(draw[:2] * tf.sqrt(sides[0] * sides[1]))
     fits = tf.reduce_all((sizes > 0) & (sizes <= sides), axis=0)
-    # The largest of an allowed ratio: one side may be 4/3 of the other, as `RATIO` has it both ways.
+    # The largest central crop with an allowed aspect ratio: no side is longer than 4/3 of the other.
     central = tf.minimum(sides, tf.round(sides[::-1] * RATIO[1]))
     sizes = tf.concat([sizes, central], axis=1)
     first = tf.argmax(tf.concat([fits, [True]], axis=0))
@@ -61,16 +61,16 @@ def random_box(shape, draw) -> tf.Tensor:
 
 
 _MIDDLE = [[0.5], [0.5]]
-_ONE_MORE = [[1.0] * TRIES + [0.0]]  # of 0..n there are n + 1; the middle is at n / 2
+_ONE_MORE = [[1.0] * TRIES + [0.0]]  # a random offset is one of the n + 1 integers in 0..n; the middle is at n / 2
 
 
 def is_jpeg(data) -> tf.Tensor:
-    """Whether encoded bytes begin as a JPEG does."""
+    """Whether encoded bytes start with the signature of a JPEG."""
     return tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
 
 
 def decode(data) -> tf.Tensor:
-    """Decodes a photo to uint8 RGB (height, width, 3), equal to PIL bit for bit."""
+    """Decodes a photo to uint8 RGB of shape (height, width, 3), bit-identical to PIL."""
     return tf.cond(
         _is_usual_jpeg(data),
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -79,7 +79,7 @@ def decode(data) -> tf.Tensor:
 
 
 def _is_usual_jpeg(data) -> tf.Tensor:
-    """Whether it is a JPEG of no more pixels than may be decoded at once."""
+    """Whether it is a JPEG with at most `photos.MAX_PIXELS` pixels."""
 
     def fits():
         return tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)) <= photos.MAX_PIXELS
@@ -88,14 +88,14 @@ def _is_usual_jpeg(data) -> tf.Tensor:
 
 
 def _is_usual_png(data) -> tf.Tensor:
-    """Likewise for a PNG, which has its width and height at byte 16."""
+    """Whether it is a PNG with at most `photos.MAX_PIXELS` pixels; its width and height are at byte 16."""
     sides = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
     fits = tf.reduce_prod(tf.cast(sides, tf.int64)) <= photos.MAX_PIXELS
     return (tf.strings.substr(data, 0, 8) == b"\x89PNG\r\n\x1a\n") & fits
 
 
 def _decode_other(data) -> tf.Tensor:
-    """A photo that is not a usual JPEG; TensorFlow has no decoder of TIFF and WebP, and those it has vary."""
+    """Decodes other formats and huge photos; TensorFlow cannot decode TIFF and WebP, and decodes others differently."""
     decoded = tf.cond(
         _is_usual_png(data),
         lambda: tf.io.decode_png(data, channels=3),
@@ -112,14 +112,14 @@ def _by_pil(data: bytes) -> np.ndarray:
 def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpegs: bool = False) -> tf.Tensor:
     """Decodes a random crop of each encoded photo and resizes it.
 
-    Of a JPEG only the crop is decoded, with the fast inverse transform.
+    Only the crop of a JPEG is decoded, with the fast inverse transform.
 
     Args:
         data: Bytes of each photo, in any format of `photos.SUFFIXES`.
-        draws: Draw of each photo, see `random_box`; the crop is a pure function of it.
-        size: Side of the crops.
+        draws: Random numbers for each photo, see `random_box`; the crop is a pure function of them.
+        size: Side of the crops in pixels.
         antialias: Whether to shrink with PIL's filter, see `TrainingRecipe.antialias`.
-        jpegs: Whether all are known to be JPEGs, which saves a check.
+        jpegs: Whether all photos are known to be JPEGs, which saves a check.
 
     Returns:
         uint8 of shape (photos, size, size, 3).
@@ -146,8 +146,8 @@ def _decode_crop(data, draw):
 
 
 def _plain_resize(size: int, *images: np.ndarray) -> np.ndarray:
-    """Bilinear without a filter, by OpenCV: TensorFlow's operation takes several times as long, as it has no SIMD."""
-    cv2.setNumThreads(0)  # tf.data has threads of its own
+    """Bilinear resize without a filter by OpenCV; TensorFlow's operation has no SIMD and is several times slower."""
+    cv2.setNumThreads(0)  # tf.data already runs this in several threads
     resized = np.empty((len(images), size, size, 3), "uint8")
     for image, target in zip(images, resized, strict=True):
         cv2.resize(image, (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
@@ -155,11 +155,13 @@ def _plain_resize(size: int, *images: np.ndarray) -> np.ndarray:
 
 
 def eval_crop(data, size: int) -> tf.Tensor:
-    """Decodes a photo and crops it for evaluation: Resize(256) and CenterCrop(224) on PIL, within one gray level.
+    """Decodes a photo and crops it for evaluation, as torchvision's Resize(256) and CenterCrop(224) do on PIL images.
+
+    The pixels differ from theirs by at most one gray level.
 
     Args:
         data: Bytes of a photo, in any format of `photos.SUFFIXES`.
-        size: Side of the crop; the resize is in proportion (256 for 224).
+        size: Side of the crop in pixels; the resized short side is in proportion (256 for 224).
 
     Returns:
         uint8 of shape (size, size, 3).
@@ -168,19 +170,19 @@ def eval_crop(data, size: int) -> tf.Tensor:
     short = imagenet.resize_target((size, size))[0]
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     shortest = tf.minimum(height, width)
-    # As `imagenet.resized_size`: the long side is truncated, in float64 as Python does.
+    # As in `imagenet.resized_size`: the long side is computed in float64, as in Python, and truncated.
     long = tf.cast(
         tf.math.floor(tf.cast(short * tf.maximum(height, width), tf.float64) / tf.cast(shortest, tf.float64)), tf.int32
     )
     target = tf.where(height <= width, tf.stack([short, long]), tf.stack([long, short]))
     image = _resize(image, target)
-    # As `imagenet.crop_offset`: halves go to the even side.
+    # As in `imagenet.crop_offset`: halves are rounded to even.
     top, left = tf.unstack(tf.cast(tf.round(tf.cast(target - size, tf.float64) / 2), tf.int32))
     return tf.ensure_shape(image[top : top + size, left : left + size], (size, size, 3))
 
 
 def _without_far_ends(image):
-    """As `imagenet.without_far_ends`, so that a long thin image takes no more memory than others."""
+    """Cuts off the ends of a long thin image, as `imagenet.without_far_ends` does, so that it fits into memory."""
     shape = tf.shape(image)[:2]
     height, width = tf.unstack(tf.minimum(shape, imagenet.LONGEST * tf.reduce_min(shape)))
     top, left = tf.unstack(tf.cast(tf.round((shape - [height, width]) / 2), tf.int32))
@@ -188,5 +190,5 @@ def _without_far_ends(image):
 
 
 def _resize(image, size):
-    """Bilinear with PIL's filter, rounded to uint8; the weights sum to 1, so nothing has to be clipped."""
+    """Bilinear resize with PIL's filter, rounded to uint8; the weights sum to 1, so no value needs clipping."""
     return tf.cast(tf.round(tf.image.resize(image, size, antialias=True)), tf.uint8)

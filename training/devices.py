@@ -1,4 +1,4 @@
-"""Devices of a run: one, several of one host, or those of several processes."""
+"""Devices of a run: one device, several devices of one host, or the devices of several processes."""
 
 import atexit
 import contextlib
@@ -16,12 +16,12 @@ from fd_keras.training.sources import Share
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """How a run is spread over devices.
+    """How a run is distributed over devices.
 
     Attributes:
         count: Number of devices of all processes.
-        share: Part of every batch that this process feeds.
-        strategy: Strategy of TensorFlow, if any.
+        share: Part of each batch that this process loads.
+        strategy: TensorFlow's distribution strategy, if any.
     """
 
     count: int = 1
@@ -35,11 +35,11 @@ class Devices:
 
     @property
     def alone(self) -> bool:
-        """Whether no other process takes part."""
+        """Whether the run has only this process."""
         return self.share.count == 1
 
     def largest(self, value: int) -> int:
-        """Maximum of a number over all processes; each has to call it at the same step."""
+        """Returns the maximum of a number over all processes; all must call it at the same step."""
         if self.alone:
             return value
         from jax.experimental import multihost_utils
@@ -48,26 +48,26 @@ class Devices:
 
     @staticmethod
     def abandon_peers() -> None:
-        """Skips JAX's shutdown when this process exits: it waits minutes for a lost process, then aborts."""
+        """Skips JAX's shutdown when this process exits: it would wait minutes for the lost process, and then abort."""
         atexit.register(_exit_at_once)
 
     def scope(self):
-        """Context in which the variables have to be made."""
+        """Returns the context in which variables must be created."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
     def synchronize(self, net: keras.Model) -> None:
-        """Lets batch normalizations see the whole batch, so that the result does not depend on the devices.
+        """Makes batch normalizations use the whole batch, so that the result does not depend on the number of devices.
 
-        On JAX they do anyway, since there a batch is one array.
+        On JAX they always do, since a batch is one array there.
         """
         if self.strategy:
-            for layer in net._flatten_layers():  # those inside of other layers, too
+            for layer in net._flatten_layers():  # nested layers too
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
 
     @staticmethod
     def sync(model: Any) -> None:
-        """Brings the variables of a Keras model up to date during `fit`; JAX keeps them elsewhere meanwhile."""
+        """Updates the variables of a Keras model during `fit`; on JAX, Keras keeps their values elsewhere meanwhile."""
         if keras.backend.backend() == "jax":
             model.jax_state_sync()
 
@@ -78,15 +78,15 @@ def _exit_at_once() -> None:
 
 
 def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Joins the processes of a run on JAX. It has to come before anything else touches a device.
+    """Connects the processes of a run on JAX. Must be called before any other use of a device.
 
     Args:
-        coordinator: HOST:PORT of process 0, or "auto" where the platform knows (TPU, Slurm).
+        coordinator: HOST:PORT of process 0, or "auto" where the platform provides it (TPU, Slurm).
         processes: Number of processes.
         process: Index of this process.
 
     Raises:
-        ValueError: On another backend, or for numbers that do not fit.
+        ValueError: If the backend is not JAX, or the numbers are missing or inconsistent.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -117,16 +117,16 @@ def make(strategy: str, batch_size: int) -> Devices:
     backend = keras.backend.backend()
     needs = {"mirrored": "tensorflow", "data_parallel": "jax"}.get(strategy, backend)
     if backend != needs:
-        raise ValueError(f"--strategy={strategy} needs KERAS_BACKEND={needs}, it is {backend}.")
+        raise ValueError(f"--strategy={strategy} needs KERAS_BACKEND={needs}, but it is {backend}.")
     if backend == "jax":
-        tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads the data; the memory is JAX's
+        tf.config.set_visible_devices([], "GPU")  # TensorFlow only reads the data; JAX needs the memory
     if strategy == "mirrored":
         mirrored = tf.distribute.MirroredStrategy()
         devices = Devices(mirrored.num_replicas_in_sync, strategy=mirrored)
     elif strategy == "data_parallel":
         import jax
 
-        # Each process feeds its own share, so Keras must not deal the data out again.
+        # Each process loads its own share, so Keras must not split the data again.
         keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
         devices = Devices(jax.device_count(), Share(jax.process_index(), jax.process_count()))
     else:
@@ -137,9 +137,12 @@ def make(strategy: str, batch_size: int) -> Devices:
 
 
 def reproducible(threads: int | None) -> None:
-    """Makes every process give the same bits on a CPU; has to come before TensorFlow's first operation.
+    """Makes results on a CPU bit-identical in every process. Must be called before TensorFlow's first operation.
 
-    TensorFlow's graph optimizer orders sums differently in every process, at no gain that could be measured here.
+    TensorFlow's graph optimizer orders sums differently in each process, without measurable gain here.
+
+    Args:
+        threads: Number of threads; None for TensorFlow's default.
     """
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if threads:

@@ -1,4 +1,4 @@
-"""How an epoch is followed: its speed, and the callbacks that lead Keras's loops through it."""
+"""Speed of an epoch, and callbacks that connect Keras's loops with a run."""
 
 import dataclasses
 import time
@@ -12,12 +12,12 @@ from fd_keras.training.input_pipeline import Arrivals
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """How long some steps took.
+    """Duration of some steps.
 
     Attributes:
         steps: Number of steps.
-        seconds: Seconds that they took.
-        waited: Seconds of these that they waited for input.
+        seconds: Total time in seconds.
+        waited: Seconds spent waiting for input.
     """
 
     steps: int = 0
@@ -29,27 +29,27 @@ class Timing:
 
     @property
     def seconds_per_step(self) -> float:
-        """Mean duration of a step; 0 if there is none."""
+        """Mean duration of a step in seconds; 0 without steps."""
         return self.seconds / self.steps if self.steps else 0.0
 
     @property
     def steps_per_second(self) -> float:
-        """The inverse; 0 if there is no step."""
+        """Mean number of steps per second; 0 without steps."""
         return self.steps / self.seconds if self.seconds else 0.0
 
     @property
     def input_bound(self) -> float:
-        """Share of the time that was spent waiting for input."""
+        """Share of the time spent waiting for input, from 0 to 1."""
         return min(1.0, self.waited / self.seconds) if self.seconds else 0.0
 
 
 class EpochTimer:
-    """Measures an epoch, or the part of it since the run was resumed, without its first step.
+    """Measures an epoch, or the rest of an epoch after resuming, without its first step.
 
-    That one traces the graph and fills the pipeline.
+    The first step traces the graph and fills the pipeline.
 
     Attributes:
-        total: The steps measured so far.
+        total: Duration of the steps so far.
     """
 
     def __init__(self):
@@ -57,7 +57,7 @@ class EpochTimer:
         self._start: float | None = None
 
     def step_done(self, waited: float) -> None:
-        """Counts a step that waited so many seconds for its input."""
+        """Counts a step that waited `waited` seconds for its input."""
         now = time.perf_counter()
         if self._start is None:
             self._start = now
@@ -66,18 +66,18 @@ class EpochTimer:
 
 
 class EpochCallback(keras.callbacks.Callback):
-    """Follows `fit` through an epoch, from wherever it was left.
+    """Counts, times and reports the steps of an epoch in `fit`.
 
     Args:
         step: Number of steps done in the whole run.
-        timer: Counts the steps.
-        arrivals: When the batches left the pipeline.
+        timer: Timer of the steps.
+        arrivals: Times at which batches left the pipeline.
         after_step: Called after every step with the number of steps done and the running means; returns whether to
-            go on.
-        state: Values that variables get back at the start, since `fit` resets the metrics.
+            continue.
+        state: Variables and the values to restore at the start, since `fit` resets the metrics.
 
     Attributes:
-        step: Number of steps done.
+        step: Number of steps done in the whole run.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class EpochCallback(keras.callbacks.Callback):
             variable.assign(value)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Notes when the batch was asked for."""
+        """Records when the batch was requested."""
         self._asked = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts the step."""
+        """Counts the step, and stops training if asked to."""
         self.step += 1
         self._timer.step_done(self._arrivals.waited_since(self._asked))
         if not self._after_step(self.step, logs or {}):
@@ -114,7 +114,7 @@ class EpochCallback(keras.callbacks.Callback):
 
 
 class EvaluationCallback(keras.callbacks.Callback):
-    """Ends `evaluate` when asked to.
+    """Stops `evaluate` when asked to.
 
     Args:
         asked: Returns whether to stop; called after every batch.

@@ -5,7 +5,7 @@
     fd-keras evaluate --model=fd_mobilenet_0.25_224_int8.tflite --data=PHOTOS
     fd-keras evaluate --run_dir=RUN
 
-PHOTOS has a folder for each class, of the class's name; a run knows its model and the photos that it held out.
+PHOTOS has one folder per class, named as the class. --run_dir evaluates the model of a run on its held-out photos.
 Photos are resized to a short side of 256 pixels for a crop of 224, and in proportion for other sizes.
 """
 
@@ -30,40 +30,44 @@ with flag_group("Network"):
     _ALPHA = define_positive("alpha", None, "Width multiplier of a network by name (default 1).", 100)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet by name (default 3).", 1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet by name.", 100)
-    _WEIGHTS = flags.DEFINE_string("weights", "imagenet", "Of a network by name: imagenet, imagenet_authors, a path.")
+    _WEIGHTS = flags.DEFINE_string(
+        "weights", "imagenet", "Weights of a network by name: imagenet, imagenet_authors or a path."
+    )
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of class folders or of prepared shards, or tfds:NAME.")
-    _RUN = flags.DEFINE_string("run_dir", None, "Run whose held-out photos to take, instead of --data.")
-    _VAL = define_positive("val_fraction", None, "Share of every class to hold out, as in training.", 1)
-    _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
+    _RUN = flags.DEFINE_string("run_dir", None, "Run whose held-out photos to use instead of --data.")
+    _VAL = define_positive("val_fraction", None, "Share of each class to hold out, as in training.", 1)
+    _TFDS = flags.DEFINE_string("tfds_dir", None, "Folder of TensorFlow Datasets.")
     _BAD = flags.DEFINE_integer("max_bad_images", 0, "Maximum number of undecodable photos to skip.", lower_bound=0)
 with flag_group("Target"):
     _CHECK = flags.DEFINE_bool("check", False, "Fail unless the recipe's accuracy is reached.")
-    _RECIPE = flags.DEFINE_enum("recipe", None, list(recipes.RECIPES), "Whose target (default: the run's, else paper).")
+    _RECIPE = flags.DEFINE_enum(
+        "recipe", None, list(recipes.RECIPES), "Recipe with the target (default: the run's, or paper)."
+    )
     _TARGET = flags.DEFINE_float("target", None, "Top-1 in percent to check instead of the recipe's.", 0, 100)
 with flag_group("Run"):
-    _BATCH = flags.DEFINE_integer("batch_size", 64, "Photos at a time.", lower_bound=1)
+    _BATCH = flags.DEFINE_integer("batch_size", 64, "Number of photos in a batch.", lower_bound=1)
     _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Number of threads.", lower_bound=1)
     _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 
 def model_path() -> str:
-    """What --model names, or the model of the run. Raises UsageError for flags that lack something."""
+    """Returns --model, or the path of the run's model. Raises UsageError if flags are missing or contradict."""
     run = _RUN.value
     if _DATA.value is None and run is None:
-        raise UsageError("--data is required: the photos; or --run_dir, a run that held some out")
+        raise UsageError("--data is required: photos; or --run_dir: a run with held-out photos")
     if _MODEL.value is None and run is None:
-        raise UsageError("--model is required: a .keras or .tflite file or a network; or --run_dir, a run's folder")
+        raise UsageError("--model is required: a .keras file, .tflite file or network; or --run_dir: a run's folder")
     for flag in (_VAL, _TFDS):
         if _DATA.value is None and flag.value is not None:
-            raise UsageError(f"--{flag.name} goes with --data; a run knows its photos")
+            raise UsageError(f"--{flag.name} needs --data; --run_dir uses the photos that the run held out")
     from fd_keras.training import evaluation_photos
 
     return _MODEL.value or evaluation_photos.model_of(run or "")
 
 
 def load(path: str) -> "ImageClassifier":
-    """The classifier at a path, or the network of that name.
+    """Loads the classifier at a path, or builds the network of that name.
 
     Raises:
         ValueError: If it is not a classifier of square RGB images.
@@ -80,14 +84,14 @@ def load(path: str) -> "ImageClassifier":
     height, width, channels = classifier.size
     if height != width or channels != 3:
         raise ValueError(
-            f"{path}: takes images of {height}x{width}x{channels}, and only square RGB images can be evaluated; "
-            "fd-keras verify takes others."
+            f"{path}: takes {height}x{width}x{channels} images, but evaluate only supports square RGB images; use "
+            "fd-keras verify."
         )
     return classifier
 
 
 def photos_for(path: str, classes: int) -> "Source":
-    """The photos that the flags name, labeled as the model at a path counts its classes."""
+    """Opens the photos that the flags name, with the class numbers of the model at a path."""
     from fd_keras.training import evaluation_photos
 
     if _DATA.value is None:
@@ -97,7 +101,7 @@ def photos_for(path: str, classes: int) -> "Source":
 
 
 def target(path: str, val: "Source") -> tuple[float, str]:
-    """The top-1 to reach and what it is of. Raises ValueError where none is stated."""
+    """Returns the expected top-1 in percent, and where it comes from. Raises ValueError if there is no target."""
     from fd_keras.training import sources
 
     if _TARGET.value is not None:
@@ -107,17 +111,17 @@ def target(path: str, val: "Source") -> tuple[float, str]:
     name = _RECIPE.value or (run or {}).get("name", "paper")
     top1 = recipes.RECIPES[name].targets.get(network)
     if top1 is None:
-        raise ValueError(f"--check: recipe {name} states no accuracy for {network[0]} {network[1]}x; pass --target.")
+        raise ValueError(f"--check: recipe {name} has no target for {network[0]} {network[1]}x; pass --target.")
     if not sources.is_imagenet(val):
         raise ValueError(
-            f"--check: the recipes' figures are for ImageNet's 50,000 validation photos, and {val.name} is another "
+            f"--check: the recipes' targets are for ImageNet's 50,000 validation photos, but {val.name} is another "
             "set; pass --target."
         )
     return top1, f"recipe {name}, {network[0]} {network[1]}x"
 
 
 def main(argv: list[str]) -> None:
-    """Scores the classifier, and compares it with its target."""
+    """Evaluates the classifier, and compares its accuracy with the target."""
     path = model_path()
     from fd_keras.training import accuracy, input_pipeline
 

@@ -1,4 +1,4 @@
-"""Opens photos to evaluate a model on: those that a run held out, or class folders matched with its classes by name."""
+"""Opens photos to evaluate a model on: a run's held-out photos, or class folders matched to its classes by name."""
 
 import logging
 import os
@@ -19,14 +19,14 @@ def of_run(run_dir: str) -> Source:
 
     Raises:
         FileNotFoundError: If the folder is not a run, or its photos are missing.
-        ValueError: If its record is damaged or does not name its photos, or these have changed.
+        ValueError: If its record is damaged or does not name its photos, or the photos have changed.
     """
     if os.path.isfile(join(run_dir, split.FILE)):
         return _of_split(run_dir)
     record = read_run(run_dir)
     opened = record.get("opened") or _of_command(record.get("command"))
     if not isinstance(opened, dict) or not isinstance(opened.get("data"), str):
-        raise ValueError(f"--run_dir={run_dir}: its {run_record.FILE} does not name its photos; {_PASS_PHOTOS}.")
+        raise ValueError(f"--run_dir={run_dir}: {run_record.FILE} does not name the photos; {_PASS_PHOTOS}.")
     try:
         val = sources.open_data(**opened)["val"]
         changed = run_record.change_of_data("val", record["data"]["val"], sources.describe(val))
@@ -34,17 +34,17 @@ def of_run(run_dir: str) -> Source:
         raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); {_PASS_PHOTOS}.") from error
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"--run_dir={run_dir}: its held-out photos are missing ({error}) Restore them, or {_PASS_PHOTOS}."
+            f"--run_dir={run_dir}: the held-out photos are missing ({error}) Restore them, or {_PASS_PHOTOS}."
         ) from error
     if changed:
         raise ValueError(
-            f"--run_dir={run_dir}: its held-out photos changed: {changed}. Restore them, or {_PASS_PHOTOS}."
+            f"--run_dir={run_dir}: the held-out photos have changed: {changed}. Restore them, or {_PASS_PHOTOS}."
         )
     return val
 
 
 def is_known(run_dir: str) -> bool:
-    """Whether a run's folder names its held-out photos, which need not exist."""
+    """Whether a run's folder names its held-out photos. The photos may be missing."""
     try:
         if os.path.isfile(join(run_dir, split.FILE)):
             return bool(split.read(run_dir).held_out)
@@ -90,10 +90,10 @@ def _of_split(run_dir: str) -> Folder:
     paths = [path for path, _ in found.held_out]
     gone = [path for path in paths if not os.path.isfile(path)]
     if not paths:
-        raise ValueError(f"--run_dir={run_dir}: it held no photos out; {_PASS_PHOTOS}.")
+        raise ValueError(f"--run_dir={run_dir}: the run has no held-out photos; {_PASS_PHOTOS}.")
     if found.refit:
         logging.warning(
-            "%s: the final network was also trained on the held-out photos, so its accuracy on them is too high",
+            "%s: the final network was also trained on the held-out photos, so its accuracy on them is not meaningful",
             run_dir,
         )
     if gone:
@@ -105,7 +105,7 @@ def _of_split(run_dir: str) -> Folder:
 
 
 def _of_command(command: object) -> dict | None:
-    """Arguments of `sources.open_data` from the command of a run, for records that do not have them."""
+    """Parses the arguments of `sources.open_data` from the command of a run, for records that do not contain them."""
     flags = {}
     words = [str(word) for word in command] if isinstance(command, list) else []
     for word, after in zip(words, [*words[1:], ""], strict=False):
@@ -128,14 +128,14 @@ def of_data(
     """Opens the photos that `--data` of `fd-keras evaluate` names.
 
     Args:
-        data: As for `sources.open_data`, or a folder of class folders, all of whose photos are taken.
+        data: As for `sources.open_data`, or a folder of class folders, whose photos are all used.
         names: Class names of the model, or None if they are unknown.
         classes: Number of classes of the model.
-        val_fraction: Share of every class to take, as in training.
-        tfds_dir: Folder where TFDS keeps its data.
+        val_fraction: Share of each class that was held out in training; only these photos are used.
+        tfds_dir: Folder of TensorFlow Datasets.
 
     Raises:
-        ValueError: If it is not a data set, or its classes are not the model's.
+        ValueError: If it is not a data set, or its classes are not those of the model.
         OSError: If it cannot be read.
     """
     kind, _, rest = data.partition(":")
@@ -155,7 +155,7 @@ def of_data(
 
 
 def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | None:
-    """Opens class folders, or those in val/ if there is a train/ too, with the labels of a model.
+    """Opens class folders, or those in val/ if there is also a train/, with the labels of a model.
 
     Args:
         root: Local folder.
@@ -163,12 +163,12 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
         classes: Number of classes of the model.
 
     Returns:
-        The photos, or None if there are no class folders, or none is a class of the model.
+        The photos; None if there are no class folders, or none of them is a class of the model.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If some folders are classes of the model and others are not, a class has no photo, or there is a
-            train/ but no val/.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If only some of the folders are classes of the model, a class has no photos, or there is a train/
+            but no val/.
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: no such folder.")
@@ -181,7 +181,7 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
         return None
     listing = sources.list_classes(held_out)
     if strange := sorted(listing.keys() - label_of.keys()):
-        raise ValueError(f"{held_out}: folder {printable(strange[0])!r} is not a class of {train}; rename it.")
+        raise ValueError(f"{held_out}: folder {printable(strange[0])!r} is not a class in {train}; rename it.")
     titles = _titles(label_of, names, classes)
     present = {label_of[name] for name in listing}
     _log_absent([title for label, title in enumerate(titles) if label not in present], held_out)
@@ -190,24 +190,24 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
 
 
 def _sides(root: str) -> tuple[str, str]:
-    """The folder whose class folders define the labels, and the one whose photos are taken; usually the same."""
+    """Returns the folder whose class folders define the labels, and the folder to evaluate on; usually the same."""
     train, sides = photo_folder.side_folders(root)
     if train is None:
         return root, root
     if not sides:
         raise ValueError(
-            f"{root}: there is {train}/ but no val/ beside it. Add one, or name the folder that has the class folders."
+            f"{root}: found {train}/ but no val/. Add one, or pass the folder that contains the class folders."
         )
     return join(root, train), join(root, sides[0])
 
 
 def class_folders(root: str) -> list[str]:
-    """Names of the visible folders in a folder."""
+    """Returns the names of the visible subfolders."""
     return [name for name in list_entries(root)[0] if not photos.is_hidden(name)]
 
 
 def _titles(label_of: dict[str, int], names: Sequence[str] | None, classes: int) -> Sequence[str]:
-    """A name for each class of the model."""
+    """Returns a name for each class of the model."""
     folders = {label: name for name, label in label_of.items()}
     if names is None and classes == imagenet.CLASSES:
         known = (imagenet.wordnet_ids(), imagenet.class_names())
@@ -217,19 +217,19 @@ def _titles(label_of: dict[str, int], names: Sequence[str] | None, classes: int)
 
 def _log_absent(titles: Sequence[str], root: str) -> None:
     if titles:
-        logging.warning("%s: no photos of %d of the model's classes (%s)", root, len(titles), shortened(titles))
+        logging.warning("%s: no photos for %d of the model's classes (%s)", root, len(titles), shortened(titles))
 
 
 def _unrelated(root: str, names: Sequence[str] | None, classes: int) -> str:
-    """Explains why class folders do not fit a model, and what to do."""
+    """Explains why class folders do not match a model, and how to fix it."""
     folders = class_folders(_sides(root)[0]) if is_local(root) else []
     if not folders:
-        return "no class folders in it; it wants CLASS/*.jpg, one folder for each class."
+        return "no class folders found; make one folder of photos per class."
     found = f"{len(folders)} class folders ({shortened(folders)})"
     names = names or (imagenet.class_names() if classes == imagenet.CLASSES else None)
     if names is None:
         return (
             f"{found}, but the model has {classes} classes, and their names are unknown. Make one folder per class, "
-            'or list the names as "class_names" in the .json beside the model.'
+            'or add the names as "class_names" to the .json beside the model.'
         )
-    return f"{found}, none of which is a class of the model ({shortened(names)}); name them as its classes."
+    return f"{found}, none of which is a class of the model ({shortened(names)}); rename them."

@@ -1,4 +1,4 @@
-"""Frame, style, tables, names and pictures of HTML pages, which have no script and load nothing from the network."""
+"""Builds HTML pages without scripts or network requests: frame, style, tables, names and pictures."""
 
 import base64
 import io
@@ -11,8 +11,8 @@ from fd_keras.io import printable
 if TYPE_CHECKING:
     from PIL import Image
 
-# The browser must load and run nothing, whatever a name on the page holds. The policy and the frame below are also in
-# android_bench/page.py, since android_bench imports nothing of the project.
+# Forbids the browser to load or run anything, whatever names are on the page. The policy and the frame below are also
+# in android_bench/page.py, since android_bench only imports the standard library.
 _POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
     "img-src data:; base-uri 'none'; form-action 'none'\">"
@@ -39,12 +39,12 @@ figure { margin: 0; } .scroll { overflow-x: auto; }
 
 
 def document(title: str, body: str, style: str) -> str:
-    """A complete page.
+    """Returns a complete HTML page.
 
     Args:
         title: Title of the page, plain text.
         body: Content of the page, HTML.
-        style: Style sheet to add to the common one.
+        style: CSS to append to the common style.
     """
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -63,28 +63,28 @@ def document(title: str, body: str, style: str) -> str:
 
 
 def figures(items: Sequence[tuple[str, str]]) -> str:
-    """Large figures in a row.
+    """Returns a row of large figures.
 
     Args:
-        items: Pairs of a figure, HTML, and its name, plain text.
+        items: Pairs of a figure (HTML) and its name (plain text).
     """
     cells = "".join(f"<li><b>{value}</b>{escape(name)}</li>" for value, name in items)
     return f'<ul class="figures">{cells}</ul>'
 
 
 def name(text: str) -> str:
-    """An untrusted name as HTML: escaped, and isolated so that it cannot reverse the text around it."""
+    """Returns an untrusted name as HTML: escaped, and isolated so that it cannot reverse the text around it."""
     return f"<bdi>{escape(printable(text))}</bdi>"
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table that scrolls sideways where the page is too narrow.
+    """Returns a table that scrolls horizontally on narrow screens.
 
     Args:
         caption: Caption for screen readers, plain text.
-        heads: Titles of the columns, HTML.
-        rows: Cells, HTML; the first of each is the title of the row.
-        kind: Class of the table, for the style.
+        heads: Column titles, HTML.
+        rows: Cells of each row, HTML; the first cell is the title of the row.
+        kind: CSS class of the table.
     """
     head = "".join(f'<th scope="col">{title}</th>' for title in heads)
     body = "".join(
@@ -99,12 +99,12 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], kin
 
 
 def scrolling(label: str, content: str) -> str:
-    """Wide content in a frame that scrolls sideways, also with the keyboard."""
+    """Wraps wide content in a frame that scrolls horizontally, by keyboard too."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{content}</div>'
 
 
 def jpeg_url(image: "Image.Image", quality: int) -> str:
-    """An image as the data URL of a JPEG."""
+    """Returns an image as a JPEG data URL."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,7 +1,6 @@
-"""Batches as a pure function of (seed, step): what `tf.data` does between a source and the model.
+"""Makes batches from a source with `tf.data`, as a pure function of (seed, step).
 
-uint8 leaves the pipeline; the mirror, the mixing and the normalization run in the model, with the random numbers that
-come along here.
+Batches are uint8; flips, mixing and normalization run in the model, with random numbers that are part of the batch.
 """
 
 import collections
@@ -22,15 +21,15 @@ from fd_keras.training import crops, randaugment
 from fd_keras.training.recipes import WIDER_NETWORKS, TrainingRecipe
 from fd_keras.training.sources import Photo, Photos, Share, Source
 
-# Purposes of random numbers, which keep them apart.
+# Purposes of random numbers; each has its own seeds.
 _CROP, _FLIP, _AUGMENT, _MIX = range(4)
 
 
 class BadImages:
-    """Counts the photos that cannot be decoded, and names each once in the log.
+    """Counts the photos that cannot be decoded, and logs each of them once.
 
     Args:
-        limit: Maximum number of them to skip.
+        limit: Maximum number of such photos to skip.
     """
 
     def __init__(self, limit: int = 0):
@@ -47,46 +46,47 @@ class BadImages:
 
     @property
     def too_many(self) -> bool:
-        """Whether there are more than the limit."""
+        """Whether more photos than the limit cannot be decoded."""
         return len(self.names) > self.limit
 
     def __str__(self) -> str:
         shown = ", ".join(sorted(self.names)[:5])
         return (
             f"{len(self.names)} photos cannot be decoded, more than --max_bad_images={self.limit}: {shown}. Remove "
-            "them, make the data with fd-keras prepare, which does, or allow more."
+            "them, raise the limit, or make shards with fd-keras prepare, which leaves them out."
         )
 
 
 class Arrivals:
-    """When batches left the pipeline, from which follows how long the model waited for them."""
+    """Records when batches left the pipeline, to compute how long the model waited for them."""
 
     def __init__(self):
         self._times = collections.deque()
 
     def clear(self) -> None:
-        """Forgets the batches of an earlier pipeline."""
+        """Removes the times of an earlier pipeline."""
         self._times.clear()
 
     def stamp(self) -> None:
-        """Called by the pipeline for every batch, before it is put into the buffer."""
+        """Records that a batch is ready; called by the pipeline before the batch enters the buffer."""
         self._times.append(time.perf_counter())
 
     def waited_since(self, asked: float) -> float:
-        """Seconds from a time of `time.perf_counter` until the next batch was there; 0 if it was there before."""
+        """Returns the seconds between a time of `time.perf_counter` and the next batch; 0 if it was ready before."""
         return max(0.0, self._times.popleft() - asked) if self._times else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """How batches are made on this machine; nothing here changes what is in them.
+    """How batches are made on this machine. Does not change their content.
 
     Attributes:
-        share: Part of the global batch that this process feeds.
-        threads: Number of threads that decode; None lets TensorFlow choose.
+        share: Part of the global batch that this process loads.
+        threads: Number of decoding threads; None lets TensorFlow choose.
         bad: Counter of the photos that cannot be decoded.
-        careful: Whether to expect such photos. It costs 0.4 ms per photo, so a run turns it on when it meets one.
-        arrivals: Record of when each batch left the pipeline.
+        careful: Whether to skip such photos instead of failing. It costs 0.4 ms per photo, so a run enables it when it
+            finds the first one.
+        arrivals: Times at which batches left the pipeline.
     """
 
     share: Share = Share()
@@ -97,30 +97,30 @@ class Feed:
 
 
 class DamagedDataError(ProgramError):
-    """A photo or shard was damaged or removed during the run; the message names the file."""
+    """Raised when a photo or shard is damaged or removed during a run; the message names the file."""
 
 
 @contextlib.contextmanager
 def explained(sources: Iterable[Source]) -> Iterator[None]:
-    """Raises DamagedDataError for TensorFlow's errors about files that were damaged or removed while they were read.
+    """Turns TensorFlow's errors about damaged or missing files into DamagedDataError.
 
     Args:
-        sources: What is read in the block; a damaged shard is looked for in all of them.
+        sources: Sources that are read in the block; all are searched for the damaged shard.
     """
     try:
         yield
     except tf.errors.DataLossError as error:
         damaged = next(filter(None, (source.damaged() for source in sources)), None)
         raise DamagedDataError(
-            f"{damaged or 'a shard'}: damaged ({_reason(error)}). Run the same fd-keras prepare again: it writes the "
-            "damaged shards again."
+            f"{damaged or 'a shard'}: damaged ({_reason(error)}). Run the same fd-keras prepare command again; it "
+            "rewrites damaged shards."
         ) from error
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-        raise DamagedDataError(f"{_reason(error)}. Restore it, and start the same command again.") from error
+        raise DamagedDataError(f"{_reason(error)}. Restore it, and run the same command again.") from error
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """What an error says of a file, such as "FILE: No such file or directory", out of what it says of operations."""
+    """Extracts the line about a file, such as "FILE: No such file or directory", from an error about operations."""
     lines = [re.sub(r"^\s*(\{\{[^}]*\}\}\s*)+", "", line).strip() for line in error.message.splitlines()]
     own = [line for line in lines if _OF_FILES.search(line)]
     return (own or lines)[0].replace("; ", ": ")
@@ -130,30 +130,32 @@ _OF_FILES = re.compile("; |corrupted|truncated")
 
 
 def steps_per_epoch(source: Source, batch_size: int) -> int:
-    """Full batches in an epoch; raises ValueError if there is none."""
+    """Returns the number of full batches in an epoch; raises ValueError if it is 0."""
     if source.count < batch_size:
         raise ValueError(
-            f"{source.name}: {source.count} photos do not fill a batch of {batch_size}; pass a smaller --batch_size."
+            f"{source.name}: {source.count} photos do not fill a batch of {batch_size}; reduce --batch_size."
         )
     return source.count // batch_size
 
 
 def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: int, feed: Feed) -> tf.data.Dataset:
-    """The batches of the rest of an epoch, from a step on.
+    """Returns the batches from a step to the end of its epoch.
 
     Args:
         source: Training set.
-        recipe: Recipe, which decides crops and augmentation.
+        recipe: Recipe, which sets crops and augmentation.
         seed: Seed of the run.
-        step: Number of steps done in the run; batches [step, end of its epoch) follow.
+        step: Number of steps done in the run, the index of the first batch.
         feed: How batches are made on this machine.
 
     Returns:
-        A dataset of (inputs, label, weight). `inputs` holds image, uint8 (batch, size, size, 3), of the size of the
-        epoch; flip, uint8 (batch,), 1 for a photo to mirror; if the recipe mixes, own, float32 (batch,), and box, int32
-        (batch, 4), for `trainable_classifier.mix`; with network augmentation wider, int32 (batch,), the number of the
-        wider network to train, the same for all. label is int64 (batch,), weight float32 (batch,) with 0 for a photo
-        that cannot be decoded.
+        A dataset of (inputs, label, weight). `inputs` is a dict of:
+            image: uint8 (batch, size, size, 3), where size depends on the epoch.
+            flip: uint8 (batch,), 1 for photos to mirror.
+            own, box: float32 (batch,) and int32 (batch, 4), for `trainable_classifier.mix`, if the recipe mixes.
+            wider: int32 (batch,), the index of the wider network to train, equal in the batch, if the recipe has
+                network augmentation.
+        label is int64 (batch,); weight is float32 (batch,), 0 for a photo that cannot be decoded and 1 for others.
     """
     steps = steps_per_epoch(source, recipe.batch_size)
     epoch, start = step // steps, step % steps
@@ -176,7 +178,7 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
     def finish(step, chunks):
         images, labels, weights = (tf.reshape(values, (local, *values.shape[2:])) for values in chunks)
         flips = tf.random.stateless_uniform([recipe.batch_size], _seed(seed, step, _FLIP)) < recipe.flip
-        # No bool: Keras adds a batch up over TensorFlow's replicas when it first sees one.
+        # Not bool: Keras sums the first batch over TensorFlow's replicas.
         given = {"image": images, "flip": tf.cast(_dealt(flips, feed.share), tf.uint8)}
         if recipe.mixes:
             given |= _mixing(_seed(seed, step, _MIX), recipe, size, local)
@@ -197,23 +199,29 @@ def training_batches(source: Source, recipe: TrainingRecipe, seed: int, step: in
 
 
 def _dealt(values, share: Share):
-    """This process's part of what was drawn for the global batch."""
+    """Selects this process's part of random numbers for the global batch."""
     return values[share.index :: share.count]
 
 
 def _chunk(count: int) -> int:
-    """How many photos one call of tf.data's function decodes: a divisor of a batch.
+    """Returns how many photos each call of tf.data's function decodes: a divisor of the batch size, at most 8.
 
-    A call costs time of its own; with more than eight photos it was slower again, as they leave a core's cache.
+    Each call has a fixed cost; more than eight photos no longer fit into a core's cache and were slower.
     """
     return max(divisor for divisor in range(1, 9) if count % divisor == 0)
 
 
 def evaluation_batches(source: Source, size: int, batch_size: int, feed: Feed) -> tf.data.Dataset:
-    """All photos once, cropped for evaluation; the last batch is filled up with photos of weight 0.
+    """Returns all photos once, cropped for evaluation; the last batch is padded with blank photos of weight 0.
+
+    Args:
+        source: Validation set.
+        size: Side of the crops in pixels.
+        batch_size: Number of photos in a batch, over all processes.
+        feed: How batches are made on this machine.
 
     Returns:
-        A dataset of (image, label, weight), as `training_batches` describes them.
+        A dataset of (image, label, weight): uint8 (batch, size, size, 3), int64 (batch,) and float32 (batch,).
     """
 
     def photo(item: Photo):
@@ -234,7 +242,7 @@ def _seed(seed: int, number, purpose: int) -> tf.Tensor:
 
 
 def _decoded(photos: Photos, photo, blank, feed: Feed) -> tf.data.Dataset:
-    """Maps photos in parallel. With `feed.careful` an error is confined to its own photo, which becomes blank."""
+    """Decodes photos in parallel. With `feed.careful`, photos that cannot be decoded become blank, with weight 0."""
     parallel = feed.threads or tf.data.AUTOTUNE
     if not feed.careful:
         return photos.map(photo, num_parallel_calls=parallel, deterministic=True)
@@ -268,18 +276,19 @@ def _finished(batches: tf.data.Dataset, count: int, feed: Feed) -> tf.data.Datas
 
 
 def _wider(seed, on: bool) -> tf.Tensor:
-    """Number of the wider network of a step, see `network_augmentation`; `WIDER_NETWORKS` for none."""
+    """Draws the index of the wider network for a step, see `network_augmentation`; `WIDER_NETWORKS` means none."""
     if not on:
         return tf.constant(WIDER_NETWORKS)
     return tf.random.stateless_uniform([], seed + 2_000_003, maxval=WIDER_NETWORKS, dtype=tf.int32)
 
 
 def _mixing(seed, recipe: TrainingRecipe, size: int, batch: int) -> dict[str, tf.Tensor]:
-    """The random numbers of MixUp (arXiv 1710.09412) or CutMix (arXiv 1905.04899) for one batch.
+    """Draws the random numbers of MixUp (arXiv 1710.09412) or CutMix (arXiv 1905.04899) for one batch.
 
     Returns:
-        own: share of each photo's own label; box: (top, left, bottom, right) of the pixels that CutMix replaces, empty
-        for MixUp.
+        A dict of:
+            own: float32 (batch,), the share of each photo's own label.
+            box: int32 (batch, 4), (top, left, bottom, right) of the pixels that CutMix replaces; zeros for MixUp.
     """
     either = tf.random.stateless_uniform([3], seed)
     cut = either[0] < 0.5 if recipe.mixup and recipe.cutmix else tf.constant(bool(recipe.cutmix))

@@ -1,7 +1,7 @@
-"""Network augmentation (arXiv 2110.08890): every step also trains a wider network, of which the network is a part.
+"""Network augmentation (arXiv 2110.08890): each step also trains a wider network that contains the network.
 
-Tiny networks underfit. As a part of networks with more capacity they get gradients that they would not find alone; what
-is not theirs is thrown away after training.
+Tiny networks underfit. As a part of networks with more capacity they receive additional gradients; the extra channels
+are discarded after training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,34 +15,34 @@ from fd_keras import builder
 from fd_keras.spec import IMAGE, Arch, Op
 from fd_keras.training.recipes import WIDER_NETWORKS
 
-BLOCKS = 4  # of extra channels; a wider network has one of them at each op
+BLOCKS = 4  # blocks of extra channels per op; each wider network uses one of them
 
 
 class WiderNetworks(keras.layers.Layer):
-    """Wider networks around a network, which share its weights.
+    """Wider networks that contain a network and share its weights.
 
-    Each op has extra channels in a few blocks. A wider network has at each op the network's own channels, which compute
-    the same as in the network if the extra ones are zero, and one of the blocks. So all of them have the same shapes, a
-    step is traced once, and it costs far less than the widest network would. Which block it is at which op is in a
-    table. They normalize by the statistics of the batch (on several devices of each device's part), and leave the
-    running statistics to the network. Sorting the channels by importance, as the paper does at the start, is left out:
-    the network starts from random weights, among which no channel matters more.
+    Each op has a few blocks of extra channels. A wider network combines the network's own channels, which compute the
+    same as in the network if the extra ones are zero, with one block at each op. So all wider networks have the same
+    shapes, a step is traced only once, and it costs far less than the widest network would. A random table assigns the
+    blocks. Wider networks normalize by the statistics of the batch (with several devices, of each device's part), and
+    do not update the network's running statistics. Unlike in the paper, channels are not sorted by importance first:
+    the network starts from random weights, where all channels are equally important.
 
     Args:
         arch: Table of the network.
         net_ops: Ops of the network.
-        net: Network itself; takes raw images.
-        widest: Width of a network that had all blocks, relative to the network's.
+        net: Network, which takes raw images.
+        widest: Width of a network with all blocks, relative to the network.
         seed: Seed of the table.
     """
 
     def __init__(self, arch: Arch, net_ops: Sequence[Op], net: keras.Model, widest: float, seed: int):
         super().__init__(name="wider_networks")
         self.arch, self.net_ops, self.op_of = arch, net_ops, {op.name: op for op in net_ops}
-        self.layer_of = net.get_layer  # not the network, or Keras would take its weights for weights of this layer
+        self.layer_of = net.get_layer  # not the network: Keras would track its weights as this layer's
 
         def block(op: Op) -> int:
-            """Channels of a block; whole groups, so that they can be dealt out as the network's own are."""
+            """Number of channels of a block, a multiple of the groups so that they divide as the network's own do."""
             return max(1, int((widest - 1) / BLOCKS * op.cout) // arch.groups) * arch.groups
 
         self.extra = _extra_channels(net_ops, block)
@@ -54,10 +54,10 @@ class WiderNetworks(keras.layers.Layer):
         self.built = True
 
     def _weights_of(self, op: Op) -> dict[str, keras.Variable]:
-        """The weights of an op beyond the network's.
+        """Creates the weights of an op's extra channels.
 
-        They lead from its own inputs to a block ("columns"), from a block to its own outputs ("rows"), and from a block
-        to a block ("corner"). The first axes choose the blocks.
+        They connect the network's own inputs with a block ("columns"), a block with the network's own outputs ("rows"),
+        and a block with a block ("corner"). The first axes are the blocks.
         """
         *window, own_in, own_out = op.kernel_shape or (0, 0)
         extra_in, extra_out = self.extra[op.inputs[0]] // op.groups, self.extra[op.name]
@@ -87,12 +87,12 @@ class WiderNetworks(keras.layers.Layer):
         }
 
     def loss(self, images: Any, number: Any, criterion: Callable[[Any], Any]) -> Any:
-        """The loss of a wider network.
+        """Computes the loss of a wider network, a scalar.
 
         Args:
-            images: Raw images.
-            number: Number of the network, a scalar; `WIDER_NETWORKS` for none, of loss 0.
-            criterion: Loss of logits.
+            images: Raw images, (batch, height, width, 3).
+            number: Index of the network, a scalar; `WIDER_NETWORKS` for none, with loss 0.
+            criterion: Computes the loss from logits.
         """
 
         def loss() -> Any:
@@ -101,14 +101,14 @@ class WiderNetworks(keras.layers.Layer):
         return ops.cond(number < WIDER_NETWORKS, loss, lambda: ops.zeros((), "float32"))
 
     def logits(self, images: Any, number: Any) -> Any:
-        """Logits of a wider network."""
+        """Computes the logits of a wider network, (batch, classes)."""
         blocks: Any = ops.take(self.table, number, axis=0)
         layers: Any = _Layers(self, {name: blocks[index] for name, index in self.position.items()})
         return builder.build(self.arch, self.net_ops, images, layers=layers, classifier_activation=None)
 
 
 def _extra_channels(net_ops: Sequence[Op], block: Callable[[Op], int]) -> dict[str, int]:
-    """Extra channels of each op, by name; the image and the classifier have none."""
+    """Returns the number of extra channels of each op, by name; 0 for the image and the classifier."""
     extra = {IMAGE: 0}
     for op in net_ops:
         if op.kind == "conv":
@@ -116,14 +116,14 @@ def _extra_channels(net_ops: Sequence[Op], block: Callable[[Op], int]) -> dict[s
         else:
             inputs = op.inputs if op.kind == "concat" else op.inputs[:1]
             extra[op.name] = 0 if op.kind == "dense" else sum(extra[name] for name in inputs)
-    for op in net_ops:  # what is added up has equally many
+    for op in net_ops:  # the inputs of a sum must have equally many
         if op.kind == "add":
             extra[op.inputs[0]] = extra[op.name] = extra[op.inputs[1]]
     return extra
 
 
 def _blocks(net_ops: Sequence[Op], draw: Callable[[], int]) -> dict[str, int]:
-    """The block of each op in a wider network, by name: what is added or concatenated has the same one."""
+    """Draws the block of each op of a wider network, by name; ops that are added or concatenated share a block."""
     blocks = {IMAGE: 0}
     for op in net_ops:
         if op.kind != "conv":
@@ -136,17 +136,17 @@ def _blocks(net_ops: Sequence[Op], draw: Callable[[], int]) -> dict[str, int]:
 
 
 def _behind_pools(net_ops: Sequence[Op], op: Op) -> list[str]:
-    """The inputs of an op; of those that pool, theirs."""
+    """Returns the inputs of an op, with each pooling replaced by its own input."""
     pools = {pool.name: pool.inputs[0] for pool in net_ops if pool.kind == "avg_pool"}
     return [pools.get(name, name) for name in op.inputs]
 
 
 class _Layers:
-    """Layers of a wider network, as `builder.build` wants them; those without weights are the network's own.
+    """Layers of a wider network, for `builder.build`; layers without weights are the network's own.
 
     Args:
-        wider: Has the weights.
-        blocks: Block of each op, a scalar tensor.
+        wider: Wider networks, with their weights.
+        blocks: Block of each op by name, scalar tensors.
     """
 
     def __init__(self, wider: WiderNetworks, blocks: Mapping[str, Any]):
@@ -159,7 +159,7 @@ class _Layers:
         return lambda *arguments, name, **settings: self._wider.layer_of(name)
 
     def _part(self, op: str, part: str, *ends: str) -> Any:
-        """The weights of the blocks at some ops."""
+        """Returns a part of an op's weights, for the blocks at the ops `ends`."""
         weights: Any = ops.convert_to_tensor(self._wider.weights_of[op][part])
         return weights[tuple(self._blocks[end] for end in ends)]
 
@@ -175,7 +175,7 @@ class _Layers:
         return apply
 
     def _kernels(self, op: Op, dtype: str) -> list:
-        """The kernel of each group."""
+        """Assembles the kernel of each group."""
         (source,) = op.inputs
         rows = [[self._wider.layer_of(op.name).kernel, self._part(op.name, "columns", op.name)]]
         if self._wider.extra[source]:
@@ -208,12 +208,12 @@ class _Layers:
         return apply
 
     def _shuffle(self, groups: int, *, name: str) -> Callable:
-        """Shuffles the network's channels among themselves, as in the network, and the extra ones."""
+        """Shuffles the network's own channels, as in the network, and the extra channels separately."""
         own, layer = self._wider.op_of[name].cout, self._wider.layer_of(name)
         return lambda x: ops.concatenate([layer(x[..., :own]), layer(x[..., own:])], axis=-1)
 
     def _concatenation(self, *, name: str) -> Callable:
-        """Joins the network's channels, as in the network, then the extra ones."""
+        """Concatenates the network's own channels, as in the network, followed by the extra channels."""
         own = [self._wider.op_of[source].cout for source in self._wider.op_of[name].inputs]
 
         def apply(inputs):
@@ -234,12 +234,12 @@ class _Layers:
 
 
 def _split(tensor: Any, groups: int) -> Any:
-    """Equal parts of the channels."""
+    """Splits the channels into equal parts."""
     return ops.split(tensor, groups, axis=-1)
 
 
 def _by_group(x: Any, own: int, groups: int) -> list:
-    """The channels of each group: its part of the network's own, then its part of the extra ones."""
+    """Splits channels into groups, each with its part of the network's own channels and of the extra ones."""
     if groups == 1:
         return [x]
     pairs = zip(_split(x[..., :own], groups), _split(x[..., own:], groups), strict=True)
@@ -247,7 +247,7 @@ def _by_group(x: Any, own: int, groups: int) -> list:
 
 
 def _joined(parts: list, own: int, groups: int) -> Any:
-    """The inverse: the network's own channels of all groups, then the extra ones."""
+    """Joins groups again (inverse of `_by_group`): the own channels of all groups, followed by the extra ones."""
     if groups == 1:
         return parts[0]
     count = own // groups

@@ -1,4 +1,4 @@
-"""torch's SGD, step for step, and the learning rates of the recipes."""
+"""SGD as in torch, and the learning rate schedules of the recipes."""
 
 import math
 from typing import Any
@@ -13,8 +13,8 @@ from fd_keras.training.recipes import TrainingRecipe
 class TorchSGD(keras.optimizers.Optimizer):
     """SGD with momentum as `torch.optim.SGD` computes it.
 
-    Keras's own SGD differs three ways: its `weight_decay` is outside the momentum, an L2 regularizer has twice the
-    gradient, and it keeps the learning rate inside the velocity, so every drop of the rate changes later steps. Here
+    Keras's own SGD differs in three ways: its `weight_decay` is outside the momentum, an L2 regularizer has twice the
+    gradient, and the velocity contains the learning rate, so that each drop of the rate changes later steps. Here
 
         g = gradient + weight_decay * w;  buffer = momentum * buffer + g;  w -= rate * buffer
 
@@ -23,9 +23,9 @@ class TorchSGD(keras.optimizers.Optimizer):
     Args:
         learning_rate: Number or schedule.
         momentum: Momentum, in [0, 1).
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Weight decay of every trainable variable.
-        decay_all: Whether variables of one dimension, biases and batch normalizations, are decayed too, as in torch.
+        nesterov: Whether to use Nesterov momentum.
+        weight_decay: Weight decay of the trainable variables.
+        decay_all: Whether to also decay one-dimensional variables (biases and batch normalizations), as torch does.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class TorchSGD(keras.optimizers.Optimizer):
         **kwargs: Any,
     ):
         kwargs["learning_rate"] = learning_rate
-        super().__init__(name=name, **kwargs)  # the base's own weight decay stays off
+        super().__init__(name=name, **kwargs)  # without the weight decay of the base class
         self.momentum, self.nesterov = momentum, nesterov
         self.torch_weight_decay, self.decay_all = weight_decay, decay_all
 
     def build(self, variables):
-        """Makes a momentum for each variable."""
+        """Creates the momentum of each variable."""
         if self.built:
             return
         super().build(variables)
@@ -64,12 +64,12 @@ class TorchSGD(keras.optimizers.Optimizer):
         self.assign_sub(variable, ops.multiply(rate, velocity))
 
     def learning_rate_at(self, step: int) -> Any:
-        """The learning rate of a step, as a number or a scalar tensor."""
+        """Returns the learning rate of a step, a number or a scalar tensor."""
         rate = self._learning_rate
         return rate(step) if callable(rate) else rate
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Returns the constructor's arguments, for saving."""
         config = super().get_config()
         config.pop("weight_decay", None)
         return config | {
@@ -82,15 +82,15 @@ class TorchSGD(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable(package="training")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate as a function of the step alone, so a resumed run goes on exactly.
+    """Learning rate as a pure function of the step, so that a resumed run continues exactly.
 
     Args:
         kind: "step" or "cosine".
         peak: Learning rate after the warm-up.
         steps: Number of steps of the whole run.
-        warmup: Steps over which the rate rises linearly; the first step already has a rate above 0.
-        drop_every: Steps between two drops ("step").
-        drop_factor: What each drop divides the rate by ("step").
+        warmup: Number of steps over which the rate rises linearly; the rate of the first step is already above 0.
+        drop_every: Number of steps between two drops ("step").
+        drop_factor: Divisor of the rate at each drop ("step").
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.drop_every, self.drop_factor = drop_every, drop_factor
 
     def __call__(self, step) -> Any:
-        """The rate of a step, a scalar tensor."""
+        """Returns the learning rate of a step, a scalar tensor."""
         step = _cast(step)
         if self.kind == "cosine":
             share: Any = ops.clip((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
@@ -112,7 +112,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return ops.minimum(rate, self.peak * (step + 1.0) / self.warmup) if self.warmup else rate
 
     def get_config(self):
-        """The arguments, for saving."""
+        """Returns the constructor's arguments, for saving."""
         names = ("kind", "peak", "steps", "warmup", "drop_every", "drop_factor")
         return {name: getattr(self, name) for name in names}
 
@@ -122,7 +122,7 @@ def _cast(step) -> Any:
 
 
 def schedule_of(recipe: TrainingRecipe, steps_per_epoch: int) -> Schedule:
-    """The recipe's learning rate, for a training set of so many steps."""
+    """Returns the recipe's learning rate schedule, for a training set of `steps_per_epoch` batches."""
     return Schedule(
         recipe.schedule,
         recipe.learning_rate,
@@ -134,7 +134,7 @@ def schedule_of(recipe: TrainingRecipe, steps_per_epoch: int) -> Schedule:
 
 
 def optimizer_of(recipe: TrainingRecipe, steps_per_epoch: int) -> TorchSGD:
-    """The recipe's optimizer."""
+    """Returns the recipe's optimizer, for a training set of `steps_per_epoch` batches."""
     return TorchSGD(
         schedule_of(recipe, steps_per_epoch), recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all
     )

@@ -1,11 +1,11 @@
-"""Writes TFRecord shards from raw photos; the same command again resumes where it was.
+"""Writes TFRecord shards from raw photos; repeat the command to resume it.
 
     fd-keras prepare --train=ILSVRC2012_img_train.tar --val=val --val_labels=val.txt --output_dir=SHARDS
 
-A folder is prepared by one process at a time. Shards that are there already are verified by their hashes, and those
-that are damaged are written again.
+Existing shards are verified by their hashes, and damaged ones are written again. Only one process at a time can write
+to a folder.
 
-Photos are checked: those that are not RGB or gray JPEGs (ImageNet has some CMYK ones and a PNG) are encoded again, and
+All photos are checked: those that are not RGB or gray JPEGs (ImageNet has some CMYK JPEGs and a PNG) are encoded again;
 those that cannot be decoded are left out and listed.
 """
 
@@ -21,16 +21,20 @@ from fd_keras.program import Program, flag_group
 from fd_keras.training import raw_photos, shards
 
 with flag_group("Photos"):
-    _TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of such or of tars.", required=True)
-    _VAL = flags.DEFINE_string("val", None, "Likewise, or a flat folder or tar with --val_labels.", required=True)
+    _TRAIN = flags.DEFINE_string("train", None, "Folder of class folders, or a tar of them or of tars.", required=True)
+    _VAL = flags.DEFINE_string(
+        "val", None, "Folder or tar as for --train, or one without class folders and --val_labels.", required=True
+    )
     _LABELS = flags.DEFINE_string("val_labels", None, "File of lines `photo-name label` for a flat --val.")
-    _INCOMPLETE = flags.DEFINE_bool("allow_incomplete", False, "Accept an ImageNet with photos missing.")
+    _INCOMPLETE = flags.DEFINE_bool("allow_incomplete", False, "Accept an ImageNet with missing photos.")
 with flag_group("Shards"):
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for the shards; may be in a bucket.", required=True)
-    _SHARDS = flags.DEFINE_integer("shards", None, "Number of training shards (default: of 1250 photos each).", 1)
-    _SHRINK = flags.DEFINE_integer("shrink", None, "Short side to shrink photos to, for faster input.", lower_bound=64)
+    _SHARDS = flags.DEFINE_integer("shards", None, "Number of training shards (default: one per 1250 photos).", 1)
+    _SHRINK = flags.DEFINE_integer(
+        "shrink", None, "Short side in pixels to shrink larger photos to, for faster input.", lower_bound=64
+    )
     _WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Number of processes.", lower_bound=1)
-    _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order.", lower_bound=0)
+    _SEED = flags.DEFINE_integer("seed", 0, "Seed of the photos' order.", lower_bound=0)
 
 
 def main(argv: list[str]) -> None:
@@ -56,10 +60,10 @@ def main(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def _reserved(folder: str) -> Iterator[None]:
-    """Makes the folder and keeps other processes from preparing shards there.
+    """Creates the folder and locks it against other processes that prepare shards.
 
     Raises:
-        OSError: If it cannot be written, or another process is at it.
+        OSError: If the folder cannot be written, or another process has locked it.
     """
     import tensorflow as tf
 
@@ -75,7 +79,7 @@ def _reserved(folder: str) -> Iterator[None]:
 
 
 def _check_complete(splits: dict[str, list[raw_photos.Raw]], classes: list[str]) -> None:
-    """Raises ValueError for an ImageNet with photos missing, unless --allow_incomplete."""
+    """Raises ValueError for an ImageNet with missing photos, unless --allow_incomplete."""
     missing = [text for split, raws in splits.items() if (text := shards.check_counts(split, raws, classes))]
     if missing and not _INCOMPLETE.value:
         raise ValueError(f"{'; '.join(missing)}. Complete it, or pass --allow_incomplete.")

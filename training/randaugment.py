@@ -1,7 +1,7 @@
-"""RandAugment (arXiv 1909.13719) on single photos, from Keras's augmentation layers and stateless draws.
+"""RandAugment (arXiv 1909.13719) on single photos, with Keras's augmentation layers and stateless random numbers.
 
-A resumed run has to see the photos of the uninterrupted one, so what is drawn must be a pure function of (seed, step).
-`keras.layers.RandAugment` ignores the seed that it is given (3.15). So operations and signs are drawn here, and the
+A resumed run must see the same photos as an uninterrupted one, so random numbers must be a pure function of (seed,
+step). `keras.layers.RandAugment` ignores its seed (Keras 3.15). So operations and signs are drawn here, and Keras's
 layers only change pixels: their `transform_images` is a pure function of a photo and a transformation.
 """
 
@@ -13,28 +13,30 @@ import tensorflow as tf
 
 from fd_keras import imagenet
 
-FILL = tuple(round(255 * mean) for mean in imagenet.MEAN)  # what shows where a photo was moved away
-_OUTSIDE: Any = {"fill_mode": "constant", "dtype": "float32"}  # of a photo from which `FILL` was subtracted
+FILL = tuple(round(255 * mean) for mean in imagenet.MEAN)  # color of uncovered pixels
+_OUTSIDE: Any = {"fill_mode": "constant", "dtype": "float32"}  # 0, for photos from which `FILL` was subtracted
 _COLORS: Any = {"value_range": (0, 255), "dtype": "float32"}
 
-Operation = Callable[[Any], tf.Tensor]  # of float32 photos (1, height, width, 3), RGB 0..255
+Operation = Callable[[Any], tf.Tensor]  # takes and returns a float32 photo (1, height, width, 3), RGB 0..255
 
 
 class RandAugment:
-    """Applies random operations in turn. Keras's layers hold variables, so it is made outside of tf.data's functions.
+    """Applies random operations one after another.
+
+    Must be created outside of tf.data's functions, since Keras's layers create variables.
 
     Args:
-        count: Number of operations a photo.
-        magnitude: Strength, from 0 (nothing) to 10.
+        count: Number of operations per photo.
+        magnitude: Strength, from 0 (no change) to 10.
     """
 
     def __init__(self, count: int, magnitude: float):
         self._count = count
         self._choices = [make(sign * magnitude / 10) for make in OPERATIONS for sign in (1.0, -1.0)]
 
-    @tf.autograph.experimental.do_not_convert  # which would rewrite the layers' code, for minutes
+    @tf.autograph.experimental.do_not_convert  # converting the layers' code would take minutes
     def __call__(self, image, seed) -> tf.Tensor:
-        """Changes a photo.
+        """Augments a photo.
 
         Args:
             image: Photo, uint8 (height, width, 3).
@@ -52,13 +54,13 @@ class RandAugment:
 
 
 def _on_tensorflow(layer: Any) -> Any:
-    """A layer that runs inside tf.data, whatever Keras's backend is; calling it would do the same."""
+    """Makes a layer run inside tf.data on any backend, as its `__call__` would."""
     layer.backend.set_backend("tensorflow")
     return layer
 
 
 def _moved(layer: Any, transformation: Callable[[Any], Any]) -> Operation:
-    """The layer on photos from which `FILL` is subtracted for the time, since layers fill with one number."""
+    """Applies a layer to photos from which `FILL` is subtracted meanwhile, since layers fill with a single number."""
     layer = _on_tensorflow(layer)
     return lambda photo: layer.transform_images(photo - FILL, transformation(photo)) + FILL
 
@@ -69,37 +71,37 @@ def _colored(layer: Any, **transformation: Any) -> Operation:
 
 
 def rotate(strength: float) -> Operation:
-    """By up to 30 degrees."""
+    """Rotates by up to 30 degrees."""
     layer = keras.layers.RandomRotation((strength / 12, strength / 12), **_OUTSIDE)
-    return _moved(layer, lambda photo: layer.get_random_transformation(photo, seed=0))  # of equal bounds: not random
+    return _moved(layer, lambda photo: layer.get_random_transformation(photo, seed=0))  # equal bounds: not random
 
 
 def shear_x(strength: float) -> Operation:
-    """By up to .3 of the height, from the upper edge on."""
+    """Shears horizontally by up to 0.3 of the height, with a fixed upper edge."""
     return _moved(
         keras.layers.RandomShear(**_OUTSIDE), lambda photo: {"shear_factor": tf.constant([[0.3 * strength, 0]])}
     )
 
 
 def shear_y(strength: float) -> Operation:
-    """By up to .3 of the width, from the left edge on."""
+    """Shears vertically by up to 0.3 of the width, with a fixed left edge."""
     return _moved(
         keras.layers.RandomShear(**_OUTSIDE), lambda photo: {"shear_factor": tf.constant([[0, 0.3 * strength]])}
     )
 
 
 def translate_x(strength: float) -> Operation:
-    """By up to .45 of the width."""
+    """Moves horizontally by up to 0.45 of the width."""
     return _translated(0.45 * strength, 0.0)
 
 
 def translate_y(strength: float) -> Operation:
-    """By up to .45 of the height."""
+    """Moves vertically by up to 0.45 of the height."""
     return _translated(0.0, 0.45 * strength)
 
 
 def _translated(along: float, down: float) -> Operation:
-    """By whole pixels, given as shares of width and height."""
+    """Moves by whole pixels; distances are shares of width and height."""
 
     def shift(photo) -> dict[str, tf.Tensor]:
         height, width = tf.unstack(tf.cast(tf.shape(photo)[1:3], tf.float32))
@@ -109,45 +111,45 @@ def _translated(along: float, down: float) -> Operation:
 
 
 def brightness(strength: float) -> Operation:
-    """Multiplied by .1 to 1.9; Keras's layer adds instead, which bleaches photos."""
+    """Multiplies pixels by 0.1 to 1.9; Keras's layer adds a constant instead, which washes photos out."""
     return lambda photo: photo * (1 + 0.9 * strength)
 
 
 def contrast(strength: float) -> Operation:
-    """Distance from each channel's mean, multiplied by .1 to 1.9."""
+    """Multiplies the distance from each channel's mean by 0.1 to 1.9."""
     return _colored(keras.layers.RandomContrast(0.0, **_COLORS), contrast_factor=1 + 0.9 * strength)
 
 
 def color(strength: float) -> Operation:
-    """Distance from gray, multiplied by .1 to 1.9."""
+    """Multiplies the distance from gray by 0.1 to 1.9."""
     return _colored(keras.layers.RandomColorDegeneration(0.0, **_COLORS), factor=-0.9 * strength)
 
 
 def sharpness(strength: float) -> Operation:
-    """Distance from the smoothed photo, multiplied by .1 to 1.9."""
+    """Multiplies the distance from the smoothed photo by 0.1 to 1.9."""
     sharpened = _colored(keras.layers.RandomSharpness(0.0, **_COLORS), factor=tf.constant([(1 + 0.9 * strength) / 2]))
-    edges = [[0, 0], [1, 1], [1, 1], [0, 0]]  # the layer smooths with black outside
+    edges = [[0, 0], [1, 1], [1, 1], [0, 0]]  # the layer would pad with black
     return lambda photo: sharpened(tf.pad(photo, edges, "SYMMETRIC"))[:, 1:-1, 1:-1]
 
 
 def posterize(strength: float) -> Operation:
-    """Up to 4 bits fewer."""
+    """Removes up to 4 bits of each value."""
     shift = tf.constant([round(4 * abs(strength))], tf.uint8)
     return _colored(keras.layers.RandomPosterization(8, **_COLORS), shift_factor=shift)
 
 
 def solarize(strength: float) -> Operation:
-    """Inverted from a level on."""
+    """Inverts values above a threshold."""
     return _colored(keras.layers.Solarization(**_COLORS), additions=0.0, thresholds=256 * (1 - abs(strength)))
 
 
 def auto_contrast(strength: float) -> Operation:
-    """Each channel stretched to all levels."""
+    """Stretches each channel to the full range."""
     return _colored(keras.layers.AutoContrast(**_COLORS))
 
 
 def equalize(strength: float) -> Operation:
-    """Each channel's levels made about equally frequent, as PIL does; Keras's layer takes 768 comparisons on JAX."""
+    """Equalizes the histogram of each channel as PIL does; Keras's layer takes 768 comparisons on JAX."""
     return lambda photo: tf.stack([_equalized(photo[0, ..., channel]) for channel in range(3)], axis=-1)[None]
 
 

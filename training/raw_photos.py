@@ -1,4 +1,4 @@
-"""Raw photos for shards: those of class folders, of flat folders with a file of labels, and of tars."""
+"""Lists the raw photos for shards: in class folders, in flat folders with a file of labels, and in tars."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from fd_keras.io import printable, shortened
 from fd_keras.progress import progress
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test"}
-_BLOCK = 512  # bytes of a tar's block; one of zeros marks the end
+_BLOCK = 512  # bytes of a tar's block; a block of zeros marks the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Raw:
 
     Attributes:
         key: Name in logs and records.
-        path: Path of the file, or of the tar that holds it.
-        label: Label of its class.
-        offset: Position in the tar, in bytes.
-        size: Number of bytes in the tar; None for a file of its own.
+        path: Path of the file, or of the tar that contains it.
+        label: Index of its class.
+        offset: Position in the tar in bytes.
+        size: Size in the tar in bytes; None for a separate file.
     """
 
     key: str
@@ -33,41 +33,47 @@ class Raw:
     size: int | None = None
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Reads the bytes of the photo."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read(-1 if self.size is None else self.size)
 
 
 def list_train(path: str) -> tuple[list[Raw], list[str]]:
-    """Photos and class names of a training set; logs what is left out.
+    """Lists the photos and class names of a training set; logs which files are left out.
 
     Args:
         path: Folder of class folders, or a tar of tars or of class folders, such as ImageNet's.
 
+    Returns:
+        The photos, and the class names in label order.
+
     Raises:
-        ValueError: If it is neither, or a tar is not whole.
+        ValueError: If there are no class folders, or a tar is damaged.
         OSError: If it cannot be read.
     """
     found = _list_tar(path) if tarfile_at(path) else _list_folders(path)
     if not found:
-        raise ValueError(f"{path}: no photos in class folders there.")
+        raise ValueError(f"{path}: found no photos in class folders.")
     classes = sorted({name for name, _ in found})
     if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
-        raise ValueError(f"{path}: holds {' and '.join(classes)}; name each: --train={path}/{classes[0]} and so on.")
+        raise ValueError(
+            f"{path}: contains {' and '.join(classes)}, not classes; pass them separately, as in "
+            f"--train={path}/{classes[0]}."
+        )
     return [dataclasses.replace(raw, label=classes.index(name)) for name, raw in found], classes
 
 
 def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]:
-    """Photos of a validation set; logs what is left out.
+    """Lists the photos of a validation set; logs which files are left out.
 
     Args:
-        path: Folder of class folders; or a flat folder or tar, with `labels`.
-        labels: File of lines `photo-name label`; the label is a number from 0 or a class name.
+        path: Folder of class folders; with `labels`, a flat folder or a tar.
+        labels: File of lines `photo-name label`, where the label is a number from 0 or a class name.
         classes: Class names in label order.
 
     Raises:
-        ValueError: If a photo has no label, or one that is out of range; names the photo.
+        ValueError: If a photo has no label or an unknown one; the message names it.
     """
     is_tar = tarfile_at(path)
     if labels is None:
@@ -77,7 +83,7 @@ def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]
         found = _list_folders(path)
         strange = sorted({name for name, _ in found} - set(number))
         if strange:
-            raise ValueError(f"{path}: class {strange[0]!r} is not among those of the training set.")
+            raise ValueError(f"{path}: class {strange[0]!r} is not in the training set.")
         return [dataclasses.replace(raw, label=number[name]) for name, raw in found]
     known = read_labels(labels, classes)
     raws = [raw for _, raw in _members(path)] if is_tar else _list_flat(path)
@@ -93,8 +99,8 @@ def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
     """Reads labels by photo name from lines `photo-name label`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not UTF-8 text, or a line is malformed; names file and line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not UTF-8 text, or a line is malformed; the message names file and line.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; pass a text file of lines `photo-name label`.")
@@ -112,8 +118,8 @@ def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
         label = number.get(text, int(text) if text.isdecimal() else -1)
         if not name or not 0 <= label < len(classes):
             raise ValueError(
-                f"{path}, line {count}: expected `photo-name label` with a label of 0 to {len(classes) - 1} or a class "
-                f"name, got {line!r}."
+                f"{path}, line {count}: expected `photo-name label` with a label from 0 to {len(classes) - 1} or a "
+                f"class name, got {line!r}."
             )
         labels[name.strip()] = label
     return labels
@@ -124,7 +130,7 @@ def tarfile_at(path: str) -> bool:
 
     Raises:
         ValueError: If it is another file, such as a compressed tar.
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If the path does not exist.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder.")
@@ -134,14 +140,13 @@ def tarfile_at(path: str) -> bool:
         tarfile.open(path, "r:").close()
     except tarfile.TarError as error:
         raise ValueError(
-            f"{path}: not a folder, nor a tar without compression. Unpack it and give the folder, or decompress it to "
-            "a .tar."
+            f"{path}: not a folder or uncompressed tar. Unpack it and pass the folder, or decompress it to a .tar."
         ) from error
     return True
 
 
 def _list_folders(path: str) -> list[tuple[str, Raw]]:
-    """(class name, photo) of class folders, in the order of the photos' paths."""
+    """Lists pairs (class name, photo) of class folders, sorted by path."""
     listing = photos.list_classes(path)
     found = [(name, Raw(key, os.path.join(path, key), -1)) for name, keys in listing.items() for key in keys]
     return sorted(found, key=lambda pair: pair[1].path)
@@ -152,9 +157,9 @@ def _list_flat(path: str) -> list[Raw]:
 
 
 def _list_tar(path: str) -> list[tuple[str, Raw]]:
-    """(class name, photo) of a tar, whose members are photos in class folders, or tars of photos of one class each.
+    """Lists pairs (class name, photo) of a tar of class folders, or of one tar per class.
 
-    Folders that all photos have in common, above those of the classes, do not count.
+    Folders above the class folders, which all photos have in common, are ignored.
     """
     members = _members(path)
     folders = [os.path.normpath(raw.key).split("/")[:-1] for name, raw in members if name is None]
@@ -173,9 +178,9 @@ def _list_tar(path: str) -> list[tuple[str, Raw]]:
 
 
 def _members(path: str) -> list[tuple[str | None, Raw]]:
-    """The photos of a tar, each with the name of the tar that it is in there, if it is in one.
+    """Lists the photos of a tar, each with the name of the inner tar that contains it, or None.
 
-    Nothing is unpacked: a photo is known by where it begins.
+    Nothing is unpacked; photos are read later from their positions.
     """
     found, left_out = [], photos.LeftOut()
     try:
@@ -197,7 +202,7 @@ def _members(path: str) -> list[tuple[str | None, Raw]]:
                     key = photo.name if name is None else f"{name}/{photo.name}"
                     found.append((name, Raw(key, path, -1, base + photo.offset_data, photo.size)))
     except tarfile.TarError as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}). Fetch it again.") from error
+        raise ValueError(f"{path}: damaged or truncated ({error}). Download it again.") from error
     left_out.log(path)
     return found
 
@@ -207,12 +212,14 @@ def _not_a_file(member: tarfile.TarInfo) -> str | None:
 
 
 def _whole(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar; raises ValueError unless it goes on to its end mark, and ends there."""
+    """Yields the members of a tar; raises ValueError if its end mark is missing or not at the end of the file."""
     yield from tar
     file: Any = tar.fileobj
     file.seek(tar.offset)
     if file.read(_BLOCK) != bytes(_BLOCK):
-        raise ValueError(f"{name}: damaged or cut short: no end mark after {tar.offset:,} bytes. Fetch it again.")
+        raise ValueError(f"{name}: damaged or truncated: no end mark after {tar.offset:,} bytes. Download it again.")
     while rest := file.read(1 << 20):
         if rest.strip(b"\0"):
-            raise ValueError(f"{name}: goes on after its end mark. Unpack it with tar --ignore-zeros, give the folder.")
+            raise ValueError(
+                f"{name}: has more data after its end mark. Unpack it with tar --ignore-zeros, and pass the folder."
+            )

@@ -77,7 +77,7 @@ def test_a_run_knows_its_model_its_photos_and_its_classes(programs, model, photo
         (["--data=x"], "--model is required"),
         (["--run_dir=gone"], "--run_dir=gone: no such folder"),
         (["--run_dir=."], "--run_dir=.: not a run"),
-        (["--run_dir=x", "--val_fraction=0.2"], "--val_fraction goes with --data"),
+        (["--run_dir=x", "--val_fraction=0.2"], "--val_fraction needs --data"),
         (["--model=gone.keras", "--data=."], "gone.keras: no such file"),
     ],
 )

@@ -52,11 +52,11 @@ def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
     given = {"data": f"folder:{tmp_path / 'photos'}"}
     run = write_run(tmp_path / "run", given, opened=given)
     os.unlink(next((tmp_path / "photos" / "val" / "blue").iterdir()))
-    with pytest.raises(ValueError, match="its held-out photos changed: val had 15 photos, now 14"):
+    with pytest.raises(ValueError, match="the held-out photos have changed: val had 15 photos, now 14"):
         evaluation_photos.of_run(run)
     shutil.rmtree(tmp_path / "photos")
     with pytest.raises(
-        FileNotFoundError, match="run: its held-out photos are missing .*photos: no such folder.*pass photos"
+        FileNotFoundError, match="run: the held-out photos are missing .*photos: no such folder.*pass photos"
     ):
         evaluation_photos.of_run(run)
 
@@ -74,7 +74,7 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match=r"1 of its 6 held-out photos are missing \(gone\.jpg\)"):
         evaluation_photos.of_run(str(tmp_path))
     Split(("amber", "blue"), ((str(paths[0]), 1),), ()).write(str(tmp_path))
-    with pytest.raises(ValueError, match="held no photos out; pass photos"):
+    with pytest.raises(ValueError, match="has no held-out photos; pass photos"):
         evaluation_photos.of_run(str(tmp_path))
 
 
@@ -83,8 +83,8 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     [
         (None, "not a run"),
         ("{", "not a record of a run"),
-        ("{}", "does not name its photos; pass photos"),
-        ('{"opened": {"data": 3}}', "does not name its photos"),
+        ("{}", "does not name the photos; pass photos"),
+        ('{"opened": {"data": 3}}', "does not name the photos"),
         ('{"opened": {"data": "tfds:", "colour": 1}}', "damaged"),
     ],
 )
@@ -100,7 +100,7 @@ def test_class_folders_get_the_labels_of_the_model(photos, data, caplog):
     found = evaluation_photos.of_data(data.format(photos=photos), NAMES, 4)
     assert (found.classes, found.count) == (NAMES, 15)
     assert labels_of(found) == {"cyan": 0, "amber": 1, "blue": 3}
-    assert "no photos of 1 of the model's classes (violet)" in caplog.text
+    assert "no photos for 1 of the model's classes (violet)" in caplog.text
 
 
 def test_a_share_of_class_folders_gets_the_labels_of_the_model(photos):
@@ -118,7 +118,7 @@ def test_imagenets_wordnet_ids_name_its_classes(photos, tmp_path, caplog):
         shutil.copytree(photos / "val" / "blue", tmp_path / name)
     found = evaluation_photos.of_data(str(tmp_path), None, 1000)
     assert [found.classes[label] for label in (0, 482)] == ["n01440764", "n02979186"]
-    assert "no photos of 998 of the model's classes (n01443537, " in caplog.text
+    assert "no photos for 998 of the model's classes (n01443537, " in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_imagenets_wordnet_ids_name_its_classes(photos, tmp_path, caplog):
         (
             "{photos}/val",
             ("a", "b", "c"),
-            r"folders \(amber, blue, cyan\), none of .* the model \(a, b, c\); name them",
+            r"folders \(amber, blue, cyan\), none of .* the model \(a, b, c\); rename them",
         ),
-        ("{photos}/val", None, '3 class folders .* but the model has 4 classes.*"class_names" in the .json'),
-        ("{photos}/val/blue", None, "no class folders in it"),
+        ("{photos}/val", None, '3 class folders .* but the model has 4 classes.*"class_names" to the .json'),
+        ("{photos}/val/blue", None, "no class folders found"),
         ("folder:gone", None, "gone: no such folder"),
-        ("{empty}", None, "there is train/ but no val/"),
+        ("{empty}", None, "found train/ but no val/"),
     ],
 )
 def test_folders_that_are_not_the_models_are_refused(photos, tmp_path, data, names, message):

@@ -69,10 +69,10 @@ def test_a_tar_that_is_not_whole_is_refused(photos, tmp_path):
     damaged[end : end + 512] = b"x" * 512
     for content, message in {
         whole[:end]: f"no end mark after {end:,} bytes",
-        whole[: end + 100]: "cut short",
-        whole[: member.offset_data + 10]: "cut short",
+        whole[: end + 100]: "truncated",
+        whole[: member.offset_data + 10]: "truncated",
         bytes(damaged): f"no end mark after {end:,} bytes",
-        whole + whole: "goes on after its end mark",
+        whole + whole: "has more data after its end mark",
     }.items():
         (tmp_path / "cut.tar").write_bytes(content)
         with pytest.raises(ValueError, match=f"cut.tar: .*{message}"):
@@ -84,7 +84,7 @@ def test_a_tar_in_the_tar_that_is_not_whole_is_named(photos, tmp_path):
     content = tar_of(tmp_path / "inner" / "blue.tar", photos / "train" / "blue")
     (tmp_path / "inner" / "blue.tar").write_bytes(content[: len(content) // 1024 * 512])
     tar_of(tmp_path / "train.tar", tmp_path / "inner")
-    with pytest.raises(ValueError, match="train.tar: .*(blue.tar|cut short)"):
+    with pytest.raises(ValueError, match="train.tar: .*(blue.tar|truncated)"):
         raw_photos.list_train(str(tmp_path / "train.tar"))
 
 
@@ -95,10 +95,10 @@ def test_what_is_not_a_plain_tar_says_what_to_do(photos, tmp_path, name):
             tar.add(photos / "train", ".")
     else:
         (tmp_path / name).write_bytes(b"PK\3\4" if name == "train.zip" else b"")
-    with pytest.raises(ValueError, match=f"{name}: not a folder, nor a tar without compression. Unpack it"):
+    with pytest.raises(ValueError, match=f"{name}: not a folder or uncompressed tar. Unpack it"):
         raw_photos.list_train(str(tmp_path / name))
 
 
 def test_a_folder_of_splits_is_not_one_of_classes(photos):
-    with pytest.raises(ValueError, match="holds train and val; name each: --train=.*/train"):
+    with pytest.raises(ValueError, match="contains train and val, not classes; .* --train=.*/train"):
         raw_photos.list_train(str(photos))
