@@ -1,7 +1,7 @@
-"""Reparametrization (arXiv 2101.03697): convolutions that are trained as parallel branches and saved as one.
+"""Reparametrization (arXiv 2101.03697): trains convolutions as parallel branches and saves each as a single one.
 
-Branches that are normalized one by one learn differently from the single convolution that they add up to, at no cost
-afterwards.
+Separately normalized branches learn differently from the single convolution that they add up to, without any cost at
+inference.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,17 @@ from fd_keras.spec import Arch
 
 
 class BranchedConv(keras.layers.Layer):
-    """A convolution with parallel branches: a 1x1 convolution, and the input itself where it has the output's shape.
+    """A convolution with parallel branches: a 1x1 convolution, and the identity where input and output shape agree.
 
-    Each branch has a batch normalization; the network's own, which follows, sees the sum. In a depthwise convolution
-    the 1x1 branch scales each channel, which its normalization does, too, so there it is the input.
+    Each branch has a batch normalization; their sum goes to the network's own, which follows. In a depthwise
+    convolution, a 1x1 branch would only scale each channel, as its normalization already does, so the identity replaces
+    it.
+
+    Input and output have the shapes of the convolution.
 
     Args:
-        convolution: Convolution without a bias, which pads no strided windows; gives the layer its name.
-        norm: Makes a batch normalization without an offset, of a name.
-
-    Input and output shape: those of the convolution.
+        convolution: Convolution without a bias and without padding where it has strides; its name becomes the layer's.
+        norm: Creates a batch normalization without an offset, from a name.
     """
 
     def __init__(self, convolution: Any, norm: Callable[[str], keras.layers.Layer]):
@@ -35,7 +36,7 @@ class BranchedConv(keras.layers.Layer):
         self.norms: list[Any] = []
 
     def build(self, input_shape):
-        """Makes the branches."""
+        """Creates the branches."""
         convolution, channels = self.convolution, input_shape[-1]
         convolution.build(input_shape)
         self.point: Any = None
@@ -55,7 +56,7 @@ class BranchedConv(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        """Adds up the branches for (batch, height, width, channels)."""
+        """Computes the sum of the branches for inputs of shape (batch, height, width, channels)."""
         middle = self._middle(inputs)
         branches = [self.convolution(inputs)]
         branches += [] if self.point is None else [self.point(middle)]
@@ -63,28 +64,28 @@ class BranchedConv(keras.layers.Layer):
         return sum(norm(branch) for norm, branch in zip(self.norms, branches, strict=True))
 
     def _middle(self, inputs) -> Any:
-        """The pixels in the middle of the windows; sizes may be unknown here, see `TrainingRecipe.progressive_size`."""
+        """Selects the central pixels of the windows; sizes may be unknown, see `TrainingRecipe.progressive_size`."""
         edge = self.convolution.kernel_size[0] // 2 if self.convolution.padding == "valid" else 0
         pixels = slice(edge, -edge or None, self.convolution.strides[0])
         return inputs[:, pixels, pixels]
 
     def compute_output_shape(self, input_shape):
-        """The shape of the convolution's output."""
+        """Returns the shape of the convolution's output."""
         return self.convolution.compute_output_shape(input_shape)
 
     @property
     def kernel(self) -> Any:
-        """Kernel of the single convolution that the branches are at inference, as a tensor."""
+        """Kernel of the single convolution that is equal to the branches at inference, a tensor."""
         return self.folded(ops.convert_to_tensor)[0]
 
     def folded(self, value: Callable[[keras.Variable], Any]) -> tuple[Any, Any]:
-        """The single convolution that the branches are at inference.
+        """Folds the branches into a single convolution that is equal to them at inference.
 
         Args:
             value: Returns the values of a variable.
 
         Returns:
-            Its kernel, and what it has to add to each output channel.
+            The kernel, and the offset of each output channel.
         """
         kernels = [value(self.convolution.kernel)]
         middle = np.zeros((*self.convolution.kernel_size, 1, 1), "float32")
@@ -100,7 +101,7 @@ class BranchedConv(keras.layers.Layer):
 
 
 def _identity(shape: Sequence[int], depthwise: bool) -> np.ndarray:
-    """The 1x1 kernel that returns its input, for a kernel of this shape."""
+    """Returns the 1x1 kernel of the identity, for a convolution whose kernel has this shape."""
     *_, inputs, outputs = shape
     if depthwise:
         return np.ones((1, 1, inputs, 1), "float32")
@@ -108,10 +109,10 @@ def _identity(shape: Sequence[int], depthwise: bool) -> np.ndarray:
 
 
 class BranchedLayers:
-    """Layer namespace for `builder.build` whose convolutions have branches; all else is `fd_keras.layers`'.
+    """Layers for `builder.build` whose convolutions have branches; all others come from `fd_keras.layers`.
 
     Args:
-        arch: Table of the network, for the constants of its batch normalizations.
+        arch: Table of the network, for epsilon and momentum of the batch normalizations.
     """
 
     def __init__(self, arch: Arch):
@@ -130,12 +131,12 @@ class BranchedLayers:
 
 
 def fold(net: keras.Model, values: Sequence[np.ndarray], plain: keras.Model) -> None:
-    """Gives a plain network the weights with which it computes what one with branches does at inference.
+    """Sets the weights of a network without branches so that it is equal to one with branches at inference.
 
     Args:
         net: Network with branches.
-        values: Arrays to take for its weights, in their order.
-        plain: Network without branches, whose layers have the same names.
+        values: Arrays to use as its weights, in the order of `net.weights`.
+        plain: Network without branches, with the same layer names.
     """
     arrays = {id(weight): array.astype("float64") for weight, array in zip(net.weights, values, strict=True)}
     offsets: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""What a run shows: lines on the terminal, TensorBoard, history.csv and a plot."""
+"""Output of a run: lines on the terminal, TensorBoard, history.csv and plots."""
 
 import csv
 import io
@@ -21,7 +21,18 @@ COLUMNS = (
 
 
 def batch_line(epoch: str, done: int, steps: int, speed: float, losses: Mapping, left: float) -> str:
-    """For example "epoch 3/90 [##----] 120/5004 steps  1234 images/s  loss 5.123  top-1 4.2%  3 h 20 min left"."""
+    """Formats the progress within an epoch.
+
+    For example "epoch 3/90 [##----] 120/5004 steps  1234 images/s  loss 5.123  top-1 4.2%  3 h 20 min left".
+
+    Args:
+        epoch: Number of the epoch and of all epochs, such as "3/90".
+        done: Number of steps done in the epoch.
+        steps: Number of steps in the epoch.
+        speed: Images per second.
+        losses: Means since the start of the epoch: "loss" and "top1".
+        left: Remaining time of the run in seconds.
+    """
     return (
         f"epoch {epoch} {bar(done, steps)} steps  "
         f"{speed:.0f} images/s  loss {losses['loss']:.3f}  top-1 {100 * losses['top1']:.1f}%  {duration(left)} left"
@@ -29,7 +40,7 @@ def batch_line(epoch: str, done: int, steps: int, speed: float, losses: Mapping,
 
 
 def epoch_line(row: dict, epochs: int) -> str:
-    """The line about an epoch that is over."""
+    """Formats the end-of-epoch line."""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  top-1 {100 * row['top1']:.2f}%  |  validation "
         f"loss {row['val_loss']:.3f}  top-1 {100 * row['val_top1']:.2f}%  top-5 {100 * row['val_top5']:.2f}%  |  "
@@ -38,12 +49,12 @@ def epoch_line(row: dict, epochs: int) -> str:
 
 
 def waits(row: dict) -> str:
-    """How long the model waited for its input, for the end of an epoch's line; "" if hardly."""
+    """Formats the share of time spent waiting for input, for the end-of-epoch line; "" below 10%."""
     return f", waited {row['input_bound']:.0%} for input" if row["input_bound"] >= 0.1 else ""
 
 
 def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS) -> None:
-    """Writes history.csv, a row per epoch; accuracies are shares of 1."""
+    """Writes history.csv with one row per epoch; accuracies are between 0 and 1."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -54,7 +65,7 @@ def write_history(path: str, rows: list[dict], columns: Sequence[str] = COLUMNS)
 
 
 def count_rows(path: str) -> int:
-    """Number of epochs in a history.csv; 0 if there is none."""
+    """Returns the number of epochs in a history.csv; 0 if the file does not exist."""
     folder, _, name = path.rpartition("/")
     if name not in list_folder(folder):
         return 0
@@ -62,14 +73,14 @@ def count_rows(path: str) -> int:
 
 
 class Interval:
-    """Turns running means since the epoch's start, which Keras gives, into means since the last call."""
+    """Converts Keras's running means since the start of an epoch into means since the last call."""
 
     def __init__(self):
         self._count = 0
         self._sums: dict[str, float] = {}
 
     def means(self, count: int, running: Mapping[str, float]) -> dict[str, float]:
-        """Means over the batches since the last call, from the running means over `count` batches."""
+        """Returns the means over the batches since the last call, from the running means over `count` batches."""
         if count <= self._count:
             self._count, self._sums = 0, {}
         sums = {name: value * count for name, value in running.items()}
@@ -79,11 +90,11 @@ class Interval:
 
 
 class TensorBoard:
-    """Scalars and images for TensorBoard; does nothing where it is not installed.
+    """Writes scalars and images for TensorBoard; does nothing if TensorBoard is not installed.
 
     Args:
         folder: Folder of the event files.
-        write: Whether to write at all.
+        write: Whether to write; False on processes that do not write files.
     """
 
     def __init__(self, folder: str, write: bool = True):
@@ -91,7 +102,7 @@ class TensorBoard:
         if not write:
             return
         try:
-            import tensorboard  # noqa: F401  (tf.summary fails late without it)
+            import tensorboard  # noqa: F401  (without it, tf.summary would fail later)
             import tensorflow as tf
         except ImportError:
             return
@@ -105,14 +116,14 @@ class TensorBoard:
                     self._summary.scalar(name, value)
 
     def draw(self, step: int, images: Mapping[str, "np.ndarray"]) -> None:
-        """Writes uint8 images (height, width, 3) by name."""
+        """Writes images by name, uint8 of shape (height, width, 3)."""
         if self._writer is not None:
             with self._writer.as_default(step=step):
                 for name, image in images.items():
                     self._summary.image(name, image[None])
 
     def flush(self) -> None:
-        """Makes what was written visible."""
+        """Flushes buffered events to the disk."""
         if self._writer is not None:
             self._writer.flush()
 
@@ -126,7 +137,7 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
     loss, accuracy, rate = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 3 else None  # a line needs two points
-    # A place for each legend: to look for the best one, matplotlib may take longer than a second, and warns if so.
+    # Fixed places for the legends: matplotlib's search for the best place may take more than a second and then warns.
     for axis, name, scale, place in ((loss, "loss", 1, "upper right"), (accuracy, "top1", 100, "lower right")):
         axis.plot(epochs, [scale * row[name] for row in rows], color="0.6", marker=marker, label="training")
         axis.plot(epochs, [scale * row[f"val_{name}"] for row in rows], color="C0", marker=marker, label="validation")
@@ -144,7 +155,7 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
 
 
 def style_epochs(axis, title: str) -> None:
-    """Gives a matplotlib axis over the epochs its title and look."""
+    """Sets title and style of a matplotlib axis over the epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_title(title, fontsize=10)
@@ -155,7 +166,12 @@ def style_epochs(axis, title: str) -> None:
 
 
 def plot_runs(path: str, curves: Mapping[str, Sequence[Sequence[dict]]]) -> None:
-    """Draws validation top-1 over the epochs, a color for each title and a line for each of its runs' histories."""
+    """Draws validation top-1 over the epochs.
+
+    Args:
+        path: Path of the figure.
+        curves: Histories of runs by title; each title has a color, and each run a line.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -172,7 +188,7 @@ def plot_runs(path: str, curves: Mapping[str, Sequence[Sequence[dict]]]) -> None
 
 
 def opening(run) -> str:
-    """The lines of a run before its first step."""
+    """Formats the line that a run prints before its first step."""
     train, val = run.data["train"], run.data["val"]
     return (
         f"{run.config.name}, recipe {run.recipe.name}: {run.recipe.epochs} epochs of {run.steps_per_epoch} steps of "
@@ -182,7 +198,7 @@ def opening(run) -> str:
 
 
 def closing(run, facts: dict) -> str:
-    """The lines of a run at its end."""
+    """Formats the lines that a run prints at its end."""
     best, last = facts["best"], facts["last"]
     lines = [
         "",
@@ -197,13 +213,13 @@ def closing(run, facts: dict) -> str:
         f"  curves   {facts['plot'] or 'none'}",
         f"  history  {join(run.config.run_dir, 'history.csv')}",
     ]
-    if is_local(run.config.run_dir):  # the converter reads files of this machine
+    if is_local(run.config.run_dir):  # the converter only reads local files
         lines.append(_next_line(run, facts))
     return "\n".join(lines)
 
 
 def _next_line(run, facts: dict) -> str:
-    """The command that converts the model, to int8 too if there are training photos to calibrate on."""
+    """Formats the command that converts the model, to int8 too if training photos are available for calibration."""
     named = all(name.strip() == name and name.isprintable() for name in run.data["train"].classes)
     return next_line(
         "convert",

@@ -1,4 +1,4 @@
-"""What every run shares, whatever it trains: its folder, its checkpoints, how it stops and what it leaves."""
+"""Base class of training runs: folder, checkpoints, graceful shutdown, NaN check and results."""
 
 import abc
 import contextlib
@@ -20,32 +20,32 @@ from fd_keras.training import checkpoint, reporting, run_lifecycle, run_record
 from fd_keras.training.devices import Devices
 from fd_keras.training.epoch import EpochTimer
 
-LOOK_EVERY = 10  # steps between two looks at the losses; each makes an accelerator wait for the host
+LOOK_EVERY = 10  # steps between two reads of the losses; each read makes an accelerator wait for the host
 
 
 class TrainingError(ProgramError):
-    """A run that cannot go on; the message says why and what to do."""
+    """Raised when a run cannot continue; the message has the reason and a remedy."""
 
 
 class LostProcessError(TrainingError):
-    """A run of several processes that has lost one."""
+    """Raised when another process of the same run was lost."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(abc.ABC):
-    """Configuration that all runs have, whatever they train.
+    """Configuration that classifier and detector runs share.
 
     Attributes:
-        FIXED: Names of the fields that decide the result. The others may change when a run is resumed.
+        FIXED: Names of the fields that affect the result. The others may change when a run is resumed.
         alpha: Width multiplier of the network.
         run_dir: Folder of the run.
-        groups: Groups of a ShuffleNet.
+        groups: Number of groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
-        seed: Seed of everything random.
+        seed: Seed of all random numbers.
         init_weights: "imagenet", "imagenet_authors", a path, or None for random weights.
-        checkpoint_every: Steps between two checkpoints.
+        checkpoint_every: Number of steps between two checkpoints.
         keep: Number of checkpoints to keep.
-        threads: Number of threads of TensorFlow and of the input; None for all cores.
+        threads: Number of threads for TensorFlow and the input pipeline; None for all cores.
     """
 
     FIXED: ClassVar[tuple[str, ...]] = ("alpha", "groups", "stem_multiplier", "seed", "init_weights")
@@ -63,15 +63,15 @@ class RunConfig(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """Name of the model, which its files share."""
+        """Name of the model, used in the names of its files."""
 
     def fixed(self) -> dict:
-        """The fields that decide the result, for the run's record."""
+        """Returns the fields that affect the result, for the run's record."""
         return {name: getattr(self, name) for name in self.FIXED}
 
 
 class Trainee(Protocol):
-    """What is trained.
+    """A model in training.
 
     Attributes:
         steps: Number of steps done.
@@ -83,26 +83,28 @@ class Trainee(Protocol):
 
 
 class TrainingRun(abc.ABC):
-    """A run: made new or restored from its folder, then trained to the end.
+    """A training run: started or restored from its folder, then trained to the end.
 
-    Subclasses set `recipe`, `trainee` and `model`, and do what differs: an epoch, its evaluation, its report.
+    Subclasses set `recipe`, `trainee` and `model`, and implement an epoch, its evaluation and its report.
 
     Args:
         config: Configuration of the run.
-        description: What makes the run this one, for run.json; another run in the same folder is refused.
+        description: Description for run.json; a folder with a run of another description is rejected.
         steps_per_epoch: Number of steps in an epoch.
-        devices: What it runs on.
+        devices: Devices to train on.
         say: Prints a line.
 
     Attributes:
-        recipe: How to train; has `epochs` and `learning_rate`.
-        trainee: What is trained.
-        model: The network that is saved.
-        history: One row per epoch that is over.
-        stop_signal: Number of the signal that asked the run to stop, if one did.
+        recipe: Training recipe, with `epochs` and `learning_rate`.
+        trainee: Model in training.
+        model: Network that is saved.
+        history: One row per finished epoch.
+        stop_signal: Number of the signal that asked the run to stop, or None.
 
     Raises:
-        ValueError, OSError: Before the first step, for anything that cannot work.
+        ValueError: If the folder contains another run, or the configuration is invalid.
+        OSError: If the folder cannot be written, is locked, or has too little space.
+        CheckpointError: If the checkpoint belongs to another network.
     """
 
     COLUMNS: ClassVar[Sequence[str]]  # of history.csv
@@ -134,30 +136,30 @@ class TrainingRun(abc.ABC):
             self._held = held.pop_all()
 
     def close(self) -> None:
-        """Lets other processes train into the folder."""
+        """Unlocks the folder for other processes."""
         self._held.close()
 
-    # What differs.
+    # Implemented by subclasses.
 
     @abc.abstractmethod
     def _build(self) -> None:
-        """Makes the trainee, from the weights that the configuration names."""
+        """Builds the trainee, with the weights that the configuration names."""
 
     @property
     @abc.abstractmethod
     def variables(self) -> list[keras.Variable]:
-        """All variables that a checkpoint holds, once each, in an order that does not change."""
+        """All variables of a checkpoint, without duplicates, always in the same order."""
 
     @abc.abstractmethod
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Returns the learning rate of a step, counted from 0."""
 
     @abc.abstractmethod
     def _train_epoch(self, epoch: int) -> dict[str, float]:
-        """Trains to the end of an epoch, from wherever it was left; returns the training half of its row."""
+        """Trains to the end of an epoch, from the current step; returns the training part of its row."""
 
     def _evaluate(self) -> dict[str, float]:
-        """Evaluates what would be saved; returns the validation half of the row."""
+        """Evaluates the weights that are saved; returns the validation part of the row."""
         return {}
 
     @abc.abstractmethod
@@ -166,39 +168,39 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def _epoch_line(self, row: dict) -> str:
-        """The line about an epoch that is over."""
+        """Formats the end-of-epoch line."""
 
     @abc.abstractmethod
     def _log_epoch(self, row: dict) -> None:
-        """Writes an epoch that is over to TensorBoard."""
+        """Writes the row of a finished epoch to TensorBoard."""
 
     @abc.abstractmethod
     def _plot(self, path: str) -> None:
-        """Draws the history."""
+        """Plots the history."""
 
     @abc.abstractmethod
     def _remedies(self, bad_step: int) -> str:
-        """What else may help against a loss that became NaN at a step, as the end of a sentence."""
+        """Returns further remedies for a loss that became NaN at a step, as the end of a sentence."""
 
     def _kinds(self) -> list[str]:
-        """The models that the epoch just done is saved as."""
+        """Returns the kinds of model ("last", "best") that the finished epoch is saved as."""
         return ["last"]
 
     @abc.abstractmethod
     def _facts(self) -> dict:
-        """What the run ended with, for run.json and the closing lines."""
+        """Returns the results of the run, for run.json and the closing lines."""
 
-    # What all runs do.
+    # Shared by all runs.
 
     def train(self) -> dict:
         """Trains to the end.
 
         Returns:
-            The closing facts: "last" row of the history, "plot" (path or None), and those of the subclass.
+            The results: "last" (row of the history), "plot" (path or None), and those of the subclass.
 
         Raises:
-            Stopped: After a signal; everything is saved.
-            TrainingError: If the run cannot go on.
+            Stopped: After a signal, when the state is saved.
+            TrainingError: If the run cannot continue.
         """
         self.board = reporting.TensorBoard(self._path("tensorboard"), write=self.devices.leads)
         with run_lifecycle.Signals(self._ask_to_stop), self._peers_needed():
@@ -209,7 +211,7 @@ class TrainingRun(abc.ABC):
                 self.timer = EpochTimer()
                 row = {"epoch": epoch + 1, **self._train_epoch(epoch), **self._evaluate()}
                 self.history.append(row)
-                self.save()  # first: a full disk may cost the models, but not the epoch
+                self.save()  # before the models: a full disk may lose these, but not the epoch
                 self._leave_epoch(row)
             return self._finish()
 
@@ -228,7 +230,7 @@ class TrainingRun(abc.ABC):
         return self.recipe.epochs * self.steps_per_epoch
 
     def _restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one, and writes run.json."""
+        """Restores the newest checkpoint, if there is one, and writes run.json."""
         meta = checkpoint.restore(self._checkpoints, self.variables, logging.warning)
         if meta is not None:
             self.history = meta["history"]
@@ -238,26 +240,26 @@ class TrainingRun(abc.ABC):
             write_json(self._path(run_record.FILE), self._description)
 
     def save(self) -> str | None:
-        """Writes a checkpoint of this moment; returns its path, or None on a process that does not lead."""
+        """Writes a checkpoint; returns its path, or None on processes that do not write files."""
         if not self.devices.leads:
             return None
         meta = {"history": self.history}
         with self._room_needed():
             return checkpoint.save(self._checkpoints, self.step, self.variables, meta, self.config.keep)
 
-    def _update_model(self) -> None:  # noqa: B027  (most models need nothing)
-        """Gives `model` the weights to evaluate and to save, where those are not its own already."""
+    def _update_model(self) -> None:  # noqa: B027  (most models share the trainee's weights)
+        """Copies the weights to evaluate and save into `model`, if it does not share them."""
 
     def _leave_epoch(self, row: dict) -> None:
-        """Writes the models of the epoch that is over, then its row, which marks that they are there."""
+        """Writes the models of the finished epoch, then its row, which marks them as complete."""
         self._update_model()
         with self._room_needed():
-            for kind in self._kinds():  # by all processes: Keras on JAX has them agree on every array that it reads
+            for kind in self._kinds():  # in all processes: on JAX, Keras synchronizes them whenever it reads an array
                 run_record.save_model(self.model, self.model_path(kind), write=self.devices.leads)
             self._report_epoch(row)
 
     def model_path(self, kind: str) -> str:
-        """Path of a saved model: of the "last" epoch, or of the "best" one."""
+        """Returns the path of a saved model, where kind is "last" or "best"."""
         return run_record.model_path(self.config.run_dir, kind, self.config.name)
 
     def _path(self, *parts: str) -> str:
@@ -266,11 +268,11 @@ class TrainingRun(abc.ABC):
     # Within an epoch.
 
     def _after_step(self, step: int, losses: Callable[[], Mapping[str, float]]) -> bool:
-        """Shows the progress and saves a checkpoint, when it is time; returns whether to go on.
+        """Shows the progress and saves a checkpoint at regular intervals; returns whether to continue.
 
         Args:
             step: Number of steps done.
-            losses: Fetches the losses, for which an accelerator has to finish first.
+            losses: Returns the losses; waits for the accelerator.
         """
         at_end = step % self.steps_per_epoch == 0
         if step % LOOK_EVERY == 0 or at_end:
@@ -295,8 +297,8 @@ class TrainingRun(abc.ABC):
             return
         last = (checkpoint.saved(self._checkpoints) or ["none yet"])[-1]
         raise TrainingError(
-            f"loss became NaN or infinite at step {bad} (epoch {bad // self.steps_per_epoch + 1}). The last good "
-            f"checkpoint is {last}. With a new --run_dir, try a lower --learning_rate than "
+            f"loss became NaN or infinite at step {bad} (epoch {bad // self.steps_per_epoch + 1}); last good "
+            f"checkpoint: {last}. With a new --run_dir, try a lower --learning_rate than "
             f"{self.recipe.learning_rate:g}{self._remedies(bad)}."
         )
 
@@ -304,15 +306,15 @@ class TrainingRun(abc.ABC):
         self.stop_signal = number
         with contextlib.suppress(OSError):  # the terminal may be gone
             self.line.clear()
-            self.say(f"{signal.Signals(number).name}: saving and stopping; once more to stop at once")
+            self.say(f"{signal.Signals(number).name}: saving and stopping; repeat to stop at once")
 
     def _stop_agreed(self) -> bool:
-        """Whether this process or any other of the run was asked to stop; all of them have to ask at the same step."""
+        """Whether any process of the run was asked to stop; all processes must call it at the same step."""
         self.stop_signal = self.devices.largest(self.stop_signal or 0) or None
         return self.stop_signal is not None
 
     def _stop_if_asked(self) -> None:
-        """Saves the run and raises Stopped, if a signal asked for it."""
+        """Saves the run and raises Stopped, if a signal asked the run to stop."""
         if self._stop_agreed() and self.stop_signal is not None:
             path = self.save()
             saved = f"saved step {self.step} of {self.total_steps} to {path}; the same command resumes from there."
@@ -320,18 +322,18 @@ class TrainingRun(abc.ABC):
 
     @contextlib.contextmanager
     def _room_needed(self) -> Iterator[None]:
-        """Reports a full or read-only disk as a TrainingError that names the run's folder."""
+        """Turns errors of a full or read-only disk into a TrainingError that names the run's folder."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
             raise TrainingError(
-                f"step {self.step}: {self.config.run_dir} could not be written ({error}). Make room there and start "
-                "the same command again; it goes on from the last checkpoint."
+                f"step {self.step}: cannot write {self.config.run_dir} ({error}). Free disk space, and run the same "
+                "command again; it resumes from the last checkpoint."
             ) from error
 
     @contextlib.contextmanager
     def _peers_needed(self) -> Iterator[None]:
-        """Reports a lost process of the run, which JAX notices in its next operation, as a LostProcessError."""
+        """Turns JAX's error about a lost process of the run into a LostProcessError."""
         try:
             yield
         except RuntimeError as error:
@@ -340,8 +342,8 @@ class TrainingRun(abc.ABC):
             self.devices.abandon_peers()
             reason = str(error).splitlines()[0].rpartition("Error dispatching computation: ")[2]
             raise LostProcessError(
-                f"another process of this run was lost ({reason[:200]}). Start the same commands again; the run goes "
-                "on from the last checkpoint."
+                f"another process of this run was lost ({reason[:200]}). Run the same commands again; the run resumes "
+                "from the last checkpoint."
             ) from error
 
     # After an epoch, and at the end.
@@ -358,7 +360,7 @@ class TrainingRun(abc.ABC):
         reporting.write_history(self._path("history.csv"), self.history, self.COLUMNS)
 
     def _finish(self) -> dict:
-        """Gathers the closing facts and writes them into run.json."""
+        """Collects the results and writes them to run.json."""
         facts = {"last": self.history[-1], **self._facts(), "plot": None}
         if self.devices.leads:
             facts["plot"] = self._curves()
@@ -366,7 +368,7 @@ class TrainingRun(abc.ABC):
         return facts
 
     def _curves(self) -> str | None:
-        """Draws the curves; returns their path, or None, with a line about it, where they cannot be drawn."""
+        """Plots the curves; returns their path, or prints why they cannot be plotted and returns None."""
         path = self._path("curves.png")
         try:
             check_figure(path)
@@ -378,5 +380,5 @@ class TrainingRun(abc.ABC):
 
 
 def state_of(variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, np.ndarray]]:
-    """The variables with copies of their values, to be restored later."""
+    """Returns the variables with copies of their values, to restore them later."""
     return [(variable, variable.numpy()) for variable in variables]

@@ -1,4 +1,4 @@
-"""What guards a run around its training: the lock on its folder, room on the disk, and signals that stop it."""
+"""Run lifecycle: directory lock, disk space check, and signals that stop a run."""
 
 import contextlib
 import math
@@ -18,16 +18,16 @@ _SPARE = 64 << 20  # bytes of disk for logs and plots
 def locked_folder(
     run_dir: str, folders: Sequence[str] = (), leads: bool = True, flag: str = "--run_dir"
 ) -> Iterator[None]:
-    """Makes a run's folder, and keeps other processes from training into it.
+    """Creates a run's folder, and locks it against other processes.
 
     Args:
-        run_dir: The folder.
-        folders: Folders below it to make.
-        leads: Whether this process is the one that writes.
-        flag: The flag that names the folder.
+        run_dir: Folder of the run.
+        folders: Subfolders to create.
+        leads: Whether this process is the one that writes files.
+        flag: Flag that names the folder.
 
     Raises:
-        OSError: If the folder cannot be written, or another process is training into it.
+        OSError: If the folder cannot be written, or another process has locked it.
     """
     probe = join(run_dir, ".probe")
     with contextlib.ExitStack() as held:
@@ -46,30 +46,30 @@ def locked_folder(
 
 
 def check_disk(run_dir: str, variables: Sequence[keras.Variable], keep: int) -> None:
-    """Raises OSError if `keep` checkpoints of the variables will not fit."""
+    """Raises OSError if `keep` checkpoints of the variables do not fit on the disk."""
     if not is_local(run_dir):
         return
     size = 4 * sum(math.prod(variable.shape) for variable in variables)
     need, free = (keep + 2) * size + _SPARE, shutil.disk_usage(run_dir).free
     if free < need:
-        raise OSError(f"--run_dir={run_dir}: {free >> 20} MB free, the run needs {need >> 20} MB.")
+        raise OSError(f"--run_dir={run_dir}: {free >> 20} MB free, but the run needs {need >> 20} MB.")
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Calls a function on the first Ctrl-C, SIGTERM or SIGHUP; the second one acts as usual.
+    """Calls a function on the first Ctrl-C, SIGTERM or SIGHUP; the second one has its default effect.
 
     Args:
-        call: Called with the signal's number.
+        call: Called with the number of the signal.
     """
 
     def __init__(self, call: Callable[[int], None]):
         self._call = call
 
     def __enter__(self) -> "Signals":
-        wanted = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+        wanted = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]  # under nohup
         self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 

@@ -1,4 +1,4 @@
-"""run.json, which says what a run is and what it came from; and the models that the run leaves."""
+"""The record of a run, run.json: its configuration, data and origin. Also saves and finds the run's models."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "jax", "opencv-python-headless")
 
 
 def origin() -> dict:
-    """What a run was started with: the command, and the versions of everything."""
+    """Returns the origin of a run: command, backend, versions of the packages and git commit."""
     import keras
 
     return {
@@ -42,7 +42,7 @@ def _versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this clone, with "+changes" if files differ from it; None outside of git."""
+    """Returns the commit of this clone, with "+changes" if files differ from it; None outside of git."""
     folder = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments: str) -> str:
@@ -55,7 +55,7 @@ def git_commit() -> str | None:
 
 
 def lasting(data: str, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict:
-    """Arguments of `sources.open_data` that open the same data from whatever folder."""
+    """Returns arguments of `sources.open_data` with absolute paths, which open the same data from any folder."""
     kind, _, rest = data.partition(":")
     if kind == "folder" and is_local(rest):
         data = f"folder:{_absolute(rest)}"
@@ -69,12 +69,12 @@ def _absolute(path: str) -> str:
 
 
 def check_same(path: str, now: dict, flag: str = "--run_dir") -> None:
-    """Raises ValueError if the folder holds a run of another configuration or other data; names what differs.
+    """Raises ValueError if the folder contains a run with another configuration or other data; names the differences.
 
     Args:
-        path: Path of run.json, which may be missing.
-        now: What it would hold; "config" and "data" are compared.
-        flag: The flag that names the folder.
+        path: Path of run.json, which may not exist.
+        now: Record of the new run; "config" and "data" are compared.
+        flag: Flag that names the folder.
     """
     folder, name = os.path.split(path)
     if name not in list_folder(folder):
@@ -88,31 +88,32 @@ def check_same(path: str, now: dict, flag: str = "--run_dir") -> None:
     differing = [f"{name} was {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
     if differing:
         raise ValueError(
-            f"{folder} holds another run: {'; '.join(differing)}. Give the same flags to resume it, or another {flag}."
+            f"{folder} contains another run: {'; '.join(differing)}. Pass the same flags to resume it, or another "
+            f"{flag}."
         )
     if any(changed):
         raise ValueError(
-            f"{folder} holds a run on other photos: {'; '.join(filter(None, changed))}. Restore them to resume it, or "
-            f"start a new run with another {flag}."
+            f"{folder} contains a run on other photos: {'; '.join(filter(None, changed))}. Restore them to resume it, "
+            f"or start a new run with another {flag}."
         )
 
 
 def change_of_data(split: str, before: dict, now: dict) -> str:
-    """How the photos of a split differ from those of the record; "" if they do not, as far as both know them."""
+    """Describes how the photos of a split differ from the record; "" if they are equal in everything both contain."""
     differing = {key for key in before.keys() & now.keys() if before[key] != now[key]}
     if "photos" in differing:
         return f"{split} had {before['photos']:,} photos, now {now['photos']:,}"
-    names = "names" if "names" in before and "names" in now else "fingerprint"  # which has the folder's own name too
+    names = "names" if "names" in before and "names" in now else "fingerprint"  # which includes the folder's name
     if names in differing:
         moved = f" ({before['name']}, now {now['name']})" if "name" in differing else ""
-        return f"{split} photos have other names or labels{moved}"
+        return f"{split} photos have different names or labels{moved}"
     if differing - {"name", "fingerprint"}:
-        return f"{split} photos have other content under the same names"
+        return f"{split} photos have the same names, but different content"
     return ""
 
 
 def model_path(run_dir: str, kind: str, name: str) -> str:
-    """Path of a model that a run leaves.
+    """Returns the path of a saved model of a run.
 
     Args:
         run_dir: Folder of the run.
@@ -123,7 +124,13 @@ def model_path(run_dir: str, kind: str, name: str) -> str:
 
 
 def save_model(model: "keras.Model", path: str, write: bool = True) -> None:
-    """Saves a .keras file atomically, making its folder; without `write` it only does what Keras does to save."""
+    """Saves a .keras file atomically, and creates its folder.
+
+    Args:
+        model: Model to save.
+        path: Path of the file.
+        write: Whether to write the file; False on other processes, which must take part in Keras's saving.
+    """
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +142,7 @@ def save_model(model: "keras.Model", path: str, write: bool = True) -> None:
 
 
 def config_of(path: str) -> dict | None:
-    """The configuration of the run whose best/ or last/ a model lies in; None if it lies in no run."""
+    """Returns the configuration of the run that saved a model in best/ or last/; None for other models."""
     record = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(path))), FILE)
     if not is_local(path) or not os.path.exists(record):
         return None
@@ -143,19 +150,19 @@ def config_of(path: str) -> dict | None:
 
 
 def read(path: str) -> dict:
-    """The content of a run.json; raises ValueError if it is damaged."""
+    """Reads a run.json; raises ValueError if it is damaged."""
     try:
         return dict(json.loads(read_bytes(path)))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a record of a run ({error}).") from error
+        raise ValueError(f"{path}: damaged ({error}).") from error
 
 
 def runs_below(folders: list[str]) -> list[dict]:
-    """The records of all runs that ended, each with its "folder".
+    """Reads the records of all finished runs below some folders, each with its "folder".
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If a record is damaged; names it.
+        FileNotFoundError: If a folder does not exist.
+        ValueError: If a record is damaged; the message names it.
     """
     found = []
     for folder in folders:

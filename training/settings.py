@@ -1,4 +1,4 @@
-"""Settings that flags can change: dataclass fields that carry their range and their explanation."""
+"""Settings that flags can change: dataclass fields with a range and a help text."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFI
 
 
 def setting(default: Any, text: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """A field of `Settings`.
+    """Returns a field of `Settings`.
 
     Args:
-        default: Its value unless another is given; decides the type of the flag.
-        text: What it means, for `--help`.
-        low: Least value, for numbers.
-        high: Greatest value, for numbers.
-        choices: The only values allowed, if any.
+        default: Default value; its type is the type of the flag.
+        text: Help text.
+        low: Minimum, for numbers.
+        high: Maximum, for numbers.
+        choices: Allowed values; empty for all.
     """
     metadata = {"text": text, "low": low, "high": high, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -26,13 +26,13 @@ def setting(default: Any, text: str, low: float = -math.inf, high: float = math.
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base of frozen dataclasses whose fields made by `setting` can be set by flags of their names.
+    """Base of frozen dataclasses whose fields made by `setting` can be set by flags of the same names.
 
     Raises:
-        ValueError: For a value out of range; names the flag.
+        ValueError: If a value is out of range; the message names the flag.
     """
 
-    UNRECORDED: ClassVar[tuple[str, ...]] = ()  # fields that do not decide what is trained
+    UNRECORDED: ClassVar[tuple[str, ...]] = ()  # fields that do not affect training
 
     def __post_init__(self):
         for field in self.adjustable():
@@ -40,15 +40,15 @@ class Settings:
 
     @classmethod
     def adjustable(cls) -> tuple[dataclasses.Field, ...]:
-        """The fields that flags can set."""
+        """Returns the fields that flags can set."""
         return tuple(field for field in dataclasses.fields(cls) if "text" in field.metadata)
 
     @classmethod
     def define_flags(cls, known: Mapping[str, flags.FlagHolder] | None = None) -> dict[str, flags.FlagHolder]:
-        """Defines a flag for each of those fields, None unless it is given; pass their values to `override`.
+        """Defines a flag for each adjustable field, with default None; pass the values to `override`.
 
         Args:
-            known: Flags of other settings, of which those of the same names serve here too.
+            known: Flags of other settings; those of the same names are reused.
         """
         names = {field.name: field for field in cls.adjustable()}
         shared = {name: flag for name, flag in (known or {}).items() if name in names}
@@ -56,20 +56,20 @@ class Settings:
 
     @classmethod
     def of(cls, settings: dict) -> Self:
-        """From a run's record, which may hold more; raises KeyError if a field is missing."""
+        """Creates settings from a run's record, ignoring other keys; raises KeyError if a field is missing."""
         return cls(**{field.name: settings[field.name] for field in dataclasses.fields(cls)})
 
     def override(self, **values) -> Self:
-        """A copy with other values for the fields whose value is not None; raises ValueError for impossible ones."""
+        """Returns a copy with the values that are not None; raises ValueError if one is out of range."""
         return dataclasses.replace(self, **{name: value for name, value in values.items() if value is not None})
 
     def settings(self) -> dict[str, bool | int | float | str]:
-        """The fields that decide what is trained, for the record of a run."""
+        """Returns the fields that affect training, for the record of a run."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.UNRECORDED}
 
 
 def _define_flag(field: dataclasses.Field) -> flags.FlagHolder:
-    """A flag that refuses what the field cannot be."""
+    """Defines a flag that rejects values the field does not allow."""
     flag = _DEFINE[type(field.default)](field.name, None, field.metadata["text"])
 
     def valid(value: Any) -> bool:

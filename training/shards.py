@@ -1,4 +1,4 @@
-"""TFRecord shards from raw photos: checks each, writes in parallel, verifies what was written before."""
+"""Writes TFRecord shards from raw photos: checks each photo, writes in parallel, and verifies existing shards."""
 
 import collections
 import contextlib
@@ -23,31 +23,31 @@ from fd_keras.io import TEMPORARY, is_local, join, printable, read_bytes, sha256
 from fd_keras.progress import progress
 from fd_keras.training.raw_photos import Raw
 
-INDEX = "dataset.json"  # what `fd-keras prepare` writes beside its shards, once all are there
-INDEXED = ("file", "count", "bytes", "max_label", "sha256")  # what it holds of each shard
-QUALITY = 95  # of photos that have to be encoded again
-SHRUNK_QUALITY = 90  # of photos that are shrunk, which is for speed: a quarter fewer bytes to read and to decode
+INDEX = "dataset.json"  # written by `fd-keras prepare` after all shards
+INDEXED = ("file", "count", "bytes", "max_label", "sha256")  # facts of each shard in it
+QUALITY = 95  # JPEG quality of photos that are encoded again
+SHRUNK_QUALITY = 90  # JPEG quality of shrunk photos; a quarter fewer bytes to read and decode
 PER_SHARD = 1250  # photos; ImageNet's training set makes 1025 shards of 140 MB
-TRAIN_PHOTOS, VAL_PHOTOS = 1_281_167, 50_000  # of ImageNet (ILSVRC 2012)
+TRAIN_PHOTOS, VAL_PHOTOS = 1_281_167, 50_000  # number of ImageNet's photos (ILSVRC 2012)
 
 
 def check_counts(split: str, raws: Sequence[Raw], classes: Sequence[str]) -> str | None:
-    """The line about a wrong number of photos, if the classes are ImageNet's; else None."""
+    """Returns a message about missing photos, if the classes are ImageNet's; else None."""
     expected = {"train": TRAIN_PHOTOS, "val": VAL_PHOTOS}[split]
     if set(classes) != set(imagenet.wordnet_ids()) or len(raws) == expected:
         return None
-    return f"{split}: {len(raws):,} photos, ImageNet has {expected:,}"
+    return f"{split}: found {len(raws):,} photos, ImageNet has {expected:,}"
 
 
 def checked(data: bytes, shrink: int | None) -> tuple[bytes, str | None]:
-    """A photo as a JPEG that every decoder takes.
+    """Converts a photo to a JPEG that all decoders can read.
 
     Args:
         data: Bytes of the file.
-        shrink: Short side to shrink larger photos to; None to leave them.
+        shrink: Short side in pixels to shrink larger photos to; None to keep their size.
 
     Returns:
-        The bytes, and what was wrong ("CMYK", "PNG", ...) if that had to be repaired.
+        The bytes of the JPEG, and the reason ("CMYK", "PNG", ...) if it had to be encoded again, else None.
 
     Raises:
         ValueError: If it cannot be decoded.
@@ -58,7 +58,7 @@ def checked(data: bytes, shrink: int | None) -> tuple[bytes, str | None]:
         image.load()
         kind = None if image.format in ("JPEG", "MPO") else image.format
         kind = kind or (image.mode if image.mode not in ("RGB", "L") else None)
-        kind = kind or ("at half its size, as it is too large" if photos.is_halved(image) else None)
+        kind = kind or ("too large, at half its size" if photos.is_halved(image) else None)
         small = min(image.size) > (shrink or math.inf)
         if not (kind or small):
             return data, None
@@ -77,8 +77,8 @@ class Task:
 
     Attributes:
         path: Path of the shard.
-        raws: Photos that go in.
-        shrink: Short side to shrink photos to, see `checked`.
+        raws: Photos to write into it.
+        shrink: Short side in pixels to shrink photos to, see `checked`.
     """
 
     path: str
@@ -87,22 +87,34 @@ class Task:
 
     @property
     def plan(self) -> str:
-        """Hash of what goes in, which changes when the shard has to be written again."""
+        """Hash of names, labels and settings; if it changes, the shard must be written again."""
         listing = json.dumps([[raw.key, raw.label, raw.size] for raw in self.raws] + [self.shrink])
         return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
     @property
     def sizes(self) -> str:
-        """Hash of the photos' sizes, which changes with most of their changes."""
+        """Hash of the photos' sizes, to detect most changes of their content."""
         sizes = [os.path.getsize(raw.path) if raw.size is None else raw.size for raw in self.raws]
         return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
 
 
 def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink: int | None, seed: int) -> list[Task]:
-    """Distributes shuffled photos over shards whose sizes differ by one at most."""
+    """Distributes shuffled photos over shards whose sizes differ by at most one photo.
+
+    Args:
+        split: "train" or "val".
+        raws: Photos of the split.
+        folder: Folder of the shards.
+        count: Number of shards; None for one per `PER_SHARD` photos.
+        shrink: Short side in pixels to shrink photos to, see `checked`.
+        seed: Seed of the order.
+
+    Raises:
+        ValueError: If there are fewer photos than shards.
+    """
     count = count or max(1, round(len(raws) / PER_SHARD))
     if count > len(raws):
-        raise ValueError(f"--shards={count}: there are only {len(raws)} {split} photos.")
+        raise ValueError(f"--shards={count}: found only {len(raws)} {split} photos.")
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(raws))
     return [
         Task(
@@ -115,10 +127,11 @@ def plan(split: str, raws: Sequence[Raw], folder: str, count: int | None, shrink
 
 
 def write(tasks: Sequence[Task], workers: int) -> list[dict]:
-    """Writes the shards in parallel, except those that an earlier call has written and that are as they were then.
+    """Writes the shards in parallel, except those that exist already and have not changed.
 
     Returns:
-        For each: file, count, bytes, sha256, max_label, plan, sizes, repaired {photo: what} and bad {photo: why}.
+        A dict for each shard: file, count, bytes, sha256, max_label, plan, sizes, repaired {photo: kind} and bad
+        {photo: reason}.
 
     Raises:
         OSError: If a photo cannot be read or a shard cannot be written.
@@ -129,27 +142,27 @@ def write(tasks: Sequence[Task], workers: int) -> list[dict]:
     done = {task.path: facts for task, facts in zip(tasks, kept, strict=True) if facts}
     left = [task for task in tasks if task.path not in done]
     if done:
-        print(f"{len(done)} of {len(tasks)} shards are there already")
+        print(f"{len(done)} of {len(tasks)} shards exist already")
     for facts in progress(_in_processes(write_shard, left, workers), len(left), unit="shards"):
         done[join(os.path.dirname(tasks[0].path), facts["file"])] = facts
     return [done[task.path] for task in tasks]
 
 
 def _in_processes(work: Callable[[Task], dict], tasks: Sequence[Task], workers: int) -> Iterator[dict]:
-    """Yields the results as they come; with one worker, the work is done in this process."""
+    """Yields the results as they are ready; with one worker, works in this process."""
     workers = min(workers, len(tasks))
     if workers <= 1:
         yield from map(work, tasks)
         return
-    spawn = multiprocessing.get_context("spawn")  # processes start afresh: TensorFlow's threads do not survive a fork
+    spawn = multiprocessing.get_context("spawn")  # not fork, which TensorFlow's threads do not survive
     with ProcessPoolExecutor(workers, spawn) as pool:
         try:
             for done in as_completed([pool.submit(work, task) for task in tasks]):
                 yield done.result()
         except BrokenProcessPool as error:
             raise ProgramError(
-                "A process of this program was killed, perhaps as memory ran out. The same command goes on from here; "
-                f"fewer --workers than {workers} need less memory."
+                "a worker process was killed, perhaps because memory ran out. Run the same command again to resume, "
+                f"with fewer --workers than {workers} to use less memory."
             ) from error
         except BaseException:
             for child in multiprocessing.active_children():
@@ -158,7 +171,7 @@ def _in_processes(work: Callable[[Task], dict], tasks: Sequence[Task], workers: 
 
 
 def _kept(task: Task) -> dict | None:
-    """The facts of a shard that an earlier run wrote to this plan and that is whole; prints what is not."""
+    """Returns the facts of an existing shard; None, with a message, if it must be written again."""
     import tensorflow as tf
 
     path = task.path + ".json"
@@ -167,22 +180,22 @@ def _kept(task: Task) -> dict | None:
         if facts["plan"] != task.plan:
             return None
         if _changed(task, facts):
-            print(f"{facts['file']}: its photos have changed since, written again")
+            print(f"{facts['file']}: photos have changed, writing it again")
             return None
         whole = is_whole(task.path, facts["count"], facts.get("sha256"))
     except (OSError, tf.errors.OpError, ValueError, KeyError, TypeError):
         return None
     if not whole:
-        print(f"{facts['file']}: damaged, written again")
+        print(f"{facts['file']}: damaged, writing it again")
         return None
-    if "sha256" not in facts:  # as earlier versions left it
+    if "sha256" not in facts:  # written by an earlier version
         facts |= {"sha256": _sha256(task.path), "sizes": task.sizes}
         write_json(path, facts)
     return facts
 
 
 def _changed(task: Task, facts: dict) -> bool:
-    """Whether photos of a shard were replaced after it was written."""
+    """Whether photos of a shard were changed after it was written."""
     files = [raw.path for raw in task.raws if raw.size is None]
     if not is_local(task.path) or not files:
         return False
@@ -192,7 +205,7 @@ def _changed(task: Task, facts: dict) -> bool:
 
 
 def is_whole(path: str, count: int, sha256: str | None = None) -> bool:
-    """Whether a shard is as it was written: by its hash if that is known, else by the checksums of its records."""
+    """Whether a shard is complete and undamaged, by its hash if that is known, else by the checksums of its records."""
     import tensorflow as tf
 
     try:
@@ -225,13 +238,15 @@ def write_shard(task: Task) -> dict:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         reason = getattr(error, "message", str(error)).splitlines()[0]
-        raise OSError(f"{task.path}: cannot be written ({reason}). Make room; the same command goes on.") from None
+        raise OSError(
+            f"{task.path}: cannot be written ({reason}). Free disk space, and run the same command again."
+        ) from None
     return facts
 
 
 @contextlib.contextmanager
 def _unfinished(path: str) -> Iterator[str]:
-    """A local file to write `path` to, of a name that no other process uses; it goes if it is not moved."""
+    """Creates a local temporary file with a unique name for writing `path`; deletes it unless it was moved."""
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) if is_local(path) else None, prefix=TEMPORARY)
     os.close(handle)
     try:
@@ -242,7 +257,7 @@ def _unfinished(path: str) -> Iterator[str]:
 
 
 def _publish(temporary: str, path: str) -> None:
-    """Gives a file its name, once it is on the disk."""
+    """Moves a file to its final path after it is flushed to the disk."""
     import tensorflow as tf
 
     with open(temporary, "rb+") as file:
@@ -256,14 +271,14 @@ def _publish(temporary: str, path: str) -> None:
 
 
 def _end_if_orphaned() -> None:
-    """Ends a process whose parent was killed: another run may be writing into the folder by now."""
+    """Exits if the parent process was killed, since another process may already be writing into the folder."""
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(1)
 
 
 def _write_records(task: Task, path: str) -> dict:
-    """Writes the photos that can be decoded; returns the facts that are known by then."""
+    """Writes the photos that can be decoded; returns the facts known so far."""
     import tensorflow as tf
 
     facts = {"file": os.path.basename(task.path), "plan": task.plan, "repaired": {}, "bad": {}}
@@ -292,11 +307,11 @@ def _example(data: bytes, raw: Raw) -> bytes:
         "image/filename": tf.train.Feature(bytes_list=tf.train.BytesList(value=[os.fsencode(raw.key)])),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)  # so that a shard that is written again has the same hash
+    return example.SerializeToString(deterministic=True)  # so that a shard has the same hash whenever it is written
 
 
 def report(split: str, shards: Sequence[dict]) -> list[str]:
-    """The lines about a split that was written."""
+    """Formats the lines about a finished split."""
     photos, size = sum(shard["count"] for shard in shards), sum(shard["bytes"] for shard in shards)
     lines = [f"{split}: {photos:,} photos in {len(shards)} shards, {size / 1e6:,.1f} MB"]
     repaired = {key: kind for shard in shards for key, kind in shard["repaired"].items()}
@@ -306,5 +321,5 @@ def report(split: str, shards: Sequence[dict]) -> list[str]:
     bad = {key: why for shard in shards for key, why in shard["bad"].items()}
     lines += [f"  left out, cannot be decoded: {printable(key)} ({why})" for key, why in list(bad.items())[:20]]
     if len(bad) > 20:
-        lines.append(f"  and {len(bad) - 20} others; the .json beside each shard names them")
+        lines.append(f"  and {len(bad) - 20} others, listed in the .json beside each shard")
     return lines

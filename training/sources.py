@@ -1,7 +1,7 @@
-"""Where photos come from: prepared shards, a folder of class folders, or TFDS. Each is reduced to `Photo`s.
+"""Sources of photos: prepared shards, class folders, or TensorFlow Datasets (TFDS). All yield `Photo`s.
 
-A source gives its photos in an order that is a pure function of (seed, epoch), from any position on, so that a run can
-be resumed at any step. All files are read through `tf.io`, so buckets (gs://, s3://) will do.
+A source yields its photos in an order that is a pure function of (seed, epoch), starting at any position, so that a run
+can be resumed at any step. All files are read through `tf.io`, so buckets (gs://, s3://) are supported.
 """
 
 import dataclasses
@@ -23,22 +23,22 @@ from fd_keras import imagenet, photos
 from fd_keras.io import is_local, join, read_bytes, sha256_of
 from fd_keras.training.shards import INDEX, is_whole
 
-WINDOW = 16  # shards that are shuffled together; of ImageNet's 1024 that makes 20,000 photos, about 2 GB
+WINDOW = 16  # shards that are shuffled together; for ImageNet that is 20,000 photos, about 2 GB
 TFDS_WINDOW = 10_000  # photos of a TFDS split that are shuffled together
 SPLITS = ("train", "val")
-SAMPLE = 256 << 20  # bytes of a folder's photos whose content is compared when a run is resumed: most sets have fewer
-REMOTE_SAMPLE = 32  # photos of a bucket, likewise
+SAMPLE = 256 << 20  # bytes of a folder's photos whose content is compared when a run is resumed: all of most data sets
+REMOTE_SAMPLE = 32  # photos of a bucket whose content is compared
 
 
 class Photo(NamedTuple):
-    """An encoded photo, as scalars of a `tf.data` element; or several, as vectors.
+    """An encoded photo, as scalars of a `tf.data` element; or several photos, as vectors.
 
     Attributes:
-        data: Bytes of the file.
-        label: Label, int64.
-        key: Name in logs.
-        position: Position in its epoch, int64.
-        draw: What `crops.draw_boxes` drew for it, in training.
+        data: Bytes of the file, string.
+        label: Index of the class, int64.
+        key: Name in logs, string.
+        position: Position in the epoch, int64.
+        draw: Random numbers from `crops.draw_boxes`, float32 (4, TRIES); empty in evaluation.
     """
 
     data: tf.Tensor
@@ -50,7 +50,7 @@ class Photo(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The part of every global batch that this process feeds: positions `index`, `index + count`, ..."""
+    """The part of each global batch that this process loads: positions `index`, `index + count`, ..."""
 
     index: int = 0
     count: int = 1
@@ -58,15 +58,14 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Photos:
-    """A dataset of photos that are not yet taken apart.
+    """A dataset of photos that are not parsed yet.
 
-    tf.data spends time on every function that it calls, so the one that makes a `Photo` is traced into the one that
-    follows.
+    Each function call costs time in tf.data, so parsing is traced into the function that is mapped next.
 
     Attributes:
-        rows: Dataset of what is read.
-        photo: Function that makes a `Photo` of a row, in a graph.
-        jpegs: Whether all are known to be JPEGs.
+        rows: Dataset of unparsed rows.
+        photo: Function that converts a row to a `Photo`, in a graph.
+        jpegs: Whether all photos are known to be JPEGs.
     """
 
     rows: tf.data.Dataset
@@ -74,24 +73,24 @@ class Photos:
     jpegs: bool = False
 
     def take(self, count: int) -> "Photos":
-        """The first ones."""
+        """Returns the first `count` photos."""
         return dataclasses.replace(self, rows=self.rows.take(count))
 
     def batch(self, count: int) -> "Photos":
-        """Several to an element; left-over ones at the end are dropped."""
+        """Groups `count` photos into each element; drops the remainder."""
         return dataclasses.replace(self, rows=self.rows.batch(count, drop_remainder=True))
 
     def with_draws(self, draws: tf.data.Dataset) -> "Photos":
-        """The same, each with its draw; there are as many."""
+        """Adds random numbers, one element for each element of photos."""
         rows = tf.data.Dataset.zip(self.rows, draws)
         return dataclasses.replace(self, rows=rows, photo=lambda row, draw: self.photo(*row)._replace(draw=draw))
 
     def map(self, function: Callable[[Photo], object], **options) -> tf.data.Dataset:
-        """`Dataset.map`."""
+        """Maps a function over the photos, see `tf.data.Dataset.map`."""
         return self.rows.map(lambda *row: function(self.photo(*row)), **options)
 
     def interleave(self, function: Callable[[Photo], tf.data.Dataset], **options) -> tf.data.Dataset:
-        """`Dataset.interleave`."""
+        """Interleaves the datasets that a function returns for each photo, see `tf.data.Dataset.interleave`."""
         return self.rows.interleave(lambda *row: function(self.photo(*row)), **options)
 
 
@@ -111,29 +110,29 @@ class Source(Protocol):
     fingerprint: str
 
     def content(self) -> dict[str, str]:
-        """Hashes of what the photos hold, by what was hashed; takes seconds, and may cover a fixed sample only."""
+        """Returns hashes of the photos' content by name; takes seconds, and may only cover a fixed sample."""
         ...
 
     def damaged(self) -> str | None:
-        """The first file that cannot be read to its end, by checksums in it; None if there is none or no checksum."""
+        """Returns the first file whose checksums fail; None if there is none, or if files have no checksums."""
         ...
 
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
-        """The photos of an epoch from position `start` (a multiple of the share's count) on."""
+        """Returns the photos of an epoch from position `start` on, which is a multiple of the share's count."""
         ...
 
     def ordered(self, share: Share) -> Photos:
-        """All photos in a fixed order, for evaluation."""
+        """Returns all photos in a fixed order, for evaluation."""
         ...
 
 
 def random_state(*key: int) -> np.random.Generator:
-    """A generator that is a pure function of some numbers above or equal to 0."""
+    """Returns a random generator that is a pure function of some nonnegative numbers."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 class Folder:
-    """A folder with one folder of photos for each class.
+    """A folder with one subfolder of photos per class.
 
     Args:
         name: Name for messages.
@@ -144,7 +143,7 @@ class Folder:
 
     def __init__(self, name: str, paths: Sequence[str], labels: Sequence[int] | np.ndarray, classes: Sequence[str]):
         self.name, self.classes, self.count = name, tuple(classes), len(paths)
-        # As bytes, since names on Linux need not be text.
+        # As bytes, since file names on Linux may not be valid text.
         self._paths = np.asarray([os.fsencode(path) for path in paths], dtype=object)
         self._labels = np.asarray(labels, "int64")
         self.fingerprint = _hash([list(paths), self._labels.tolist(), self.classes])
@@ -160,12 +159,17 @@ class Folder:
         return np.bincount(self._labels, minlength=len(self.classes)).tolist()
 
     def relabeled(self, label_of: Mapping[str, int], classes: Sequence[str]) -> "Folder":
-        """The same photos with other labels, of the classes by name; they are positions in `classes`."""
+        """Returns the same photos with other labels.
+
+        Args:
+            label_of: New label of each class by name, an index into `classes`.
+            classes: New class names in label order.
+        """
         numbers = np.array([label_of[name] for name in self.classes])
         return Folder(self.name, self.paths, numbers[self._labels], classes)
 
     def content(self) -> dict[str, str]:
-        """See `Source`: the names below the folder, which may have been moved; the sizes; all bytes of a sample."""
+        """See `Source`: names relative to the folder, which may have been moved; sizes; all bytes of a sample."""
         names = [path.removeprefix(f"{self.name}/") for path in self.paths]
         return {"names": _hash([names, self._labels.tolist(), self.classes]), **content_of(self.paths)}
 
@@ -196,14 +200,14 @@ class Folder:
 class Shards:
     """TFRecord shards that `fd-keras prepare` wrote.
 
-    An epoch goes through the shards in random order, `WINDOW` at a time; a window's shards are each shuffled whole and
-    read in turns. Prepared shards differ by one photo at most, so a window ends when its shortest shard does.
-    Whole windows are skipped without being read, which makes resuming cheap.
+    An epoch reads the shards in random order, `WINDOW` at a time; each shard of a window is shuffled completely, and
+    the shards are interleaved. Prepared shards differ by at most one photo, so a window ends with its shortest shard.
+    Resuming is fast, since whole windows are skipped without being read.
 
     Args:
         name: Name for messages.
         files: Paths of the shards.
-        counts: Number of photos in each.
+        counts: Number of photos in each shard.
         classes: Class names in label order.
         content: See `Source.content`.
     """
@@ -223,7 +227,7 @@ class Shards:
         self.fingerprint = _hash([[os.path.basename(file) for file in files], self._counts, self.classes])
 
     def content(self) -> dict[str, str]:
-        """See `Source`: what the index says of the shards."""
+        """See `Source`: hashes from the index of the shards."""
         return self._content
 
     def damaged(self) -> str | None:
@@ -237,8 +241,8 @@ class Shards:
         files = [self._files[i] for i in random.permutation(len(self._files))]
         seeds = random.integers(2**62, size=len(files)).tolist()
         window = WINDOW * self._lane
-        first = start // window  # windows before this one are over
-        # A process can leave out the others' shards where every window is dealt out evenly.
+        first = start // window  # earlier windows are finished
+        # A process can skip the others' shards if all windows divide evenly among the processes.
         lanes = share if WINDOW % share.count == 0 and len(files) % share.count == 0 else Share()
         parts = []
         for low, high, count in self._windows(first):
@@ -258,14 +262,14 @@ class Shards:
         return self._photos(dataset, start, share)
 
     def _windows(self, first: int):
-        """(first shard, end, shards a window) of the full windows from the `first` on, and of the last, smaller one."""
+        """Yields (first shard, end, shards per window) for the full windows from `first` on, and the partial one."""
         full = len(self._files) // WINDOW * WINDOW
         yield min(first * WINDOW, full), full, WINDOW
         if full < len(self._files) and first * WINDOW <= full:
             yield full, len(self._files), len(self._files) - full
 
     def _window(self, window: Any, lanes: Share) -> tf.data.Dataset:
-        """The photos of (files, seeds), mixed."""
+        """Returns the photos of a window of (files, seeds), shuffled and interleaved."""
         pairs = tf.data.Dataset.from_tensor_slices(window).shard(lanes.count, lanes.index)
         longest = max(self._counts)
 
@@ -276,7 +280,7 @@ class Shards:
         return pairs.interleave(
             photos,
             cycle_length=WINDOW,
-            num_parallel_calls=2,  # enough to read while the records are decoded
+            num_parallel_calls=2,  # enough, since decoding takes longer than reading
             deterministic=True,
         )
 
@@ -287,15 +291,15 @@ class Shards:
 
     @staticmethod
     def _photos(dataset, start: int, share: Share) -> Photos:
-        return dataclasses.replace(_numbered(dataset, start, share, _parse), jpegs=True)  # `prepare` saw to it
+        return dataclasses.replace(_numbered(dataset, start, share, _parse), jpegs=True)  # `prepare` writes only JPEGs
 
 
 class Tfds:
-    """A split of a TensorFlow Datasets classification set, its photos still encoded.
+    """A split of a classification data set from TensorFlow Datasets, with encoded photos.
 
     Args:
         builder: `tfds.core.DatasetBuilder` with features "image" and "label".
-        split: Name of the split there.
+        split: Name of the split.
     """
 
     def __init__(self, builder, split: str):
@@ -305,7 +309,7 @@ class Tfds:
         self.fingerprint = hashlib.sha256(f"{builder.info.full_name} {split} {self.count}".encode()).hexdigest()[:16]
 
     def content(self) -> dict[str, str]:
-        """See `Source`: a version of a set stays what it is."""
+        """See `Source`: nothing, since a version of a data set never changes."""
         return {}
 
     def damaged(self) -> None:
@@ -314,7 +318,7 @@ class Tfds:
     def shuffled(self, seed: int, epoch: int, start: int, share: Share) -> Photos:
         """See `Source`."""
         windows = math.ceil(self.count / TFDS_WINDOW)
-        # The short window stays last, so that those before a position are whole.
+        # The partial window stays last, so that all windows before a position are full.
         order = [*random_state(seed, epoch).permutation(windows - 1), windows - 1]
         first = start // TFDS_WINDOW
         parts = []
@@ -348,23 +352,26 @@ def _hash(content: Any) -> str:
 
 
 def counts_by_class(source: Source) -> list[int]:
-    """Number of photos of each class; raises ValueError for a source that does not know it."""
+    """Returns the number of photos of each class; raises ValueError for sources that do not list their labels."""
     if not isinstance(source, Folder):
-        raise ValueError(f"--class_balance is for --data=folder:DIR; {source.name} does not list its labels.")
+        raise ValueError(f"--class_balance only works with --data=folder:DIR; {source.name} does not list its labels.")
     return source.counts
 
 
 def content_of(paths: Sequence[str]) -> dict[str, str]:
-    """Hashes of files by what was hashed: the sizes of all, and all bytes of a sample that their number decides.
+    """Hashes files: the sizes of all, and the content of a sample that depends on their number.
+
+    Returns:
+        Hashes by name: "sizes" (local files only) and "sample".
 
     Raises:
         OSError: If a file cannot be read.
     """
     order: list[int] = random_state(len(paths)).permutation(len(paths)).tolist()
     ordered = [paths[i] for i in order]
-    if not all(map(is_local, paths)):  # where each look takes long
+    if not all(map(is_local, paths)):  # each request is slow
         return {"sample": _hash([hashlib.sha256(read_bytes(path)).hexdigest() for path in ordered[:REMOTE_SAMPLE]])}
-    with ThreadPoolExecutor(16) as threads:  # a server of files answers many at once
+    with ThreadPoolExecutor(16) as threads:  # file servers handle many requests at once
         sizes = list(threads.map(os.path.getsize, ordered))
         before = itertools.accumulate(sizes, initial=0)
         sample = [path for path, total in zip(ordered, before, strict=False) if total < SAMPLE]
@@ -372,7 +379,7 @@ def content_of(paths: Sequence[str]) -> dict[str, str]:
 
 
 def describe(source: Source) -> dict:
-    """What a run's record keeps of a split, see `run_record.check_same`."""
+    """Describes a split for a run's record, see `run_record.check_same`."""
     known = {"fingerprint": source.fingerprint, "photos": source.count, "name": source.name}
     return known | source.content()
 
@@ -382,9 +389,9 @@ def _concatenated(parts: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
 
 
 def _permuted(dataset: tf.data.Dataset, count: int, seed) -> tf.data.Dataset:
-    """Up to `count` elements in an order that `seed` alone decides.
+    """Shuffles up to `count` elements; the order only depends on `seed`.
 
-    `Dataset.shuffle` would ask the global seed too. This is its operation, which moves photos and never copies them.
+    `Dataset.shuffle` would also use the global seed. This is the same operation, which never copies photos.
     """
     shuffled = tf.raw_ops.ShuffleDatasetV3(
         input_dataset=tf.data.experimental.to_variant(dataset),
@@ -412,7 +419,7 @@ FEATURES = {
 
 
 def _numbered(dataset: tf.data.Dataset, start: int, share: Share, parse: Callable[..., Any] = tuple) -> Photos:
-    """Gives rows, of which `parse` makes (data, label, key), their positions."""
+    """Adds positions to rows, which `parse` converts to (data, label, key)."""
 
     def photo(index, row) -> Photo:
         data, label, key = parse(row)
@@ -427,18 +434,18 @@ def _empty() -> Photos:
 
 
 def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict[str, Source]:
-    """Opens the training and the validation set that `--data` names.
+    """Opens the training and validation sets that `--data` names.
 
     Args:
         data: Folder of prepared shards, "folder:DIR" or "tfds:NAME".
-        val_fraction: Share of every class to hold out of a folder without a validation set.
-        tfds_dir: Folder where TFDS keeps its data.
+        val_fraction: Share of each class to hold out, for folders without a validation set.
+        tfds_dir: Folder of TensorFlow Datasets.
 
     Returns:
         {"train": ..., "val": ...}.
 
     Raises:
-        ValueError: If it is not a data set to train on; the message has the reason and what to do.
+        ValueError: If it cannot be used for training, for example because there is no validation set.
         OSError: If it cannot be read.
     """
     kind, _, rest = data.partition(":")
@@ -449,7 +456,9 @@ def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | N
     else:
         sources = _open_shards(data)
     if val_fraction is not None and kind != "folder":
-        raise ValueError(f"--val_fraction is for --data=folder:DIR; {data} has a validation set of its own.")
+        raise ValueError(
+            f"--val_fraction only works with --data=folder:DIR; {data} has its own validation set. Leave it out."
+        )
     classes = sources["train"].classes
     if len(classes) < 2:
         raise ValueError(f"--data={data}: need at least 2 classes, found {', '.join(classes) or 'none'}.")
@@ -465,22 +474,22 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
     if "train" in have:
         if "val" not in have and val_fraction is None:
             raise ValueError(
-                f"{root}: there is train/ but no val/. Add one, or pass --val_fraction=0.2 to hold a fifth out."
+                f"{root}: found train/ but no val/. Add one, or pass --val_fraction=0.2 to hold out a fifth."
             )
     elif val_fraction is None:
         raise ValueError(
-            f"{root}: no validation set. It wants train/CLASS/*.jpg and val/CLASS/*.jpg; with CLASS/*.jpg alone, pass "
-            "--val_fraction=0.2 to hold a fifth of every class out."
+            f"{root}: no validation set. Sort photos into train/CLASS/ and val/CLASS/; or pass --val_fraction=0.2 to "
+            "hold out a fifth of each class."
         )
     if "val" in have and val_fraction is not None:
-        raise ValueError(f"{root} has a val/ of its own; leave --val_fraction out.")
+        raise ValueError(f"{root}: already has a val/; leave out --val_fraction.")
     train = list_classes(have.get("train", root))
     classes = list(train)
     if "val" in have:
         val = list_classes(have["val"])
         strange = sorted(set(val) - set(train))
         if strange:
-            raise ValueError(f"{have['val']}: class {strange[0]!r} is not among those of {have['train']}.")
+            raise ValueError(f"{have['val']}: class {strange[0]!r} is not in {have['train']}; rename or add it.")
     else:
         train, val = _held_out(train, val_fraction or 0)
     return {
@@ -490,12 +499,12 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
 
 
 def list_classes(folder: str) -> dict[str, list[str]]:
-    """Paths of the photos of every class, see `photos.list_classes`."""
+    """Lists the paths of the photos of each class, see `photos.list_classes`."""
     return {name: [join(folder, photo) for photo in found] for name, found in photos.list_classes(folder).items()}
 
 
 def _held_out(listing: dict[str, list[str]], fraction: float) -> tuple[dict, dict]:
-    """Parts every class in two by a hash of the file names: photos added later leave nearly all where they are."""
+    """Splits each class by a hash of the file names, so that adding photos moves almost none to the other side."""
     if not 0 < fraction < 1:
         raise ValueError(f"--val_fraction={fraction}: must be between 0 and 1.")
     train, val = {}, {}
@@ -503,7 +512,9 @@ def _held_out(listing: dict[str, list[str]], fraction: float) -> tuple[dict, dic
         ranked = sorted(paths, key=lambda path: hashlib.sha256(os.path.basename(path).encode()).digest())
         count = round(fraction * len(paths))
         if not 0 < count < len(paths):
-            raise ValueError(f"Class {name!r} has {len(paths)} photos, too few to hold out {fraction:g} of them.")
+            raise ValueError(
+                f"class {name!r}: {len(paths)} photos are too few for --val_fraction={fraction:g}; add photos."
+            )
         train[name], val[name] = sorted(ranked[count:]), sorted(ranked[:count])
     return train, val
 
@@ -514,13 +525,18 @@ def _flat(listing: dict[str, list[str]], classes: Sequence[str]) -> tuple[list[s
 
 
 def read_index(folder: str) -> dict:
-    """The `dataset.json` of prepared shards. Raises ValueError or OSError if it is missing or damaged."""
+    """Reads the `dataset.json` of prepared shards.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If the index is missing or damaged.
+    """
     path = join(folder, INDEX)
     if not tf.io.gfile.isdir(folder):
         raise FileNotFoundError(f"--data={folder}: no such folder.")
     if not tf.io.gfile.exists(path):
         raise ValueError(
-            f"--data={folder}: no {INDEX} there, so not prepared shards. Make some with fd-keras prepare, or pass "
+            f"--data={folder}: not prepared shards (it has no {INDEX}). Make them with fd-keras prepare, or pass "
             "--data=folder:DIR for class folders or --data=tfds:NAME for TensorFlow Datasets."
         )
     try:
@@ -541,17 +557,20 @@ def _open_split(folder: str, index: dict, split: str) -> Shards:
     shards = index["splits"].get(split)
     if not shards:
         raise ValueError(f"{folder}: {INDEX} lists no {split} shards; run fd-keras prepare with --{split}.")
-    files, again = [], "run the same fd-keras prepare again: it writes what is missing or damaged"
+    files, again = [], "run the same fd-keras prepare command again, which writes missing and damaged shards"
     for shard in shards:
         path = join(folder, shard["file"])
         if not tf.io.gfile.exists(path):
-            raise ValueError(f"{path}: listed in {INDEX} but not there; {again}.")
+            raise ValueError(f"{path}: listed in {INDEX} but missing; {again}.")
         if tf.io.gfile.stat(path).length != shard["bytes"]:
-            raise ValueError(f"{path}: not of the size that {INDEX} lists; {again}.")
+            raise ValueError(f"{path}: its size differs from {INDEX}; {again}.")
         files.append(path)
     top = max(shard["max_label"] for shard in shards)
     if top >= len(index["classes"]):
-        raise ValueError(f"{folder}: label {top} in {split} is out of range for {len(index['classes'])} classes.")
+        raise ValueError(
+            f"{folder}: label {top} in {split} is out of range for {len(index['classes'])} classes; run fd-keras "
+            "prepare again."
+        )
     content = {key: _hash([shard[key] for shard in shards]) for key in ("bytes", "sha256") if key in shards[0]}
     return Shards(f"{folder} ({split})", files, [shard["count"] for shard in shards], index["classes"], content)
 
@@ -570,8 +589,8 @@ def _open_tfds(name: str, tfds_dir: str | None) -> dict[str, Source]:
     if "train" not in splits or val is None:
         have = ", ".join(splits) or "none"
         raise ValueError(
-            f"--data=tfds:{name}: needs a train and a validation (or test) split, has {have}; if it was never "
-            "prepared, do `tfds build` first."
+            f"--data=tfds:{name}: needs a train and a validation or test split, found {have}. If the data set is not "
+            "prepared yet, run `tfds build` first."
         )
     features: Any = builder.info.features
     if "image" not in features or "label" not in features:
@@ -580,7 +599,7 @@ def _open_tfds(name: str, tfds_dir: str | None) -> dict[str, Source]:
 
 
 def is_imagenet(source: Source) -> bool:
-    """Whether it is the set that the recipes' targets are stated for: all of ImageNet's validation photos."""
+    """Whether a source is all of ImageNet's validation photos, for which the recipes' targets are stated."""
     return len(source.classes) == imagenet.CLASSES and getattr(source, "total", source.count) == VALIDATION_PHOTOS
 
 

@@ -1,8 +1,9 @@
-"""Prints table 2 of the paper beside the runs made here; runs that differ only in their seed are one row.
+"""Compares finished runs with table 2 of the paper.
 
     fd-keras table2 --runs=RUNS --curves=curves.png
 
-Runs on all of ImageNet stand beside the paper's figures; runs on other data follow below the table.
+Runs on all of ImageNet are shown beside the paper's figures, and runs on other data below the table. Runs that differ
+only in their seed share a row.
 """
 
 import csv
@@ -17,12 +18,12 @@ from fd_keras.io import check_figure
 from fd_keras.program import Program
 from fd_keras.training import reporting, run_record, shards
 
-_RUNS = flags.DEFINE_list("runs", ["."], "Folders below which there are run folders.")
-_CURVES = flags.DEFINE_string("curves", None, "Figure of validation top-1 over the epochs: a .png, .svg or .pdf.")
+_RUNS = flags.DEFINE_list("runs", ["."], "Folders to search for runs.")
+_CURVES = flags.DEFINE_string("curves", None, "Figure of validation top-1 over the epochs: a .png, .svg or .pdf file.")
 
 
 def table(runs: list[dict]) -> str:
-    """Table 2 as text; "-" is what the paper's text at hand does not quote, or what was not trained."""
+    """Formats table 2 with the runs; "-" means that the paper has no figure, or that there is no run."""
     whole = [run for run in runs if run["data"]["val"]["photos"] == shards.VAL_PHOTOS and run["classes"] == 1000]
     lines = [f"{'network':22} {'MFLOPs':>6} {'paper top-1':>11}  ours on ImageNet"]
     for row in zoo.PAPER_TABLE2:
@@ -39,7 +40,7 @@ def table(runs: list[dict]) -> str:
 
 
 def grouped(runs: list[dict]) -> list[list[dict]]:
-    """Runs of one configuration on the same data, whatever their seeds, the most accurate first."""
+    """Groups runs with the same configuration and data but other seeds, the most accurate first."""
     groups = {}
     for run in runs:
         config = {key: value for key, value in run["config"].items() if key != "seed"}
@@ -52,23 +53,23 @@ def _title(group: list[dict]) -> str:
 
 
 def _spread(group: list[dict]) -> str:
-    """For example "65.4 (65.1-65.8, 3 seeds)"."""
+    """Formats mean, range and number of top-1 accuracies, for example "65.4 (65.1-65.8, 3 seeds)"."""
     scores = sorted(map(_top1, group))
     mean = f"{statistics.mean(scores):5.1f}"
     return mean if len(scores) == 1 else f"{mean} ({scores[0]:.1f}-{scores[-1]:.1f}, {len(scores)} seeds)"
 
 
 def history_of(run: dict) -> list[dict[str, float]]:
-    """The rows of a run's history.csv."""
+    """Reads the rows of a run's history.csv."""
     with open(os.path.join(run["folder"], "history.csv"), encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def check_place(path: str) -> None:
-    """Raises ValueError if the figure of --curves cannot be drawn or has no folder."""
+    """Raises ValueError if the figure of --curves has an unknown format, or its folder does not exist."""
     check_figure(path)
     if not os.path.isdir(os.path.dirname(path) or "."):
-        raise ValueError(f"--curves={path}: there is no folder {os.path.dirname(path)}; make it first.")
+        raise ValueError(f"--curves={path}: folder {os.path.dirname(path)} does not exist; create it first.")
 
 
 def _top1(run: dict) -> float:
@@ -76,7 +77,7 @@ def _top1(run: dict) -> float:
 
 
 def main(argv: list[str]) -> None:
-    """Prints the table, and draws the curves."""
+    """Prints the table and plots the curves."""
     if _CURVES.value:
         check_place(_CURVES.value)
     runs = [run for run in run_record.runs_below(_RUNS.value) if "val" in run["data"]]  # detectors have none

@@ -1,9 +1,9 @@
-"""Trains a network, from scratch or from ImageNet weights; the same command again resumes it.
+"""Trains a network, from scratch or from ImageNet weights; repeat the command to resume.
 
     fd-keras train --recipe=paper --model=fd_mobilenet --alpha=0.25 --data=SHARDS --run_dir=RUN
     fd-keras train --recipe=finetune --init_weights=imagenet --data=folder:PHOTOS --val_fraction=0.2 --run_dir=RUN
 
-Values below are those of the recipe; fd-keras train --recipe=finetune --help shows another one's.
+The values below are those of the recipe paper; fd-keras train --recipe=finetune --help shows those of finetune.
 """
 
 from typing import TYPE_CHECKING
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 with flag_group("What to train"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
-    _FREEZE = flags.DEFINE_string("freeze", "none", "Layers that stay as they are: none, backbone, or a number.")
+    _FREEZE = flags.DEFINE_string("freeze", "none", "Layers not to train: none, backbone, or a number of layers.")
     flags.register_validator(
         "freeze",
         lambda value: value in ("none", "backbone") or value.isdecimal(),
         "must be none, backbone or a number",
     )
-    _TEACHER = flags.DEFINE_string("teacher", None, "A .keras file of the same classes and image size to learn from.")
+    _TEACHER = flags.DEFINE_string("teacher", None, "Distill from this .keras file, a network with the same classes.")
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)
-    _VAL = define_positive("val_fraction", None, "Share of every class to hold out where folder:DIR has no val/.", 1)
-    _TFDS = flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its data.")
+    _VAL = define_positive("val_fraction", None, "Share of each class to hold out if folder:DIR has no val/.", 1)
+    _TFDS = flags.DEFINE_string("tfds_dir", None, "Folder of TensorFlow Datasets.")
     _BAD = flags.DEFINE_integer("max_bad_images", 100, "Maximum number of undecodable photos to skip.", lower_bound=0)
 with flag_group("Recipe"):
-    _RECIPE = flags.DEFINE_enum("recipe", "paper", list(recipes.RECIPES), "How to train.")
+    _RECIPE = flags.DEFINE_enum("recipe", "paper", list(recipes.RECIPES), "Training recipe.")
     _OVERRIDES = recipes.TrainingRecipe.define_flags()
     flags.adopt_module_key_flags(settings)
 with flag_group("Machine"):
     _STRATEGY = flags.DEFINE_enum("strategy", "none", recipes.STRATEGIES, "How to use several devices.")
-    _PRECISION = flags.DEFINE_enum("mixed_precision", "none", ["none", "bfloat16", "float16"], "Type to compute in.")
+    _PRECISION = flags.DEFINE_enum("mixed_precision", "none", ["none", "bfloat16", "float16"], "Compute type.")
     _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 (JAX), or auto.")
     _PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
     _PROCESS = flags.DEFINE_integer("process_id", None, "Index of this process.", lower_bound=0)
 
 
 def config() -> "ClassifierRunConfig":
-    """The run that the flags describe."""
+    """Returns the configuration that the flags describe."""
     recipe = recipes.RECIPES[_RECIPE.value].override(**{name: flag.value for name, flag in _OVERRIDES.items()})
     given = run_flags.given(_MODEL.value)  # checked before TensorFlow is loaded
     from fd_keras.training.classifier_run import ClassifierRunConfig
@@ -55,12 +55,12 @@ def config() -> "ClassifierRunConfig":
 
 
 def _data() -> dict:
-    """Arguments of `sources.open_data`."""
+    """Returns the arguments of `sources.open_data`."""
     return {"data": _DATA.value, "val_fraction": _VAL.value, "tfds_dir": _TFDS.value}
 
 
 def main(argv: list[str]) -> None:
-    """Trains, from where the run was."""
+    """Starts or resumes a run and trains to its end."""
     asked = config()
     import keras
 

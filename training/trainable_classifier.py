@@ -1,4 +1,4 @@
-"""The network as it is trained: mirror and mixing in front, the averaged weights beside it."""
+"""A classifier in training: flips and mixes photos, computes the loss, and averages the weights."""
 
 import functools
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from fd_keras.training.recipes import TrainingRecipe
 
 
 def mix(images: Any, own: Any, box: Any) -> Any:
-    """Mixes every photo with the one before it in the batch.
+    """Mixes each photo with the previous one in the batch.
 
     Args:
         images: Photos, float (batch, height, width, channels).
         own: Share of each photo's own label, (batch,).
-        box: Pixels that come from the other photo (CutMix), int32 (batch, 4) as (top, left, bottom, right); if that is
-            empty, all pixels are averaged (MixUp).
+        box: Pixels to replace by those of the other photo (CutMix), int32 (batch, 4) as (top, left, bottom, right); if
+            the box is empty, all pixels are averaged (MixUp).
 
     Returns:
-        Images of the same shape.
+        Mixed images of the same shape.
     """
     other = ops.roll(images, 1, axis=0)
     shape: Any = ops.shape(images)
@@ -40,21 +40,21 @@ def mix(images: Any, own: Any, box: Any) -> Any:
 
 
 class TrainableClassifier(keras.Model):
-    """A network under training.
+    """A network in training.
 
-    Everything that changes is a variable of it or of its optimizer, so saving those saves the run.
+    The whole state consists of variables of this model and its optimizer, so a checkpoint only has to save those.
 
     Args:
-        net: Network that gives logits for raw images.
-        recipe: How it is trained.
+        net: Network that computes logits from raw images.
+        recipe: Training recipe.
         classes: Number of classes.
-        teacher: Network whose answers it learns too: raw images to probabilities or logits; None for none.
-        class_weights: Weight of a photo of each class in the loss; None for 1.
-        wider: Wider networks to train with it; None for none.
+        teacher: Network to distill from, which computes probabilities or logits from raw images; None for none.
+        class_weights: Loss weight of each class; None for 1.
+        wider: Wider networks to train as well; None for none.
 
     Attributes:
-        net: The network.
-        averages: Exponential averages of all its weights, batch-norm statistics included; empty if the recipe has none.
+        net: Network in training.
+        averages: Exponential moving averages of all weights and batch-norm statistics; empty if the recipe has none.
         steps: Number of steps done.
         bad_step: First step whose loss was not finite, else -1.
     """
@@ -70,7 +70,7 @@ class TrainableClassifier(keras.Model):
     ):
         super().__init__(name="trainee")
         self.net, self.recipe, self.classes, self.wider = net, recipe, classes, wider
-        # Behind a function, or Keras would take the teacher's weights for weights of this model.
+        # Inside a function, since Keras would track the teacher's weights as weights of this model.
         self._answers = None if teacher is None else lambda images: _answers(teacher, images)
         self._class_weights = None if class_weights is None else tuple(class_weights)
         self.steps = self._state("steps", 0, "int32")
@@ -79,7 +79,7 @@ class TrainableClassifier(keras.Model):
         if recipe.ema_decay:
             for weight in net.weights:
                 average = self._state(f"average_of_{weight.path.replace('/', '_')}", 0.0, weight.dtype, weight.shape)
-                average.assign(weight.numpy())  # a copy: JAX gives a step's old buffers away, each once
+                average.assign(weight.numpy())  # a copy: JAX donates each buffer of a step only once
                 self.averages.append(average)
 
     def _state(self, name: str, value, dtype: str, shape=()):
@@ -89,11 +89,11 @@ class TrainableClassifier(keras.Model):
         )  # fmt: skip
 
     def call(self, inputs, training=False):
-        """Logits for {"image", "flip"[, "own", "box"][, "wider"]}, as `input_pipeline.training_batches` gives them."""
+        """Computes the logits of a batch; for the inputs, see `input_pipeline.training_batches`."""
         return self.net(self._shown(inputs), training=training)
 
     def _shown(self, inputs) -> Any:
-        """The images as the network sees them: mirrored and mixed."""
+        """Flips and mixes the images for the network."""
         images: Any = ops.cast(inputs["image"], self.compute_dtype if self.recipe.mixes else "float32")
         images = ops.where(inputs["flip"][:, None, None, None] > 0, ops.flip(images, axis=2), images)
         if self.recipe.mixes:
@@ -101,7 +101,7 @@ class TrainableClassifier(keras.Model):
         return images
 
     def compute_loss(self, x: Any = None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Cross-entropy of the labels, mixed as the photos were; counts the step in training."""
+        """Computes the loss, with labels mixed like the photos; in training, also counts the step."""
         targets: Any = ops.one_hot(y, self.classes)
         if self.recipe.mixes:
             own = x["own"][:, None]
@@ -125,37 +125,37 @@ class TrainableClassifier(keras.Model):
         return loss
 
     def _weighed(self, labels: Any, sample_weight: Any) -> Any:
-        """The photos' weights, times those of their classes."""
+        """Multiplies the weights of photos by those of their classes."""
         if self._class_weights is None:
             return sample_weight
         weights: Any = ops.take(ops.convert_to_tensor(self._class_weights, "float32"), labels)
         return weights if sample_weight is None else weights * sample_weight
 
     def _distance(self, answers: Any, logits: Any, sample_weight: Any) -> Any:
-        """Divergence of the answers from the teacher's (arXiv 1503.02531), both softened by the temperature.
+        """Computes the distillation loss (arXiv 1503.02531): KL divergence from the teacher, at the same temperature.
 
-        Its gradient falls with the square of the temperature, by which it is multiplied in return.
+        Gradients decrease with the square of the temperature, so the loss is multiplied by it.
         """
         temperature = self.recipe.teacher_temperature
         softened: Any = ops.stop_gradient(answers / temperature)
         wanted: Any = ops.softmax(softened)
-        # Keras's own loss, since it knows how many devices share a batch, and leaves out photos of weight 0.
+        # Keras's own loss, which knows how many devices share a batch and ignores photos of weight 0.
         cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
         entropy: Any = cross_entropy(wanted, softened, sample_weight)
         divergence: Any = cross_entropy(wanted, logits / temperature, sample_weight) - entropy
         return temperature**2 * divergence
 
     def _note(self, loss) -> None:
-        """Counts the step and moves the averages.
+        """Counts the step, and updates the averages.
 
-        They take the weights as the step found them, which are those that made the batch-norm statistics.
+        They use the weights before the step's update, for which the batch-norm statistics were computed.
         """
         step: Any = ops.convert_to_tensor(self.steps.value)
         first_bad = ops.logical_and(self.bad_step.value < 0, ops.logical_not(ops.isfinite(loss)))
         self.bad_step.assign(ops.where(first_bad, step, self.bad_step.value))
         if self.averages:
             count: Any = ops.cast(step, "float32")
-            # Rises with the steps, or the random start would weigh in for long.
+            # Increases with the steps, so that the initial random weights are forgotten quickly.
             decay: Any = ops.minimum(self.recipe.ema_decay, (1 + count) / (10 + count))
             for average, weight in zip(self.averages, self.net.weights, strict=True):
                 value = ops.stop_gradient(ops.cast(weight.value, average.dtype))
@@ -163,7 +163,7 @@ class TrainableClassifier(keras.Model):
         self.steps.assign(step + 1)
 
     def give_weights(self, plain: keras.Model) -> None:
-        """Gives a network without branches what is to be evaluated and saved: the averages, or the weights."""
+        """Copies the averages, or the weights without averaging, into a network without branches."""
         values = [weight.numpy() for weight in self.averages or self.net.weights]
         if self.recipe.reparam:
             reparametrization.fold(self.net, values, plain)
@@ -172,7 +172,7 @@ class TrainableClassifier(keras.Model):
 
 
 def _answers(teacher: keras.Model, images: Any) -> Any:
-    """A teacher's logits for raw images of whatever size, which it sees in its own."""
+    """Computes a teacher's logits for raw images, which are resized to its input size."""
     size = teacher.input_shape[1:3]
     if None not in size and size != tuple(images.shape[1:3]):
         images = ops.image.resize(images, size, interpolation="bilinear", data_format="channels_last")
@@ -184,18 +184,18 @@ def build_net(
     model: str, alpha: float, size: int | None, classes: int, *, groups=None, stem_multiplier=None, dropout=0.0,
     activation=None, reparam=False,
 ) -> keras.Model:  # fmt: skip
-    """A network with random weights that takes raw images.
+    """Builds a network with random weights that takes raw images.
 
     Args:
         model: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        size: Side of the images; None for any.
+        size: Side of the images in pixels; None for any size.
         classes: Number of classes.
-        groups: Groups of a ShuffleNet.
+        groups: Number of groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
         dropout: Dropout rate before the classifier.
         activation: Activation of the classifier; None for logits.
-        reparam: Whether its convolutions have branches, see `reparametrization`.
+        reparam: Whether convolutions have branches, see `reparametrization`.
     """
     arch = zoo.get_arch(model, groups, stem_multiplier)
     net_ops = spec.lower(arch, alpha, (size, size), classes=classes)
@@ -213,14 +213,14 @@ def build_net(
 
 
 def load_weights(net: keras.Model, weights: str, model: str, alpha: float, groups=None, stem_multiplier=None) -> bool:
-    """Gives a network the weights that `--init_weights` names; the classifier keeps its own if its classes differ.
+    """Loads the weights that `--init_weights` names; skips those of the classifier if the classes differ.
 
     Returns:
-        Whether the classifier's were taken too.
+        Whether the classifier's weights were loaded too.
 
     Raises:
-        ValueError: If they do not fit.
-        OSError: If they cannot be read or downloaded.
+        ValueError: If the weights do not fit the network.
+        OSError: If the weights cannot be read or downloaded.
     """
     arch = zoo.get_arch(model, groups, stem_multiplier)
     path = weights_lib.resolve(weights, arch, alpha)
@@ -236,14 +236,14 @@ def load_weights(net: keras.Model, weights: str, model: str, alpha: float, group
 
 
 def freeze(net: keras.Model, what: str) -> None:
-    """Freezes layers; their batch normalizations keep their statistics too.
+    """Freezes layers, including the statistics of their batch normalizations.
 
     Args:
-        net: The network.
-        what: "none", "backbone" (all but the classifier) or a number of layers, counted from the image.
+        net: Network whose layers to freeze.
+        what: "none", "backbone" (all but the classifier), or the number of layers to freeze, starting at the input.
 
     Raises:
-        ValueError: For anything else.
+        ValueError: If `what` is anything else, or there are fewer layers.
     """
     kernels = [
         layer for layer in net.layers if layer.trainable_weights and "BatchNormalization" not in str(type(layer))
@@ -260,7 +260,7 @@ def freeze(net: keras.Model, what: str) -> None:
 
 
 def metrics(classes: int) -> list[keras.metrics.Metric]:
-    """Top-1 and top-5 of logits (top-1 of two classes and top-k of fewer than five are what they are)."""
+    """Returns metrics for top-1 and top-5; with fewer than five classes, top-5 is always 100%."""
     return [
         keras.metrics.SparseCategoricalAccuracy(name="top1"),
         keras.metrics.SparseTopKCategoricalAccuracy(min(5, classes), name="top5"),
@@ -268,7 +268,7 @@ def metrics(classes: int) -> list[keras.metrics.Metric]:
 
 
 def scorer_of(net: keras.Model) -> keras.Model:
-    """Compiles a network of probabilities for `evaluate`, which then gives loss, top1 and top5 over all photos."""
+    """Compiles a network that returns probabilities, so that `evaluate` computes cross_entropy, top1 and top5."""
     cross_entropy = keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy")
     net.compile(
         loss="sparse_categorical_crossentropy",
@@ -279,5 +279,5 @@ def scorer_of(net: keras.Model) -> keras.Model:
 
 
 def jit() -> Any:
-    """Keras's `jit_compile`: XLA where it helps; on TensorFlow's CPU it makes a step six times slower."""
+    """Returns `jit_compile` for Keras: XLA on JAX only; with TensorFlow on a CPU, it makes a step six times slower."""
     return "auto" if keras.backend.backend() == "jax" else False

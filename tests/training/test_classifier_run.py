@@ -126,7 +126,7 @@ def test_unwritable_folder_is_said_before_training(photos, tmp_path):
 
 def test_full_disk_is_said_before_training(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
-    with pytest.raises(OSError, match="MB free, the run needs"):
+    with pytest.raises(OSError, match="MB free, but the run needs"):
         _run(photos, tmp_path / "run")
 
 

@@ -82,7 +82,7 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
     ("record", "message"),
     [
         (None, "not a run"),
-        ("{", "not a record of a run"),
+        ("{", "run.json: damaged"),
         ("{}", "does not name the photos; pass photos"),
         ('{"opened": {"data": 3}}', "does not name the photos"),
         ('{"opened": {"data": "tfds:", "colour": 1}}', "damaged"),

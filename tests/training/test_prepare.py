@@ -29,7 +29,7 @@ def test_photos_become_shards_that_can_be_trained_on(run, photos, tmp_path):
     assert set(index["splits"]["val"][0]) == set(shards.INDEXED)
     split = sources.open_data(str(tmp_path / "out"))["val"]
     assert len(list(split.ordered(Share()).map(lambda photo: photo.label))) == 15
-    assert "3 of 3 shards are there already" in run(*flags).stdout
+    assert "3 of 3 shards exist already" in run(*flags).stdout
 
 
 def test_an_incomplete_imagenet_is_refused(run, photos, tmp_path):
@@ -41,7 +41,7 @@ def test_an_incomplete_imagenet_is_refused(run, photos, tmp_path):
     result = run(*flags)
     assert result.returncode == 1
     assert result.stderr == (
-        "error: train: 1,000 photos, ImageNet has 1,281,167; val: 1,000 photos, ImageNet has 50,000. "
+        "error: train: found 1,000 photos, ImageNet has 1,281,167; val: found 1,000 photos, ImageNet has 50,000. "
         "Complete it, or pass --allow_incomplete.\n"
     )
     assert not (tmp_path / "out").exists()
@@ -62,7 +62,7 @@ def test_a_folder_is_prepared_by_one_process(run, photos, tmp_path):
 
 def test_a_failed_start_leaves_no_folder(run, photos, tmp_path):
     result = run(f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out", "--shards=99")
-    assert result.stderr == "error: --shards=99: there are only 48 train photos.\n"
+    assert result.stderr == "error: --shards=99: found only 48 train photos.\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -38,7 +38,7 @@ def test_checkpoints_have_to_fit_on_the_disk(tmp_path, monkeypatch):
     variables = [keras.Variable(np.zeros((1 << 18, 4), "float32"))]  # 4 MB
     free = [0]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free[0]))
-    with pytest.raises(OSError, match="0 MB free, the run needs 84 MB"):
+    with pytest.raises(OSError, match="0 MB free, but the run needs 84 MB"):
         run_lifecycle.check_disk(str(tmp_path), variables, keep=3)
     free[0] = 84 << 20
     run_lifecycle.check_disk(str(tmp_path), variables, keep=3)

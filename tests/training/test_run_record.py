@@ -28,7 +28,7 @@ def test_the_same_run_may_go_on(tmp_path):
     ],
 )
 def test_another_run_is_refused(tmp_path, now, message):
-    with pytest.raises(ValueError, match=f"{tmp_path} holds another run: {message}"):
+    with pytest.raises(ValueError, match=f"{tmp_path} contains another run: {message}"):
         run_record.check_same(_write(tmp_path, RUN), now)
 
 
@@ -41,18 +41,18 @@ VAL = {"fingerprint": "b", "photos": 6400, "name": "photos/val", "sizes": "s", "
         ({"fingerprint": "c", "photos": 6300, "sizes": "u"}, "val had 6,400 photos, now 6,300"),
         (
             {"fingerprint": "c", "name": "other/val"},
-            r"val photos have other names or labels \(photos/val, now other/val\)",
+            r"val photos have different names or labels \(photos/val, now other/val\)",
         ),
-        ({"fingerprint": "c"}, "val photos have other names or labels"),
-        ({"sizes": "u"}, "val photos have other content under the same names"),
-        ({"sample": "u"}, "val photos have other content under the same names"),
+        ({"fingerprint": "c"}, "val photos have different names or labels"),
+        ({"sizes": "u"}, "val photos have the same names, but different content"),
+        ({"sample": "u"}, "val photos have the same names, but different content"),
     ],
 )
 def test_other_photos_are_refused_by_what_differs(tmp_path, change, message):
     path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}})
     now = RUN | {"data": RUN["data"] | {"val": VAL | change}}
     with pytest.raises(
-        ValueError, match=f"{tmp_path} holds a run on other photos: {message}. Restore them to resume it"
+        ValueError, match=f"{tmp_path} contains a run on other photos: {message}. Restore them to resume it"
     ):
         run_record.check_same(path, now)
 
@@ -61,7 +61,7 @@ def test_photos_that_were_moved_are_the_same(tmp_path):
     path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL | {"names": "n"}}})
     moved = VAL | {"names": "n", "fingerprint": "c", "name": "moved/val"}
     run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved}})
-    with pytest.raises(ValueError, match="val photos have other names or labels"):
+    with pytest.raises(ValueError, match="val photos have different names or labels"):
         run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved | {"names": "o"}}})
 
 
@@ -91,7 +91,7 @@ def test_runs_that_ended_are_found(tmp_path):
     (found,) = run_record.runs_below([str(tmp_path)])
     assert found["folder"] == str(tmp_path / "below" / "a")
     _write(tmp_path, "{")
-    with pytest.raises(ValueError, match="run.json: not a record of a run"):
+    with pytest.raises(ValueError, match="run.json: damaged"):
         run_record.runs_below([str(tmp_path)])
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         run_record.runs_below(["nowhere"])

@@ -82,10 +82,10 @@ def test_exactly_the_damaged_shards_are_written_again(photos, tmp_path, capsys, 
     capsys.readouterr()
     index = prepare(photos, tmp_path)
     assert capsys.readouterr().out.splitlines() == [
-        "train-00001-of-00005.tfrecord: damaged, written again",
-        "train-00003-of-00005.tfrecord: damaged, written again",
-        "3 of 5 shards are there already",
-        "2 of 2 shards are there already",
+        "train-00001-of-00005.tfrecord: damaged, writing it again",
+        "train-00003-of-00005.tfrecord: damaged, writing it again",
+        "3 of 5 shards exist already",
+        "2 of 2 shards exist already",
     ]
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == before
     for shard in index["splits"]["train"]:
@@ -104,7 +104,7 @@ def test_shards_of_photos_that_changed_are_written_again(photos, tmp_path, capsy
     assert "4 of 5 shards" in _output(raw, out, capsys)
     made = os.stat(out / "train-00000-of-00005.tfrecord.json").st_mtime
     os.utime(photo, (made + 60, made + 60))  # newer than the shard
-    assert "photos have changed since, written again\n4 of 5 shards" in _output(raw, out, capsys)
+    assert "photos have changed, writing it again\n4 of 5 shards" in _output(raw, out, capsys)
 
 
 def _output(raw, out, capsys) -> str:
@@ -115,13 +115,13 @@ def _output(raw, out, capsys) -> str:
 
 def test_a_full_disk_is_named_and_leaves_nothing(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-    with pytest.raises(OSError, match="train-00000-of-00005.tfrecord: cannot be written .*Make room"):
+    with pytest.raises(OSError, match="train-00000-of-00005.tfrecord: cannot be written .*Free disk space"):
         prepare(photos, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_process_that_is_killed_ends_the_others():
-    with pytest.raises(ProgramError, match="process of this program was killed.*fewer --workers than 2"):
+    with pytest.raises(ProgramError, match="worker process was killed.*fewer --workers than 2"):
         list(shards._in_processes(signal.raise_signal, [signal.SIGKILL] * 2, 2))
 
 

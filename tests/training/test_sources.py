@@ -115,13 +115,13 @@ def test_no_validation_set_names_the_way_out(photos):
 def test_class_that_training_lacks(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "val" / "cyan").rename(tmp_path / "photos" / "val" / "violet")
-    with pytest.raises(ValueError, match="class 'violet' is not among"):
+    with pytest.raises(ValueError, match="class 'violet' is not in"):
         sources.open_data(f"folder:{tmp_path / 'photos'}")
 
 
 def test_shards_that_are_not_what_the_index_says(prepared, tmp_path):
     folder = tmp_path / "shards"
-    for damage, message in (("gone", "listed in dataset.json but not there"), ("short", "not of the size")):
+    for damage, message in (("gone", "listed in dataset.json but missing"), ("short", "its size differs")):
         shutil.copytree(prepared, folder)
         shard = next(iter(folder.glob("train-*.tfrecord")))
         shard.unlink() if damage == "gone" else shard.write_bytes(shard.read_bytes()[:-1])
@@ -229,5 +229,7 @@ def test_photos_are_counted_by_class(photos, prepared, tmp_path):
     os.unlink(tmp_path / "photos" / "blue" / "blue_003.jpg")
     split = sources.open_data(f"folder:{tmp_path / 'photos'}", val_fraction=0.25)
     assert [sources.counts_by_class(split[side]) for side in ("train", "val")] == [[12, 11, 12], [4, 4, 4]]
-    with pytest.raises(ValueError, match="--class_balance is for --data=folder:DIR; .* does not list its labels"):
+    with pytest.raises(
+        ValueError, match="--class_balance only works with --data=folder:DIR; .* does not list its labels"
+    ):
         sources.counts_by_class(sources.open_data(str(prepared))["train"])

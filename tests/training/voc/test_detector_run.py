@@ -87,7 +87,7 @@ def test_what_a_run_leaves(learned):
 
 def test_another_run_in_the_same_folder_is_refused(learned, annotations, start_weights):
     recipe = LEARNED.override(learning_rate=0.02)
-    with pytest.raises(ValueError, match="holds another run: --learning_rate was 0.01, now 0.02"):
+    with pytest.raises(ValueError, match="contains another run: --learning_rate was 0.01, now 0.02"):
         make_run(annotations * SHOWN, learned[0], recipe, seed=1, init_weights=start_weights)
 
 
