@@ -1,10 +1,12 @@
 """Estimates what a network needs of a microcontroller: flash, RAM and multiply-accumulates (MACs).
 
     fd-keras memory out/fd_mobilenet_0.25_224_int8.tflite --plot=memory.png
+    fd-keras memory out/fd_mobilenet_0.25_224_int8.tflite --board=nano-33-ble
     fd-keras memory --grid --classes=5 --ram=256KiB --flash=512KiB
 
-The first reads a .tflite file and plans its arena as TensorFlow Lite Micro (TFLM) does. The second estimates int8 files
-of many widths and resolutions without making them: which fit, and which of those has the most MACs.
+The first two read a .tflite file and plan its arena as TensorFlow Lite Micro (TFLM) does. The third estimates int8 and
+int4 files of many networks, widths and resolutions without making them, whole and in strips: which fit, and which of
+those is the most accurate.
 """
 
 import json
@@ -15,14 +17,19 @@ from absl import flags
 from fd_keras import zoo
 from fd_keras.io import check_figure
 from fd_keras.program import Program, UsageError, flag_group
+from fd_keras.spec import Arch
+from fd_keras.tflite.memory import boards
 from fd_keras.tflite.memory.byte_sizes import parse_bytes
+from fd_keras.tflite.memory.grid import DeviceLimits
 
 with flag_group("Device"):
+    _BOARD = flags.DEFINE_string("board", None, f"Board, in place of --ram and --flash: {', '.join(boards.BOARDS)}.")
+    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "RAM of the board for camera frame, stack and program.")
     _RAM = flags.DEFINE_string("ram", "256KiB", "RAM to spare for TFLM's arena.")
     _FLASH = flags.DEFINE_string("flash", "512KiB", "Flash to spare for the file; TFLM's code comes on top.")
 with flag_group("Grid of networks"):
     _GRID = flags.DEFINE_bool("grid", False, "Estimate many networks instead of reading a file.")
-    _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network of the grid.")
+    _MODEL = flags.DEFINE_list("model", list(zoo.ARCHS), "Networks of the grid.")
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
     _ALPHAS = flags.DEFINE_list("alphas", ["0.25", "0.5", "0.75", "1.0"], "Width multipliers.")
     _SIZES = flags.DEFINE_list("sizes", ["96", "128", "160", "192", "224"], "Sides of the square image.")
@@ -44,20 +51,54 @@ def parse_numbers(flag: str, texts: Sequence[str], kind: type, low: float, high:
     return numbers
 
 
-def grid_report(ram: int, flash: int) -> str | list:
+def archs() -> list[Arch]:
+    """The tables of the grid's networks; raises UsageError for an unknown one."""
+    names = _MODEL.value
+    for name in names or [""]:
+        if name not in zoo.ARCHS:
+            raise UsageError(f"--model={name}: unknown network (there are {', '.join(zoo.ARCHS)})")
+    grouped = [name for name in names if not isinstance(zoo.ARCHS[name], Arch)]
+    if _GROUPS.value is not None and not grouped:
+        raise UsageError(f"--groups={_GROUPS.value}: only ShuffleNets have groups, --model={','.join(names)} has none")
+    return [zoo.get_arch(name, _GROUPS.value if name in grouped else None) for name in names]
+
+
+def limits() -> DeviceLimits:
+    """What the device has to spare: the board's memory, or --ram and --flash."""
+    given = parse_bytes("ram", _RAM.value), parse_bytes("flash", _FLASH.value)
+    if board := board_of():
+        return DeviceLimits(*boards.free(board, reserve()), board.kernels)
+    return DeviceLimits(*given)
+
+
+def board_of() -> boards.Board | None:
+    """The board by --board; raises UsageError if it is unknown, or its memory is given as well."""
+    if _BOARD.value is None:
+        return None
+    board = boards.get_board(_BOARD.value)
+    for flag in (_RAM, _FLASH):
+        if flag.present:
+            raise UsageError(f"--{flag.name}={flag.value}: --board={_BOARD.value} sets it already; pass one of the two")
+    return board
+
+
+def reserve() -> int:
+    """Bytes by --reserve."""
+    return parse_bytes("reserve", _RESERVE.value)
+
+
+def grid_report(device: DeviceLimits) -> str | list:
     """The grid that the flags ask for, as text or as data."""
-    arch = zoo.get_arch(_MODEL.value, _GROUPS.value)
+    networks = archs()
     alphas = parse_numbers("alphas", _ALPHAS.value, float, 0.01, 100)
     sizes = parse_numbers("sizes", _SIZES.value, int, 32, 8192)
-    from fd_keras.tflite.memory import estimate
-    from fd_keras.tflite.memory.report import grid_records, grid_table
+    from fd_keras.tflite.memory import grid
 
-    cells = estimate.cells(arch, alphas, sizes, _CLASSES.value)
-    write = grid_records if _JSON.value else grid_table
-    return write(cells, estimate.best(cells, ram, flash), ram, flash)
+    cells = list(grid.grid(networks, alphas, sizes, _CLASSES.value, device))
+    return (grid.records if _JSON.value else grid.table)(cells, device)
 
 
-def file_report(path: str, ram: int, flash: int) -> str | dict:
+def file_report(path: str, device: DeviceLimits) -> str | dict:
     """What a file needs, as text or as data; draws it if asked to."""
     from fd_keras.tflite.format.flatbuffer import read
     from fd_keras.tflite.memory.arena import plan
@@ -66,12 +107,22 @@ def file_report(path: str, ram: int, flash: int) -> str | dict:
 
     if _PLOT.value:
         check_figure(_PLOT.value)
-    file = read(path)
+    file, board = read(path), board_of()
     whole = plan(file.network)
     facts = report(path, file, whole)
     if _PLOT.value:
         arena_plot(_PLOT.value, whole)
-    return facts if _JSON.value else tables(facts, ram, flash)
+    fit = boards.BoardFit.of(board, file.network, file.bytes, reserve()) if board else None
+    if _JSON.value:
+        return facts | ({"board": fit.record()} if fit else {})
+    return tables(facts, fit.text() if fit else verdict_of(facts, device))
+
+
+def verdict_of(facts: dict, device: DeviceLimits) -> str:
+    """Whether a file fits --ram and --flash."""
+    from fd_keras.tflite.memory.report import verdict
+
+    return verdict(facts["activations"] + facts["tflm"], facts["flash"]["bytes"], device.ram, device.flash)
 
 
 def main(argv: list[str]) -> None:
@@ -80,8 +131,9 @@ def main(argv: list[str]) -> None:
         raise UsageError("give one .tflite file, or --grid without one")
     if _GRID.value and _PLOT.value:
         raise UsageError("--plot draws the arena of a file, not --grid")
-    ram, flash = parse_bytes("ram", _RAM.value), parse_bytes("flash", _FLASH.value)
-    found = grid_report(ram, flash) if _GRID.value else file_report(argv[0], ram, flash)
+    reserve()
+    device = limits()
+    found = grid_report(device) if _GRID.value else file_report(argv[0], device)
     print(found if isinstance(found, str) else json.dumps(found, indent=1))
 
 

@@ -1,87 +1,49 @@
-"""What networks of many widths and resolutions cost as int8 .tflite files, from their tables alone."""
+"""The networks of int8 and int4 .tflite files, and the files' sizes, from the networks' tables alone."""
 
-import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 
 from fd_keras import spec
 from fd_keras.spec import Arch
 from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp, FileTensor, Window
-from fd_keras.tflite.memory.arena import plan, tflm_bytes
 
 # Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
 TABLE_BYTES = 145
-
-
-@dataclasses.dataclass(frozen=True)
-class GridCell:
-    """Cost of one network.
-
-    Attributes:
-        alpha: Width multiplier.
-        size: Side of the square image.
-        macs: Multiply-accumulates for one image.
-        flash: Bytes of the .tflite file, within 2%.
-        activations: Bytes of the planned arena: the file's for the MobileNets, within 5% for the ShuffleNets, where the
-            converter may run the branches of a unit in another order.
-        tflm: Bytes that TFLM needs beside that, an upper estimate.
-    """
-
-    alpha: float
-    size: int
-    macs: int
-    flash: int
-    activations: int
-    tflm: int
-
-    @property
-    def ram(self) -> int:
-        """Bytes of TFLM's whole arena."""
-        return self.activations + self.tflm
-
-    def fits(self, ram: int, flash: int) -> bool:
-        """Whether a device with so many bytes of each to spare can run it."""
-        return self.ram <= ram and self.flash <= flash
-
-
-def cells(arch: Arch, alphas: Iterable[float], sizes: Iterable[int], classes: int) -> list[GridCell]:
-    """The cost of every combination; raises ValueError for a width, size or class count that is impossible."""
-    sizes = list(sizes)
-    return [cell(arch, alpha, size, classes) for alpha in alphas for size in sizes]
-
-
-def cell(arch: Arch, alpha: float, size: int, classes: int) -> GridCell:
-    """The cost of one network."""
-    ops = spec.lower(arch, alpha, (size, size), classes=classes)
-    network = converted(arch, ops, (size, size))
-    macs = sum(op.macs for op in ops)
-    return GridCell(alpha, size, macs, file_bytes(network), plan(network).arena, tflm_bytes(network))
-
-
-def best(found: Iterable[GridCell], ram: int, flash: int) -> GridCell | None:
-    """The one with most multiply-accumulates that fits; None if nothing does."""
-    return max((cell for cell in found if cell.fits(ram, flash)), key=lambda cell: cell.macs, default=None)
+FOUR_BITS = 0.03  # of all weights: what a pointwise or dense kernel must hold to be stored in four bits
 
 
 def file_bytes(network: FileNetwork) -> int:
-    """Estimates the size of an int8 file: weights, a scale (4 bytes) and a zero point (8) for each channel, tables."""
+    """Estimates the size of a file: weights, a scale (4 bytes) and a zero point (8) for each channel, tables."""
     weights = sum(tensor.bytes for tensor in network.tensors if tensor.constant)
     channels = sum(network.tensors[op.outputs[0]].shape[-1] for op in network.ops if op.kind in WEIGHTED)
     activations = sum(not tensor.constant for tensor in network.tensors)
     return weights + 12 * (2 * channels + activations) + TABLE_BYTES * len(network.tensors)
 
 
-def converted(arch: Arch, ops: Iterable[spec.Op], size: tuple[int, int]) -> FileNetwork:
-    """The network that the int8 recipe makes of a network lowered for a (height, width), with uint8 at its edges."""
-    writer = _NetworkWriter(size)
+def converted(arch: Arch, ops: Sequence[spec.Op], size: tuple[int, int], *, four_bits: bool = False) -> FileNetwork:
+    """The network that a recipe makes of a network lowered for a (height, width), with uint8 at its edges.
+
+    Args:
+        arch: Table of the network.
+        ops: The lowered network.
+        size: Height and width of the image.
+        four_bits: Whether the recipe is int4, not int8.
+    """
+    weights = sum(math.prod(op.kernel_shape) for op in ops if op.kernel_shape)
+    writer = _NetworkWriter(size, FOUR_BITS * weights if four_bits else math.inf)
     for op in ops:
         _WRITERS[op.kind](writer, arch, op)
     return writer.finished()
 
 
 class _NetworkWriter:
-    """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops."""
+    """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops.
 
-    def __init__(self, size: tuple[int, int]):
+    Pointwise and dense kernels of `least` or more weights are of four bits.
+    """
+
+    def __init__(self, size: tuple[int, int], least: float):
+        self._least = least
         self.tensors: list[FileTensor] = []
         self.ops: list[FileOp] = []
         self._shared: dict[str, int] = {}
@@ -113,10 +75,15 @@ class _NetworkWriter:
     def weighted(
         self, kind: str, source: int, kernel: tuple[int, ...], shape: tuple[int, ...], stride: int | None = None
     ) -> int:
-        weights = self.tensor("INT8", kernel, constant=True)
+        weights = self.tensor("INT4" if self.is_large(kernel, source) else "INT8", kernel, constant=True)
         bias = self.tensor("INT32", shape[-1:], constant=True)
         window = Window((kernel[1], kernel[2]), (stride, stride)) if stride else None
         return self.add(kind, (source, weights, bias), shape, window=window)
+
+    def is_large(self, kernel: tuple[int, ...], source: int) -> bool:
+        """Whether a kernel is stored in four bits."""
+        dense = kernel[1:] in [(1, 1, self.tensors[source].shape[-1]), self.tensors[source].shape[1:]]
+        return dense and math.prod(kernel) >= self._least
 
     def shuffles_itself(self, value: int) -> bool:
         """Whether an ungrouped convolution made the value, see `xnnpack_ops.without_free_shuffles`."""
@@ -159,14 +126,14 @@ def _shape(op: spec.Op) -> tuple[int, ...]:
 
 
 def _conv(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
-    kernel = (op.cout, op.kernel, op.kernel, op.cin // op.groups)
-    writer.values[op.name] = writer.weighted("CONV_2D", _framed(writer, arch, op), kernel, _shape(op), op.stride)
+    kernel, source = (op.cout, op.kernel, op.kernel, op.cin // op.groups), _framed(writer, arch, op)
+    writer.values[op.name] = writer.weighted("CONV_2D", source, kernel, _shape(op), op.stride)
 
 
 def _depthwise(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
     """Also average pooling, which the recipe writes as a depthwise convolution."""
-    kernel, shape = (1, op.kernel, op.kernel, op.cin), _shape(op)
-    writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", _framed(writer, arch, op), kernel, shape, op.stride)
+    kernel, source = (1, op.kernel, op.kernel, op.cin), _framed(writer, arch, op)
+    writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", source, kernel, _shape(op), op.stride)
 
 
 def _max_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
@@ -200,8 +167,15 @@ def _global_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
 
 
 def _dense(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
-    source, shape = writer.values[op.inputs[0]], (1, op.cout)
-    logits = writer.weighted("FULLY_CONNECTED", source, (op.cout, op.cin), shape)
+    """A layer of four bits is written as a convolution, see `format.int4`."""
+    source, kernel, shape = writer.values[op.inputs[0]], (op.cout, op.cin), (1, op.cout)
+    if writer.is_large(kernel, source):
+        pixel, result = (1, 1, 1, op.cin), (1, 1, 1, op.cout)
+        source = writer.add("RESHAPE", (source, writer.shared(f"{pixel}", "INT32", (4,))), pixel)
+        logits = writer.weighted("CONV_2D", source, (op.cout, *pixel[1:]), result, 1)
+        logits = writer.add("RESHAPE", (logits, writer.shared(f"{shape}", "INT32", (2,))), shape)
+    else:
+        logits = writer.weighted("FULLY_CONNECTED", source, kernel, shape)
     writer.values[op.name] = writer.add("SOFTMAX", (logits,), shape)
 
 

@@ -1,16 +1,15 @@
-"""The report of `fd-keras memory`: a file's needs, and the grid of networks, as data and as text."""
+"""The report of `fd-keras memory` about a file: what it needs, as data and as text."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fd_keras.tflite.memory import arrangement
 from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan, in_place_bytes, plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
-from fd_keras.tflite.memory.estimate import GridCell
+from fd_keras.tflite.memory.scratch import CORTEX_M, ESP_NN
 
 if TYPE_CHECKING:
-    from fd_keras.tflite.format.flatbuffer import TFLiteFile  # which needs LiteRT; the grid does not
+    from fd_keras.tflite.format.flatbuffer import TFLiteFile  # which needs LiteRT
 
 
 def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
@@ -22,6 +21,7 @@ def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
         "activations": whole.arena,
         "planned": bool(network.offsets),
         "for_phones": arrangement.is_for_phones(network),
+        "with_kernels": {library.title: plan(network, library).arena for library in (*CORTEX_M, ESP_NN)},
         "tflm": tflm_bytes(network),
         "fused": plan(network.fused()).arena,
         "in_place": in_place_bytes(network.fused()),
@@ -51,12 +51,11 @@ def _place(whole: ArenaPlan, buffer: ArenaBuffer) -> dict:
     return facts | {key: getattr(buffer, key) for key in ("bytes", "first", "last", "offset")}
 
 
-def tables(facts: dict, ram: int, flash: int) -> str:
-    """A file's needs as text, and whether a device with so many bytes of RAM and flash to spare can run it."""
-    needed = facts["activations"] + facts["tflm"]
+def tables(facts: dict, fit: str) -> str:
+    """A file's needs as text, and below whether it fits, such as `verdict` says."""
     blocks = [_op_table(facts), _peak(facts), _totals(facts)]
     blocks += [f"warning: this file is {arrangement.ADVICE}"] if facts["for_phones"] else []
-    return "\n\n".join([*blocks, verdict(needed, facts["flash"]["bytes"], ram, flash)])
+    return "\n\n".join([*blocks, fit])
 
 
 def _sides(shape: Sequence[int]) -> str:
@@ -95,6 +94,7 @@ def _totals(facts: dict) -> str:
         ("MACs", facts["macs"], f"{facts['macs'] / 1e6:.1f} million"),
         ("flash", size["bytes"], f"{kib(size['bytes'])}: {parts}"),
         ("activations", facts["activations"], f"{kib(facts['activations'])}, as {planner} them"),
+        *_with_kernels(facts["with_kernels"]),
         ("TFLM's tables", facts["tflm"], f"{kib(facts['tflm'])} beside them, about"),
     ]
     copying = [
@@ -105,6 +105,12 @@ def _totals(facts: dict) -> str:
     return "\n".join(f"{name:13} {number:11,}  {note}" for name, number, note in rows)
 
 
+def _with_kernels(arenas: dict[str, int]) -> list[tuple[str, int, str]]:
+    largest = {"CMSIS-NN": max(arenas[library.title] for library in CORTEX_M), "ESP-NN": arenas[ESP_NN.title]}
+    note = "activations with the scratch memory of these kernels"
+    return [(f"by {name}", size, f"{kib(size)}: {note}") for name, size in largest.items()]
+
+
 def verdict(ram_needed: int, flash_needed: int, ram: int, flash: int) -> str:
     """Whether it fits, in words."""
     missing = [
@@ -113,24 +119,3 @@ def verdict(ram_needed: int, flash_needed: int, ram: int, flash: int) -> str:
         if needed > limit
     ]
     return f"{kib(ram)} of RAM and {kib(flash)} of flash: {', '.join(missing) or 'fits'}"
-
-
-def grid_records(cells: Sequence[GridCell], chosen: GridCell | None, ram: int, flash: int) -> list[dict]:
-    """The grid as data."""
-    return [
-        {**dataclasses.asdict(cell), "ram": cell.ram, "fits": cell.fits(ram, flash), "best": cell == chosen}
-        for cell in cells
-    ]
-
-
-def grid_table(cells: Sequence[GridCell], chosen: GridCell | None, ram: int, flash: int) -> str:
-    """The grid as text; what fits is marked, and of that what has most MACs."""
-    lines = ["alpha  size  million MACs  flash KiB  activations + TFLM's tables = RAM KiB"]
-    for cell in cells:
-        mark = "best" if cell == chosen else "fits" if cell.fits(ram, flash) else ""
-        lines.append(
-            f"{cell.alpha:5g}  {cell.size:4}  {cell.macs / 1e6:12.1f}  {cell.flash / 1024:9.1f}  "
-            f"{cell.activations / 1024:11.1f} + {cell.tflm / 1024:13.1f} = {cell.ram / 1024:7.1f}  {mark}".rstrip()
-        )
-    found = f"best: alpha {chosen.alpha:g} at {chosen.size}x{chosen.size}" if chosen else "nothing fits"
-    return "\n".join([*lines, "", f"{kib(ram)} of RAM and {kib(flash)} of flash: {found}"])

@@ -9,6 +9,7 @@ from fd_keras.tflite.format.flatbuffer import network_of
 from fd_keras.tflite.format.network import FileNetwork
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
+from fd_keras.tflite.memory.scratch import TFLM, KernelLibrary
 from fd_keras.tflite.strips.placement import with_plan
 from fd_keras.tflite.strips.rewrite import MOST_STRIPS, Region, in_strips, regions
 
@@ -34,10 +35,12 @@ class StripPlan:
     cuts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, model: Any, shape: tuple[int, ...] = (), cuts: tuple[int, ...] = ()) -> "StripPlan":
+    def of(
+        cls, model: Any, kernels: KernelLibrary, shape: tuple[int, ...] = (), cuts: tuple[int, ...] = ()
+    ) -> "StripPlan":
         """Plans the memory of a network."""
         network = network_of(model)
-        return cls(model, plan(network).arena, tflm_bytes(network), network.all_macs, shape, cuts)
+        return cls(model, plan(network, kernels).arena, tflm_bytes(network), network.all_macs, shape, cuts)
 
     @property
     def strips(self) -> int:
@@ -50,10 +53,15 @@ class StripPlan:
         return self.activations + self.tflm
 
 
-def trade(model: Any) -> list[StripPlan]:
-    """What RAM can be had for which work: the network as it is, then ever less RAM for ever more MACs."""
-    front = [StripPlan.of(model)]
-    for candidate in sorted(_candidates(model), key=lambda candidate: (candidate.macs, candidate.ram)):
+def trade(model: Any, kernels: KernelLibrary = TFLM) -> list[StripPlan]:
+    """What RAM can be had for which work: the network as it is, then ever less RAM for ever more MACs.
+
+    Args:
+        model: The network, a `schema.ModelT`.
+        kernels: Whose kernels run it.
+    """
+    front = [StripPlan.of(model, kernels)]
+    for candidate in sorted(_candidates(model, kernels), key=lambda candidate: (candidate.macs, candidate.ram)):
         if candidate.ram < front[-1].ram:
             front.append(candidate)
     return front
@@ -95,13 +103,13 @@ def facts(front: Sequence[StripPlan], chosen: StripPlan) -> dict:
     return {"count": chosen.strips, "shape": list(chosen.shape), "cuts": list(chosen.cuts), **ours, "whole": whole}
 
 
-def _candidates(model: Any) -> Iterator[StripPlan]:
+def _candidates(model: Any, kernels: KernelLibrary) -> Iterator[StripPlan]:
     """Networks in strips worth considering; each is planned exactly."""
     network = network_of(model)
     for region in regions(model):
         shape = network.tensors[region.target].shape
         for cuts in sorted(_partitions(network, region)):
-            yield StripPlan.of(with_plan(in_strips(model, region, cuts)), shape, cuts)
+            yield StripPlan.of(with_plan(in_strips(model, region, cuts)), kernels, shape, cuts)
 
 
 def _partitions(network: FileNetwork, region: Region) -> set[tuple[int, ...]]:

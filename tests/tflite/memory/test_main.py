@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fd_keras import zoo
-from fd_keras.tflite.memory import estimate
+from fd_keras.tflite.memory import grid
 
 MEMORY = "fd_keras.tflite.memory"
 
@@ -49,22 +49,33 @@ def test_missing_file_is_named(run_program):
 
 
 def test_grid_as_data(run_program):
-    flags = ("--alphas=0.25,0.5", "--sizes=96,128", "--classes=5", "--ram=150KiB", "--flash=600KiB")
-    run = run_program(MEMORY, "--grid", "--json", *flags)
+    flags = ("--model=fd_mobilenet", "--alphas=0.25,0.5", "--sizes=96,128", "--classes=5")
+    run = run_program(MEMORY, "--grid", "--json", *flags, "--ram=180KiB", "--flash=300KiB")
     run.assert_done()
-    rows, cells = json.loads(run.stdout), estimate.cells(zoo.get_arch("fd_mobilenet"), [0.25, 0.5], [96, 128], 5)
-    assert [[row[key] for key in ("macs", "flash", "activations")] for row in rows] == [
-        [cell.macs, cell.flash, cell.activations] for cell in cells
-    ]
-    assert [row["fits"] for row in rows] == [True, True, True, False]
-    assert [row["best"] for row in rows] == [False, False, True, False]
+    device = grid.DeviceLimits(180 << 10, 300 << 10)
+    cells = list(grid.grid([zoo.get_arch("fd_mobilenet")], [0.25, 0.5], [96, 128], 5, device))
+    assert json.loads(run.stdout) == json.loads(json.dumps(grid.records(cells, device)))
+
+
+def test_a_board_limits_file_and_grid(run_program, tiny_int8):
+    run = run_program(MEMORY, tiny_int8, "--board=nano-33-ble", "--json", "--reserve=100KiB")
+    run.assert_done()
+    found = json.loads(run.stdout)["board"]
+    assert (found["sram"], found["reserve"], found["place"]) == (256 << 10, 100 << 10, "SRAM")
+    flags = ("--model=fd_mobilenet", "--alphas=0.25", "--sizes=96", "--board=pico")
+    run = run_program(MEMORY, "--grid", *flags)
+    run.assert_done()
+    assert "200.0 KiB of RAM and 1920.0 KiB of flash, with CMSIS-NN:" in run.stdout
 
 
 @pytest.mark.parametrize(
     ("flag", "word"),
     [
         ("--ram=256KB/s", "--ram=256KB/s"),
-        ("--groups=3", "groups"),
+        ("--groups=5", "groups=5"),
+        ("--model=fd_mobilenet,vgg", "--model=vgg: unknown network (there are fd_mobilenet"),
+        ("--board=nano", "--board=nano: unknown board"),
+        ("--reserve=1", "--reserve=1: in which unit"),
         ("--alphas=0.5,a", "--alphas=0.5,a"),
         ("--sizes=96.5", "--sizes=96.5"),
         ("--sizes=96,-1", "--sizes=-1: must be between 32 and 8192"),
@@ -76,3 +87,8 @@ def test_grid_as_data(run_program):
 )
 def test_impossible_flags_are_named(run_program, flag, word):
     run_program(MEMORY, "--grid", flag).assert_refused(word)
+
+
+def test_flags_that_exclude_each_other_are_named(run_program):
+    run_program(MEMORY, "--grid", "--board=pico", "--ram=1KiB").assert_refused("--ram=1KiB: --board=pico sets it")
+    run_program(MEMORY, "--grid", "--model=mobilenet", "--groups=3").assert_refused("--groups=3: only ShuffleNets")

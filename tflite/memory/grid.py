@@ -1,0 +1,202 @@
+"""What networks of many widths and resolutions cost as int8 and int4 files, whole and in strips, and which fit."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from fd_keras import spec, zoo
+from fd_keras.spec import Arch
+from fd_keras.tflite.format.network import FileNetwork
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
+from fd_keras.tflite.memory.byte_sizes import kib
+from fd_keras.tflite.memory.estimate import converted, file_bytes
+from fd_keras.tflite.memory.scratch import TFLM, KernelLibrary
+
+RECIPES = ("int8", "int4")
+PAPER_SIZE = 224  # side of the images of the published accuracies
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceLimits:
+    """What a device has to spare: bytes of RAM and of flash, and the kernels that it runs."""
+
+    ram: int
+    flash: int
+    kernels: KernelLibrary = TFLM
+
+
+@dataclasses.dataclass(frozen=True)
+class GridCell:
+    """Cost of one network in one form.
+
+    Attributes:
+        arch: Key of `zoo.ARCHS`.
+        alpha: Width multiplier.
+        size: Side of the square image.
+        recipe: "int8" or "int4".
+        strips: Number of strips that its first layers run in; 1: it is whole.
+        macs: Multiply-accumulates for one image.
+        flash: Bytes of the .tflite file, within 2%.
+        activations: Bytes of the planned arena, scratch memory included: the file's for the MobileNets, within 5% for
+            the ShuffleNets, where the converter may run the branches of a unit in another order.
+        tflm: Bytes that TFLM needs beside that, an upper estimate.
+        top1: Published ImageNet top-1 of the float network of 1000 classes in percent; None if there is none.
+    """
+
+    arch: str
+    alpha: float
+    size: int
+    recipe: str
+    strips: int
+    macs: int
+    flash: int
+    activations: int
+    tflm: int
+    top1: float | None
+
+    @property
+    def ram(self) -> int:
+        """Bytes of TFLM's whole arena."""
+        return self.activations + self.tflm
+
+    @property
+    def title(self) -> str:
+        """For example "FD-MobileNet 0.25x"."""
+        return f"{zoo.get_arch(self.arch).title} {self.alpha:g}x"
+
+    @property
+    def form(self) -> str:
+        """For example "int8 in 2 strips"."""
+        return self.recipe + (f" in {self.strips} strips" if self.strips > 1 else "")
+
+    def fits(self, limits: DeviceLimits) -> bool:
+        """Whether a device can run it."""
+        return self.ram <= limits.ram and self.flash <= limits.flash
+
+
+def grid(
+    archs: Iterable[Arch], alphas: Sequence[float], sizes: Sequence[int], classes: int, limits: DeviceLimits
+) -> Iterator[GridCell]:
+    """The cost of every combination; raises ValueError for a width, size or class count that is impossible.
+
+    A network is also tried in strips if that is all it lacks: its file fits, but not its arena.
+    """
+    for arch, alpha, size, recipe in itertools.product(archs, alphas, sizes, RECIPES):
+        network, whole = cell(arch, alpha, size, classes, recipe, limits.kernels)
+        yield whole
+        if whole.flash <= limits.flash and whole.ram > limits.ram:
+            yield from _in_strips(network, whole, limits)
+
+
+def cell(
+    arch: Arch, alpha: float, size: int, classes: int, recipe: str, kernels: KernelLibrary = TFLM
+) -> tuple[FileNetwork, GridCell]:
+    """A network, and its cost as a whole."""
+    ops = spec.lower(arch, alpha, (size, size), classes=classes)
+    network = converted(arch, ops, (size, size), four_bits=recipe == "int4")
+    published = [row.top1 for row in zoo.PAPER_TABLE2 if (row.arch, row.alpha) == (arch.name, alpha)]
+    found = GridCell(
+        arch.name,
+        alpha,
+        size,
+        recipe,
+        strips=1,
+        macs=sum(op.macs for op in ops),
+        flash=file_bytes(network),
+        activations=plan(network, kernels).arena,
+        tflm=tflm_bytes(network),
+        top1=published[0] if published and size == PAPER_SIZE else None,
+    )
+    return network, found
+
+
+def _in_strips(network: FileNetwork, whole: GridCell, limits: DeviceLimits) -> Iterator[GridCell]:
+    """The form with the least work that fits, or else the one with the least RAM; none if strips save no RAM."""
+    from fd_keras.tflite.format.flatbuffer import network_of  # needs LiteRT, which the rest does not
+    from fd_keras.tflite.memory.table_model import model_of
+    from fd_keras.tflite.strips.search import trade
+
+    front = trade(model_of(network), limits.kernels)[1:]
+    fitting = [plan for plan in front if plan.ram <= limits.ram]
+    for chosen in (fitting or front[-1:])[:1]:
+        planned = network_of(chosen.model)
+        plan_bytes = 4 * len(planned.offsets)  # of the plan that is in the file
+        yield dataclasses.replace(
+            whole,
+            strips=chosen.strips,
+            macs=chosen.macs,
+            flash=file_bytes(planned) + plan_bytes,
+            activations=chosen.activations,
+            tflm=chosen.tflm,
+        )
+
+
+def most_accurate(cells: Iterable[GridCell], recipe: str, limits: DeviceLimits) -> GridCell | None:
+    """Of a recipe's networks that fit and have a published accuracy the most accurate one, with the least work."""
+    known = [cell for cell in cells if cell.recipe == recipe and cell.fits(limits) and cell.top1 is not None]
+    return max(known, key=lambda cell: (cell.top1, -cell.macs), default=None)
+
+
+def largest(cells: Iterable[GridCell], recipe: str, limits: DeviceLimits) -> GridCell | None:
+    """Of a recipe's networks that fit the one with most multiply-accumulates."""
+    fitting = [cell for cell in cells if cell.recipe == recipe and cell.fits(limits)]
+    return max(fitting, key=lambda cell: cell.macs, default=None)
+
+
+def records(cells: Sequence[GridCell], limits: DeviceLimits) -> list[dict]:
+    """The grid as data."""
+    accurate = [most_accurate(cells, recipe, limits) for recipe in RECIPES]
+    biggest = [largest(cells, recipe, limits) for recipe in RECIPES]
+    return [
+        {
+            **dataclasses.asdict(cell),
+            "ram": cell.ram,
+            "fits": cell.fits(limits),
+            "most_accurate": cell in accurate,
+            "most_macs": cell in biggest,
+        }
+        for cell in cells
+    ]
+
+
+def table(cells: Sequence[GridCell], limits: DeviceLimits) -> str:
+    """The grid as text, a line for each network: both recipes, whole and in strips, and what fits."""
+    lines = [
+        f"{'':20} {'':4} {'million':>7} {'':>5}  {'int8: KiB of':^29}  {'int4: KiB of':^29}",
+        f"{'network':20} {'size':>4} {'MACs':>7} {'top-1':>5}  "
+        + "  ".join([f"{'flash':>7} {'RAM':>7} {'in strips':>13}"] * 2)
+        + "  fits as",
+    ]
+    for _, group in itertools.groupby(cells, key=lambda cell: (cell.arch, cell.alpha, cell.size)):
+        lines.append(_line(list(group), limits).rstrip())
+    return "\n".join([*lines, "", *_answers(cells, limits)])
+
+
+def _line(cells: Sequence[GridCell], limits: DeviceLimits) -> str:
+    first, parts = cells[0], []
+    for recipe in RECIPES:
+        whole, *strips = (cell for cell in cells if cell.recipe == recipe)
+        split = f"{strips[0].ram / 1024:.1f} ({strips[0].strips})" if strips else ""
+        parts.append(f"{whole.flash / 1024:7.1f} {whole.ram / 1024:7.1f} {split:>13}")
+    top1 = f"{first.top1:.1f}" if first.top1 else ""
+    fitting = ", ".join(cell.form for cell in cells if cell.fits(limits)) or "-"
+    return f"{first.title:20} {first.size:4} {first.macs / 1e6:7.1f} {top1:>5}  {'  '.join(parts)}  {fitting}"
+
+
+def _answers(cells: Sequence[GridCell], limits: DeviceLimits) -> Iterator[str]:
+    yield f"{kib(limits.ram)} of RAM and {kib(limits.flash)} of flash, with {limits.kernels.title}:"
+    for recipe in RECIPES:
+        accurate, biggest = (choose(cells, recipe, limits) for choose in (most_accurate, largest))
+        if biggest is None:
+            yield f"{recipe}: nothing fits"
+            continue
+        if accurate:
+            yield f"{recipe}: most accurate is {_named(accurate)}, top-1 {accurate.top1}%"
+        if biggest != accurate:
+            yield f"{recipe}: most MACs has {_named(biggest)}, {biggest.macs / 1e6:.1f} million"
+    yield f"top-1: of the float network on ImageNet at {PAPER_SIZE} ({zoo.PAPER}, table 2); int4 loses some of it"
+
+
+def _named(cell: GridCell) -> str:
+    strips = f" in {cell.strips} strips" if cell.strips > 1 else ""
+    return f"{cell.title} at {cell.size}x{cell.size}{strips}"
