@@ -1,6 +1,6 @@
 """Writes a project for microcontrollers around a .tflite file: C++ for TensorFlow Lite Micro (TFLM), with a self-test.
 
-    fd-keras export-mcu out/fd_mobilenet_0.25_128_int8.tflite --output_dir=project --photo=cat.jpg
+    fd-keras export-mcu out/fd_mobilenet_0.25_128_int8.tflite --output_dir=project --photo=cat.jpg --board=nucleo-h743zi
 
 The project has the file as a C++ array, class names, arena size and ops; a function from camera frames (RGB565, RGB888)
 to the network's input; a self-test on a stored frame; and build files for a computer, STM32 (CMake) and ESP32-S3
@@ -14,6 +14,8 @@ from absl import flags
 
 from fd_keras.io import write_folder
 from fd_keras.program import Program, UsageError, flag_group
+from fd_keras.tflite.memory import boards
+from fd_keras.tflite.memory.byte_sizes import kib, parse_bytes
 from fd_keras.tflite.output import check_file
 
 _README = "README.md"
@@ -22,6 +24,8 @@ _SIDES = (16, 8192)
 with flag_group("Project"):
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the project; must not exist.", required=True)
     _LABELS = flags.DEFINE_string("labels", None, "Text file of one class name per line (default: the file's own).")
+    _BOARD = flags.DEFINE_string("board", None, f"Board to check the network's needs for: {', '.join(boards.BOARDS)}.")
+    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "RAM of the board for camera frame, stack and program.")
     _CAMERA = flags.DEFINE_string("camera", "320x240", "Largest frames, WIDTHxHEIGHT, that will be resized.")
     _PHOTO = flags.DEFINE_string("photo", None, "Photo for the self-test (default: a disk before a gradient).")
 
@@ -63,14 +67,16 @@ def labels_of(path: str, classes: int) -> tuple[str, ...]:
 def main(argv: list[str]) -> None:
     """Writes the project and prints what it takes."""
     camera, path = camera_size(), check(argv)
+    board, reserve = _BOARD.value and boards.get_board(_BOARD.value), parse_bytes("reserve", _RESERVE.value)
     from fd_keras.tflite.mcu import project, reference
-    from fd_keras.tflite.memory.byte_sizes import kib
 
     file = project.NetworkFile(path)
     labels = labels_of(path, file.runner.classes)
     frame = reference.frame_of(_PHOTO.value, *camera)
     write_folder(_OUTPUT.value, project.project(file, labels, frame, camera))
-    print(f"{path}: {kib(file.content.bytes)} of flash, about {kib(project.ram_bytes(file.content))} of RAM")
+    print(f"{path}: {kib(file.content.bytes)} of flash, {project.ram_note(file.content)}")
+    if board:
+        print(boards.BoardFit.of(board, file.content.network, file.content.bytes, reserve).text())
     print(f"next: read {os.path.join(_OUTPUT.value, _README)}")
 
 

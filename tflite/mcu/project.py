@@ -17,7 +17,7 @@ from fd_keras.tflite.memory import arrangement
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.c_array import c_array
-from fd_keras.tflite.memory.scratch import CORTEX_M, ESP_NN, TFLM, KernelLibrary
+from fd_keras.tflite.memory.scratch import CORTEX_M, ESP_NN, KernelLibrary
 
 TOLERANCE = 8  # of 255 levels of a score, by which kernels may differ from LiteRT's
 _RAW_PIXELS = {"uint8": 0, "int8": -128}  # zero points of an input of scale 1, by type
@@ -120,20 +120,23 @@ def _network_gaps(file: NetworkFile, labels: Sequence[str]) -> dict:
         "output_zero_point": int(zero_point),
         "labels": listed([cpp_text(name) for name in labels]),
         "flash": kib(file.content.bytes),
-        "ram": kib(ram_bytes(file.content)),
-        "cmsis_nn_bytes": max(scratch_bytes(network, kernels) for kernels in CORTEX_M),
+        "ram": ram_note(file.content),
+        "cmsis_nn_bytes": scratch_bytes(network, *CORTEX_M),
         "esp_nn_bytes": scratch_bytes(network, ESP_NN),
     }
 
 
-def ram_bytes(content: TFLiteFile, kernels: KernelLibrary = TFLM) -> int:
-    """About what the arena takes with a library's kernels."""
-    return plan(content.network, kernels).arena + tflm_bytes(content.network)
+def ram_note(content: TFLiteFile) -> str:
+    """What the arena takes, in words: with TFLM's own kernels, and with the vendors' on boards."""
+    network = content.network
+    arena = plan(network).arena + tflm_bytes(network)
+    arm, esp = (kib(arena + scratch_bytes(network, *kernels)) for kernels in (CORTEX_M, (ESP_NN,)))
+    return f"about {kib(arena)} of RAM ({arm} with CMSIS-NN, {esp} with ESP-NN)"
 
 
-def scratch_bytes(network: FileNetwork, kernels: KernelLibrary) -> int:
-    """By how much the arena grows with the scratch memory of a library's kernels, in whole steps of its alignment."""
-    return max(0, plan(network, kernels).arena - plan(network).arena)
+def scratch_bytes(network: FileNetwork, *libraries: KernelLibrary) -> int:
+    """By how much the scratch memory of kernels makes the arena larger, with the library that asks for most."""
+    return max(0, *(plan(network, library).arena - plan(network).arena for library in libraries))
 
 
 def _camera_gaps(file: NetworkFile, frame: reference.TestFrame, camera: tuple[int, int]) -> dict:

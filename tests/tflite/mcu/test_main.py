@@ -1,12 +1,16 @@
 """`fd-keras export-mcu` as a user runs it."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from fd_keras.tflite.format.flatbuffer import read
 from fd_keras.tflite.int8.camera_bytes import convert_in_xnnpack
 from fd_keras.tflite.int8.packed_pixels import pack_pixels
+from fd_keras.tflite.memory.arena import plan, tflm_bytes
+from fd_keras.tflite.memory.scratch import ESP_NN
 
 MCU = "fd_keras.tflite.mcu"
 OUT = "--output_dir=project"
@@ -15,14 +19,23 @@ OUT = "--output_dir=project"
 def test_what_it_takes_and_where_to_go_on_is_printed(exported):
     lines = exported.output.splitlines()
     assert lines[0].startswith(f"{exported.tflite}: ")
-    assert "KiB of flash, about " in lines[0]
+    network = read(exported.tflite).network
+    ram = plan(network, ESP_NN).arena + tflm_bytes(network)
+    assert re.search(
+        rf" KiB of flash, about .* of RAM \(.* with CMSIS-NN, {ram / 1024:.1f} KiB with ESP-NN\)$", lines[0]
+    )
+    component = (exported.folder / "esp32s3/main/CMakeLists.txt").read_text()
+    assert f"SCRATCH_BYTES={plan(network, ESP_NN).arena - plan(network).arena})" in component
     assert lines[1] == "next: read project/README.md"
 
 
-def test_a_photo_and_numbers_for_names(run_program, convert_tiny, photos, tmp_path):
-    run = run_program(MCU, convert_tiny("int8", io="int8"), OUT, f"--photo={photos / '000.png'}", "--camera=100x80")
+def test_a_photo_a_board_and_numbers_for_names(run_program, convert_tiny, photos, tmp_path):
+    flags = (f"--photo={photos / '000.png'}", "--camera=100x80", "--board=nano-33-ble", "--reserve=100KiB")
+    run = run_program(MCU, convert_tiny("int8", io="int8"), OUT, *flags)
     run.assert_done()
     assert "class names are unknown" in run.stdout
+    assert "Arduino Nano 33 BLE Sense" in run.stdout
+    assert re.search(r"SRAM .* KiB of 156\.0 KiB: fits \(100\.0 KiB kept", run.stdout)
     folder = tmp_path / "project" / "classifier"
     assert '"class 0", "class 1"' in (folder / "labels.cc").read_text()
     header = (folder / "classifier.h").read_text()
@@ -45,6 +58,7 @@ def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
         (["gone.tflite"], "gone.tflite"),
         (["a.tflite", "--camera=320"], "--camera=320"),
         (["a.tflite", "--camera=8x8"], "--camera=8x8"),
+        (["a.tflite", "--board=uno"], "--board=uno: unknown board"),
         (["a.tflite", "--photo=gone.jpg"], "--photo=gone.jpg"),
         (["a.tflite", "--labels=gone.txt"], "--labels=gone.txt"),
     ],
