@@ -5,23 +5,20 @@ import pytest
 from fd_keras.training import recipes, trainable_classifier
 
 
-def _images(batch=4, size=6):
-    return np.random.default_rng(0).random((batch, size, size, 3)).astype("float32")
-
-
-def test_mixup_averages_with_the_photo_before():
-    images, own = _images(), np.full(4, 0.7, "float32")
-    mixed = trainable_classifier.mix(keras.ops.array(images), own, np.zeros((4, 4), "int32"))
-    expected = 0.7 * images + 0.3 * np.roll(images, 1, axis=0)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(mixed), expected, atol=1e-6)
-
-
-def test_cutmix_replaces_the_box():
-    images, box = _images(), np.tile(np.array([[1, 2, 4, 6]], "int32"), (4, 1))
-    mixed = keras.ops.convert_to_numpy(trainable_classifier.mix(keras.ops.array(images), np.ones(4, "float32"), box))
-    expected = images.copy()
-    expected[:, 1:4, 2:6] = np.roll(images, 1, axis=0)[:, 1:4, 2:6]
-    np.testing.assert_array_equal(mixed, expected)
+def test_mixes_as_the_layers_of_keras():
+    """Our mixing works on any backend and in the training step; Keras's MixUp and CutMix are the references."""
+    images = np.random.default_rng(0).random((4, 6, 8, 3)).astype("float32")
+    order, own = np.roll(np.arange(4), 1), np.array([0.2, 0.5, 0.7, 1], "float32")
+    mixed_up = keras.layers.MixUp().transform_images(images, {"permutation_order": order, "mix_weight": own})
+    ours = trainable_classifier.mix(keras.ops.array(images), own, np.zeros((4, 4), "int32"))
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (ours, mixed_up)), rtol=1e-5)
+    box = np.array([[0, 1, 3, 5]] * 4, "int32")
+    masks = np.zeros(images.shape, bool)
+    masks[:, 0:3, 1:5] = True
+    cut = {"permutation_order": order, "mix_weight": own, "batch_masks": masks}
+    ours = trainable_classifier.mix(keras.ops.array(images), own, box)
+    expected = keras.layers.CutMix().transform_images(images, cut)
+    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (ours, expected)))
 
 
 def test_mixed_labels_weigh_the_loss():
