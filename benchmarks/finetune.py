@@ -146,14 +146,14 @@ def probe(network: FinetuneNetwork, train: Sequence[Labeled], test: Sequence[Lab
     return max(100 * float((fit.predict(scaled[len(train) :]) == expected).mean()) for fit in fits)
 
 
-def scores(model: str, int8: str, test: Sequence[Labeled]) -> tuple[float, float]:
-    """Top-1 of a .keras and of a .tflite file, in percent."""
-    network, run = load_model(model), tflite_classifier(int8, os.cpu_count() or 1)
-    hits = np.zeros(2)
+def scores(model: str, files: Sequence[str], test: Sequence[Labeled]) -> list[float]:
+    """Top-1 of a .keras file and of .tflite files, in percent."""
+    network, runs = load_model(model), [tflite_classifier(path, os.cpu_count() or 1) for path in files]
+    hits = np.zeros(1 + len(files))
     for images, labels in _batches(test, network.input_shape[1:3]):
-        answers = (np.asarray(network(images, training=False)), run(images))
+        answers = (np.asarray(network(images, training=False)), *(run(images) for run in runs))
         hits += [(scores.argmax(-1) == labels).sum() for scores in answers]
-    return tuple((100 * hits / len(test)).tolist())
+    return (100 * hits / len(test)).tolist()
 
 
 def _batches(test: Sequence[Labeled], size: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -184,7 +184,7 @@ def make(cell: Cell, data: pathlib.Path, source: pathlib.Path, folder: pathlib.P
         (str(path), label) for label, name in enumerate(names) for path in sorted((folder / "photos" / name).iterdir())
     ]
     model = str(folder / "mine" / f"{network.name}.keras")
-    ours, int8 = scores(model, model.replace(".keras", "_int8.tflite"), test)
+    ours, int8 = scores(model, [model.replace(".keras", "_int8.tflite")], test)
     return {
         "photos": len(train),
         "classes": len(names),
