@@ -1,8 +1,8 @@
 """PASCAL VOC detection (table 3 of arXiv 1802.03750): Faster R-CNN on the networks of the zoo.
 
-Programs: `check_dataset` validates a data set, `train` trains, `evaluate` scores a run or the result files of others,
-`detect` draws the objects that a run finds in photos.
+Programs: `check_dataset` validates a data set, `train` trains, `evaluate` scores a run or result files, and `detect`
+draws the objects that a run finds in photos.
 
-Boxes are [x1, y1, x2, y2] in 0-based pixels, both ends included, as py-faster-rcnn has them: the devkit's numbers
-minus 1.
+Boxes are [x1, y1, x2, y2] in 0-based pixels, both ends included, as in py-faster-rcnn: the devkit's coordinates minus
+1.
 """

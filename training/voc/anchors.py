@@ -1,19 +1,22 @@
-"""Anchors: the boxes that the region proposal network moves and scores."""
+"""Anchors: the reference boxes of the region proposal network."""
 
 import numpy as np
 import tensorflow as tf
 
-STRIDE = 16  # of the features that carry them
-OCTAVES = (1, 2, 4)
+STRIDE = 16  # stride of the feature map
+OCTAVES = (1, 2, 4)  # scales
 RATIOS = (0.5, 1.0, 2.0)  # height to width
-COUNT = len(OCTAVES) * len(RATIOS)  # at every cell
+COUNT = len(OCTAVES) * len(RATIOS)  # anchors per cell
 
 
 def base_anchors(size: int) -> np.ndarray:
-    """The anchors of the first cell, (9, 4) edges, ratio by ratio: py-faster-rcnn's, with its rounding.
+    """Returns the anchors of the first cell, as in py-faster-rcnn with its rounding.
 
     Args:
-        size: Side of the smallest square anchor, in pixels.
+        size: Side of the smallest square anchor in pixels.
+
+    Returns:
+        Edges, float32 (9, 4), ordered by ratio and then by scale.
     """
     center = STRIDE / 2
     anchors = []
@@ -27,12 +30,15 @@ def base_anchors(size: int) -> np.ndarray:
 
 
 def grid(height, width, size: int) -> tf.Tensor:
-    """The anchors of a feature map, (height * width * 9, 4): row by row, cell by cell, in the order of the base.
+    """Returns the anchors of a feature map.
 
     Args:
         height: Height of the feature map.
         width: Width of the feature map.
-        size: Side of the smallest square anchor, in pixels.
+        size: Side of the smallest square anchor in pixels.
+
+    Returns:
+        Edges, float32 (height * width * 9, 4), ordered by row, column and the order of `base_anchors`.
     """
     x, y = tf.meshgrid(tf.range(width), tf.range(height))
     shifts = tf.cast(STRIDE * tf.stack([x, y, x, y], axis=-1), tf.float32)

@@ -1,4 +1,4 @@
-"""Annotated images, whatever file they are read from: objects as boxes and labels, and the pixels."""
+"""Annotated images of any format: objects as boxes and labels, and the pixels."""
 
 import collections
 import contextlib
@@ -20,13 +20,13 @@ class Annotation:
 
     Attributes:
         id: Name of the image in the split's list.
-        path: Path of the image; where images are not needed there may be no such file.
-        height: Height of the image file, in pixels; 0 if neither file nor annotation says it.
-        width: Width of the image file, in pixels, or 0 likewise.
-        boxes: Boxes inside the image, float32 (n, 4): [x1, y1, x2, y2] in 0-based pixels, both ends included; read "as
-            they are" they may reach outside it and are float64, every digit of which counts.
-        labels: Positions in the list of classes, int64 (n,).
-        difficult: Whether each is neither trained on nor counted, by the devkit's rules, bool (n,).
+        path: Path of the image; the file may not exist if images are not needed.
+        height: Height of the image in pixels; 0 if unknown.
+        width: Width of the image in pixels; 0 if unknown.
+        boxes: Boxes inside the image, float32 (n, 4): [x1, y1, x2, y2] in 0-based pixels, both ends included. With
+            `Strictness.as_is` they may reach outside the image, and are float64 to keep all digits.
+        labels: Indices of the classes, int64 (n,).
+        difficult: Whether each object is excluded from training and scores, by the devkit's rules, bool (n,).
     """
 
     id: str
@@ -39,17 +39,17 @@ class Annotation:
 
 
 class DataError(ValueError):
-    """An annotation, image or list that cannot be used; the message begins with its path."""
+    """Raised for an annotation, image or list that cannot be used; the message starts with its path."""
 
 
 class Thing(NamedTuple):
-    """An object as a file describes it.
+    """An object as described in a file.
 
     Attributes:
-        where: File and place in it, for messages.
-        name: Name of its class.
+        where: File and position in it, for messages.
+        name: Name of the class.
         box: [x1, y1, x2, y2] in 0-based pixels, both ends included.
-        difficult: Whether it is not counted.
+        difficult: Whether the object is excluded from training and scores.
     """
 
     where: str
@@ -59,14 +59,14 @@ class Thing(NamedTuple):
 
 
 class Described(NamedTuple):
-    """An image as a file describes it.
+    """An image as described in a file.
 
     Attributes:
         id: Name of the image.
-        source: File that describes it.
-        path: Path of the image, which may be missing.
-        size: (height, width) by the file; None if it does not say.
-        things: Its objects.
+        source: Path of the file that describes it.
+        path: Path of the image, which may not exist.
+        size: (height, width) in pixels according to the file; None if the file does not contain it.
+        things: Objects in the image.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Described(NamedTuple):
 
 
 class Reader(Protocol):
-    """One data set in one format.
+    """Reader of a data set in one of the formats.
 
     Attributes:
         classes: Class names in label order.
@@ -86,28 +86,28 @@ class Reader(Protocol):
     classes: tuple[str, ...]
 
     def splits(self) -> list[str]:
-        """Names of the splits."""
+        """Returns the names of the splits."""
         ...
 
     def names(self, split: str) -> list[str]:
-        """Names of a split's images, in order. Raises DataError if there is no such split."""
+        """Returns the names of a split's images in order. Raises DataError if the split does not exist."""
         ...
 
     def describe(self, name: str) -> Described:
-        """Describes one image. Raises DataError if that cannot be read."""
+        """Reads the description of an image. Raises DataError if it cannot be read."""
         ...
 
     def is_annotated(self, split: str) -> bool:
-        """Whether a split has annotations; those of some test sets are kept secret."""
+        """Whether a split has annotations; those of some test sets are not published."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Strictness:
-    """What annotations are read for.
+    """How strictly annotations are read.
 
     Attributes:
-        as_is: Whether boxes stay as the file has them, as evaluators take them; otherwise they are repaired.
+        as_is: Whether to keep boxes unchanged, as evaluators do; otherwise they are repaired.
         images: Whether the image files are needed.
     """
 
@@ -119,21 +119,21 @@ TO_TRAIN, TO_EVALUATE, TO_SCORE_FILES = Strictness(), Strictness(as_is=True), St
 
 
 class Repairs:
-    """The boxes that were clipped or dropped, by what was wrong with them.
+    """Boxes that were clipped or dropped, by kind of repair.
 
     Attributes:
-        files: Annotation files by kind of repair, an entry per box.
+        files: Annotation files by kind of repair, one entry per box.
     """
 
     def __init__(self):
         self.files: dict[str, list[str]] = collections.defaultdict(list)
 
     def note(self, kind: str, path: str) -> None:
-        """Counts a box of an annotation file."""
+        """Counts a repaired box of an annotation file."""
         self.files[kind].append(path)
 
     def lines(self) -> list[str]:
-        """A sentence for each kind, with the first files."""
+        """Formats a line for each kind of repair, with the first files."""
         found = []
         for kind, paths in self.files.items():
             names = list(dict.fromkeys(paths))
@@ -142,25 +142,31 @@ class Repairs:
         return found
 
 
-# What can be wrong with a box, and what is done about it.
-CLIPPED = "reached outside the image, clipped"
-OUTSIDE = "wholly outside the image, dropped"
+# Kinds of repair.
+CLIPPED = "partly outside the image, clipped"
+OUTSIDE = "completely outside the image, dropped"
 INVERTED = "with xmin > xmax or ymin > ymax, dropped"
 EMPTY = "without an area, dropped"
 
 
 def annotate(image: Described, classes: Sequence[str], reading: Strictness, repairs: Repairs) -> Annotation:
-    """Checks what a file says of an image against the image, and repairs its boxes unless they are to stay as they are.
+    """Checks the description of an image against the image, and repairs its boxes unless `reading.as_is`.
+
+    Args:
+        image: Image as described in a file.
+        classes: Class names in label order.
+        reading: How strictly to read.
+        repairs: Counter of the repaired boxes.
 
     Raises:
-        DataError: If the image is needed and missing or of another size, or a class is unknown.
+        DataError: If a class is unknown, or a needed image is missing or has another size.
     """
     height, width = (_file_size(image) if reading.images else image.size) or (0, 0)
     kept = []
     for thing in image.things:
         if thing.name not in classes:
             raise DataError(
-                f"{thing.where} is {thing.name!r:.60}, not one of the {len(classes)} classes; name others with "
+                f"{thing.where} is {thing.name!r:.60}, not one of the {len(classes)} classes; pass other classes with "
                 "--classes."
             )
         box = thing.box if reading.as_is else _repair(list(thing.box), height, width, image.source, repairs)
@@ -175,18 +181,18 @@ def annotate(image: Described, classes: Sequence[str], reading: Strictness, repa
 
 
 def _file_size(image: Described) -> tuple[int, int]:
-    """Boxes are pixels of the image they were drawn on; an image of another size is another image."""
+    """Returns (height, width) of the image file; raises DataError if it differs from the description."""
     size = image_size(image.path)
     if image.size in (None, (0, 0), size):  # some programs write 0 for "unknown"
         return size
     raise DataError(
         f"{image.source}: the size of {image.id} is {image.size[1]:g}x{image.size[0]:g}, but {image.path} has "
-        f"{size[1]}x{size[0]} pixels: resized or turned after its boxes were drawn? Correct the size if they fit."
+        f"{size[1]}x{size[0]} pixels: resized or rotated after annotation? Correct the size if the boxes fit."
     )
 
 
 def _repair(box: list[float], height: float, width: float, path: str, repairs: Repairs) -> list[float] | None:
-    """The box inside its image, or None if nothing usable is left."""
+    """Clips a box to its image; None if it is unusable."""
     x1, y1, x2, y2 = box
     if x1 > x2 or y1 > y2:
         return repairs.note(INVERTED, path)
@@ -201,32 +207,37 @@ def _repair(box: list[float], height: float, width: float, path: str, repairs: R
 
 
 def read_limited(path: str, most: int) -> bytes:
-    """The content of a file that exists; raises DataError if it is larger than `most` bytes, or cannot be read."""
+    """Reads a file of at most `most` bytes.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        DataError: If it is larger, or cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # no right to read it, or a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or an invalid file name
         raise DataError(f"{path}: cannot be read ({error}).") from error
     if len(data) > most:
-        raise DataError(f"{path}: has more than {most >> 20} MB.")
+        raise DataError(f"{path}: larger than {most >> 20} MB.")
     return data
 
 
 def distinct(names: Sequence[str], where: str, what: str, error: Callable[[str], ValueError] = DataError) -> list[str]:
-    """The names without empty ones; raises the error if none is left, or one is there twice."""
+    """Returns the nonempty names; raises the error if there are none, or one occurs twice."""
     names = list(filter(None, names))
     if not names:
-        raise error(f"{where}: names no {what}.")
+        raise error(f"{where}: no {what} listed.")
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise error(f"{where}: names {printable(twice[0])} more than once.")
+        raise error(f"{where}: {printable(twice[0])} is listed more than once.")
     return names
 
 
 def number(value: object, where: str) -> float:
-    """A finite number; raises DataError for anything else."""
+    """Returns a value as a finite float; raises DataError for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # integers of hundreds of digits
             if math.isfinite(float(value)):
@@ -235,27 +246,27 @@ def number(value: object, where: str) -> float:
 
 
 def image_size(path: str) -> tuple[int, int]:
-    """(height, width) in pixels, as stored: EXIF's orientation is ignored, as in the devkit.
+    """Returns (height, width) of an image file in pixels, ignoring EXIF orientation as the devkit does.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If the image cannot be read.
     """
     with _opened(path) as image:
         return image.height, image.width
 
 
 def read_image(path: str, upright: bool = False) -> np.ndarray:
-    """The pixels of an image file.
+    """Reads the pixels of an image file.
 
     Args:
-        path: File that PIL reads.
-        upright: Whether to turn a photo as its EXIF orientation says; annotations are of the photo as stored.
+        path: Path of a file that PIL can read.
+        upright: Whether to apply the EXIF orientation; annotations refer to the image without it.
 
     Returns:
-        uint8 RGB (height, width, 3).
+        uint8 RGB of shape (height, width, 3).
 
     Raises:
-        DataError: If it cannot be decoded.
+        DataError: If the image cannot be decoded.
     """
     with _opened(path) as image:
         return np.asarray(photos.rgb(ImageOps.exif_transpose(image) if upright else image))
@@ -265,7 +276,7 @@ def read_image(path: str, upright: bool = False) -> np.ndarray:
 def _opened(path: str) -> Iterator[Image.Image]:
     try:
         with photos.opened(path) as image:
-            if photos.is_halved(image):  # its boxes are pixels of the whole
+            if photos.is_halved(image):  # boxes are in pixels of the full image
                 raise ValueError(f"more than {photos.MAX_PIXELS:,} pixels")
             yield image
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A detector over all images of a split, so that an interrupted evaluation can be resumed."""
+"""Runs a detector on all images of a split; an interrupted evaluation can be resumed."""
 
 import contextlib
 import json
@@ -13,46 +13,45 @@ from fd_keras.progress import duration, progress
 from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detections import Detections
 
-PARTIAL = "unfinished.jsonl"  # what was found so far, a line per image; deleted once the evaluation is done
+PARTIAL = "unfinished.jsonl"  # detections so far, one line per image; deleted when the evaluation is done
 
 
 def detect_all(
     detector: Callable[[np.ndarray], Detections], annotations: Sequence[Annotation], folder: str | None, key: Mapping
 ) -> dict[str, Detections]:
-    """Finds the objects on every image of a split.
+    """Detects the objects in all images of a split.
 
     Args:
-        detector: Detector of uint8 RGB images.
+        detector: Function that detects objects in uint8 RGB images.
         annotations: Annotations of the split.
-        folder: Folder where the detections of each image are noted at once, and those of an interrupted call are taken
-            from; None for none.
-        key: Identifies detector and split; detections of another key are not taken.
+        folder: Folder in which detections are saved after each image, to resume an interrupted call; None to not save.
+        key: Identifies detector and split; saved detections with another key are ignored.
 
     Returns:
-        Detections by image, in the split's order.
+        Detections by image name, in the split's order.
     """
     start = time.monotonic()
     with _notes(folder, key) as (done, note):
         rest = [annotation for annotation in annotations if annotation.id not in done]
         if done:
-            print(f"{len(annotations) - len(rest)} of {len(annotations)} images were done before", file=sys.stderr)
+            print(f"resumed after {len(annotations) - len(rest)} of {len(annotations)} images", file=sys.stderr)
         for annotation in progress(rest):
             done[annotation.id] = detector(read_image(annotation.path))
             note(annotation.id, done[annotation.id])
     if rest:
         seconds = time.monotonic() - start
-        print(f"{len(rest)} images in {duration(seconds)}, {seconds / len(rest):.2f} s an image", file=sys.stderr)
+        print(f"{len(rest)} images in {duration(seconds)}, {seconds / len(rest):.2f} s/image", file=sys.stderr)
     return {annotation.id: done[annotation.id] for annotation in annotations}
 
 
 def finish(folder: str) -> None:
-    """Deletes the notes, once what they were taken for is written."""
+    """Deletes the saved detections, after the evaluation is written."""
     os.unlink(os.path.join(folder, PARTIAL))
 
 
 @contextlib.contextmanager
 def _notes(folder: str | None, key: Mapping) -> Iterator[tuple[dict[str, Detections], Callable]]:
-    """Gives what was found earlier, and a function (name, detections) that notes more."""
+    """Yields the saved detections by image, and a function (name, detections) that saves more."""
     if folder is None:
         yield {}, lambda name, found: None
         return
@@ -72,7 +71,7 @@ def _notes(folder: str | None, key: Mapping) -> Iterator[tuple[dict[str, Detecti
 
 
 def _found_earlier(path: str, head: str) -> tuple[dict[str, Detections], int]:
-    """What an interrupted call noted, and for how many bytes the notes are whole; nothing if their head differs."""
+    """Returns the saved detections and the length of their lines in bytes; nothing if the key differs."""
     done, size = {}, 0
     if os.path.exists(path):
         with open(path, encoding="utf-8", newline="") as file:
@@ -89,7 +88,7 @@ def _line(name: str, found: Detections) -> str:
 
 
 def _whole_lines(file) -> Iterator[tuple[str, Detections, int]]:
-    """Name, detections and length in bytes, up to where a killed process left off in the middle of a line."""
+    """Yields name, detections and length in bytes of each line, up to an incomplete line of a killed process."""
     for line in file:
         try:
             row = json.loads(line)

@@ -1,8 +1,8 @@
-"""Boxes in TensorFlow graphs: overlap, the four numbers that move one box onto another, clipping, and RoIAlign.
+"""Boxes in TensorFlow graphs: overlap, encoding relative to anchors, clipping, and RoIAlign.
 
-A box here is (x1, y1, x2, y2), float32, in pixels with both ends as edges: the pixel p covers [p, p + 1), and a box is
-x2 - x1 wide. VOC's files, and so `data.Annotation` and `detections.Detections`, name the last pixel inside instead;
-`from_pixels` and `to_pixels` are the border between the two. py-faster-rcnn widths, x2 - x1 + 1, are the same numbers.
+Boxes in this module are float32 edges (x1, y1, x2, y2) in pixels: the pixel p covers [p, p + 1), and a box is x2 - x1
+wide. In VOC's files, and so in `annotation.Annotation` and `detections.Detections`, x2 and y2 are the last pixel inside
+instead, and a box is x2 - x1 + 1 wide; `from_pixels` and `to_pixels` convert between the two.
 """
 
 from typing import Any
@@ -10,34 +10,34 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-VARIANCE = (0.1, 0.1, 0.2, 0.2)  # what py-faster-rcnn divides a RoI's targets by, so that their spread is about 1
-_LARGEST = float(np.log(1000 / 16))  # of the logarithm of a scale: a box that exploded would make the loss infinite
+VARIANCE = (0.1, 0.1, 0.2, 0.2)  # standard deviations by which py-faster-rcnn divides RoI targets
+_LARGEST = float(np.log(1000 / 16))  # maximum logarithm of a scale, so that no box makes the loss infinite
 
 
 def from_pixels(boxes):
-    """Edges from (first x, first y, last x, last y) of the pixels inside."""
+    """Converts (first x, first y, last x, last y) of the pixels inside to edges."""
     return boxes + np.array([0, 0, 1, 1], "float32")
 
 
 def to_pixels(boxes):
-    """The first and last pixels inside, from edges."""
+    """Converts edges to the first and last pixels inside."""
     return boxes - np.array([0, 0, 1, 1], "float32")
 
 
 def shape_of(tensor) -> list:
-    """The sides of a tensor, as numbers where they are known: a graph of fixed size then has only fixed sizes."""
+    """Returns the shape of a tensor, as numbers where it is static, so that graphs of fixed size stay static."""
     known, found = tensor.shape, tf.shape(tensor)
     return [found[axis] if side is None else side for axis, side in enumerate(known)]
 
 
 def area(boxes) -> tf.Tensor:
-    """Areas of boxes (..., 4); 0 for one that is inside out."""
+    """Computes the areas of boxes (..., 4); 0 for inverted boxes."""
     sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def iou(boxes, others) -> tf.Tensor:
-    """Intersection over union of every box (n, 4) with every other (m, 4): (n, m), 0 where both are empty."""
+    """Computes the intersection over union (n, m) of boxes (n, 4) and others (m, 4); 0 where both are empty."""
     low = tf.maximum(boxes[:, None, :2], others[None, :, :2])
     high = tf.minimum(boxes[:, None, 2:], others[None, :, 2:])
     common = area(tf.concat([low, high], axis=-1))
@@ -45,15 +45,16 @@ def iou(boxes, others) -> tf.Tensor:
 
 
 def encode(boxes, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
-    """What turns anchors into boxes: shifts of the center in anchor sides, logarithms of the scale, over `variance`.
+    """Encodes boxes relative to anchors (arXiv 1506.01497, equation 2).
 
     Args:
         boxes: Boxes, (n, 4).
-        anchors: Anchors, each with an area, (n, 4).
+        anchors: Anchors with nonzero areas, (n, 4).
         variance: Divisors of the four numbers.
 
     Returns:
-        (n, 4): arXiv 1506.01497, equation 2.
+        float32 (n, 4): shifts of the center relative to the anchor's sides, and logarithms of the scales, divided by
+        `variance`.
     """
     (centers, sides), (anchor_centers, anchor_sides) = _centered(boxes), _centered(anchors)
     deltas = tf.concat([(centers - anchor_centers) / anchor_sides, tf.math.log(sides / anchor_sides)], axis=-1)
@@ -61,7 +62,7 @@ def encode(boxes, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
 
 
 def decode(deltas, anchors, variance=(1.0, 1.0, 1.0, 1.0)) -> tf.Tensor:
-    """The inverse of `encode`, for any leading shape; scales are kept below 62 times."""
+    """Decodes boxes (inverse of `encode`), for any leading dimensions; scales are limited to 62.5."""
     deltas = deltas * tf.constant(variance, tf.float32)
     centers, sides = _centered(anchors)
     centers += deltas[..., :2] * sides
@@ -75,7 +76,7 @@ def _centered(boxes) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def clip(boxes, size) -> tf.Tensor:
-    """Boxes cut to an image.
+    """Clips boxes to an image.
 
     Args:
         boxes: Boxes, (..., 4).
@@ -85,33 +86,33 @@ def clip(boxes, size) -> tf.Tensor:
 
 
 def corner(size) -> tf.Tensor:
-    """The last edges (width, height, width, height), float32, of an image of (height, width)."""
+    """Returns the limits of boxes, float32 (width, height, width, height), for an image of size (height, width)."""
     height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
     return tf.stack([width, height, width, height])
 
 
 def mirror(boxes, width) -> tf.Tensor:
-    """Boxes (n, 4) in the image that is flipped left to right."""
+    """Mirrors boxes (n, 4) for a horizontally flipped image."""
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
     return tf.stack([width - x2, y1, width - x1, y2], axis=-1)
 
 
 def roi_align(features, boxes, size: int, stride: int, origin=(0, 0), for_tflite: bool = False) -> tf.Tensor:
-    """A crop of fixed size from the features under every box, sampled bilinearly at the middle of every bin.
+    """Crops the features in each box to a fixed size, sampled bilinearly at the center of each bin.
 
-    It is torchvision's RoIAlign with one sample for each bin. The cell i of the features looks at the pixel origin +
-    i * stride; torch's padding makes that i * stride of a stack of strided windows.
+    This is torchvision's RoIAlign with one sample per bin. Cell i of the features is centered at pixel origin + i *
+    stride; with torch's padding of strided convolutions, the origin is 0.
 
     Args:
         features: Features, (1, height, width, channels).
-        boxes: Boxes inside the image, in its pixels, (n, 4).
-        size: Side of the crops.
+        boxes: Boxes inside the image in pixels, (n, 4).
+        size: Side of the crops in cells.
         stride: Stride of the features.
-        origin: Pixel (y, x) that the first cell looks at.
-        for_tflite: True: gathers, which TFLite has. False: TensorFlow's `crop_and_resize`, which is faster.
+        origin: Pixel (y, x) at the center of the first cell.
+        for_tflite: Whether to use gathers, which TFLite supports, instead of TensorFlow's faster `crop_and_resize`.
 
     Returns:
-        (n, size, size, channels).
+        Crops, (n, size, size, channels).
     """
     at_x, at_y = (
         _samples(boxes[:, axis] - shift, boxes[:, axis + 2] - shift, size, stride)
@@ -121,23 +122,23 @@ def roi_align(features, boxes, size: int, stride: int, origin=(0, 0), for_tflite
 
 
 def _gathered(features, at_y, at_x) -> tf.Tensor:
-    """The features at rows (n, size) and columns (n, size)."""
+    """Samples the features at rows (n, size) and columns (n, size)."""
     flat = tf.reshape(features, (-1, shape_of(features)[-1]))
     return tf.add_n([weights * tf.gather(flat, cells) for weights, cells in _corners(features, at_y, at_x)])
 
 
 @tf.custom_gradient
 def _cropped(features, at_y, at_x) -> Any:
-    """The same, where no position is more than a cell outside; Any: the decorator takes the gradient off."""
+    """Samples the features like `_gathered`, at positions at most one cell outside; the decorator drops gradients."""
     height, width = (tf.cast(side, tf.float32) for side in shape_of(features)[1:3])
-    edged = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # beyond its edges the op gives 0
+    edged = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # outside of them, the op returns 0
     ends = [at[:, place] for place in (0, -1) for at in (at_y, at_x)]
     corners = [(end + 1) / (side + 1) for end, side in zip(ends, (height, width) * 2, strict=True)]
     boxes = tf.stack(corners, axis=1)
     crops = tf.image.crop_and_resize(edged, boxes, tf.zeros(tf.shape(boxes)[:1], tf.int32), [at_y.shape[1]] * 2)
 
     def gradient(upstream):
-        """The op's own is added up by several threads at once, and so differs from run to run."""
+        """Replaces the op's gradient, which several threads sum in random order, by a deterministic one."""
         _, height, width, channels = shape_of(features)
         parts = [
             tf.math.unsorted_segment_sum(weights * upstream, cells, height * width)
@@ -149,7 +150,7 @@ def _cropped(features, at_y, at_x) -> Any:
 
 
 def _corners(features, at_y, at_x) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """The four cells around each position: their weights (n, size, size, 1) and flat indices (n, size, size)."""
+    """Returns weights (n, size, size, 1) and flat indices (n, size, size) of the four cells around each position."""
     _, height, width, _ = shape_of(features)
     (left, right, to_right), (above, below, to_below) = _neighbors(at_x, width), _neighbors(at_y, height)
     return [
@@ -160,13 +161,13 @@ def _corners(features, at_y, at_x) -> list[tuple[tf.Tensor, tf.Tensor]]:
 
 
 def _samples(low, high, size: int, stride: int) -> tf.Tensor:
-    """Where the middles of the bins are, in cells of the features: (n, size)."""
+    """Returns the centers of the bins in cells of the features, (n, size)."""
     bins = (tf.range(size, dtype=tf.float32) + 0.5) / size
     return (low[:, None] + (high - low)[:, None] * bins - 0.5) / stride
 
 
 def _neighbors(at, count) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The cells before and after a position, and how far it is to the second; positions outside move to the edge."""
+    """Returns the cells before and after each position, and the weight of the second; clamps positions to the edge."""
     at = tf.minimum(tf.maximum(at, 0.0), tf.cast(count - 1, tf.float32))
     before = tf.floor(at)
     first = tf.cast(before, tf.int32)

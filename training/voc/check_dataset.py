@@ -1,4 +1,4 @@
-"""Validates detection data sets (VOC, COCO, YOLO): what they hold, and what is wrong with it.
+"""Validates detection data sets (VOC, COCO, YOLO): counts images and objects, and lists all problems.
 
     fd-keras detect check VOCdevkit/VOC2007
 
@@ -19,19 +19,19 @@ from fd_keras.next_step import next_line, unused
 from fd_keras.progress import progress
 from fd_keras.training.voc import annotation, dataset, devkit
 
-SHOWN = 20  # problems of one kind that are listed; more are counted
+SHOWN = 20  # maximum number of problems of one kind to list; the rest is counted
 
 
 @dataclasses.dataclass
 class DatasetReport:
-    """What one folder holds.
+    """Content and problems of one folder.
 
     Attributes:
         folder: Path of the folder.
-        splits: Names of the images of each split.
-        images: Annotations that can be used, by image.
+        splits: Image names by split.
+        images: Usable annotations by image name.
         repairs: Boxes that are clipped or dropped.
-        unusable: A sentence about everything that cannot be used.
+        unusable: Error messages, one for each list, annotation or image that cannot be used.
     """
 
     folder: str
@@ -42,10 +42,10 @@ class DatasetReport:
 
 
 def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> DatasetReport:
-    """Reads every annotation and decodes every image of some splits, and goes on where one is bad.
+    """Reads all annotations and decodes all images of some splits, collecting all errors.
 
     Raises:
-        DataError: If it cannot be opened.
+        DataError: If the data set cannot be opened.
     """
     reader = dataset.reader(folder, classes)
     report = DatasetReport(folder)
@@ -55,7 +55,7 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
         except annotation.DataError as error:
             report.unusable.append(str(error))
     if not report.splits and not report.unusable:
-        report.unusable.append(f"{folder}: has no list in {devkit.LISTS}.")
+        report.unusable.append(f"{folder}: found no lists in {devkit.LISTS}.")
     for name in progress(sorted(set().union(*report.splits.values())), unit="images"):
         try:
             image = annotation.annotate(reader.describe(name), classes, annotation.TO_TRAIN, report.repairs)
@@ -67,7 +67,7 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
 
 
 def text(report: DatasetReport, classes: Sequence[str]) -> str:
-    """The report for people: images and objects of each class and split, as the devkit's own tables have them."""
+    """Formats the report: numbers of images and objects by class and split, as in the devkit's tables, and problems."""
     wide = max(map(len, (*classes, "difficult, not counted above")))
     lines = [report.folder, " " * wide + "".join(f"{split:>18}" for split in report.splits)]
     lines.append(" " * wide + "    images objects" * len(report.splits))
@@ -86,7 +86,7 @@ def text(report: DatasetReport, classes: Sequence[str]) -> str:
 
 
 def _counts(images: Sequence[annotation.Annotation]) -> tuple[collections.Counter, collections.Counter]:
-    """Images and objects by label; the keys all, difficult and none are sums."""
+    """Counts images and objects by label; the keys all, difficult and none are totals."""
     with_it, objects = collections.Counter(), collections.Counter()
     for image in images:
         easy = image.labels[~image.difficult]
@@ -107,19 +107,17 @@ def _listed(items: Sequence[str]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The program's arguments."""
+    """Returns the argument parser."""
     name = sys.argv[0] if " " in sys.argv[0] else "python -m training.voc.check_dataset"  # the console command has one
     parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "folders", metavar="DATA", help="VOCdevkit/VOC2007, COCO .json, YOLO .yaml; several with commas"
-    )
-    parser.add_argument("--split", help="lists to check, with commas (default: all whole ones)")
-    parser.add_argument("--classes", help="names with commas, or a file with one a line (default: the data's)")
+    parser.add_argument("folders", metavar="DATA", help="VOCdevkit/VOC2007, COCO .json or YOLO .yaml, comma-separated")
+    parser.add_argument("--split", help="splits to check, comma-separated (default: all)")
+    parser.add_argument("--classes", help="comma-separated names, or a file with one per line (default: the data's)")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program; returns its exit status, 1 if anything is unusable."""
+    """Runs the program; returns the exit status, 1 if anything is unusable."""
     args = parse_args(parser(), arguments)
     try:
         classes = dataset.classes_of(args.folders, args.classes)
@@ -132,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(printable(line))
     shared = _shared(reports)
     if shared:
-        print(f"\nunusable together: {len(shared)} names are in more than one folder, {shared[0]} for one")
+        print(f"\nunusable together: {len(shared)} image names are in more than one folder, for example {shared[0]}")
     unusable = bool(shared) or any(report.unusable for report in reports)
     if not unusable and (split := _to_train_on(reports)):
         flags = {"voc_dir": args.folders, "split": split, "classes": args.classes, "init_weights": "imagenet"}
@@ -141,12 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _to_train_on(reports: Sequence[DatasetReport]) -> str | None:
-    """The split that all folders have, of those that are made to be trained on; None if there is none."""
+    """Returns the training split that all folders have; None if there is none."""
     return next((split for split in ("trainval", "train") if all(split in r.splits for r in reports)), None)
 
 
 def _shared(reports: Sequence[DatasetReport]) -> list[str]:
-    """Names of images that several folders have."""
+    """Returns the image names that occur in several folders."""
     counts = collections.Counter(name for report in reports for name in report.images)
     return [name for name, count in counts.items() if count > 1]
 

@@ -1,7 +1,7 @@
-"""COCO's object detection files, instances_val2017.json and the like: one file is one split.
+"""Reads COCO's object detection files such as instances_val2017.json, one file per split.
 
-Boxes there are [x, y, width, height] from the upper left corner of the first pixel on. Regions of crowds ("iscrowd")
-are read as difficult objects: neither trained on nor counted.
+Their boxes are [x, y, width, height], measured from the upper left corner of the first pixel. Crowds ("iscrowd") become
+difficult objects, which are excluded from training and scores.
 """
 
 import collections
@@ -17,17 +17,17 @@ _LARGEST = 1 << 29  # bytes; instances_train2017.json has 469 MB
 
 
 class CocoJson:
-    """The data set of one file.
+    """The data set of a COCO file.
 
-    Its images lie beside the file, or in a folder `images` or of the file's own name (val2017 for
-    instances_val2017.json) beside it or beside its folder.
+    The images are beside the file; or in a folder named `images` or like the file (val2017 for instances_val2017.json),
+    which is beside the file or one level up.
 
     Args:
         path: Path of the file.
-        classes: Class names in label order; None for the file's categories in the order of their ids.
+        classes: Class names in label order; None for the file's categories, sorted by id.
 
     Raises:
-        DataError: If it is not such a file.
+        DataError: If it is not a COCO detection file.
     """
 
     def __init__(self, path: str, classes: Sequence[str] | None = None):
@@ -49,26 +49,26 @@ class CocoJson:
             self._things[known(row, "image_id", self.ids, where)].append(self._thing(row, where))
 
     def splits(self) -> list[str]:
-        """The file itself, whose name without the suffix is the split's."""
+        """Returns the name of the file without its suffix, as the only split."""
         return [os.path.splitext(os.path.basename(self.path))[0]]
 
     def is_annotated(self, split: str) -> bool:
-        """Whether there are annotations; a list of test images has none."""
+        """Whether the file has annotations; lists of test images have none."""
         return bool(self._things)
 
     def names(self, split: str) -> list[str]:
-        """Names of all images, those of their files without suffix, whatever the split is called."""
+        """Returns the file names of all images without suffix; `split` is ignored."""
         return list(self._images)
 
     def describe(self, name: str) -> Described:
-        """Describes one image."""
+        """Returns the description of an image."""
         image = self._images[name]
         where = f"{self.path}: image {image['id']}"
         size = number(image.get("height", 0), f"{where}: 'height'"), number(image.get("width", 0), f"{where}: 'width'")
         return Described(name, self.path, self._find(image["file_name"]), size, self._things.get(name, ()))
 
     def category(self, row: Mapping, where: str) -> str:
-        """The class name of an annotation or a detection. Raises DataError for an unknown category."""
+        """Returns the class name of an annotation or detection. Raises DataError if the category is unknown."""
         return known(row, "category_id", self._categories, where)
 
     def _names_of_categories(self, content: Mapping) -> dict[int, str]:
@@ -82,22 +82,22 @@ class CocoJson:
         return found
 
     def _image(self, row: Mapping, where: str) -> tuple[str, Mapping]:
-        """(name, row) of an image, the path of whose file stays below the folders that are searched."""
+        """Returns (name, row) of an image; raises DataError if its path leaves the folders that are searched."""
         file = row.get("file_name")
         if not isinstance(file, str) or not file or not isinstance(row.get("id"), (int, str)):
             raise DataError(f"{where} needs an 'id' and a text 'file_name'.")
         if os.path.isabs(file) or ".." in file.replace("\\", "/").split("/"):
-            raise DataError(f"{where}: 'file_name' leaves the folder: {printable(file)}.")
+            raise DataError(f"{where}: 'file_name' is outside the folder: {printable(file)}.")
         return os.path.splitext(file)[0], row
 
     def _thing(self, row: Mapping, where: str) -> Thing:
         crowd = row.get("iscrowd", 0)
         if crowd not in (0, 1):
-            raise DataError(f"{where}: 'iscrowd' is {crowd!r:.60}, neither 0 nor 1.")
+            raise DataError(f"{where}: 'iscrowd' is {crowd!r:.60}, not 0 or 1.")
         return Thing(where, self.category(row, where), box_of(row, where), bool(crowd))
 
     def _find(self, file: str) -> str:
-        """The path of an image's file; where there is none, the one beside the .json."""
+        """Returns the path of an image; if it does not exist, the path beside the .json."""
         here = os.path.dirname(self.path)
         own = self.splits()[0].removeprefix("instances_")
         folders = [os.path.join(here, up, name) for up in ("", "..") for name in ("", "images", own)]
@@ -106,7 +106,7 @@ class CocoJson:
 
 
 def load_json(path: str, kind: type) -> Any:
-    """The content of a .json file; raises DataError if it is not of a type (dict or list)."""
+    """Reads a .json file; raises DataError if its content is not of a type (dict or list)."""
     try:
         content = json.loads(read_limited(path, _LARGEST))
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def load_json(path: str, kind: type) -> Any:
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: is not valid JSON ({error}).") from None
+        raise DataError(f"{path}: not valid JSON ({error}).") from None
     if not isinstance(content, kind):
         raise DataError(f"{path}: its content is a {type(content).__name__}, not a {kind.__name__}.")
     return content
@@ -123,12 +123,12 @@ def load_json(path: str, kind: type) -> Any:
 def _rows(content: Mapping, key: str, path: str) -> list[Mapping]:
     rows = content.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: '{key}' is not a list of objects, which COCO's instances files have.")
+        raise DataError(f"{path}: '{key}' is not a list of objects, so it is not a COCO instances file.")
     return rows
 
 
 def known(row: Mapping, key: str, names: Mapping, where: str) -> str:
-    """What the value of a key stands for; raises DataError if it stands for nothing."""
+    """Looks up the name of an id, the value of a key in a row; raises DataError if it is unknown."""
     value = row.get(key)
     if not isinstance(value, (int, str)) or value not in names:
         raise DataError(f"{where}: '{key}' is {value!r:.60}, which the file does not list.")
@@ -136,7 +136,7 @@ def known(row: Mapping, key: str, names: Mapping, where: str) -> str:
 
 
 def box_of(row: Mapping, where: str) -> list[float]:
-    """The box of a row as first and last pixels; raises DataError if it is not four numbers."""
+    """Returns the box of a row as first and last pixels; raises DataError if it is not four numbers."""
     box = row.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"{where}: 'bbox' is {box!r:.60}, not [x, y, width, height].")

@@ -1,14 +1,14 @@
-"""Average precision as COCO defines it, over ten overlaps, beside VOC's (`metric`).
+"""COCO's average precision, over ten overlap thresholds. For VOC's, see `metric`.
 
-The rules are those of pycocotools' COCOeval for boxes of any area, whose figures papers quote:
+The rules are those of pycocotools' COCOeval for boxes of any area, as papers report it:
 
-- A detection hits the object of its class that it overlaps most, of those that no better-scored detection hit, if the
-  overlap (IoU) is at least the level: .5, .55, ... .95.
-- Difficult objects are COCO's crowds: not counted. A detection that hits no object but lies on a crowd, by at least the
-  level as a share of its own area, is ignored, however many there are.
+- A detection matches the object of its class with the greatest overlap (IoU) that no detection of a higher score
+  matched, if the overlap is at least the threshold: 0.5, 0.55, ..., 0.95.
+- Difficult objects are COCO's crowds, which are not counted. A detection without a match is ignored if at least the
+  threshold's share of its area is inside a crowd.
 - The 100 best detections of each class in an image count.
-- Precision, made to fall with recall, is averaged over 101 recalls.
-- A class without objects is left out of the means.
+- Precision is made monotonic, and averaged over 101 recalls.
+- Classes without objects are excluded from the means.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from fd_keras.training.voc import metric
 from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 
-LEVELS = np.linspace(0.5, 0.95, 10)  # of overlap
+LEVELS = np.linspace(0.5, 0.95, 10)  # overlap thresholds
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_MOST = 100  # detections of a class in an image
+_MOST = 100  # maximum number of detections of a class in an image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,17 +42,17 @@ class CocoResult:
 
     @property
     def mean_ap(self) -> float:
-        """Mean over classes and levels, "AP" for short; nan without objects."""
+        """Mean over classes and levels, COCO's "AP"; nan without objects."""
         return self._mean(slice(None))
 
     @property
     def mean_ap50(self) -> float:
-        """Mean over classes at an overlap of .5."""
+        """Mean over classes at an overlap of 0.5."""
         return self._mean(slice(0, 1))
 
     @property
     def mean_ap75(self) -> float:
-        """Mean over classes at an overlap of .75."""
+        """Mean over classes at an overlap of 0.75."""
         return self._mean(slice(5, 6))
 
     def _mean(self, levels: slice) -> float:
@@ -61,13 +61,19 @@ class CocoResult:
 
 
 def score(classes: Sequence[str], annotations: Sequence[Annotation], found: Mapping[str, Detections]) -> CocoResult:
-    """The average precision of what was found in the images of a split, given by their names."""
+    """Computes the average precision of the detections in a split.
+
+    Args:
+        classes: Class names in label order.
+        annotations: Annotations of the split.
+        found: Detections by image name.
+    """
     by_label = [_score_class(label, annotations, found) for label in range(len(classes))]
     return CocoResult(np.stack(by_label))
 
 
 def _score_class(label: int, annotations: Sequence[Annotation], found: Mapping[str, Detections]) -> np.ndarray:
-    """Average precision of one class at each level, (10,)."""
+    """Computes the average precision of one class at each level, (10,)."""
     scores, outcomes, objects = [np.zeros(0)], [np.zeros((len(LEVELS), 0), "int64")], 0
     for annotation in annotations:
         mine, here = annotation.labels == label, found[annotation.id]
@@ -83,12 +89,12 @@ def _score_class(label: int, annotations: Sequence[Annotation], found: Mapping[s
 
 
 def match(objects: np.ndarray, crowds: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Decides of each detection of a class in an image whether it hits, at each level.
+    """Matches the detections of a class in an image with its objects, at each level.
 
     Args:
         objects: Boxes of the objects, (n, 4).
-        crowds: Whether each is not counted, bool (n,).
-        boxes: Boxes of the detections in falling order of their scores, (k, 4).
+        crowds: Whether each object is a crowd, bool (n,).
+        boxes: Boxes of the detections, sorted by descending score, (k, 4).
 
     Returns:
         int64 (10, k) of `metric.FALSE`, `metric.HIT` and `metric.IGNORED`.
@@ -107,17 +113,17 @@ def match(objects: np.ndarray, crowds: np.ndarray, boxes: np.ndarray) -> np.ndar
 
 
 def _last_best(overlaps: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """In each row of `allowed`, the object of the greatest overlap; of equals the last one, as pycocotools has it."""
+    """Returns the allowed object with the greatest overlap in each row; the last of equals, as in pycocotools."""
     return overlaps.shape[0] - 1 - np.where(allowed, overlaps, -1.0)[:, ::-1].argmax(axis=1)
 
 
 def _shares(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """The share of each box (k, 4) that lies on each object (n, 4), (k, n)."""
+    """Computes the share (k, n) of each box (k, 4) that is inside each object (n, 4)."""
     return metric.intersections(boxes, objects) / np.maximum(metric.area(boxes.astype("float64")), 1e-12)[:, None]
 
 
 def _average_precision(outcomes: np.ndarray, objects: int) -> float:
-    """Mean precision over `_RECALLS` of detections in falling order of their scores."""
+    """Computes the mean precision over `_RECALLS` of detections sorted by descending score."""
     hits = outcomes[outcomes != metric.IGNORED] == metric.HIT
     found = np.cumsum(hits)
     envelope = np.maximum.accumulate((found / np.arange(1, len(hits) + 1))[::-1])[::-1]

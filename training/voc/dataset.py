@@ -1,7 +1,7 @@
-"""Detection data sets as people have them, read alike.
+"""Opens detection data sets in one of three formats.
 
 - VOCdevkit/VOC2007: PASCAL VOC's folders (`devkit`)
-- annotations/instances_val2017.json: COCO's JSON, a file for each split (`coco_json`)
+- annotations/instances_val2017.json: COCO's JSON, one file per split (`coco_json`)
 - data.yaml: Ultralytics' description of folders with YOLO's text files (`yolo_text`)
 """
 
@@ -26,23 +26,23 @@ from fd_keras.training.voc.devkit import Devkit
 from fd_keras.training.voc.yolo_text import YoloText
 
 CLASSES = VOC_CLASSES
-CHECK = "fd-keras detect check"  # what finds everything that is wrong at once
+CHECK = "fd-keras detect check"  # the command that lists all problems
 
 
 def paths_of(data: str | Sequence[str]) -> list[str]:
-    """The data sets that a flag names, separated by commas."""
+    """Splits a flag's comma-separated paths of data sets."""
     return data.split(",") if isinstance(data, str) else list(data)
 
 
 def reader(path: str, classes: Sequence[str] | None = None) -> Reader:
-    """Opens a data set, in the format that its name shows.
+    """Opens a data set; its suffix determines the format.
 
     Args:
         path: Folder in the devkit's layout, COCO's .json, or YOLO's .yaml.
-        classes: Class names in label order; None for those that the data set names, or VOC's.
+        classes: Class names in label order; None for those in the data set, or VOC's.
 
     Raises:
-        DataError: If it cannot be opened.
+        DataError: If the data set cannot be opened.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".json":
@@ -51,10 +51,10 @@ def reader(path: str, classes: Sequence[str] | None = None) -> Reader:
 
 
 def classes_of(data: str | Sequence[str], given: str | None = None) -> tuple[str, ...]:
-    """Class names in label order: those of --classes, or those that the data sets name.
+    """Returns the class names in label order: those of --classes, or those of the data sets.
 
     Raises:
-        ValueError: If --classes cannot be read, or the data sets name different classes.
+        ValueError: If --classes cannot be read, or the data sets have different classes.
     """
     if given:
         return read_classes(given)
@@ -62,7 +62,7 @@ def classes_of(data: str | Sequence[str], given: str | None = None) -> tuple[str
     classes = reader(first).classes
     for path in others:
         if reader(path).classes != classes:
-            raise DataError(f"{path}: other classes than {first}; name those to use with --classes.")
+            raise DataError(f"{path}: its classes differ from {first}; pass the classes to use with --classes.")
     return classes
 
 
@@ -71,14 +71,14 @@ def open_split(
 ) -> list[Annotation]:
     """Reads the annotations of a split, in its order.
 
-    To train, boxes that reach outside their image are clipped; those without an area, inverted or wholly outside are
-    dropped; both are counted in a warning. Everything else that is wrong raises.
+    For training, boxes that are partly outside the image are clipped, and those that are completely outside, inverted
+    or without an area are dropped; a warning counts both. All other problems are errors.
 
     Args:
-        data: Data sets, see `reader`; a string may name several, separated by commas. Their images follow each other.
+        data: Paths of data sets, see `reader`; a string is comma-separated. Their images are concatenated.
         split: Name of the split, for example "trainval".
         classes: Class names in label order.
-        reading: What the annotations are for.
+        reading: How strictly to read annotations.
 
     Raises:
         DataError: If a list, an annotation or a needed image is missing or unusable.
@@ -88,7 +88,7 @@ def open_split(
     repairs, found, where = Repairs(), [], {}
     for path, opened, name in progress(names, unit="annotations"):
         if name in where:
-            raise DataError(f"{where[name]} and {path} both have an image {name!r}: names must differ.")
+            raise DataError(f"{where[name]} and {path} both have an image {name!r}; rename one.")
         where[name] = path
         found.append(annotate(opened.describe(name), classes, reading, repairs))
     for line in repairs.lines():
@@ -97,10 +97,10 @@ def open_split(
 
 
 def read_classes(text: str) -> tuple[str, ...]:
-    """Class names in label order, from a file with one a line or a list with commas.
+    """Reads class names in label order from a file with one per line, or from a comma-separated list.
 
     Raises:
-        ValueError: If there is no such file, or no name, or one twice.
+        ValueError: If the file does not exist, there are no names, or a name is invalid or occurs twice.
     """
     if os.path.isfile(text):
         with open(text, encoding="utf-8-sig") as file:
@@ -111,5 +111,5 @@ def read_classes(text: str) -> tuple[str, ...]:
         names = [name.strip() for name in text.split(",")]
     names = distinct(names, f"--classes={text}", "class", ValueError)
     if wrong := [name for name in names if "/" in name]:
-        raise ValueError(f"--classes={text}: {wrong[0]!r} cannot be part of a file's name.")
+        raise ValueError(f"--classes={text}: {wrong[0]!r} contains a slash, but class names are used in file names.")
     return tuple(names)

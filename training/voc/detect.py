@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from fd_keras.training.voc.detector import Detector
 
 _RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.", required=True)
-_KIND = flags.DEFINE_string("kind", "last", "Which of the run's models.")
-_OUTPUT = flags.DEFINE_string("output_dir", "detections", "Folder for the drawn photos.")
-_SCORE = flags.DEFINE_float("min_score", 0.5, "Score from which on a detection is shown.", 0, 1)
-_UPRIGHT = flags.DEFINE_bool("upright", True, "Turn photos as their EXIF orientation says.")
-_JSON = flags.DEFINE_bool("json", False, "Print a line of JSON for each photo.")
+_KIND = flags.DEFINE_string("kind", "last", "Model of the run; last is the only one.")
+_OUTPUT = flags.DEFINE_string("output_dir", "detections", "Folder for the photos with boxes.")
+_SCORE = flags.DEFINE_float("min_score", 0.5, "Minimum score of the detections to show.", 0, 1)
+_UPRIGHT = flags.DEFINE_bool("upright", True, "Rotate photos by their EXIF orientation.")
+_JSON = flags.DEFINE_bool("json", False, "Print one line of JSON per photo.")
 
 
 def outputs(paths: Sequence[str], folder: str) -> list[str]:
-    """Where the drawn photos go: PNG for PNG, JPEG for all else.
+    """Returns the paths of the output photos: PNG for PNG, JPEG for all other formats.
 
     Raises:
-        ValueError: If two photos would go to one place.
+        ValueError: If two photos would have the same output path.
     """
     places: dict[str, str] = {}
     for path in paths:
         stem, extension = os.path.splitext(os.path.basename(path))
         place = os.path.join(folder, f"{stem}_detected{'.png' if extension.lower() == '.png' else '.jpg'}")
         if place in places:
-            raise ValueError(f"{places[place]} and {path} would both be drawn to {place}; do them one by one.")
+            raise ValueError(f"{places[place]} and {path} would both be written to {place}; rename one.")
         places[place] = path
     return list(places)
 
 
 def rows(found: Detections, classes: Sequence[str]) -> list[dict]:
-    """The detections, best first, as plain data."""
+    """Returns the detections as JSON objects, best first."""
     return [
         {"class": classes[label], "score": round(float(score), 4), "box": [round(float(side), 1) for side in box]}
         for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)
@@ -55,7 +55,7 @@ def rows(found: Detections, classes: Sequence[str]) -> list[dict]:
 
 
 def text(path: str, place: str, found: Sequence[dict]) -> str:
-    """The detections for people; boxes are x1 y1 x2 y2 in pixels."""
+    """Formats the detections of a photo; boxes are x1 y1 x2 y2 in pixels."""
     lines = [
         f"  {row['score']:.2f}  {row['class']:12}  {' '.join(f'{side:7.1f}' for side in row['box'])}" for row in found
     ]
@@ -63,9 +63,9 @@ def text(path: str, place: str, found: Sequence[dict]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Draws and prints photo by photo; returns 1 if one could not be read."""
+    """Detects, draws and prints the objects in each photo; returns 1 if one could not be read."""
     if not argv:
-        raise UsageError("name photos, or folders of them")
+        raise UsageError("pass photos, or folders of photos")
     paths = [path for argument in argv for path in list_images(argument)]
     places = outputs(paths, _OUTPUT.value)
     from fd_keras.training.voc import detector as detectors
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> int:
 
 
 def detect(detector: "Detector", path: str, place: str) -> str:
-    """Draws the objects of a photo; returns what to print about them. Raises DataError if it cannot be read."""
+    """Draws the objects in a photo and formats them for printing. Raises DataError if the photo cannot be read."""
     pixels = annotation.read_image(path, _UPRIGHT.value)
     found = detector(pixels)
     found = found[found.scores >= _SCORE.value]

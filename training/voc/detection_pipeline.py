@@ -1,4 +1,4 @@
-"""Images and their objects as a pure function of (seed, step): what `tf.data` does before a training step."""
+"""Reads training images and their objects with `tf.data`, as a pure function of (seed, step)."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
 
 class Example(NamedTuple):
-    """One image as the network sees it.
+    """An image resized for the network.
 
     Attributes:
         image: Image, float32 (height, width, 3), RGB 0..255.
-        scale: Ratio of its size to the original's.
-        truth: Edges of the objects in this image, float32 (n, 4).
-        labels: Labels of the objects, int64 (n,).
+        scale: Scale relative to the original image, a float32 scalar.
+        truth: Edges of the objects in pixels of this image, float32 (n, 4).
+        labels: Indices of the objects' classes, int64 (n,).
     """
 
     image: tf.Tensor
@@ -32,7 +32,7 @@ class Example(NamedTuple):
     labels: tf.Tensor
 
 
-_SPECS: Any = (  # of an example's tensors
+_SPECS: Any = (  # of the tensors of an `Example`
     tf.TensorSpec((None, None, 3), tf.float32),
     tf.TensorSpec((), tf.float32),
     tf.TensorSpec((None, 4), tf.float32),
@@ -42,19 +42,19 @@ SPEC = Example(*_SPECS)
 
 
 class Images:
-    """The images of a split that can be trained on: those with an object that is not difficult.
+    """The training images of a split: those with at least one object that is not difficult.
 
     Args:
-        name: Name of the split, for people.
+        name: Name of the split, for messages.
         annotations: Annotations of the split.
 
     Attributes:
-        count: Number of images.
-        left_out: Number of images that were left out.
-        fingerprint: Hash that changes when the annotations do.
+        count: Number of training images.
+        left_out: Number of images without such an object.
+        fingerprint: Hash of the annotations.
 
     Raises:
-        ValueError: If none is left.
+        ValueError: If there are no training images.
     """
 
     def __init__(self, name: str, annotations: Sequence[Annotation]):
@@ -63,34 +63,34 @@ class Images:
         self.count = len(self.annotations)
         self.left_out = len(annotations) - self.count
         if not self.count:
-            raise ValueError(f"{name}: no image has an object to learn from (difficult ones do not count).")
+            raise ValueError(f"{name}: no image has an object that is not difficult; check the annotations.")
         listing = [[a.id, a.boxes.tolist(), a.labels.tolist(), a.difficult.tolist()] for a in self.annotations]
         self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
     def content(self) -> dict[str, str]:
-        """Hashes of what the image files hold, see `sources.Source`."""
+        """Returns hashes of the image files' content, see `sources.Source`."""
         return content_of([annotation.path for annotation in self.annotations])
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """The order in which an epoch goes through the images."""
+        """Returns the order of the images in an epoch, a permutation of their indices."""
         return random_state(seed, epoch).permutation(self.count)
 
     def at(self, seed: int, step: int) -> Annotation:
-        """The image that a step trains on."""
+        """Returns the image of a step, counted from 0."""
         return self.annotations[self.order(seed, step // self.count)[step % self.count]]
 
 
 def examples(
     images: Images, recipe: DetectorRecipe | RetinaNetRecipe, seed: int, step: int, threads: int | None = None
 ) -> tf.data.Dataset:
-    """The `Example`s of the rest of an epoch, from a step on.
+    """Returns the `Example`s from a step to the end of its epoch.
 
     Args:
-        images: Images of the split.
-        recipe: Recipe, which decides the sides and the flip.
+        images: Training images.
+        recipe: Recipe, which sets image sizes and flips.
         seed: Seed of the run.
-        step: Number of steps done in the run; the images of [step, end of its epoch) follow.
-        threads: Number of threads that decode.
+        step: Number of steps done in the run, the index of the first image.
+        threads: Number of decoding threads; None lets TensorFlow choose.
     """
     epoch, start = divmod(step, images.count)
     order = images.order(seed, epoch)[start:]
@@ -106,7 +106,7 @@ def examples(
         np.arange(step, step + len(chosen), dtype="int64"),
     )
 
-    @tf.autograph.experimental.do_not_convert  # which would take seconds
+    @tf.autograph.experimental.do_not_convert  # conversion would take seconds
     def example(path, truth, labels, number):
         image = crops.decode(tf.io.read_file(path))
         image, factors = faster_rcnn.fit(tf.ensure_shape(image, (None, None, 3)), recipe)
@@ -121,8 +121,8 @@ def examples(
 
 
 def _ragged(values: np.ndarray, lengths: list[int]) -> Any:
-    """Rows of different lengths."""
-    ragged: Any = tf.RaggedTensor  # whose stub lacks this
+    """Splits values into rows of different lengths."""
+    ragged: Any = tf.RaggedTensor  # its stub lacks the method
     return ragged.from_row_lengths(values, lengths)
 
 

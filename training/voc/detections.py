@@ -1,6 +1,6 @@
-"""Detections, and the devkit's result files, comp4_det_test_cat.txt and the like.
+"""Detections, and the devkit's result files such as comp4_det_test_cat.txt.
 
-A line of such a file is an image's name, a score and a box in pixels that start at 1: "000004 0.702732 89 112 516 466".
+Each line of a file is an image name, a score and a box in 1-based pixels: "000004 0.702732 89 112 516 466".
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ class Detections:
     """The detections in one image.
 
     Attributes:
-        boxes: Boxes, float32 (k, 4): [x1, y1, x2, y2] in the original image's 0-based pixels, both ends included;
-            float64 as read from a file, whose every digit counts.
-        scores: Scores, float32 (k,), or float64 likewise.
-        labels: Positions in the list of classes, int64 (k,).
-        order: Places among the detections of the whole split, by which equal scores are ranked, int64 (k,); None to
-            rank them as they come. Result files give their line numbers here.
+        boxes: Boxes, float32 (k, 4): [x1, y1, x2, y2] in 0-based pixels of the original image, both ends included;
+            float64 if read from a file, to keep all digits.
+        scores: Scores, float32 (k,); float64 if read from a file.
+        labels: Indices of the classes, int64 (k,).
+        order: Positions in the whole split, which rank detections with equal scores, int64 (k,): line numbers if read
+            from a file. None to rank them in their order here.
     """
 
     boxes: np.ndarray
@@ -36,29 +36,29 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, which) -> "Detections":
-        """Those that an index array, a mask or a slice picks."""
+        """Selects detections by an index array, a mask or a slice."""
         order = None if self.order is None else self.order[which]
         return Detections(self.boxes[which], self.scores[which], self.labels[which], order)
 
     @staticmethod
     def empty() -> "Detections":
-        """Nothing found."""
+        """Returns an instance without detections."""
         return Detections(np.zeros((0, 4), "float32"), np.zeros(0, "float32"), np.zeros(0, "int64"))
 
 
 def write(folder: str, split: str, classes: Sequence[str], found: Iterable[tuple[str, Detections]]) -> list[str]:
-    """Writes one result file for each class, also for those of which nothing was found.
+    """Writes one result file per class, also for classes without detections.
 
-    Nine digits keep a float32 as it is. Each file is written whole or not at all.
+    Numbers have nine digits, which preserve a float32 exactly. Files are written atomically.
 
     Args:
-        folder: Folder of the files, made if missing.
-        split: Name of the split, part of the files' names.
+        folder: Folder of the files; created if it does not exist.
+        split: Name of the split, part of the file names.
         classes: Class names in label order.
         found: Pairs of image name and detections.
 
     Returns:
-        The paths.
+        The paths of the files.
     """
     lines: list[list[str]] = [[] for _ in classes]
     for name, image in found:
@@ -78,16 +78,16 @@ def read(folder: str, split: str, classes: Sequence[str], names: Iterable[str]) 
 
     Args:
         folder: Folder with a file comp4_det_SPLIT_CLASS.txt (or comp3_...) for each class; a file may be empty.
-        split: Name of the split, part of the files' names.
+        split: Name of the split, part of the file names.
         classes: Class names in label order.
         names: Names of the split's images.
 
     Returns:
-        Detections by image, in the split's order.
+        Detections by image name, in the split's order.
 
     Raises:
         FileNotFoundError: If a class has no file.
-        ValueError: For a malformed line, or an image that is not in the split.
+        ValueError: If a line is malformed, or names an image that is not in the split.
     """
     rows: dict[str, list[tuple]] = {name: [] for name in names}
     for label, name in enumerate(classes):
@@ -108,11 +108,11 @@ def _find(folder: str, split: str, name: str) -> str:
     found = sorted(glob.glob(path))
     if not found:
         raise FileNotFoundError(
-            f"{folder}: has no file comp4_det_{split}_{name}.txt. One where nothing was found is empty; for other "
-            "classes than VOC's give --classes."
+            f"{folder}: has no file comp4_det_{split}_{name}.txt. Add it, empty if there are no detections; for "
+            "classes other than VOC's, pass --classes."
         )
     if len(found) > 1:
-        raise ValueError(f"{folder}: which is meant, {' or '.join(map(os.path.basename, found))}?")
+        raise ValueError(f"{folder}: has both {' and '.join(map(os.path.basename, found))}; remove one.")
     return found[0]
 
 
@@ -121,20 +121,20 @@ def _lines(path: str) -> list[str]:
         with open(path, encoding="utf-8-sig") as file:
             return file.readlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not valid UTF-8: {error}.") from None
+        raise ValueError(f"{path}: not valid UTF-8 ({error}).") from None
 
 
 def _parse(line: str, where: str) -> tuple[str, list[float]]:
-    """(image, [score, x1, y1, x2, y2]); the box in pixels that start at 0."""
+    """Parses a line to (image, [score, x1, y1, x2, y2]), with the box in 0-based pixels."""
     name, *texts = line.strip().rsplit(maxsplit=5)
     if len(texts) != 5:
-        raise ValueError(f"{where}: {line.strip()!r} is not an image, a score and a box (xmin ymin xmax ymax).")
+        raise ValueError(f"{where}: expected an image, a score and a box (xmin ymin xmax ymax), got {line.strip()!r}.")
     try:
         score, *box = map(float, texts)
     except ValueError as error:
         raise ValueError(f"{where}: {error}.") from None
     if not all(map(math.isfinite, (score, *box))):
-        raise ValueError(f"{where}: {line.strip()!r} has a number that is not finite.")
+        raise ValueError(f"{where}: {line.strip()!r} contains a number that is not finite.")
     if box[2] - box[0] + 1 < 0 or box[3] - box[1] + 1 < 0:
         raise ValueError(f"{where}: {line.strip()!r} has xmin > xmax or ymin > ymax.")
     return name, [score, *(side - 1 for side in box)]

@@ -1,4 +1,4 @@
-"""A trained detector, as evaluation and the programs use it: a photo in, its objects out."""
+"""A trained detector: takes a photo and returns its objects."""
 
 import json
 import os
@@ -17,21 +17,21 @@ from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
-KINDS = ("last",)  # what a run leaves
+KINDS = ("last",)  # models that a run saves
 
 
 class Detector:
-    """Finds the objects in photos of any size.
+    """Detects the objects in photos of any size.
 
     Args:
         net: Network from `build_net` of `faster_rcnn` or `retinanet`, or saved by a run.
         config: Configuration of the run: backbone, alpha, and the fields of its recipe.
         classes: Class names in label order.
-        name: Name that its files share.
+        name: Name of the detector, used in the names of its files.
 
     Attributes:
-        model: Its functions, see `faster_rcnn.FasterRCNN` and `retinanet.RetinaNet`.
-        recipe: The recipe of its run.
+        model: `faster_rcnn.FasterRCNN` or `retinanet.RetinaNet` with the network.
+        recipe: Recipe of the run.
     """
 
     def __init__(self, net: keras.Model, config: dict, classes: tuple[str, ...], name: str):
@@ -39,7 +39,9 @@ class Detector:
         self.model = _model_of(net, config)
         self.recipe = self.model.recipe
         signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
-        self._detect = tf.function(self._on_pixels, input_signature=signature, autograph=False)  # it would cost seconds
+        self._detect = tf.function(
+            self._on_pixels, input_signature=signature, autograph=False
+        )  # conversion would take seconds
 
     def _on_pixels(self, image):
         fitted, factors = faster_rcnn.fit(image, self.recipe)
@@ -48,22 +50,22 @@ class Detector:
         return found[:count], scores[:count], labels[:count]
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """The objects in a photo, best first.
+        """Detects the objects in a photo, best first.
 
         Args:
             image: Photo, uint8 RGB (height, width, 3).
 
         Raises:
-            ValueError: If it is not such an array.
+            ValueError: If the photo has another shape or type.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-            raise ValueError(f"A photo is uint8 RGB (height, width, 3), got {image.dtype} {image.shape}.")
+            raise ValueError(f"expected a photo, uint8 RGB (height, width, 3), got {image.dtype} {image.shape}.")
         found, scores, labels = (tensor.numpy() for tensor in self._detect(image))
         return Detections(boxes.to_pixels(found), scores, labels.astype("int64"))
 
 
 def _model_of(net: keras.Model, config: dict):
-    """The functions of a network; keras-cv is loaded for a RetinaNet alone."""
+    """Wraps a network in its detector class; imports keras-cv only for a RetinaNet."""
     if is_retinanet(config):
         from fd_keras.training.voc import retinanet
 
@@ -77,30 +79,32 @@ def is_retinanet(config: Mapping) -> bool:
 
 
 def load(run_dir: str, kind: str = "last") -> Detector:
-    """The detector that a run of `fd-keras detect train` left.
+    """Loads the detector from a run of `fd-keras detect train`.
 
     Args:
         run_dir: Folder of the run.
-        kind: Which of its models; "last" is all there is.
+        kind: Model of the run; must be "last".
 
     Raises:
-        FileNotFoundError: If the folder is not a run, or its first epoch is not over.
-        ValueError: If a file is damaged; names it.
+        FileNotFoundError: If the folder is not a run, or its first epoch is not finished.
+        ValueError: If a file is damaged; the message names it.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")
     path = os.path.join(run_dir, run_record.FILE)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"--run_dir={run_dir}: no run of fd-keras detect train (it has no {run_record.FILE}).")
+        raise FileNotFoundError(
+            f"--run_dir={run_dir}: not a run of fd-keras detect train (it has no {run_record.FILE})."
+        )
     try:
         facts = json.loads(read_bytes(path))
         config, classes, name = facts["config"], tuple(facts["class_names"]), facts["name"]
         (RetinaNetRecipe if is_retinanet(config) else DetectorRecipe).of(config)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not what fd-keras detect train writes ({error!r}).") from error
+        raise ValueError(f"{path}: damaged, or not from fd-keras detect train ({error!r}).") from error
     saved = model_path(run_dir, kind, name)
     if not os.path.isfile(saved):
-        raise FileNotFoundError(f"{saved}: no such file; a model is saved at the end of every epoch.")
+        raise FileNotFoundError(f"{saved}: no such file; it is written at the end of each epoch.")
     if is_retinanet(config):
         from fd_keras.training.voc import retinanet  # noqa: F401  (registers the layers of the saved model)
     return Detector(load_model(saved), config, classes, name)

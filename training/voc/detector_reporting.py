@@ -1,4 +1,4 @@
-"""What a detector's run shows: lines on the terminal and a plot."""
+"""Output of a detector's run: lines on the terminal and a plot."""
 
 import math
 from collections.abc import Container, Sequence
@@ -11,7 +11,7 @@ from fd_keras.training.voc import dataset
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
-# Losses that belong together, with the names that people read.
+# Groups of losses, with the titles and names to show.
 FASTER_RCNN = {
     "proposals": {"rpn_objectness": "object or not", "rpn_box": "box"},
     "RoIs": {"class": "class", "box": "box"},
@@ -20,40 +20,50 @@ RETINANET = {"anchors": {"class": "class", "box": "box"}}
 
 
 def columns(losses: Sequence[str]) -> tuple[str, ...]:
-    """The columns of history.csv."""
+    """Returns the columns of history.csv."""
     return ("epoch", "step", "lr", *losses, "seconds_per_image", "input_bound", "seconds")
 
 
 def _groups(losses: Container[str]) -> dict[str, dict[str, str]]:
-    """The losses that belong together, of the detector that has them."""
+    """Returns the groups of losses for the detector that has these losses."""
     return FASTER_RCNN if "rpn_box" in losses else RETINANET
 
 
 def opening(run) -> str:
-    """The line of a run before its first step."""
+    """Formats the line that a run prints before its first step."""
     recipe, images = run.recipe, run.images
-    left = f" ({images.left_out} without an object that is not difficult are left out)" if images.left_out else ""
+    left = f" (left out {images.left_out} with no or only difficult objects)" if images.left_out else ""
     weights = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return (
         f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "
-        f"{_sizes(recipe)}; {weights:,} weights are "
-        f"trained; seed {run.config.seed}"
+        f"{_sizes(recipe)}; {weights:,} trainable weights; seed {run.config.seed}"
     )
 
 
 def _sizes(recipe: DetectorRecipe | RetinaNetRecipe) -> str:
     if isinstance(recipe, DetectorRecipe):
         return f"short side {recipe.short_side}, crops of {recipe.roi_size}"
-    return f"squares of {recipe.side}, {recipe.batch_size} a step"
+    return f"squares of {recipe.side}, batches of {recipe.batch_size}"
 
 
 def step_line(epoch: str, done: int, steps: int, seconds: float, loss: float, left: float) -> str:
-    """For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left"."""
+    """Formats the progress within an epoch.
+
+    For example "epoch 3/15 [##----] 120/5011 images  0.81 s/image  loss 1.234  3 h 20 min left".
+
+    Args:
+        epoch: Number of the epoch and of all epochs, such as "3/15".
+        done: Number of images done in the epoch.
+        steps: Number of images in the epoch.
+        seconds: Seconds per image.
+        loss: Mean loss since the start of the epoch.
+        left: Remaining time of the run in seconds.
+    """
     return f"epoch {epoch} {bar(done, steps)} images  {seconds:.2f} s/image  loss {loss:.3f}  {duration(left)} left"
 
 
 def described(losses: dict[str, float]) -> str:
-    """The losses in a line."""
+    """Formats the losses on one line."""
     parts = (
         f"{title} {' + '.join(f'{losses[name]:.3f}' for name in names)}" for title, names in _groups(losses).items()
     )
@@ -61,7 +71,7 @@ def described(losses: dict[str, float]) -> str:
 
 
 def epoch_line(row: dict, epochs: int) -> str:
-    """The line about an epoch that is over."""
+    """Formats the end-of-epoch line."""
     return (
         f"epoch {row['epoch']}/{epochs}  {described(row)}  rate {row['lr']:g}  {row['seconds_per_image']:.2f} s/image"
         f"{waits(row)}"
@@ -69,7 +79,7 @@ def epoch_line(row: dict, epochs: int) -> str:
 
 
 def plot(path: str, title: str, rows: list[dict]) -> None:
-    """Draws the losses and the learning rate over the epochs."""
+    """Plots the losses and the learning rate over the epochs."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.4), layout="constrained")
@@ -88,7 +98,7 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
 
 
 def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
-    """The line about what to do with a detector: score it on a split that it was not trained on, or convert it."""
+    """Formats the next command: evaluation on a split that was not trained on, or conversion if there is none."""
     wanted = ("test", "val") if trained_on == "train" else ("test",)
     for path in dataset.paths_of(voc_dir):
         reader = dataset.reader(path)
@@ -99,7 +109,14 @@ def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
 
 
 def closing(run, facts: dict, voc_dir: str, split: str) -> str:
-    """The lines of a run at its end, after it was trained on a split of folders."""
+    """Formats the lines that a run prints at its end.
+
+    Args:
+        run: Finished run.
+        facts: Results of the run.
+        voc_dir: Data sets that it was trained on, comma-separated.
+        split: Split that it was trained on.
+    """
     return "\n".join(
         (
             "",

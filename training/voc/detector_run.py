@@ -1,4 +1,4 @@
-"""A detector's run: checkpoints at any step, and a resume that ends at the same bits."""
+"""Trains a detector, with checkpoints at any step and bit-identical resume."""
 
 import dataclasses
 import time
@@ -21,17 +21,17 @@ from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 from fd_keras.training.voc.trainable_detector import TrainableDetector
 
-_DRAWN = 4  # images whose detections TensorBoard shows
-_SHOWN = 0.5  # score of the detections that are drawn
+_DRAWN = 4  # number of images with detections in TensorBoard
+_SHOWN = 0.5  # minimum score of the detections drawn there
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectorRunConfig(RunConfig):
-    """Configuration of a detector's run. Flags make it; a run's folder keeps it.
+    """Configuration of a detector's run, made from flags and stored in the run's folder.
 
     Attributes:
-        detector: Name of its kind.
-        recipe: How to train.
+        detector: Kind of detector, "faster_rcnn" or "retinanet".
+        recipe: Training recipe.
         backbone: Key of `zoo.ARCHS`.
     """
 
@@ -44,23 +44,23 @@ class DetectorRunConfig(RunConfig):
 
     @property
     def name(self) -> str:
-        """Name of the detector, which its files share."""
+        """Name of the detector, used in the names of its files."""
         arch = zoo.get_arch(self.backbone, self.groups, self.stem_multiplier)
         return f"{self.detector}_{spec.model_name(arch, self.alpha, (None, None))}_{self.recipe.short_side}"
 
 
 class DetectorRun(TrainingRun):
-    """A detector's run, see `TrainingRun`: of a Faster R-CNN, one image a step, or of what a subclass trains.
+    """A detector's run, see `TrainingRun`. Trains Faster R-CNN with one image per step; subclasses train others.
 
     Args:
         config: Configuration of the run.
-        images: Images to train on.
+        images: Training images.
         classes: Class names in label order.
         say: Prints a line.
 
     Attributes:
-        TRAINEE: Class of what is trained.
-        detector: The detector as it is now.
+        TRAINEE: Class of the trainee.
+        detector: Detector with the current weights.
     """
 
     TRAINEE: ClassVar[type[TrainableDetector]] = TrainableDetector
@@ -79,7 +79,9 @@ class DetectorRun(TrainingRun):
         self.recipe, self.images, self.classes = config.recipe, images, classes
         steps = images.count // self.batch_size
         if not steps:
-            raise ValueError(f"{images.name}: has {images.count} images, fewer than --batch_size={self.batch_size}.")
+            raise ValueError(
+                f"{images.name}: {images.count} images do not fill a batch; reduce --batch_size={self.batch_size}."
+            )
         super().__init__(config, _describe(config, images, classes), steps, Devices(), say)
 
     def _build(self) -> None:
@@ -90,7 +92,7 @@ class DetectorRun(TrainingRun):
         if config.init_weights:
             self.say(f"started from {config.init_weights}")
         else:
-            self.say("warning: the backbone is random, and little will be learned; give --init_weights")
+            self.say("warning: the backbone has random weights, so the detector will learn little; pass --init_weights")
         drop_every = recipe.drop_every * self.steps_per_epoch
         self._rate = Schedule(
             "step", recipe.learning_rate, self.total_steps, drop_every=drop_every, drop_factor=recipe.drop_factor
@@ -101,11 +103,11 @@ class DetectorRun(TrainingRun):
 
     @property
     def batch_size(self) -> int:
-        """Images a step."""
+        """Number of images in a step."""
         return 1
 
     def _built(self):
-        """The detector, on the network and with the weights that the configuration names."""
+        """Builds the detector with the backbone and weights that the configuration names."""
         config, classes = self.config, len(self.classes)
         under = backbone.choose(
             config.backbone, config.alpha, config.groups, config.stem_multiplier, config.init_weights
@@ -116,19 +118,19 @@ class DetectorRun(TrainingRun):
         return faster_rcnn.FasterRCNN(net, self.recipe)
 
     def _clipping(self) -> dict[str, Any]:
-        """How the optimizer clips gradients."""
+        """Returns the optimizer's arguments for gradient clipping."""
         return {}
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables that a checkpoint holds, once each, in an order that does not change."""
+        """All variables of a checkpoint, without duplicates, always in the same order."""
         return self.trainee.variables
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Returns the learning rate of a step, counted from 0."""
         return float(self._rate(step))
 
-    # An epoch.
+    # One epoch.
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         examples = self._examples()
@@ -154,27 +156,27 @@ class DetectorRun(TrainingRun):
         }
 
     def _examples(self) -> Iterator[detection_pipeline.Example]:
-        """The images of the rest of the epoch."""
+        """Returns the examples of the rest of the epoch."""
         config = self.config
         return iter(detection_pipeline.examples(self.images, self.recipe, config.seed, self.step, config.threads))
 
     def _next(self, examples: Iterator[detection_pipeline.Example], step: int) -> detection_pipeline.Example:
-        """The next example; raises TrainingError with the image's name if it cannot be decoded."""
+        """Returns the next example; raises TrainingError if an image cannot be decoded."""
         try:
             return next(examples)
         except tf.errors.OpError as error:
             paths = " or ".join(annotation.path for annotation in self._images_of(step))
             raise TrainingError(
-                f"{paths}: cannot be decoded ({error.message.splitlines()[0]}). Replace it or remove its name from the "
-                f"list of the split; {dataset.CHECK} DIR finds all such files."
+                f"{paths}: cannot be decoded ({error.message.splitlines()[0]}). Replace it, or remove its name from "
+                f"the split; {dataset.CHECK} DATA lists all such files."
             ) from error
 
     def _images_of(self, step: int) -> Sequence[Annotation]:
-        """The images that a step, counted from 0, trains on."""
+        """Returns the images of a step, counted from 0."""
         first = step // self.steps_per_epoch * self.images.count + step % self.steps_per_epoch * self.batch_size
         return [self.images.at(self.config.seed, first + place) for place in range(self.batch_size)]
 
-    # What people see.
+    # Output.
 
     def _show(self, step: int, losses: Mapping[str, float]) -> None:
         if not self.timer.total.seconds_per_step:
@@ -198,7 +200,7 @@ class DetectorRun(TrainingRun):
         self.board.draw(row["step"], self._pictures())
 
     def _pictures(self) -> dict[str, np.ndarray]:
-        """The first images, with what is found there now."""
+        """Draws the current detections on the first images; uint8 arrays (height, width, 3) by name."""
         pictures = {}
         for annotation in self.images.annotations[:_DRAWN]:
             image = read_image(annotation.path)
@@ -212,18 +214,18 @@ class DetectorRun(TrainingRun):
 
     def _remedies(self, bad_step: int) -> str:
         paths = " or ".join(annotation.path for annotation in self._images_of(bad_step))
-        return f", or look for a wrong box in the annotation of {paths}"
+        return f", or check the boxes of {paths}"
 
     def _facts(self) -> dict:
         return {"model": self.model_path("last")}
 
     def _named(self, losses: np.ndarray) -> dict[str, float]:
-        """The losses by name."""
+        """Returns the losses by name."""
         return dict(zip(self.TRAINEE.LOSSES, losses.tolist(), strict=True))
 
 
 def _describe(config: DetectorRunConfig, images: detection_pipeline.Images, classes: tuple[str, ...]) -> dict:
-    """What makes a run this one, for its record."""
+    """Returns the description of a run for its record."""
     known = {"fingerprint": images.fingerprint, "photos": images.count, "name": images.name}
     return {
         "name": config.name,

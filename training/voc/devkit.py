@@ -1,4 +1,4 @@
-"""PASCAL VOC annotations: the devkit's folders as they come, and one's own data in the same layout."""
+"""Reads PASCAL VOC annotations, and the user's data in the same layout."""
 
 import contextlib
 import math
@@ -10,32 +10,32 @@ from collections.abc import Sequence
 from fd_keras import photos
 from fd_keras.training.voc.annotation import DataError, Described, Thing, distinct, read_limited
 
-# The devkit's order, which is the labels'.
+# In label order, as in the devkit.
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", os.path.join("ImageSets", "Main")
-_EXTENSIONS = tuple(  # the devkit has .jpg alone
+_EXTENSIONS = tuple(  # the devkit has only .jpg
     form(suffix)
     for suffix in sorted(photos.SUFFIXES, key=lambda s: (s != ".jpg", s))
     for form in (str, str.upper, str.title)
 )
-_LARGEST = 16 << 20  # bytes of an annotation; those with thousands of objects have less
+_LARGEST = 16 << 20  # maximum bytes of an annotation; those with thousands of objects are smaller
 
 
 class Devkit:
-    """The data set in a folder such as VOCdevkit/VOC2007, which holds Annotations, ImageSets/Main and JPEGImages.
+    """The data set in a folder such as VOCdevkit/VOC2007, with Annotations, ImageSets/Main and JPEGImages.
 
-    Truncated objects are objects like all others.
+    Truncated objects are treated like all others.
 
     Args:
         folder: Path of the folder.
         classes: Class names in label order.
 
     Raises:
-        DataError: If the folder is not in that layout.
+        DataError: If the folder does not have this layout.
     """
 
     def __init__(self, folder: str, classes: Sequence[str] | None = None):
@@ -44,11 +44,11 @@ class Devkit:
             raise DataError(f"{folder or 'an empty name'}: no such folder.")
         if not os.path.isdir(os.path.join(folder, ANNOTATIONS)):
             years = sorted(e for e in os.listdir(folder) if os.path.isdir(os.path.join(folder, e, ANNOTATIONS)))
-            hint = f" Its folder {years[0]} has: give {os.path.join(folder, years[0])}." if years else ""
-            raise DataError(f"{folder}: has no folder {ANNOTATIONS}, {IMAGES} and {LISTS} beside it.{hint}")
+            hint = f" Pass {os.path.join(folder, years[0])}, which has." if years else ""
+            raise DataError(f"{folder}: has no folders {ANNOTATIONS}, {IMAGES} and {LISTS}.{hint}")
 
     def splits(self) -> list[str]:
-        """The lists of ImageSets/Main that are whole splits, not of one class (cat_train.txt, lines "a -1")."""
+        """Returns the lists in ImageSets/Main, except those of a single class (cat_train.txt, with lines "a -1")."""
         path = os.path.join(self.folder, LISTS)
         files = os.listdir(path) if os.path.isdir(path) else []
         names = [name.removesuffix(".txt") for name in files if name.endswith(".txt") and not photos.is_hidden(name)]
@@ -56,20 +56,20 @@ class Devkit:
         return sorted(n for n in names if not n.startswith(of_one_class) and not self._has_presence(n))
 
     def is_annotated(self, split: str) -> bool:
-        """Whether the first image of a split has an annotation; those of some test sets are kept secret."""
+        """Whether the first image of a split has an annotation; those of some test sets are not published."""
         return os.path.isfile(self._annotation(self.names(split)[0]))
 
     def names(self, split: str) -> list[str]:
-        """The names of a split's images, also where the list has the names or paths of their files.
+        """Returns the image names of a split; its list may also contain file names or paths.
 
         Raises:
-            DataError: If the list is missing or empty, or names an image twice.
+            DataError: If the list is missing or empty, or contains an image twice.
         """
         path = self._list(split)
         try:
             names = [self._image_name(line) for line in _lines(path)]
         except FileNotFoundError:
-            raise DataError(f"{path}: no such list; there are {', '.join(self.splits()) or 'none'}.") from None
+            raise DataError(f"{path}: no such list; found {', '.join(self.splits()) or 'none'}.") from None
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
         return distinct(names, path, "image")
@@ -82,15 +82,15 @@ class Devkit:
         return Described(name, xml, self.image(name), _size(root, xml), things)
 
     def image(self, name: str) -> str:
-        """The path of an image; where there is none, the path that the devkit's would have."""
+        """Returns the path of an image; if it does not exist, the path with .jpg."""
         base = os.path.join(self.folder, IMAGES, name)
         return next((base + end for end in _EXTENSIONS if os.path.isfile(base + end)), f"{base}.jpg")
 
     def _has_presence(self, split: str) -> bool:
-        """Whether each line of a list says after a name if a class is there: 1, 0 or -1."""
+        """Whether each line of a list ends with the presence of a class: 1, 0 or -1."""
         try:
             lines = _lines(self._list(split))
-        except OSError:  # which `names` reports
+        except OSError:  # `names` reports it
             return False
         marked = bool(lines) and all(re.search(r"\S\s+(-1|0|1)$", line) for line in lines)
         return marked and not os.path.isfile(self._annotation(lines[0]))
@@ -102,7 +102,7 @@ class Devkit:
         return os.path.join(self.folder, ANNOTATIONS, f"{name}.xml")
 
     def _image_name(self, line: str) -> str:
-        """The name of an image out of a line such as `a`, `a.jpg` or `JPEGImages/a.jpg`."""
+        """Extracts the image name from a line such as `a`, `a.jpg` or `JPEGImages/a.jpg`."""
         stem, extension = os.path.splitext(line.replace("\\", "/").rpartition("/")[2])
         if extension.lower() not in photos.SUFFIXES or os.path.isfile(self._annotation(line)):
             return line
@@ -110,19 +110,19 @@ class Devkit:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a list that are not empty."""
+    """Reads the nonempty lines of a list."""
     with open(path, "rb") as file:
         return list(filter(None, map(str.strip, _decoded(file.read()).splitlines())))
 
 
 def _decoded(data: bytes) -> str:
-    """Text in whatever encoding programs have written it, which is often not what they declare."""
+    """Decodes text by guessing its encoding, since many programs declare a wrong one."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
                            (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):  # fmt: skip
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
     declared = re.match(rb"""\s*<\?xml[^>]*encoding\s*=\s*["']([\w.:-]+)["']""", data[:200])
-    chinese = ["gb18030"] if re.search(rb"[\x80-\xff]{2}", data) else []  # accents of Latin-1 mostly stand alone
+    chinese = ["gb18030"] if re.search(rb"[\x80-\xff]{2}", data) else []  # Latin-1 rarely has two adjacent accents
     for encoding in ("utf-8", *([declared[1].decode().lower()] if declared else []), *chinese):
         with contextlib.suppress(UnicodeError, LookupError):
             return data.decode("gb18030" if encoding in ("gb2312", "gbk") else encoding)
@@ -130,42 +130,44 @@ def _decoded(data: bytes) -> str:
 
 
 class _NoDoctype(ET.TreeBuilder):
-    """Refuses document types, with which XML can blow up or name other files; the devkit's files have none."""
+    """Rejects document type declarations, which can exhaust memory or open other files; the devkit has none."""
 
     def doctype(self, name, pubid, system):
-        raise DataError("has a document type declaration, which is not read")
+        raise DataError("has a document type declaration, which is not supported; remove it")
 
 
 def _parse(path: str, name: str) -> ET.Element:
     try:
         data = read_limited(path, _LARGEST)
     except FileNotFoundError:
-        hint = " The split is a list of one class; take a whole one." if name[-2:].strip() in ("0", "1", "-1") else ""
+        hint = (
+            " The split is the list of a single class; pass another." if name[-2:].strip() in ("0", "1", "-1") else ""
+        )
         raise DataError(f"{path}: no such annotation.{hint if ' ' in name else ''}") from None
     try:
         root = ET.fromstring(_decoded(data).lstrip("\ufeff \t\r\n"), ET.XMLParser(target=_NoDoctype()))
     except ET.ParseError as error:
-        raise DataError(f"{path}: is not well-formed XML: {error}.") from None
+        raise DataError(f"{path}: not well-formed XML ({error}).") from None
     except DataError as error:
         raise DataError(f"{path}: {error}.") from None
     if root.tag != "annotation":
-        raise DataError(f"{path}: begins with <{root.tag}>, not with <annotation>.")
+        raise DataError(f"{path}: starts with <{root.tag}>, not <annotation>.")
     return root
 
 
 def _size(root: ET.Element, xml: str) -> tuple[float, float] | None:
-    """(height, width) by <size>; None if it does not say."""
+    """Returns (height, width) from <size>; None if it is missing or empty."""
     if not (root.findtext("size/height") and root.findtext("size/width")):
         return None
     return _number(root, "size/height", xml), _number(root, "size/width", xml)
 
 
 def _thing(node: ET.Element, where: str) -> Thing:
-    """What an <object> says, its box minus 1 since the devkit's pixels start there; its <part>s are not looked at."""
+    """Reads an <object>, ignoring its <part>s; subtracts 1 from its box, since the devkit's pixels start at 1."""
     box = [_number(node, f"bndbox/{side}", where) - 1 for side in ("xmin", "ymin", "xmax", "ymax")]
     difficult = (node.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
-        raise DataError(f"{where}: <difficult> is {difficult!r}, neither 0 nor 1.")
+        raise DataError(f"{where}: <difficult> is {difficult!r}, not 0 or 1.")
     return Thing(where, (node.findtext("name") or "").strip(), box, difficult == "1")
 
 

@@ -1,4 +1,4 @@
-"""Boxes, names and scores on images."""
+"""Draws boxes, class names and scores on images."""
 
 import colorsys
 import dataclasses
@@ -18,8 +18,8 @@ class Mark:
 
     Attributes:
         box: Box (x1, y1, x2, y2) in 0-based pixels, both ends included.
-        text: Text above it, or inside where there is no room above; may be empty.
-        color: Color of the line and behind the text, #rrggbb.
+        text: Text above the box, or inside if there is no space above; may be empty.
+        color: Color of the line and the background of the text, #rrggbb.
         dashed: Whether the line is dashed.
     """
 
@@ -30,7 +30,7 @@ class Mark:
 
 
 def draw(pixels: np.ndarray, marks: Sequence[Mark]) -> Image.Image:
-    """Draws marks on a uint8 RGB image (height, width, 3); later ones lie above earlier ones."""
+    """Draws marks on a uint8 RGB image (height, width, 3); later marks are on top."""
     image = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 170))
@@ -44,7 +44,7 @@ def draw(pixels: np.ndarray, marks: Sequence[Mark]) -> Image.Image:
 
 
 def save(image: Image.Image, path: str) -> None:
-    """Writes PNG or, for any other ending, JPEG; whole or not at all."""
+    """Writes a PNG or, for any other suffix, a JPEG file atomically."""
     file = io.BytesIO()
     image.save(file, "PNG" if path.endswith(".png") else "JPEG", quality=92)
     write_atomically(path, file.getvalue())
@@ -74,19 +74,19 @@ def _label(canvas: ImageDraw.ImageDraw, mark: Mark, font, width: int) -> None:
 
 
 def _ink(color: str) -> str:
-    """Black or white, whichever can be read on a color."""
+    """Returns black or white, whichever is readable on a color."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 def class_color(label: int) -> str:
-    """A color for each class; neighbors differ by a golden section of the hues."""
+    """Returns the color of a class as #rrggbb; hues of consecutive classes differ by the golden ratio."""
     rgb = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.75 + 0.25 * (label % 2), 0.95 - 0.2 * (label % 3 == 2))
     return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
 def detection_marks(found: Detections, classes: Sequence[str]) -> list[Mark]:
-    """A mark for each detection, in its class's color, the best ones last."""
+    """Returns a mark for each detection in the color of its class, the best ones last."""
     order = np.argsort(found.scores, kind="stable")
     rows = zip(found.boxes[order], found.scores[order], found.labels[order], strict=True)
     return [

@@ -1,9 +1,9 @@
-"""Measures the average precision of a run, or of result files made elsewhere, by the rules of PASCAL VOC.
+"""Measures the average precision of a run or of result files, by the rules of PASCAL VOC and COCO.
 
     fd-keras detect evaluate --voc_dir=VOCdevkit/VOC2007 --split=test --run_dir=RUN --output_dir=OUT
     fd-keras detect evaluate --voc_dir=VOCdevkit/VOC2007 --split=test --detections=DIR
 
-An interrupted evaluation with an --output_dir resumes where it was, by the same command.
+With --output_dir, an interrupted evaluation of a run can be resumed by the same command.
 """
 
 import json
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
 with flag_group("Data"):
     _VOC = flags.DEFINE_string(
-        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; several with commas.", required=True
+        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; comma-separated.", required=True
     )
-    _SPLIT = flags.DEFINE_string("split", "test", "Split to score: a list of ImageSets/Main; of COCO all images.")
+    _SPLIT = flags.DEFINE_string(
+        "split", "test", "Split to score: a list in ImageSets/Main, or train, val or test of YOLO; COCO has only one."
+    )
 with flag_group("Detections"):
     _RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.")
-    _KIND = flags.DEFINE_string("kind", "last", "Which of the run's models.")
+    _KIND = flags.DEFINE_string("kind", "last", "Model of the run; last is the only one.")
     _DETECTIONS = flags.DEFINE_string("detections", None, "Folder of comp4_det_SPLIT_CLASS.txt instead of a run.")
-    _CLASSES = flags.DEFINE_string("classes", None, "With --detections: a file with one a line, or a list with commas.")
+    _CLASSES = flags.DEFINE_string(
+        "classes", None, "Classes of --detections: comma-separated names, or a file with one per line."
+    )
 with flag_group("Output"):
     _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for result files, JSON, curves and a page of images.")
     _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -55,15 +59,15 @@ def main(argv: list[str]) -> None:
 def check_flags() -> None:
     """Raises UsageError for flags that contradict each other."""
     if (_RUN.value is None) == (_DETECTIONS.value is None):
-        raise UsageError("give either --run_dir or --detections")
+        raise UsageError("pass either --run_dir or --detections")
     if _CLASSES.value and _RUN.value:
-        raise UsageError("--classes goes with --detections; a run knows its classes")
+        raise UsageError("--classes needs --detections; --run_dir uses the classes of the run")
     if _DETECTIONS.value and _OUTPUT.value and os.path.realpath(_DETECTIONS.value) == os.path.realpath(_OUTPUT.value):
-        raise UsageError("--output_dir is --detections: its files would be overwritten; give another folder")
+        raise UsageError("--output_dir is equal to --detections, whose files would be overwritten; pass another folder")
 
 
 def evaluate_run(run_dir: str) -> "Evaluation":
-    """The evaluation of a run's detector, which takes up what an interrupted one has found."""
+    """Evaluates the detector of a run; resumes an interrupted evaluation."""
     from fd_keras.training.voc import batch_detection, dataset, evaluation
     from fd_keras.training.voc import detector as detectors
     from fd_keras.training.voc.annotation import TO_EVALUATE
@@ -79,7 +83,7 @@ def evaluate_run(run_dir: str) -> "Evaluation":
 
 
 def evaluate_files(folder: str) -> "Evaluation":
-    """The evaluation of a folder of result files, for which only the annotations have to be there."""
+    """Evaluates a folder of result files; needs the annotations, but not the images."""
     from fd_keras.training.voc import dataset, detections, evaluation
     from fd_keras.training.voc.annotation import TO_SCORE_FILES
 
@@ -97,7 +101,7 @@ def show(result: "Evaluation") -> None:
 
 
 def write(result: "Evaluation", folder: str) -> None:
-    """Writes the files and lists them; what an interrupted evaluation would have needed goes."""
+    """Writes the files, prints their names, and deletes the state for resuming."""
     from fd_keras.training.voc import batch_detection, evaluation_files
 
     written = evaluation_files.write(result, folder)

@@ -1,4 +1,4 @@
-"""The evaluation of a detector on a split: its scores, as a table and as plain data, beside the paper's."""
+"""Evaluates a detector on a split: average precision as a table and as JSON, compared with the paper's."""
 
 import dataclasses
 import math
@@ -10,23 +10,23 @@ from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import PAPER
 
-TEST_IMAGES = 4952  # of VOC2007's test set, on which the paper's figures are
+TEST_IMAGES = 4952  # number of images of VOC2007's test set, which the paper uses
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Detections of a split and their average precision.
+    """Detections in a split and their average precision.
 
     Attributes:
         title: Name of the detector.
-        voc_dirs: Folders of the data set, as given.
+        voc_dirs: Paths of the data sets, comma-separated.
         split: Name of the split, for example "test".
         classes: Class names in label order.
         annotations: Annotations of the split.
-        found: Detections by image.
+        found: Detections by image name.
         result: Average precision by VOC's rules.
         coco: Average precision by COCO's rules.
-        config: Configuration of the detector, {"backbone", "alpha", ...}; None for detections made elsewhere.
+        config: Configuration of the detector, {"backbone", "alpha", ...}; None for result files.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Evaluation:
 
     @property
     def is_papers(self) -> bool:
-        """Whether it is the set that the paper's figures are on."""
+        """Whether the split is VOC2007's test set, which the paper uses."""
         return self.split == "test" and len(self.annotations) == TEST_IMAGES and self.classes == dataset.CLASSES
 
 
@@ -54,25 +54,25 @@ def evaluate(
     found: Mapping[str, Detections],
     config: Mapping | None = None,
 ) -> Evaluation:
-    """Scores the detections of a split."""
+    """Scores the detections in a split; for the arguments, see `Evaluation`."""
     result, coco = metric.score(classes, annotations, found), coco_metric.score(classes, annotations, found)
     return Evaluation(title, voc_dirs, split, tuple(classes), annotations, found, result, coco, config)
 
 
 def paper_row(config: Mapping | None) -> zoo.PaperDetectionRow | None:
-    """The row of the paper's table 3 that a detector belongs to, if it belongs to one."""
+    """Returns the row of the paper's table 3 with a detector's network, or None."""
     network = (config or {}).get("backbone"), (config or {}).get("alpha")
     return next((row for row in zoo.PAPER_TABLE3 if (row.arch, row.alpha) == network), None)
 
 
 def paper_aps(evaluation: Evaluation) -> list[float] | None:
-    """The paper's AP of each class for a detector of its table, as shares of 1; None if the classes are not VOC's."""
+    """Returns the paper's AP of each class for the same network, from 0 to 1; None if there is none."""
     row = paper_row(evaluation.config)
     return [ap / 100 for ap in row.class_aps] if row and evaluation.classes == dataset.CLASSES else None
 
 
 def text(evaluation: Evaluation) -> str:
-    """The table of the terminal; AP in percent."""
+    """Formats the table for the terminal, with AP in percent."""
     result, columns = evaluation.result, _columns(evaluation)
     objects = [each.objects for each in result.classes]
     hits = [int(each.hits.sum()) for each in result.classes]
@@ -88,14 +88,14 @@ def text(evaluation: Evaluation) -> str:
         cells = "".join(f"{percent(ap):>8}" for ap in aps)
         lines.append(f"{name:{wide}}  {cells}{count:9} {hit if count else '':>8}".rstrip())
     at50, at75 = percent(evaluation.coco.mean_ap50), percent(evaluation.coco.mean_ap75)
-    lines += ["", f"COCO: mean over overlaps from .5 to .95; at .5 {at50}, at .75 {at75}"]
+    lines += ["", f"COCO: mean over overlaps from 0.5 to 0.95; at 0.5 {at50}, at 0.75 {at75}"]
     if result.empty:
-        lines += ["", f"no objects, and left out of the mean: {', '.join(result.empty)}"]
+        lines += ["", f"without objects, excluded from the mean: {', '.join(result.empty)}"]
     return "\n".join(lines + _table3(evaluation))
 
 
 def _columns(evaluation: Evaluation) -> dict[str, list[float]]:
-    """AP of each class and the mean, by the rule; beside VOC2007's the paper's."""
+    """Returns columns by title: AP of each class and the mean by each rule, and the paper's."""
     result, coco = evaluation.result, evaluation.coco
     row, paper = paper_row(evaluation.config), paper_aps(evaluation)
     return {
@@ -107,7 +107,7 @@ def _columns(evaluation: Evaluation) -> dict[str, list[float]]:
 
 
 def _table3(evaluation: Evaluation) -> list[str]:
-    """The paper's mean AP of all networks, this one's beside its own."""
+    """Formats the paper's table of mean APs, with the one measured here."""
     mine = paper_row(evaluation.config)
     if mine is None and evaluation.classes != dataset.CLASSES:
         return []
@@ -121,32 +121,34 @@ def _table3(evaluation: Evaluation) -> list[str]:
 
 
 def differences(evaluation: Evaluation) -> list[str]:
-    """Sentences about what keeps the figures from being comparable with the paper's."""
+    """Returns sentences on why figures are not comparable with the paper's."""
     lines = []
     if not evaluation.is_papers:
         where = f"{evaluation.split} of {len(evaluation.annotations)} images"
-        lines.append(f"The paper's is on VOC2007's test set of {TEST_IMAGES} images, this on {where}: not comparable.")
+        lines.append(
+            f"Not comparable: the paper's figures are on VOC2007's test set of {TEST_IMAGES} images, these on {where}."
+        )
     config = evaluation.config or {}
     side = config.get("short_side", PAPER.short_side)
     if config.get("detector") == "retinanet":
         lines.append(
-            f"The paper's is a Faster R-CNN on a short side of {PAPER.short_side} pixels, this one a RetinaNet on "
-            f"squares of {config['side']}."
+            f"The paper's detector is a Faster R-CNN with a short side of {PAPER.short_side} pixels, this one a "
+            f"RetinaNet with squares of {config['side']} pixels."
         )
     elif side != PAPER.short_side:
         lines.append(
-            f"The paper's network sees images of {PAPER.short_side} pixels, the short side, this one of {side}."
+            f"The paper's detector uses images with a short side of {PAPER.short_side} pixels, this one {side}."
         )
     return lines
 
 
 def percent(value: float) -> str:
-    """A share of 1 in percent, "-" if it is nan."""
+    """Formats a value from 0 to 1 as a percentage, or "-" for nan."""
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def content(evaluation: Evaluation) -> dict:
-    """The content of results.json; AP as shares of 1, null where there are no objects."""
+    """Returns the content of results.json, with AP from 0 to 1, or null for classes without objects."""
     result, coco, row = evaluation.result, evaluation.coco, paper_row(evaluation.config)
     paper = paper_aps(evaluation) or [None] * len(result.classes)
     return {

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves: result files, results.json, curves.png and index.html."""
+"""Writes the files of an evaluation: result files, results.json, curves.png and index.html."""
 
 import json
 import math
@@ -14,7 +14,7 @@ RESULTS, PAGE, CURVES = "results.json", "index.html", "curves.png"
 
 
 def write(evaluation: Evaluation, folder: str) -> list[str]:
-    """Writes all files into a folder, made if missing; returns their names, for people."""
+    """Writes all files to a folder, which is created if needed; returns their names for the terminal."""
     paths = detections.write(folder, evaluation.split, evaluation.classes, evaluation.found.items())
     results = json.dumps(content(evaluation), indent=2, allow_nan=False) + "\n"
     write_atomically(os.path.join(folder, RESULTS), results.encode())
@@ -30,7 +30,7 @@ def write(evaluation: Evaluation, folder: str) -> list[str]:
 
 
 def draw_curves(path: str, title: str, result: metric.Result) -> None:
-    """Draws precision over recall of each class."""
+    """Plots precision over recall for each class."""
     from matplotlib.figure import Figure
 
     columns = min(5, len(result.classes))

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: curves, the best and the worst images. No script, nothing from the network."""
+"""An evaluation as one HTML page: curves, and the best and worst images. Has no scripts or network requests."""
 
 import dataclasses
 import math
@@ -17,14 +17,14 @@ from fd_keras.training.voc.annotation import Annotation, read_image
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.evaluation import Evaluation, differences, paper_row
 
-SHOWN = 12  # best images, and as many worst
-SIDE = 640  # of the pictures on the page, at most
-POINTS = 80  # of a curve
-_QUALITY = 82  # of the pictures, as JPEG
+SHOWN = 12  # number of best images, and of worst
+SIDE = 640  # maximum side of a picture in pixels
+POINTS = 80  # maximum number of points of a curve
+_QUALITY = 82  # JPEG quality of the pictures
 
-# Readable on photos; the page's legend has them too.
+# Colors that are visible on photos.
 HIT, FALSE, MISSED, IGNORED = "#22a05a", "#e0383e", "#f5b301", "#8a93a0"
-_LEGEND = ((HIT, "hit"), (FALSE, "false"), (MISSED, "missed (dashed)"), (IGNORED, "on a difficult object, ignored"))
+_LEGEND = ((HIT, "hit"), (FALSE, "false"), (MISSED, "missed (dashed)"), (IGNORED, "hit a difficult object, ignored"))
 
 _STYLE = """
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
@@ -48,13 +48,13 @@ img { display: block; max-width: 100%; max-height: 26rem; width: auto; height: a
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Seen:
-    """An image with its objects and detections, compared.
+    """An image whose detections are matched with its objects.
 
     Attributes:
-        annotation: The truth.
-        found: Detections that score high enough to be shown.
-        outcomes: Outcome of each, see `metric.match`.
-        missed: Objects that no detection hit, difficult ones aside, bool (n,).
+        annotation: Annotation of the image.
+        found: Detections whose scores are high enough to be shown.
+        outcomes: Outcome of each detection, int64 (k,), see `metric.match`.
+        missed: Whether each object is neither difficult nor hit by a detection, bool (n,).
     """
 
     annotation: Annotation
@@ -70,13 +70,13 @@ class Seen:
 
     @property
     def f1(self) -> float:
-        """Balance of precision and recall; nan where there is nothing to see."""
+        """F1 score of precision and recall; nan without objects and detections."""
         hits, false, missed = self.counts
         return 2 * hits / (2 * hits + false + missed) if hits + false + missed else math.nan
 
 
 def look(annotation: Annotation, found: Detections, score: float) -> Seen:
-    """Compares the detections that score at least `score` with the truth."""
+    """Matches the detections with a score of at least `score` with the objects."""
     found = found[found.scores >= score]
     outcomes = metric.match(annotation, found)
     hit = found[outcomes == metric.HIT]
@@ -89,7 +89,7 @@ def look(annotation: Annotation, found: Detections, score: float) -> Seen:
 
 
 def ranked(seen: Sequence[Seen]) -> list[Seen]:
-    """From the best image to the worst: by F1, then by more hits, fewer errors and higher scores."""
+    """Sorts images from best to worst: by F1, then by more hits, fewer errors and higher scores."""
 
     def worth(image: Seen) -> tuple:
         hits, false, missed = image.counts
@@ -99,7 +99,7 @@ def ranked(seen: Sequence[Seen]) -> list[Seen]:
 
 
 def html(evaluation: Evaluation) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     score = evaluation.result.best_score
     seen = ranked([look(image, evaluation.found[image.id], score) for image in evaluation.annotations])
     shown = [image for image in seen if os.path.isfile(image.annotation.path)]
@@ -112,13 +112,12 @@ images. Average precision by the rules of PASCAL VOC and COCO, in percent.</p>
 {_figures(evaluation)}
 {_table3(evaluation)}
 <h2>Precision over recall</h2>
-<p class="soft">11-point average precision beside each class's name, and how many objects there are to find. Both axes
-go from 0 to 1.</p>
+<p class="soft">Each class with its number of objects and 11-point average precision. Both axes range from 0 to 1.</p>
 <div class="curves">{"".join(map(_curve, evaluation.result.classes))}</div>
 <h2>Images</h2>
-<p class="soft">Shown are detections that score {score:.2f} or more, where precision and recall of all classes together
-balance best. Images are ranked by the F1 of their own hits, false detections and missed objects; of equals, those
-with more hits are better.{_missing(len(seen) - len(shown), len(seen))}</p>
+<p class="soft">Detections are shown if their score is at least {score:.2f}, which gives the best F1 score over all
+classes. Images are ranked by their own F1 score, then by the number of
+hits.{_missing(len(seen) - len(shown), len(seen))}</p>
 <ul class="legend">{legend}</ul>
 <h2>Best</h2>
 <div class="grid">{"".join(pictures[:count]) or "<p>There are too few images.</p>"}</div>
@@ -128,7 +127,7 @@ with more hits are better.{_missing(len(seen) - len(shown), len(seen))}</p>
 
 
 def _table3(evaluation: Evaluation) -> str:
-    """The paper's table 3 with this detector below; empty for other classes than VOC's."""
+    """Returns the paper's table 3 with this detector below; empty for classes other than VOC's."""
     if evaluation.classes != dataset.CLASSES:
         return ""
     aps = [evaluation.result.map11, *(each.ap11 for each in evaluation.result.classes)]
@@ -143,7 +142,7 @@ def _table3(evaluation: Evaluation) -> str:
 
 
 def _missing(count: int, total: int) -> str:
-    return f" {count} of {total} have no file here, and are not shown." if count else ""
+    return f" {count} of {total} are not shown, since their files are missing." if count else ""
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -153,7 +152,7 @@ def _figures(evaluation: Evaluation) -> str:
     if row:
         where = "" if evaluation.is_papers else ", on VOC2007's test set (not this one)"
         items.append((f"{row.mean_ap:.1f}", f"{row.title} in the paper's table 3{where}"))
-    left_out = f'<p class="soft">Without objects, and left out of the mean: {escape(", ".join(result.empty))}.</p>'
+    left_out = f'<p class="soft">Without objects, excluded from the mean: {escape(", ".join(result.empty))}.</p>'
     return html_page.figures(items) + (left_out if result.empty else "")
 
 
@@ -162,7 +161,7 @@ def _percent(value: float) -> str:
 
 
 def _curve(result: metric.ClassResult) -> str:
-    """A class's curve as SVG: the unit square, 100 by 60."""
+    """Returns the curve of a class as SVG, with the unit square scaled to 100 by 60."""
     path = ""
     if len(result.recall) and result.objects:
         pick = np.unique(np.linspace(0, len(result.recall) - 1, POINTS).round().astype(int))
@@ -201,7 +200,7 @@ def _marks(seen: Seen, classes: Sequence[str]) -> list[draw.Mark]:
 
 
 def _scaled(pixels: np.ndarray, marks: list[draw.Mark]) -> tuple[np.ndarray, list[draw.Mark]]:
-    """Both as large as the page shows them, so that lines and letters are of one size."""
+    """Scales image and marks to the size on the page, so that lines and text have the same size in all pictures."""
     height, width = pixels.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     if scale == 1:

@@ -1,8 +1,8 @@
 """Faster R-CNN (arXiv 1506.01497) on a network of the zoo, cut at stride 16.
 
-The first part of the network makes the features of the whole image; a proposal network scores and moves anchors on
-them. The rest of the network, whose layers work at stride 32, sees a crop of the features for every proposal and
-predicts its class and a box for each class ("C4" in detectron's words).
+The first part of the network computes the features of the whole image, on which a proposal network scores and moves
+anchors. The rest of the network, at stride 32, takes a crop of the features for each proposal, and predicts its class
+and a box for each class ("C4" in Detectron).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from fd_keras.training.voc.backbone import Backbone
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
-NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100  # of the detections in an image; py-faster-rcnn's
+# Detections in an image: maximum overlap, minimum score, maximum number; as in py-faster-rcnn.
+NMS_IOU, MIN_SCORE, MOST = 0.3, 0.05, 100
 CROPS = "crops"
 
 
@@ -28,12 +29,12 @@ class Proposals(NamedTuple):
 
     Attributes:
         features: Features, (1, h, w, channels).
-        anchors: Anchors as edges, (h * w * 9, 4).
-        logits: Logit of each anchor that it has an object, (h * w * 9,).
-        deltas: How each anchor is moved, (h * w * 9, 4).
-        boxes: The best of the moved anchors, best first, as edges (n, 4).
-        valid: Number of these that are real; the others, in tests, repeat one.
-        origin: Pixel (y, x) that the first cell of the features looks at.
+        anchors: Edges of the anchors, (h * w * 9, 4).
+        logits: Objectness logits of the anchors, (h * w * 9,).
+        deltas: Box predictions relative to the anchors, (h * w * 9, 4).
+        boxes: Edges of the proposals, best first, (n, 4).
+        valid: Number of proposals; in tests, the other boxes are padding.
+        origin: Pixel (y, x) at the center of the first cell of the features.
     """
 
     features: tf.Tensor
@@ -46,17 +47,17 @@ class Proposals(NamedTuple):
 
 
 def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras.Model:
-    """The weights of a detector: both stages, as one Keras model of two inputs that do not meet.
+    """Builds both stages of a detector as one Keras model with two separate inputs.
 
     Args:
         backbone: Network under the detector.
         classes: Number of classes without the background.
-        recipe: Recipe, which decides the sizes and what is frozen.
+        recipe: Recipe, which sets sizes and frozen layers.
 
     Returns:
-        A model of [image (1, height, width, 3) raw RGB 0..255, crops (n, size, size, channels)] that gives [features,
-        objectness, anchors' boxes, class logits, classes' boxes]. Its backbone has the names and shapes of the
-        zoo's layers, whose weights it takes.
+        A model from [image (1, height, width, 3) raw RGB 0..255, crops (n, size, size, channels)] to [features,
+        objectness, anchors' boxes, class logits, classes' boxes]. The layers of its backbone have the names and shapes
+        of the zoo's, so that it can load their weights.
     """
     arch = backbone.arch
     trunk, rest = spec.cut(backbone.ops, anchors.STRIDE)
@@ -85,12 +86,12 @@ def build_net(backbone: Backbone, classes: int, recipe: DetectorRecipe) -> keras
     return net
 
 
-def _normal(deviation: float) -> Any:  # of the type Initializer, which Keras's layers do not declare to take
+def _normal(deviation: float) -> Any:  # an Initializer, which the annotations of Keras's layers do not include
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
 def freeze(net: keras.Model, ops: Sequence[Op]) -> None:
-    """Keeps all batch normalizations as they are, and the kernels of some ops."""
+    """Freezes all batch normalizations, and the kernels of some ops."""
     for layer in net.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
@@ -99,10 +100,10 @@ def freeze(net: keras.Model, ops: Sequence[Op]) -> None:
 
 
 class FasterRCNN:
-    """The two stages as functions of tensors, over the weights of `build_net`.
+    """The two stages as functions of tensors, with the weights of `build_net`.
 
     Args:
-        net: Network from `build_net`, or loaded from what a run saved.
+        net: Network from `build_net`, or loaded from a run.
         recipe: Recipe that it was built with.
 
     Attributes:
@@ -120,12 +121,12 @@ class FasterRCNN:
         self._one_sided = sum(_pads_ends_only(layer) for layer in self._first.layers)
 
     def propose(self, image, scale, training: bool) -> Proposals:
-        """The first stage on one image.
+        """Runs the first stage on one image.
 
         Args:
-            image: Image at the network's size, (height, width, 3) RGB 0..255.
-            scale: Ratio of that size to the original's.
-            training: Whether to give as many proposals as in training, or as in tests.
+            image: Image resized by `fit`, (height, width, 3) RGB 0..255.
+            scale: Scale relative to the original image.
+            training: Whether to return the number of proposals for training, or for tests.
         """
         recipe = self.recipe
         features, logits, deltas = self._first(image[None], training=training)
@@ -142,27 +143,27 @@ class FasterRCNN:
         best, indices = tf.math.top_k(tf.where(small, _NEVER, logits), _least(before, boxes.shape_of(logits)[0]))
         moved = tf.gather(moved, indices)
         chosen, count = suppress(moved, best, most, recipe.rpn_iou, _NEVER / 10)
-        if training:  # as many as there are; in tests a fixed number, which makes a graph of fixed sizes
+        if training:  # in tests, the number is fixed, so that graphs of fixed size stay static
             chosen = chosen[:count]
         origin = [first_pixel(side, self._one_sided) for side in boxes.shape_of(image)[:2]]
         return Proposals(features, grid, logits, deltas, tf.stop_gradient(tf.gather(moved, chosen)), count, origin)
 
     def classify(self, first: Proposals, rois, training: bool, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """The second stage: logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
+        """Runs the second stage: computes logits (n, classes + 1) and deltas (n, classes, 4) of RoIs (n, 4)."""
         crops = boxes.roi_align(first.features, rois, self.recipe.roi_size, anchors.STRIDE, first.origin, for_tflite)
         return self._second(crops, training=training)
 
     def detect(self, image, scale, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The detections in one image.
+        """Detects the objects in one image.
 
         Args:
-            image: Image at the network's size, (height, width, 3) RGB 0..255.
-            scale: Ratio of that size to the original's.
-            for_tflite: Whether to take TFLite's own operations alone, see `boxes.roi_align`.
+            image: Image resized by `fit`, (height, width, 3) RGB 0..255.
+            scale: Scale relative to the original image.
+            for_tflite: Whether to only use operations that TFLite supports, see `boxes.roi_align`.
 
         Returns:
-            Boxes (100, 4), edges in pixels of `image`; scores (100,), best first; labels int32 (100,) from 0; and how
-            many of these there are, int32. The rest is 0.
+            Edges of the boxes in pixels of `image` (100, 4); scores (100,), best first; labels int32 (100,), from 0;
+            and the number of detections, int32. Padded with zeros.
         """
         first = self.propose(image, scale, training=False)
         logits, deltas = self.classify(first, first.boxes, training=False, for_tflite=for_tflite)
@@ -175,23 +176,24 @@ class FasterRCNN:
         return best_of_each_class(moved, scores, labels, size, NMS_IOU, MIN_SCORE)
 
 
-_NEVER = -1e9  # a logit that no network gives
+_NEVER = -1e9  # below all logits of a network
 
 
 def _pads_ends_only(layer: keras.Layer) -> bool:
-    """Whether it is a strided window with TensorFlow's padding, as in networks with Google's weights."""
+    """Whether a layer has strides and TensorFlow's padding, as in networks with Google's weights."""
     return getattr(layer, "padding", None) == "same" and getattr(layer, "strides", (1, 1)) != (1, 1)
 
 
 def first_pixel(side, halvings: int):
-    """Which pixel the first cell of the features looks at, in one dimension.
+    """Returns the pixel at the center of the first cell of the features, in one dimension.
 
-    Windows of 3 at stride 2 look at every other pixel, from the first on, if both ends are padded alike. TensorFlow
-    pads only the far end of an even side, so that they begin one pixel later: 15 at stride 16, if all sides are even.
+    Windows of size 3 and stride 2 with equal padding at both ends are centered at pixels 0, 2, 4, and so on. TensorFlow
+    only pads the far end of an even side, so that they start one pixel later: at 15 for stride 16 if all sides are
+    even.
 
     Args:
-        side: Side of the image.
-        halvings: Number of strided windows with TensorFlow's padding.
+        side: Side of the image in pixels.
+        halvings: Number of layers of stride 2 with TensorFlow's padding.
     """
     pixel = 0
     for level in range(halvings):
@@ -205,22 +207,22 @@ def _least(number: int, other):
 
 
 def suppress(candidates, scores, most: int, overlap: float, least: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Non-maximum suppression: of boxes that overlap by more than `overlap`, only the best stays.
+    """Non-maximum suppression: keeps the best of boxes that overlap by more than `overlap`.
 
     Args:
         candidates: Boxes, (n, 4).
         scores: Scores, (n,).
-        most: Maximum number of boxes that stay.
-        overlap: Maximum overlap (IoU) of boxes that stay.
-        least: Score that a box has to exceed.
+        most: Maximum number of boxes to keep.
+        overlap: Maximum overlap (IoU) of the boxes to keep.
+        least: Score that a box must exceed.
 
     Returns:
-        int32 (most,) indices, best first, filled up with zeros; and how many are real.
+        Indices of the boxes to keep, int32 (most,), best first, padded with zeros; and their number.
     """
-    # LiteRT returns a box without an area again and again, so sides are 1 at least.
+    # LiteRT would return a box without an area repeatedly, so sides are at least 1.
     low, high = candidates[:, :2], tf.maximum(candidates[:, 2:], candidates[:, :2] + 1)
     return tf.raw_ops.NonMaxSuppressionV4(
-        # Swapping x and y in all boxes alike does not change an overlap.
+        # The op expects y before x, but swapping them in all boxes does not change overlaps.
         boxes=tf.concat([low, high], axis=1), scores=scores, max_output_size=most, iou_threshold=overlap,
         score_threshold=least, pad_to_max_output_size=True,
     )  # fmt: skip
@@ -236,13 +238,13 @@ def best_of_each_class(
         scores: Scores, (n,).
         labels: Labels from 0, int32 (n,).
         size: Size of the image, (height, width).
-        overlap: Maximum overlap (IoU) of boxes of a class that stay.
-        least: Score that a box has to exceed.
+        overlap: Maximum overlap (IoU) of the boxes of a class to keep.
+        least: Score that a box must exceed.
 
     Returns:
-        Boxes (100, 4), scores (100,), best first, labels int32 (100,), and how many of these there are; the rest is 0.
+        Boxes (100, 4), scores (100,), best first, labels int32 (100,), and their number; padded with zeros.
     """
-    # Boxes of different classes are moved apart, so that one suppression serves for all.
+    # Boxes of different classes are moved apart, so that a single suppression handles all classes.
     apart = tf.cast(labels, tf.float32)[:, None] * (tf.reduce_max(boxes.corner(size)) + 1)
     chosen, count = suppress(candidates + apart, scores, MOST, overlap, least)
     there = tf.range(MOST) < count
@@ -255,14 +257,15 @@ def best_of_each_class(
 
 
 def fit(image, recipe: DetectorRecipe | RetinaNetRecipe) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resizes an image to what the network sees: a short side of `short_side`, unless the long one gets too long.
+    """Resizes an image for the network: to `short_side`, or less if the other side would exceed `long_side`.
 
     Args:
         image: Image of any type, (height, width, 3).
-        recipe: Recipe, which decides the sides.
+        recipe: Recipe, which sets the sides.
 
     Returns:
-        The image, float32, and what multiplies its boxes (4,): the sides are whole pixels, so x and y differ a little.
+        The image, float32 (height, width, 3), and the factors for its boxes, float32 (4,). Since sides are whole
+        pixels, the factors of x and y differ slightly.
     """
     sides = tf.cast(tf.stack(boxes.shape_of(image)[:2]), tf.float32)
     scale = tf.minimum(recipe.short_side / tf.reduce_min(sides), recipe.long_side / tf.reduce_max(sides))

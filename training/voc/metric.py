@@ -1,16 +1,17 @@
-"""Average precision by the rules of PASCAL VOC, on arrays alone.
+"""PASCAL VOC's average precision, computed with NumPy.
 
-The rules are those of the devkit (VOC2007's documentation, section 3.4) as py-faster-rcnn's and detectron2's
-evaluators apply them, whose figures papers quote:
+The rules are those of the devkit (VOC2007's documentation, section 3.4), as implemented by the evaluators of
+py-faster-rcnn and detectron2, which papers use:
 
-- A detection answers to the object of its class that it overlaps most, taken or not. It hits if the overlap (IoU of
-  boxes whose last pixel belongs to them, so that x2 - x1 + 1 is a width) is greater than .5, not if it is .5.
-- Of several that hit one object, the best-scored counts; the others are false.
-- Difficult objects are not counted, and what hits one is ignored.
-- Equal scores are ranked as the detections come (MATLAB's sort is stable): in a result file by line, else in the order
-  of `process` and, within an image, of the arrays.
-- A class without (non-difficult) objects has no average precision: nan, and left out of the mean. The evaluators named
-  give it 0 or nan there; the devkit's own test set has objects of each.
+- A detection is matched with the object of its class that it overlaps most, even if another detection already hit it.
+  It is a hit if the overlap is greater than 0.5. (The overlap is the IoU of boxes that include their last pixel, so
+  that x2 - x1 + 1 is a width.)
+- If several detections hit one object, the one with the highest score counts; the others are false.
+- Difficult objects are not counted, and detections that hit one are ignored.
+- Equal scores are ranked in the order of the detections (MATLAB's sort is stable): by line in a result file, otherwise
+  in the order of `process` and of the arrays.
+- A class without objects, not counting difficult ones, has no average precision: nan, excluded from the mean. The
+  evaluators above return 0 or nan; all classes have objects in VOC's test set.
 """
 
 import dataclasses
@@ -22,25 +23,25 @@ from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 
 MIN_OVERLAP = 0.5  # to be exceeded
-# What recall is compared with; sums of .1 and not their nearest fractions, as in all the evaluators: a recall of
-# exactly 3 in 10 does not reach the fourth.
+# Recall levels: multiples of 0.1 in floating point, as in all evaluators, so that a recall of exactly 3 / 10 does not
+# reach the fourth.
 RECALLS = np.arange(0.0, 1.1, 0.1)
 FALSE, HIT, IGNORED = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassResult:
-    """How well a class is found.
+    """Average precision of a class.
 
     Attributes:
         name: Name of the class.
-        objects: Number of objects to find.
-        scores: Scores of the detections that count (all but the ignored), falling, float64 (k,).
-        hits: Whether each of these hits, bool (k,).
-        recall: Share of the objects that the first so many detections hit, float64 (k,); nan without objects.
-        precision: Share of the first so many detections that hit, float64 (k,).
-        ap11: Average precision over 11 recalls (VOC2007's); nan without objects.
-        ap_area: Average precision as the area under the curve (VOC2010's and later).
+        objects: Number of objects, without difficult ones.
+        scores: Scores of the detections without ignored ones, descending, float64 (k,).
+        hits: Whether each detection is a hit, bool (k,).
+        recall: Recall of the detections up to each one, float64 (k,); nan without objects.
+        precision: Precision of the detections up to each one, float64 (k,).
+        ap11: Average precision over 11 recalls (VOC2007); nan without objects.
+        ap_area: Average precision as the area under the curve (VOC2010 and later); nan without objects.
     """
 
     name: str
@@ -67,22 +68,22 @@ class Result:
 
     @property
     def empty(self) -> list[str]:
-        """The classes that have no objects; the means leave them out."""
+        """Names of the classes without objects, which are excluded from the means."""
         return [result.name for result in self.classes if not result.objects]
 
     @property
     def map11(self) -> float:
-        """Mean of `ap11`; nan if there is no object of any class."""
+        """Mean of `ap11` over classes; nan without objects."""
         return _mean(result.ap11 for result in self.classes)
 
     @property
     def map_area(self) -> float:
-        """Mean of `ap_area`."""
+        """Mean of `ap_area` over classes; nan without objects."""
         return _mean(result.ap_area for result in self.classes)
 
     @property
     def best_score(self) -> float:
-        """The score from which on, taking all classes together, precision and recall balance best (F1)."""
+        """Minimum score with the best F1 over all classes; 0.5 without detections."""
         scores = np.concatenate([result.scores for result in self.classes])
         hits = np.concatenate([result.hits for result in self.classes])
         order = np.argsort(-scores, kind="stable")
@@ -96,7 +97,7 @@ def _mean(values) -> float:
 
 
 class VocMetric:
-    """Gathers detections image by image, and computes their average precision.
+    """Collects detections image by image, and computes their average precision.
 
     Args:
         classes: Class names in label order.
@@ -107,23 +108,23 @@ class VocMetric:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all images."""
+        """Removes all images."""
         self._objects = np.zeros(len(self._classes), "int64")
         self._rows: list[tuple[np.ndarray, ...]] = []  # scores, order, labels, outcomes
         self._names: set[str] = set()
         self._count = 0
 
     def process(self, annotation: Annotation, found: Detections) -> np.ndarray:
-        """Scores one image and adds it.
+        """Adds the detections in one image.
 
         Returns:
-            `match`'s outcomes.
+            The outcome of each detection, see `match`.
 
         Raises:
-            ValueError: If the image was processed before, or the detections are malformed.
+            ValueError: If the image was already added, or the detections are malformed.
         """
         if annotation.id in self._names:
-            raise ValueError(f"image {annotation.id} is processed twice.")
+            raise ValueError(f"image {annotation.id} was already processed.")
         _check(found, len(self._classes), annotation.id)
         outcomes = match(annotation, found)
         order = self._count + np.arange(len(found)) if found.order is None else found.order
@@ -134,13 +135,13 @@ class VocMetric:
         return outcomes
 
     def evaluate(self) -> Result:
-        """The average precision over all images so far.
+        """Computes the average precision over all images so far.
 
         Raises:
-            ValueError: If there were none.
+            ValueError: If there are no images.
         """
         if not self._rows:
-            raise ValueError("No image has been processed.")
+            raise ValueError("no image has been processed.")
         scores, order, labels, outcomes = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         results = []
         for label, (name, objects) in enumerate(zip(self._classes, self._objects.tolist(), strict=True)):
@@ -151,7 +152,13 @@ class VocMetric:
 
 
 def score(classes: Sequence[str], annotations: Sequence[Annotation], found: Mapping[str, Detections]) -> Result:
-    """The average precision of what was found in the images of a split, given by their names."""
+    """Computes the average precision of the detections in a split.
+
+    Args:
+        classes: Class names in label order.
+        annotations: Annotations of the split.
+        found: Detections by image name.
+    """
     metric = VocMetric(classes)
     for annotation in annotations:
         metric.process(annotation, found[annotation.id])
@@ -164,18 +171,18 @@ def _check(found: Detections, classes: int, name: str) -> None:
         shapes = f"{found.boxes.shape}, {found.scores.shape} and {found.labels.shape}"
         raise ValueError(f"image {name}: boxes, scores and labels have shapes {shapes}, not (k, 4), (k,) and (k,).")
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise ValueError(f"image {name}: a detection's box or score is not finite.")
+        raise ValueError(f"image {name}: a box or score is not finite.")
     if (found.boxes[:, 2:] - found.boxes[:, :2] + 1 < 0).any():
-        raise ValueError(f"image {name}: a detection's box ends before it begins.")
+        raise ValueError(f"image {name}: a box has x1 > x2 or y1 > y2.")
     if count and not (found.labels.min() >= 0 and found.labels.max() < classes):
-        raise ValueError(f"image {name}: a detection's label is not among the {classes} classes.")
+        raise ValueError(f"image {name}: a label is out of range for {classes} classes.")
 
 
 def match(annotation: Annotation, found: Detections) -> np.ndarray:
-    """Decides of each detection in an image whether it hits.
+    """Matches the detections in an image with its objects.
 
     Returns:
-        int64 (k,) of `FALSE`, `HIT` and `IGNORED`.
+        The outcome of each detection: `FALSE`, `HIT` or `IGNORED`, int64 (k,).
     """
     outcomes = np.zeros(len(found), "int64")
     for label in np.unique(found.labels):
@@ -187,7 +194,7 @@ def match(annotation: Annotation, found: Detections) -> np.ndarray:
 
 
 def _match_ranked(objects: np.ndarray, difficult: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """`match` for one class, with the boxes in falling order of their scores."""
+    """Matches the detections of one class, sorted by descending score."""
     if not len(objects):
         return np.full(len(boxes), FALSE)
     overlaps = iou(boxes, objects)
@@ -205,9 +212,9 @@ def _match_ranked(objects: np.ndarray, difficult: np.ndarray, boxes: np.ndarray)
 
 
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Overlap of boxes (k, 4) with others (n, 4), in pixels with both ends included: float64 (k, n).
+    """Computes the overlap, float64 (k, n), of boxes (k, 4) and others (n, 4), in pixels with both ends included.
 
-    A box that ends before it begins overlaps nothing.
+    Inverted boxes do not overlap any other.
     """
     common = intersections(boxes, others)
     union = area(boxes.astype("float64"))[:, None] + area(others.astype("float64")) - common
@@ -215,19 +222,19 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Pixels that boxes (k, 4) and others (n, 4) share: float64 (k, n)."""
+    """Computes the number of common pixels, float64 (k, n), of boxes (k, 4) and others (n, 4)."""
     boxes, others = boxes.astype("float64")[:, None], others.astype("float64")[None]
     sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]) + 1
     return sides.clip(0).prod(-1)
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Pixels of boxes (..., 4); 0 for one that ends before it begins."""
+    """Computes the number of pixels of boxes (..., 4); 0 for inverted boxes."""
     return (boxes[..., 2:] - boxes[..., :2] + 1).clip(0).prod(-1)
 
 
 def _class_result(name: str, objects: int, scores: np.ndarray, outcomes: np.ndarray) -> ClassResult:
-    """The curve of a class; scores fall."""
+    """Computes the curve and average precision of a class from descending scores and outcomes."""
     scores, hits = scores[outcomes != IGNORED], outcomes[outcomes != IGNORED] == HIT
     found = np.cumsum(hits)
     precision = found / np.arange(1, len(hits) + 1)
@@ -240,11 +247,11 @@ def _class_result(name: str, objects: int, scores: np.ndarray, outcomes: np.ndar
 
 
 def average_precision_11(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean over `RECALLS` of the best precision at that recall or more, 0 where it is never reached (VOC2007)."""
+    """Computes the mean over `RECALLS` of the best precision at that recall or above; 0 if not reached (VOC2007)."""
     return float(np.mean([precision[recall >= level].max(initial=0.0) for level in RECALLS]))
 
 
 def average_precision_area(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Area under the precision, made to fall with recall (VOC2010 and later)."""
+    """Computes the area under the monotonic precision curve (VOC2010 and later)."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))

@@ -1,4 +1,4 @@
-"""RetinaNet (arXiv 1708.02002) as keras-cv has it, on a network of the zoo."""
+"""keras-cv's RetinaNet (arXiv 1708.02002) on a network of the zoo."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from fd_keras.backbones.keras_cv_backbone import KerasCVBackbone
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
 
-NMS_IOU, MIN_SCORE = 0.5, 0.05  # of the detections in an image; the paper's
-GRAY = 127.5  # fills the square beside an image
-_BACKGROUND, _IGNORED = -1, -2  # what keras-cv's label encoder gives for a class
+NMS_IOU, MIN_SCORE = 0.5, 0.05  # maximum overlap and minimum score of detections, as in the RetinaNet paper
+GRAY = 127.5  # padding of images to a square
+_BACKGROUND, _IGNORED = -1, -2  # labels that keras-cv's label encoder returns instead of a class
 
 
 def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) -> keras.Model:
-    """The weights of a detector; what stays as it is, is frozen.
+    """Builds the Keras model of a detector.
 
     Args:
         backbone: Network under the detector, for images of any size.
         classes: Number of classes.
-        recipe: Recipe, which decides what is frozen.
+        recipe: Recipe, which sets the frozen layers.
     """
     source = backbone.source
     ops = spec.lower(source.arch, source.alpha, (None, None), include_top=False)
@@ -33,10 +33,10 @@ def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) 
 
 
 class RetinaNet:
-    """The detector as a function of tensors, over the weights of `build_net`.
+    """The detector as functions of tensors, with the weights of `build_net`.
 
     Args:
-        net: Network from `build_net`, or loaded from what a run saved.
+        net: Network from `build_net`, or loaded from a run.
         recipe: Recipe that it was built with.
 
     Attributes:
@@ -49,17 +49,17 @@ class RetinaNet:
         self._anchors = tf.concat(list(levels.values()), axis=0)
 
     def detect(self, image, scale, for_tflite: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The detections in one image, by TFLite's own operations.
+        """Detects the objects in one image, with operations that TFLite supports.
 
-        keras-cv's own decoding takes an operation that TFLite lacks, and gives each box one class.
+        keras-cv's own decoding uses an operation that TFLite lacks, and returns only one class per box.
 
         Args:
             image: Image that fits into the square of the recipe, (height, width, 3) RGB 0..255.
-            scale: Ratio of that size to the original's; unused.
-            for_tflite: Unused: there are no other operations.
+            scale: Unused; for the interface of `FasterRCNN.detect`.
+            for_tflite: Unused; for the interface of `FasterRCNN.detect`.
 
         Returns:
-            What `FasterRCNN.detect` returns.
+            Boxes, scores, labels and their number, as from `FasterRCNN.detect`.
         """
         height, width, _ = boxes.shape_of(image)
         side = self.recipe.side
@@ -68,18 +68,21 @@ class RetinaNet:
         best, places = tf.math.top_k(tf.reshape(found["classification"], [-1]), self._candidates())
         deltas = tf.gather(found["box"][0], places // self.classes)
         anchors, labels = tf.gather(self._anchors, places // self.classes), places % self.classes
-        # keras-cv's deltas are y, x, height, width.
+        # The order of keras-cv's deltas is y, x, height, width.
         moved = boxes.decode(tf.gather(deltas, [1, 0, 3, 2], axis=-1), anchors, boxes.VARIANCE)
         moved = boxes.clip(moved, (height, width))
         return faster_rcnn.best_of_each_class(moved, tf.nn.sigmoid(best), labels, (side, side), NMS_IOU, MIN_SCORE)
 
     def losses(self, images, truth, labels) -> list[tf.Tensor]:
-        """The losses of classes and of boxes, each a sum over a batch's anchors by the number of those with an object.
+        """Computes the losses of classes and boxes of a batch, divided by the number of anchors with an object.
 
         Args:
             images: Images, (batch, side, side, 3) RGB 0..255.
-            truth: Objects, (batch, n, 4); -1 fills up.
-            labels: Labels of the objects from 0, (batch, n); -1 fills up.
+            truth: Edges of the objects, (batch, n, 4), padded with -1.
+            labels: Labels of the objects from 0, (batch, n), padded with -1.
+
+        Returns:
+            Two scalars: the focal loss of the classes, and smooth L1 of the boxes.
         """
         found = self.net({"images": images}, training=True)
         deltas, classes = self.net.label_encoder(images, {"boxes": truth, "classes": tf.cast(labels, tf.float32)})

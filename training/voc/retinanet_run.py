@@ -1,4 +1,4 @@
-"""A RetinaNet's run: batches of squares; all else as for a Faster R-CNN."""
+"""Trains a RetinaNet on batches of square images; all else is as for Faster R-CNN."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ class RetinaNetRun(DetectorRun):
 
     @property
     def batch_size(self) -> int:
-        """Images a step."""
+        """Number of images in a step."""
         return self.recipe.batch_size
 
     def _built(self) -> retinanet.RetinaNet:
         config = self.config
         if config.init_weights and config.init_weights.endswith(".tflite"):
             raise ValueError(
-                f"--init_weights={config.init_weights}: a .tflite file works with --detector=faster_rcnn alone."
+                f"--init_weights={config.init_weights}: .tflite weights are only supported for --detector=faster_rcnn."
             )
         under = KerasCVBackbone(
             config.backbone, config.alpha, config.groups, config.stem_multiplier, weights=config.init_weights

@@ -1,6 +1,6 @@
-"""Training targets of the two stages: which anchors and RoIs are drawn, their labels and boxes.
+"""Training targets of the two stages: samples anchors and RoIs, and assigns labels and boxes to them.
 
-The numbers are py-faster-rcnn's. All that is random is a pure function of a seed.
+The constants are py-faster-rcnn's. Random numbers are a pure function of a seed.
 """
 
 from typing import NamedTuple
@@ -9,21 +9,21 @@ import tensorflow as tf
 
 from fd_keras.training.voc import boxes
 
-ANCHORS = 256  # drawn for an image
-ANCHORS_POSITIVE = 128  # of those, at most
+ANCHORS = 256  # number of sampled anchors per image
+ANCHORS_POSITIVE = 128  # maximum number of those with an object
 ANCHOR_POSITIVE_IOU, ANCHOR_NEGATIVE_IOU = 0.7, 0.3
 ROIS = 128
 ROIS_POSITIVE = 32
 ROI_IOU = 0.5
-_TIE = 1e-5  # overlaps closer than this are equal
+_TIE = 1e-5  # overlaps that differ by less are equal
 
 
 class AnchorTargets(NamedTuple):
     """Targets of all anchors.
 
     Attributes:
-        labels: 1 object, 0 none, -1 not drawn, int32 (n,).
-        deltas: What turns each into the object that it overlaps most, (n, 4).
+        labels: 1 for an object, 0 for background, -1 for anchors that are not sampled, int32 (n,).
+        deltas: Object that each anchor overlaps most, encoded relative to the anchor, (n, 4).
     """
 
     labels: tf.Tensor
@@ -31,12 +31,12 @@ class AnchorTargets(NamedTuple):
 
 
 class RoiTargets(NamedTuple):
-    """Targets of the drawn RoIs.
+    """Targets of the sampled RoIs.
 
     Attributes:
         rois: Boxes, those with an object first, (n, 4).
         labels: 0 for the background, c + 1 for class c, int32 (n,).
-        deltas: What turns each into its object, in units of `boxes.VARIANCE`, (n, 4).
+        deltas: Object of each RoI, encoded relative to the RoI with `boxes.VARIANCE`, (n, 4).
     """
 
     rois: tf.Tensor
@@ -45,17 +45,17 @@ class RoiTargets(NamedTuple):
 
 
 def draw(candidates, count, seed) -> tf.Tensor:
-    """Indices of at most `count` of the true entries of `candidates`, each as likely as the others."""
+    """Samples at most `count` indices of true entries of `candidates` uniformly, without replacement."""
     indices = tf.cast(tf.where(candidates)[:, 0], tf.int32)
     order = tf.argsort(tf.random.stateless_uniform(tf.shape(indices), seed))
     return tf.gather(indices, order[:count])
 
 
 def anchor_targets(anchors, truth, size, seed) -> AnchorTargets:
-    """Labels the anchors of one image and draws those that count.
+    """Labels the anchors of one image, and samples those to train on.
 
-    An anchor has an object where it overlaps one by .7, or where none overlaps that object more. It has none below .3.
-    Anchors that stick out of the image are left out.
+    An anchor has an object if it overlaps one by at least 0.7, or overlaps it most of all anchors. It is background if
+    all overlaps are below 0.3. Anchors that are partly outside the image are not sampled.
 
     Args:
         anchors: Anchors, (n, 4).
@@ -66,7 +66,7 @@ def anchor_targets(anchors, truth, size, seed) -> AnchorTargets:
     inside = tf.reduce_all((anchors >= 0) & (anchors <= boxes.corner(size)), axis=-1)
     overlaps = tf.where(inside[:, None], boxes.iou(anchors, truth), -1.0)
     most = tf.reduce_max(overlaps, axis=1)
-    best = tf.maximum(tf.reduce_max(overlaps, axis=0), _TIE)  # an object that no anchor touches claims none
+    best = tf.maximum(tf.reduce_max(overlaps, axis=0), _TIE)  # an object without any overlap gets no anchor
     claimed = tf.reduce_any(overlaps >= best - _TIE / 2, axis=1) & inside
     positive = claimed | (most >= ANCHOR_POSITIVE_IOU)
     negative = inside & (most < ANCHOR_NEGATIVE_IOU) & ~positive
@@ -79,9 +79,9 @@ def anchor_targets(anchors, truth, size, seed) -> AnchorTargets:
 
 
 def roi_targets(proposals, truth, labels, seed) -> RoiTargets:
-    """Draws the RoIs that the second stage is trained on.
+    """Samples the RoIs to train the second stage on.
 
-    The objects themselves are among the candidates, so there is always one to draw.
+    The objects themselves are candidates too, so that at least one RoI has an object.
 
     Args:
         proposals: Proposals, (n, 4).

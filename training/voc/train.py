@@ -1,9 +1,9 @@
-"""Trains a detector on PASCAL VOC, COCO or YOLO data; the same command again resumes it.
+"""Trains a detector on PASCAL VOC, COCO or YOLO data; repeat the command to resume.
 
     fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
 
-With --detector=retinanet it is keras-cv's RetinaNet, trained on batches of squares (--side). Values below are the
-paper's; --detector=retinanet --help shows those of a RetinaNet.
+--detector=retinanet trains keras-cv's RetinaNet, on batches of square images (--side). The values below are those of
+Faster R-CNN in the paper; --detector=retinanet --help shows those of RetinaNet.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,16 @@ with flag_group("What to train"):
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _VOC = flags.DEFINE_string(
-        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; several with commas.", required=True
+        "voc_dir", None, "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml; comma-separated.", required=True
     )
     _SPLIT = flags.DEFINE_string(
-        "split", "trainval", "Split to train on: a list of ImageSets/Main; of COCO all images."
+        "split",
+        "trainval",
+        "Split to train on: a list in ImageSets/Main, or train, val or test of YOLO; COCO has only one.",
     )
-    _CLASSES = flags.DEFINE_string("classes", None, "File with one a line, or a list with commas (default the data's).")
+    _CLASSES = flags.DEFINE_string(
+        "classes", None, "Comma-separated class names, or a file with one per line (default: the data's)."
+    )
 with flag_group("Recipe"):
     _OVERRIDES = DetectorRecipe.define_flags()
 with flag_group("Recipe of a RetinaNet"):
@@ -43,7 +47,7 @@ with flag_group("Recipe of a RetinaNet"):
 
 
 def recipe() -> DetectorRecipe | RetinaNetRecipe:
-    """The recipe that the flags describe; raises UsageError for a flag of the other detector."""
+    """Returns the recipe that the flags describe; raises UsageError for a flag of the other detector."""
     values = {name: flag.value for name, flag in _OVERRIDES.items() if flag.value is not None}
     chosen = _RECIPES[_DETECTOR.value]
     if foreign := sorted(values.keys() - {field.name for field in chosen.adjustable()}):
@@ -52,7 +56,7 @@ def recipe() -> DetectorRecipe | RetinaNetRecipe:
 
 
 def config(asked: DetectorRecipe | RetinaNetRecipe) -> "tuple[DetectorRunConfig, type[DetectorRun]]":
-    """The run that the flags describe, and its class."""
+    """Returns the configuration that the flags describe, and the class of the run."""
     given: dict[str, Any] = run_flags.given(_BACKBONE.value)  # checked before TensorFlow is loaded
     if isinstance(asked, RetinaNetRecipe):
         from fd_keras.training.voc.retinanet_run import RetinaNetRun, RetinaNetRunConfig
@@ -64,7 +68,7 @@ def config(asked: DetectorRecipe | RetinaNetRecipe) -> "tuple[DetectorRunConfig,
 
 
 def main(argv: list[str]) -> None:
-    """Trains, from where the run was."""
+    """Starts or resumes a run and trains to its end."""
     asked, run_class = config(recipe())
     from fd_keras.training import devices
     from fd_keras.training.voc import dataset, detection_pipeline, detector_reporting

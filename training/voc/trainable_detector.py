@@ -1,4 +1,4 @@
-"""A detector as it is trained: one step, and everything that changes in it."""
+"""A detector in training: a step, and all variables that it changes."""
 
 from typing import Any, ClassVar
 
@@ -9,21 +9,21 @@ import tensorflow as tf
 from fd_keras.training.optimizer import TorchSGD
 from fd_keras.training.voc import detection_pipeline, losses, targets
 
-_ANCHORS, _ROIS = range(2)  # purposes of random numbers, which keep them apart
+_ANCHORS, _ROIS = range(2)  # purposes of random numbers; each has its own seeds
 
 
 class TrainableDetector:
-    """A detector under training; saving `variables` saves the run.
+    """A detector in training; its `variables` are the whole state of a run.
 
     Args:
-        detector: Detector to train: a `FasterRCNN`, or what a subclass trains.
+        detector: Detector to train: a `FasterRCNN`, or another one in subclasses.
         optimizer: Optimizer, which is built here.
-        seed: Seed of the anchors and RoIs that are drawn.
+        seed: Seed of the sampled anchors and RoIs.
 
     Attributes:
         steps: Number of steps done.
         bad_step: First step whose loss was not finite, else -1.
-        sums: Sums of the losses named in `LOSSES` since the epoch began.
+        sums: Sums of the losses since the start of the epoch, float32, in the order of `LOSSES`.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ("loss", *losses.NAMES)
@@ -33,16 +33,16 @@ class TrainableDetector:
         optimizer.build(detector.net.trainable_variables)
         self.steps, self.bad_step = _state("steps", 0, "int32"), _state("bad_step", -1, "int32")
         self.sums = _state("sums", np.zeros(len(self.LOSSES)), "float32")
-        # Without autograph, which would spend seconds on rewriting code that has no control flow of tensors.
+        # Without AutoGraph, which would take seconds and is not needed, as there is no control flow of tensors.
         self.step = tf.function(self._step, input_signature=[self.signature()], autograph=False)
 
     def signature(self) -> detection_pipeline.Example:
-        """The tensors of a step; of unknown sides, which makes one graph for images of every size."""
+        """Returns the specs of a step's tensors; sides are unknown, so that one graph handles all image sizes."""
         return detection_pipeline.SPEC
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All that changes, and the frozen rest, once each, in an order that does not change."""
+        """All variables of a checkpoint, frozen ones included, without duplicates, always in the same order."""
         return [*self.detector.net.variables, *self.optimizer.variables, self.steps, self.bad_step, self.sums]
 
     def _step(self, example: detection_pipeline.Example) -> tf.Tensor:
@@ -60,7 +60,7 @@ class TrainableDetector:
         return every
 
     def losses(self, example: detection_pipeline.Example) -> list[tf.Tensor]:
-        """The four losses of one image, in the order of `losses.NAMES`; a pure function of weights, seed and step."""
+        """Computes the losses of one image, in the order of `losses.NAMES`, from weights, seed and step only."""
         detector, size = self.detector, tf.shape(example.image)[:2]
         first = detector.propose(example.image, example.scale, training=True)
         anchor = targets.anchor_targets(first.anchors, example.truth, size, self._seed(_ANCHORS))
@@ -74,7 +74,7 @@ class TrainableDetector:
         ]
 
     def _seed(self, purpose: int) -> tf.Tensor:
-        """Of a step; `targets` takes this and the one after."""
+        """Returns the seed of a step, int32 (2,); `targets` uses this one and the next."""
         return tf.stack([tf.constant(self.seed), 4 * tf.convert_to_tensor(self.steps.value) + 2 * purpose])
 
 

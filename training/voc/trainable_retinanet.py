@@ -1,4 +1,4 @@
-"""A RetinaNet as it is trained: its batches and its losses."""
+"""A RetinaNet in training: batches and losses."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from fd_keras.training.voc.trainable_detector import TrainableDetector
 def batches(
     images: Images, recipe: RetinaNetRecipe, seed: int, step: int, threads: int | None = None
 ) -> tf.data.Dataset:
-    """The batches of the rest of an epoch, from a step on; the images that do not fill a batch are left out.
+    """Returns the batches from a step to the end of its epoch, without the images that do not fill a batch.
 
     Args:
-        images: Images of the split.
-        recipe: Recipe, which decides the sizes and the flip.
+        images: Training images.
+        recipe: Recipe, which sets image sizes and flips.
         seed: Seed of the run.
-        step: Number of steps done in the run.
-        threads: Number of threads that decode.
+        step: Number of steps done in the run, the index of the first batch.
+        threads: Number of decoding threads; None lets TensorFlow choose.
 
     Returns:
-        `Example`s with a batch in front; images are padded with gray, boxes and labels with -1.
+        A dataset of `Example`s with a batch dimension; images are padded with gray, boxes and labels with -1.
     """
     epoch, done = divmod(step, images.count // recipe.batch_size)
     first = epoch * images.count + done * recipe.batch_size
@@ -37,17 +37,17 @@ _SPEC, _PADDING = detection_pipeline.SPEC, (retinanet.GRAY, 0, -1, -1)
 
 
 class TrainableRetinaNet(TrainableDetector):
-    """A RetinaNet under training, see `TrainableDetector`."""
+    """A RetinaNet in training, see `TrainableDetector`."""
 
     LOSSES = ("loss", "class", "box")
 
     def signature(self) -> Example:
-        """The tensors of a step."""
+        """Returns the specs of a step's tensors."""
         count, side = self.detector.recipe.batch_size, self.detector.recipe.side
         shapes = (count, side, side, 3), (count,), (count, None, 4), (count, None)
         specs: Any = [tf.TensorSpec(shape, spec.dtype) for shape, spec in zip(shapes, _SPEC, strict=True)]
         return Example(*specs)
 
     def losses(self, example: Example) -> list[tf.Tensor]:
-        """The losses of classes and of boxes of a batch."""
+        """Computes the losses of classes and boxes of a batch."""
         return self.detector.losses(example.image, example.truth, example.labels)

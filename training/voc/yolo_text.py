@@ -1,8 +1,8 @@
-"""YOLO's text files as Ultralytics describes them: a data.yaml, folders of images, and a .txt of boxes for each image.
+"""Reads Ultralytics' YOLO data sets: a data.yaml, folders of images, and a .txt of boxes for each image.
 
-The labels of images/val/a.jpg are in labels/val/a.txt, a line "class x y width height" for each object, in shares of
-the image's sides. Lines with more numbers are outlines (of segments or turned boxes), of which the surrounding box is
-taken. An image without a .txt has no objects.
+The labels of images/val/a.jpg are in labels/val/a.txt, with a line "class x y width height" for each object, relative
+to the image's sides. Lines with more numbers are polygons (segments or rotated boxes), which are replaced by their
+bounding boxes. An image without a .txt has no objects.
 """
 
 import os
@@ -12,7 +12,7 @@ from fd_keras import photos
 from fd_keras.io import printable
 from fd_keras.training.voc.annotation import DataError, Described, Thing, distinct, image_size, number, read_limited
 
-_LARGEST = 16 << 20  # bytes of a file
+_LARGEST = 16 << 20  # maximum bytes of a file
 _SPLITS = ("train", "val", "test")
 
 
@@ -21,10 +21,10 @@ class YoloText:
 
     Args:
         path: Path of the data.yaml.
-        classes: Class names in label order; None for the file's.
+        classes: Class names in label order; None for those of the file.
 
     Raises:
-        DataError: If it is not such a file.
+        DataError: If it is not a valid data.yaml.
     """
 
     def __init__(self, path: str, classes: Sequence[str] | None = None):
@@ -39,30 +39,32 @@ class YoloText:
         self._files: dict[str, str] = {}
 
     def splits(self) -> list[str]:
-        """Those of train, val and test that the file names."""
+        """Returns the splits in the file: train, val or test."""
         return [name for name in _SPLITS if self._content.get(name)]
 
     def is_annotated(self, split: str) -> bool:
-        """Whether any image of a split has a file of labels."""
+        """Whether at least one image of a split has a file of labels."""
         return any(os.path.isfile(_label_file(self._files[name])) for name in self.names(split))
 
     def names(self, split: str) -> list[str]:
-        """Names of a split's images: their paths below `path`, without suffix.
+        """Returns the image names of a split: paths relative to the data set's root, without suffix.
 
         Raises:
-            DataError: If the file does not name the split, or there are no images.
+            DataError: If the file does not contain the split, or there are no images.
         """
         entries = self._content.get(split)
         entries = [entries] if isinstance(entries, str) else entries
         if not entries or not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise DataError(f"{self.path}: '{split}' names no folder; there are {', '.join(self.splits()) or 'none'}.")
+            raise DataError(
+                f"{self.path}: '{split}' is missing or not a folder; found {', '.join(self.splits()) or 'none'}."
+            )
         found = [pair for entry in entries for pair in self._images(entry, split)]
         names = distinct([name for name, _ in found], f"{self.path}: '{split}'", "image")
         self._files |= dict(found)
         return names
 
     def describe(self, name: str) -> Described:
-        """Describes an image that `names` has named; its size is needed, since boxes are shares of it."""
+        """Reads the labels of an image from `names`, and its size, since boxes are relative to it."""
         image = self._files[name]
         source, size = _label_file(image), image_size(image)
         if not os.path.isfile(source):
@@ -76,12 +78,12 @@ class YoloText:
         if isinstance(names, dict) and list(names) == [str(number) for number in range(len(names))]:
             names = list(names.values())
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError(f"{self.path}: 'names' is neither a list of class names nor numbered from 0.")
+            raise DataError(f"{self.path}: 'names' must be a list of class names, or numbered from 0.")
         return tuple(distinct([name.strip() for name in names], f"{self.path}: 'names'", "class"))
 
     def _images(self, entry: str, split: str) -> list[tuple[str, str]]:
-        """(name, path) of the images in a folder, or in a list of files."""
-        # Roboflow writes ../train/images for what lies beside the file.
+        """Lists pairs (name, path) of the images in a folder, or in a file of paths."""
+        # Roboflow writes ../train/images for a folder that is beside the file.
         places = [os.path.normpath(os.path.join(self._root, e)) for e in (entry, entry.removeprefix("../"))]
         place = next(filter(os.path.exists, places), places[0])
         if os.path.isdir(place):
@@ -93,14 +95,14 @@ class YoloText:
             lines = read_limited(place, _LARGEST).decode("utf-8", errors="replace").split("\n")
             files = [line.strip() for line in lines if line.strip()]
             return [self._named(os.path.join(os.path.dirname(place), file)) for file in files]
-        raise DataError(f"{self.path}: '{split}' is {printable(entry)}, but there is no {printable(place)}.")
+        raise DataError(f"{self.path}: '{split}' is {printable(entry)}, but {printable(place)} does not exist.")
 
     def _named(self, path: str) -> tuple[str, str]:
         return os.path.splitext(os.path.relpath(path, self._root))[0].replace(os.sep, "/"), path
 
     def _thing(self, fields: Sequence[str], size: tuple[int, int], where: str) -> Thing:
         if len(fields) < 5 or len(fields) % 2 == 0:
-            raise DataError(f"{where}: has {len(fields)} numbers, not a class and x, y, width, height.")
+            raise DataError(f"{where}: expected a class and x, y, width, height, got {len(fields)} numbers.")
         name = self._by_number.get(fields[0])
         if name is None:
             raise DataError(f"{where}: class {fields[0]!r:.60} is not one of {len(self._by_number)} names.")
@@ -108,7 +110,7 @@ class YoloText:
 
 
 def _box(values: Sequence[float], size: tuple[int, int]) -> list[float]:
-    """First and last pixels of a box or an outline that is in shares of an image's (height, width)."""
+    """Returns the first and last pixels of a box or polygon in coordinates relative to size (height, width)."""
     xs, ys = values[0::2], values[1::2]
     if len(values) == 4:
         xs = xs[0] - xs[1] / 2, xs[0] + xs[1] / 2
@@ -125,7 +127,7 @@ def _number(text: str, where: str) -> float:
 
 
 def _label_file(image: str) -> str:
-    """Ultralytics' rule: the last folder `images` of the path becomes `labels`, the suffix .txt."""
+    """Returns the path of an image's labels: the last folder `images` becomes `labels`, and the suffix .txt."""
     before, images, after = image.rpartition(f"{os.sep}images{os.sep}")
     path = f"{before}{os.sep}labels{os.sep}{after}" if images else image
     return os.path.splitext(path)[0] + ".txt"
@@ -135,14 +137,14 @@ def _load_yaml(path: str) -> Mapping:
     try:
         import yaml
     except ImportError as error:
-        raise DataError(f"{path}: reading YAML needs PyYAML; pip install pyyaml.") from error
+        raise DataError(f"{path}: reading it needs PyYAML: pip install pyyaml") from error
     try:
-        # All scalars stay text, so that a class may be called "no" or "1"; nothing is made of tags.
+        # BaseLoader keeps all scalars as text, so that "no" or "1" can be class names, and ignores tags.
         content = yaml.load(read_limited(path, _LARGEST), Loader=yaml.BaseLoader)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid YAML ({' '.join(str(error).split())}).") from None
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: is not a data.yaml with 'names' and splits.")
+        raise DataError(f"{path}: not a data.yaml with 'names' and splits.")
     return content

@@ -25,7 +25,7 @@ class Detector:
 
 def load(run_dir, kind="last"):
     if run_dir != RUN:
-        raise FileNotFoundError(f"--run_dir={run_dir}: no run of fd-keras detect train")
+        raise FileNotFoundError(f"--run_dir={run_dir}: not a run of fd-keras detect train")
     return Detector()
 
 

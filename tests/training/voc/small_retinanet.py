@@ -5,9 +5,9 @@ import numpy as np
 
 from fd_keras.backbones import KerasCVBackbone
 from fd_keras.training.voc import retinanet
-from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+from fd_keras.training.voc.retinanet_recipe import DEFAULT, RetinaNetRecipe
 
-SMALL = RetinaNetRecipe(side=64, batch_size=2, freeze_stride=4, epochs=3)
+SMALL = DEFAULT.override(side=64, batch_size=2, freeze_stride=4, epochs=3)
 
 
 def build(classes: int, recipe: RetinaNetRecipe = SMALL) -> retinanet.RetinaNet:

@@ -23,12 +23,12 @@ def test_base_anchors_are_the_published_ones():
     assert boxes.to_pixels(anchors.base_anchors(128)).tolist() == (np.array(PUBLISHED) - 1).tolist()
 
 
-def test_anchors_go_with_their_size():
+def test_anchors_scale_with_their_size():
     assert np.allclose(anchors.base_anchors(64) - 8, (anchors.base_anchors(128) - 8) / 2)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
-def test_the_grid_goes_row_by_row_cell_by_cell(fixed):
+def test_the_grid_is_ordered_by_row_and_column(fixed):
     grid = (
         anchors.grid(2, 3, 128) if fixed else tf.function(anchors.grid)(tf.constant(2), tf.constant(3), 128)
     ).numpy()

@@ -47,7 +47,7 @@ def test_warnings_name_the_first_files(devkit, voc_object, caplog):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp", ".webp", ".Tif", ".gif"])
-def test_images_may_be_of_any_format_and_case(devkit, suffix):
+def test_images_may_have_any_format_and_case(devkit, suffix):
     devkit.add("a")
     path = devkit.image("a").with_suffix(suffix)
     with Image.open(devkit.image("a")) as image:
@@ -61,7 +61,7 @@ def test_images_may_be_of_any_format_and_case(devkit, suffix):
     assert np.array_equal(crops.decode(path.read_bytes()), annotation.read_image(image.path))
 
 
-def test_an_image_of_too_many_pixels_is_named(devkit, monkeypatch):
+def test_an_image_with_too_many_pixels_is_named(devkit, monkeypatch):
     devkit.add("a")
     monkeypatch.setattr(photos, "MAX_PIXELS", 50 * 40 - 1)  # a JPEG of which others would be content with a half
     devkit.split("train", "a")
@@ -69,7 +69,7 @@ def test_an_image_of_too_many_pixels_is_named(devkit, monkeypatch):
         dataset.open_split(str(devkit), "train")
 
 
-def test_boxes_may_stay_as_they_are_and_images_away(devkit, voc_object, caplog):
+def test_boxes_may_be_kept_unchanged_and_images_missing(devkit, voc_object, caplog):
     devkit.add(
         "a", voc_object("cat", 0, -3, 51.0625, 41), voc_object("dog", 20, 5, 10, 9), voc_object("dog", 5, 5, 5, 5)
     )
@@ -86,6 +86,6 @@ def test_boxes_may_stay_as_they_are_and_images_away(devkit, voc_object, caplog):
 
 
 @pytest.mark.parametrize("value", [None, True, "1", [], float("nan"), 10**400])
-def test_what_is_not_a_number_is_named(value):
+def test_invalid_numbers_are_named(value):
     with pytest.raises(annotation.DataError, match="a.json: 'x' is (missing|.*, not a number)"):
         annotation.number(value, "a.json: 'x'")

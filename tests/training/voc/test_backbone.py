@@ -12,7 +12,7 @@ from tests.training.voc.small_nets import SMALL, build
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_a_classifiers_file_starts_the_backbone(name, tmp_path):
+def test_the_backbone_loads_the_weights_of_a_classifier(name, tmp_path):
     path = str(tmp_path / "classifier.keras")
     classifier = build_by_name(name, alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=5)
     classifier.save(path)
@@ -24,7 +24,7 @@ def test_a_classifiers_file_starts_the_backbone(name, tmp_path):
                 assert np.array_equal(given, expected)
 
 
-def test_weights_of_another_width_are_refused(tmp_path):
+def test_weights_of_another_width_are_rejected(tmp_path):
     path = str(tmp_path / "classifier.keras")
     build_by_name("fd_mobilenet", alpha=0.5, input_shape=(64, 64, 3), weights=None, classes=5).save(path)
     with pytest.raises(checkpoints.CheckpointError, match="alpha=0.5"):
@@ -34,7 +34,7 @@ def test_weights_of_another_width_are_refused(tmp_path):
 GOOGLE = "weights/mobilenet_v1_0.25_224_1_default_1.tflite"
 
 
-def test_googles_mobilenet_gives_its_own_features(data):
+def test_googles_mobilenet_computes_the_features_of_its_file(data):
     """Against LiteRT on the file itself, at the input of its pooling."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -59,7 +59,7 @@ def test_googles_mobilenet_gives_its_own_features(data):
     assert np.allclose(found, expected, atol=1e-3)  # 26 layers of sums in another order; the values reach 6
 
 
-def test_googles_kernels_get_norms_that_one_learning_rate_serves(data):
+def test_googles_kernels_are_rescaled_to_equal_norms(data):
     """Theirs, with the batch normalizations folded in, are from .01 to 46."""
     under = backbone.choose("mobilenet", 0.25, weights=str(data / GOOGLE))
     net = build("mobilenet")
@@ -70,9 +70,9 @@ def test_googles_kernels_get_norms_that_one_learning_rate_serves(data):
         assert np.allclose(norms[norms > 0], np.sqrt(2), rtol=1e-5), op.name
 
 
-def test_googles_file_is_for_mobilenet_of_its_width(data, tmp_path):
+def test_googles_file_needs_a_mobilenet_of_its_width(data, tmp_path):
     path = str(data / GOOGLE)
-    with pytest.raises(ValueError, match="only Google's MobileNet"):
+    with pytest.raises(ValueError, match="only supported for --backbone=mobilenet"):
         backbone.choose("fd_mobilenet", 0.25, weights=path)
     net = build("mobilenet")
     with pytest.raises(ValueError, match="--alpha"):

@@ -47,7 +47,7 @@ def whole(images):
     return batch_detection.detect_all(Counting(), images, None, KEY)
 
 
-def test_what_was_broken_off_goes_on(images, whole, tmp_path, capsys):
+def test_an_interrupted_evaluation_is_resumed(images, whole, tmp_path, capsys):
     folder = tmp_path / "new" / "out"
     with pytest.raises(KeyboardInterrupt):
         batch_detection.detect_all(Counting(fails_at=4), images, str(folder), KEY)
@@ -57,14 +57,14 @@ def test_what_was_broken_off_goes_on(images, whole, tmp_path, capsys):
     assert same(batch_detection.detect_all(again, images, str(folder), KEY), whole)
     assert again.calls == 3
     told = capsys.readouterr().err
-    assert "3 of 6 images were done before" in told
+    assert "resumed after 3 of 6 images" in told
     assert "3 images in " in told
     assert [json.loads(line).get("id") for line in path.read_text().splitlines()] == [None, *whole]
     batch_detection.finish(str(folder))
     assert not list(folder.iterdir())
 
 
-def test_a_number_cut_at_its_end_is_not_taken_for_whole(images, whole, tmp_path):
+def test_a_truncated_number_is_not_read(images, whole, tmp_path):
     batch_detection.detect_all(Counting(), images, str(tmp_path), KEY)
     path = tmp_path / batch_detection.PARTIAL
     path.write_bytes(path.read_bytes()[:-1])  # all but the newline
@@ -74,7 +74,7 @@ def test_a_number_cut_at_its_end_is_not_taken_for_whole(images, whole, tmp_path)
 
 
 @pytest.mark.parametrize("left", ["", "{", '{"model": "5678", "split": "test"}\n'])
-def test_what_another_detector_found_is_not_taken(images, whole, tmp_path, left):
+def test_detections_of_another_detector_are_ignored(images, whole, tmp_path, left):
     (tmp_path / batch_detection.PARTIAL).write_text(left)
     again = Counting()
     assert same(batch_detection.detect_all(again, images, str(tmp_path), KEY), whole)

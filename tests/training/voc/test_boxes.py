@@ -26,12 +26,12 @@ def test_iou_counts_pixels():
     assert np.allclose(boxes.iou(given[:7], given), expected[:7], atol=1e-6)
 
 
-def test_iou_of_nothing_is_nothing():
+def test_iou_of_empty_boxes_is_zero():
     empty = tf.constant([[3.0, 3, 3, 3], [9, 9, 5, 5]])
     assert not boxes.iou(empty, tf.concat([empty, [[0.0, 0, 10, 10]]], axis=0)).numpy().any()
 
 
-def test_encode_is_the_papers_and_decode_undoes_it():
+def test_encode_follows_the_paper_and_decode_inverts_it():
     truth, from_ = random_boxes(30, 1), random_boxes(30, 2)
     deltas = boxes.encode(truth, from_, boxes.VARIANCE).numpy()
     (x1, y1, x2, y2), (a1, b1, a2, b2) = truth[0].astype("float64"), from_[0].astype("float64")
@@ -45,7 +45,7 @@ def test_encode_is_the_papers_and_decode_undoes_it():
     assert np.allclose(boxes.decode(deltas, from_, boxes.VARIANCE), truth, atol=1e-3)
 
 
-def test_decode_of_several_boxes_for_each_anchor():
+def test_decode_supports_several_boxes_per_anchor():
     from_, deltas = random_boxes(4, 3), np.random.default_rng(3).normal(size=(4, 5, 4)).astype("float32")
     found = boxes.decode(deltas, from_[:, None]).numpy()
     for column in range(5):
@@ -56,7 +56,7 @@ def test_decode_stays_finite():
     assert np.isfinite(boxes.decode(tf.constant([[0.0, 0, 1e4, 1e4]]), tf.constant([[0.0, 0, 10, 10]]))).all()
 
 
-def test_mirror_moves_pixels():
+def test_mirror_follows_the_flipped_pixels():
     image = np.zeros((4, 9))
     image[1:3, 2:4] = 1
     x1, y1, x2, y2 = boxes.mirror(tf.constant([[2.0, 1, 4, 3]]), 9.0).numpy()[0].astype(int)
@@ -64,7 +64,7 @@ def test_mirror_moves_pixels():
     assert image.sum() == (x2 - x1) * (y2 - y1)
 
 
-def test_pixels_and_edges():
+def test_pixels_and_edges_are_converted():
     pixels = random_boxes(5, 4)
     assert np.array_equal(boxes.to_pixels(boxes.from_pixels(pixels)), pixels)
     assert boxes.from_pixels(np.array([[3, 4, 3, 4]], "float32")).tolist() == [[3, 4, 4, 5]]
@@ -106,7 +106,7 @@ def test_roi_align(size, for_tflite):
 
 
 @pytest.mark.parametrize("origin", [(0, 0), (15, 7)])
-def test_both_forms_of_roi_align_and_their_gradients_agree(origin):
+def test_both_implementations_of_roi_align_and_their_gradients_agree(origin):
     """On a map of the paper's size. Corners as shares of it, which `crop_and_resize` takes, round by 2^-24 at least.
 
     That moves a sample by some 1e-5 of a cell, and neighbors differ by up to 8 here; in the gradient, tens of such
@@ -130,7 +130,7 @@ def test_both_forms_of_roi_align_and_their_gradients_agree(origin):
 
 @both_forms
 @pytest.mark.parametrize("origin", [(0, 0), (3, 15)])
-def test_roi_align_finds_what_is_at_a_pixel(origin, for_tflite):
+def test_roi_align_samples_the_right_pixel(origin, for_tflite):
     """Ramps over the image, of which the cell i of the features holds pixel origin + 16 i, give the bins' middles."""
     y, x = (start + 16.0 * np.arange(count) for start, count in zip(origin, (6, 10), strict=True))
     ramps = np.stack(np.meshgrid(x, y), axis=-1)[None].astype("float32")
@@ -140,7 +140,7 @@ def test_roi_align_finds_what_is_at_a_pixel(origin, for_tflite):
 
 
 @both_forms
-def test_the_gradient_of_roi_align_is_the_same_every_time(for_tflite):
+def test_the_gradient_of_roi_align_is_deterministic(for_tflite):
     rng = np.random.default_rng(7)
     features, found = tf.constant(rng.normal(size=(1, 20, 25, 64)), tf.float32), random_boxes(64, 8, (320, 400))
     weights = tf.constant(rng.normal(size=(64, 7, 7, 64)), tf.float32)

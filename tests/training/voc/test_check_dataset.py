@@ -5,7 +5,7 @@ import pytest
 from fd_keras.training.voc import annotation, check_dataset
 
 
-def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
+def test_the_program_prints_a_report_and_returns_a_status(devkit, voc_object, capsys):
     devkit.add(
         "a", voc_object("cat", 1, 1, 9, 9), voc_object("cat", 1, 1, 99, 9), voc_object("dog", 1, 1, 9, 9, difficult=1)
     )
@@ -30,22 +30,22 @@ def test_the_program_reports_and_its_status_tells(devkit, voc_object, capsys):
     assert f"1 unusable:\n  {devkit.image('a')}: not a readable image" in out
     assert "next:" not in out
     assert check_dataset.main([str(devkit), "--classes=dog,cat", "--split=val"]) == 1
-    assert "val.txt: no such list; there are train" in capsys.readouterr().out
+    assert "val.txt: no such list; found train" in capsys.readouterr().out
     assert check_dataset.main([f"{devkit}/nowhere"]) == 1
     assert f"error: {devkit}/nowhere: no such folder" in capsys.readouterr().err
 
 
-def test_names_that_two_folders_share_are_reported(devkit, capsys):
+def test_names_in_two_folders_are_reported(devkit, capsys):
     devkit.add("a")
     devkit.split("train", "a")
     assert check_dataset.main([f"{devkit},{devkit}"]) == 1
-    assert "unusable together: 1 names are in more than one folder, a for one" in capsys.readouterr().out
+    assert "unusable together: 1 image names are in more than one folder, for example a" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("argument", "name"),
     [("fd-keras detect check", "fd-keras detect check"), ("check.py", "python -m training.voc.check_dataset")],
 )
-def test_the_help_names_the_command_that_was_called(monkeypatch, argument, name):
+def test_the_help_names_the_command(monkeypatch, argument, name):
     monkeypatch.setattr(sys, "argv", [argument])
     assert check_dataset.parser().prog == name

@@ -65,7 +65,7 @@ def xywh(box: np.ndarray) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_average_precision_is_pycocotools(seed):
+def test_average_precision_equals_pycocotools(seed):
     annotations, found = random_split(seed)
     assert max(np.bincount(image.labels).max(initial=0) for image in found.values()) > 100
     ours, theirs = coco_metric.score(CLASSES, annotations, found), pycocotools(annotations, found).mean(axis=1).T
@@ -78,7 +78,7 @@ def test_average_precision_is_pycocotools(seed):
     assert ours.classes[3] == 0
 
 
-def test_overlaps_are_pycocotools():
+def test_overlaps_equal_pycocotools():
     annotations, found = random_split(0)
     objects, boxes = annotations[7].boxes, found["07"].boxes
     crowds = np.arange(len(objects)) % 2 == 1
@@ -88,7 +88,7 @@ def test_overlaps_are_pycocotools():
     assert (ours > 0.5).any()
 
 
-def test_without_objects_there_is_no_average():
+def test_without_objects_the_mean_is_nan():
     annotations, found = random_split(0)
     empty = [Annotation(a.id, "", 9, 9, np.zeros((0, 4)), np.zeros(0, "int64"), np.zeros(0, bool)) for a in annotations]
     assert np.isnan(coco_metric.score(CLASSES, empty, found).mean_ap)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 
-def test_photos_are_drawn_and_the_boxes_printed(program, tmp_path):
+def test_photos_are_drawn_and_boxes_printed(program, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     pixels = np.full((80, 120, 3), 128, "uint8")
@@ -30,10 +30,10 @@ def test_photos_are_drawn_and_the_boxes_printed(program, tmp_path):
     assert [row["class"] for row in json.loads(result.stdout)["detections"]] == ["cat", "dog"]
 
 
-def test_two_photos_are_not_drawn_to_one_place(program, tmp_path):
+def test_equal_output_paths_are_rejected(program, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (20, 20)).save(tmp_path / folder / "photo.png")
     result = program("detect", "--run_dir=RUN", "a", "b")
     assert result.returncode == 1
-    assert "a/photo.png and b/photo.png would both be drawn to" in result.stderr
+    assert "a/photo.png and b/photo.png would both be written to" in result.stderr

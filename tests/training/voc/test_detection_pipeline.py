@@ -41,14 +41,14 @@ def test_difficult_objects_are_not_trained_on(annotations):
     assert any(a.difficult.any() for a in annotations)
 
 
-def test_images_without_objects_are_left_out(annotations):
+def test_images_without_objects_are_skipped(annotations):
     empty = Annotation("x", "x.jpg", 9, 9, np.zeros((0, 4), "float32"), np.zeros(0, "int64"), np.zeros(0, bool))
     assert detection_pipeline.Images("photos", [*annotations, empty]).left_out == 1
     with pytest.raises(ValueError, match="photos: no image has an object"):
         detection_pipeline.Images("photos", [empty])
 
 
-def test_images_that_changed_are_noticed(devkit, voc_object):
+def test_changed_images_are_detected(devkit, voc_object):
     devkit.add("a", voc_object("cat", 1, 1, 9, 9))
     devkit.split("train", "a")
     before, after = [], []

@@ -25,7 +25,7 @@ def random_detections(seed: int, count: int) -> Detections:
     return Detections(boxes, random.random(count).astype("float32"), random.integers(0, 2, count))
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_files_are_read_unchanged(tmp_path):
     found = {"000001": random_detections(1, 30), "my photo 2": random_detections(2, 5), "c": Detections.empty()}
     paths = detections.write(str(tmp_path / "new" / "folder"), "test", CLASSES, found.items())
     assert [os.path.basename(path) for path in paths] == ["comp4_det_test_cat.txt", "comp4_det_test_hard hat.txt"]
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_again(tmp_path):
         np.testing.assert_allclose(back[name].boxes, image.boxes[by_label], rtol=0, atol=2e-6)
 
 
-def test_pixels_start_at_one_in_files(results):
+def test_files_have_one_based_pixels(results):
     folder, write = results
     write("a 0.5 1 1 10.5 20", "", "a 0.25 3 4 5 6  ")
     found = detections.read(str(folder), "test", CLASSES, ["a", "b"])
@@ -53,7 +53,7 @@ def test_pixels_start_at_one_in_files(results):
     ("line", "message"),
     [
         ("b 0.5 1 1 9 9", "image 'b' is not in the split test"),
-        ("a 0.5 1 1 9", "'a 0.5 1 1 9' is not an image, a score and a box"),
+        ("a 0.5 1 1 9", "expected an image, a score and a box (xmin ymin xmax ymax), got 'a 0.5 1 1 9'"),
         ("a 0.5 1 1 9 9 9", "image 'a 0.5' is not in the split"),
         ("a high 1 1 9 9", "could not convert string to float: 'high'"),
         ("a nan 1 1 9 9", "not finite"),
@@ -61,7 +61,7 @@ def test_pixels_start_at_one_in_files(results):
         ("a 0.5 9 1 1 9", "xmin > xmax"),
     ],
 )
-def test_bad_lines_are_named(results, line, message):
+def test_malformed_lines_are_named(results, line, message):
     folder, write = results
     path = folder / "comp4_det_test_cat.txt"
     write("a 0.5 1 1 9 9", line, "a 0.5 1 1 9 9")
@@ -70,7 +70,7 @@ def test_bad_lines_are_named(results, line, message):
     assert str(caught.value).startswith(f"{path}:2: ")
 
 
-def test_missing_and_doubled_files_are_named(results):
+def test_missing_and_duplicate_files_are_named(results):
     folder, write = results
     with pytest.raises(FileNotFoundError, match="no file comp4_det_test_cat.txt"):
         detections.read(str(folder), "test", CLASSES, ["a"])
@@ -78,13 +78,13 @@ def test_missing_and_doubled_files_are_named(results):
     with pytest.raises(FileNotFoundError, match="no file comp4_det_val_cat.txt"):
         detections.read(str(folder), "val", CLASSES, ["a"])
     (folder / "comp4_1234-5678_det_test_cat.txt").write_text("")  # with py-faster-rcnn's salt
-    with pytest.raises(ValueError, match="which is meant"):
+    with pytest.raises(ValueError, match="has both .* and .*; remove one"):
         detections.read(str(folder), "test", CLASSES, ["a"])
     with pytest.raises(FileNotFoundError, match="no such folder"):
         detections.read(str(folder / "nowhere"), "test", CLASSES, ["a"])
 
 
-def test_files_are_not_left_half_written(results, monkeypatch):
+def test_files_are_written_atomically(results, monkeypatch):
     folder, write = results
     write("a 0.5 1 1 9 9")
 
@@ -98,7 +98,7 @@ def test_files_are_not_left_half_written(results, monkeypatch):
     assert sorted(os.listdir(folder)) == ["comp4_det_test_cat.txt", "comp4_det_test_hard hat.txt"]
 
 
-def test_the_truth_as_detections_is_perfect(data, tmp_path):
+def test_the_objects_as_detections_have_a_perfect_score(data, tmp_path):
     from fd_keras.training.voc import dataset as voc
 
     images = voc.open_split(str(data / "VOCdevkit" / "VOC2007"), "val")

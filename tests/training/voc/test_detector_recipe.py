@@ -12,16 +12,16 @@ from fd_keras.training.voc.detector_recipe import PAPER, DetectorRecipe
         ({"learning_rate": float("nan")}, "--learning_rate=nan"),
     ],
 )
-def test_impossible_recipes_are_refused(change, message):
+def test_invalid_recipes_are_rejected(change, message):
     with pytest.raises(ValueError, match=message):
         PAPER.override(**change)
 
 
-def test_the_defaults_are_the_papers():
+def test_defaults_are_from_the_paper():
     paper = {"short_side": 600, "epochs": 15, "learning_rate": 1e-3, "drop_every": 5, "drop_factor": 10}
     paper |= {"weight_decay": 4e-5, "test_proposals": 300}
     assert paper.items() <= PAPER.settings().items()
 
 
-def test_every_field_can_be_set_by_a_flag():
+def test_all_fields_can_be_set_by_flags():
     assert [field.name for field in DetectorRecipe.adjustable()] == list(PAPER.settings())

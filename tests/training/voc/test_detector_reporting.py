@@ -19,7 +19,7 @@ def test_lines():
     assert line == f"epoch 1/15  {losses}  rate 0.001  0.50 s/image"
 
 
-def test_a_retinanet_has_other_losses():
+def test_retinanet_losses_are_formatted():
     losses = {"loss": 1.5, "class": 1.0, "box": 0.5}
     assert detector_reporting.described(losses) == "loss 1.500 (anchors 1.000 + 0.500)"
 
@@ -33,7 +33,7 @@ def test_a_retinanet_has_other_losses():
         ("trainval", ["secret"], "detect convert"),
     ],
 )
-def test_the_last_line_goes_on_with_a_split_that_was_not_trained_on(devkit, trained_on, splits, command):
+def test_the_next_command_uses_a_split_that_was_not_trained_on(devkit, trained_on, splits, command):
     devkit.add("a")
     for split in splits:
         devkit.split("test" if split == "secret" else split, "unknown" if split == "secret" else "a")

@@ -49,7 +49,7 @@ def average_precision(one: detector.Detector, annotations) -> float:
     return scores.evaluate().map11
 
 
-def test_a_handful_of_photos_is_learned(learned, annotations, start_weights, tmp_path):
+def test_a_few_photos_are_learned(learned, annotations, start_weights, tmp_path):
     # Which detections are right at the border depends on the order of sums, and so on the processor: 23 runs, with
     # seeds 1 to 5, 1 and 4 threads, without oneDNN and with its kernels for SSE4.1 and AVX2, ended at 0.91 to 1.
     # Untrained, they have 0.01 or less. With half as many steps some ended at 0.4.
@@ -58,7 +58,7 @@ def test_a_handful_of_photos_is_learned(learned, annotations, start_weights, tmp
     assert average_precision(detector.load(str(learned[0])), annotations) > 0.6
 
 
-def test_what_a_run_leaves(learned):
+def test_a_run_writes_all_files(learned):
     run_dir, said, facts = learned
     with open(run_dir / "history.csv") as file:
         rows = list(csv.DictReader(file))
@@ -85,16 +85,16 @@ def test_what_a_run_leaves(learned):
     assert one.name == "faster_rcnn_fd_mobilenet_0.25_64"
 
 
-def test_another_run_in_the_same_folder_is_refused(learned, annotations, start_weights):
+def test_another_run_in_the_same_folder_is_rejected(learned, annotations, start_weights):
     recipe = LEARNED.override(learning_rate=0.02)
     with pytest.raises(ValueError, match="contains another run: --learning_rate was 0.01, now 0.02"):
         make_run(annotations * SHOWN, learned[0], recipe, seed=1, init_weights=start_weights)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(annotations, tmp_path):
+def test_a_nan_loss_stops_the_run(annotations, tmp_path):
     said = []
     run = make_run(annotations, tmp_path, RECIPE.override(learning_rate=1e9), said, checkpoint_every=100)
-    assert said == ["warning: the backbone is random, and little will be learned; give --init_weights"]
+    assert said == ["warning: the backbone has random weights, so the detector will learn little; pass --init_weights"]
     with pytest.raises(TrainingError, match=r"NaN or infinite at step [1-9].*none yet.*--learning_rate"):
         run.train()
 
@@ -108,7 +108,7 @@ def test_an_image_that_cannot_be_decoded_is_named(annotations, tmp_path):
         make_run(found, tmp_path / "run").train()
 
 
-def test_a_run_that_is_asked_to_stop_saves_itself_and_goes_on(annotations, tmp_path):
+def test_a_stopped_run_is_saved_and_resumed(annotations, tmp_path):
     run = make_run(annotations, tmp_path, checkpoint_every=100)
     step, told = run.trainee.step, []
 
@@ -135,7 +135,7 @@ def test_a_run_that_is_asked_to_stop_saves_itself_and_goes_on(annotations, tmp_p
 STEPS = 18  # 6 photos, 3 epochs
 
 
-def test_a_killed_detector_ends_at_the_same_bits(voc_photos, program_of, training_programs, tmp_path):
+def test_a_killed_detector_run_resumes_with_equal_bits(voc_photos, program_of, training_programs, tmp_path):
     recipe = {name: value for name, value in RECIPE.settings().items() if value != getattr(DetectorRecipe(), name)}
     program = program_of(
         training_programs, "fd_keras.training.voc.train", "--alpha=0.25", f"--classes={','.join(CLASSES)}",

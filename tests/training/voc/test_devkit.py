@@ -4,12 +4,12 @@ import pytest
 from fd_keras.training.voc import annotation, check_dataset, dataset
 
 
-def test_the_classes_are_the_devkits():
+def test_classes_are_those_of_the_devkit():
     assert len(dataset.CLASSES) == 20
     assert list(dataset.CLASSES) == sorted(dataset.CLASSES)
 
 
-def test_annotations_come_in_the_lists_order(devkit, voc_object):
+def test_annotations_are_in_the_order_of_the_list(devkit, voc_object):
     devkit.add("b", voc_object("cat", 1, 1, 50, 40), voc_object("dog", 11.5, 2, 20, 30, difficult=1))
     devkit.add("a", voc_object("person", 3, 4, 5, 6, difficult=None), width=30, height=20)
     devkit.add("c")
@@ -50,11 +50,11 @@ BROKEN = {
     "no xml": (lambda devkit, voc_object: devkit.xml("a").unlink(), "{xml}: no such annotation"),
     "no image": (lambda devkit, voc_object: devkit.image("a").unlink(), "{image}: no such image"),
     "no photo": (_no_photo, "{image}: not a readable image"),
-    "cut xml": (_edited("</annotation>", "</anno"), "{xml}: is not well-formed XML"),
+    "cut xml": (_edited("</annotation>", "</anno"), "{xml}: not well-formed XML"),
     "entity": (_edited(">cat<", ">&y;<", before=ENTITY), "{xml}: has a document type declaration"),
-    "huge": (lambda devkit, voc_object: devkit.xml("a").write_bytes(b" " * (1 << 24) + b"  "), "{xml}: has more than"),
+    "huge": (lambda devkit, voc_object: devkit.xml("a").write_bytes(b" " * (1 << 24) + b"  "), "{xml}: larger than"),
     "folder": (lambda devkit, voc_object: (devkit.xml("a").unlink(), devkit.xml("a").mkdir()), "{xml}: cannot be read"),
-    "html": (lambda devkit, voc_object: devkit.xml("a").write_text("<html></html>"), "{xml}: begins with <html>"),
+    "html": (lambda devkit, voc_object: devkit.xml("a").write_text("<html></html>"), "{xml}: starts with <html>"),
     "class": (_edited("cat", "Cat"), "{xml}: object 1 is 'Cat', not one of the 20 classes"),
     "size": (_other_size, "{xml}: the size of a is 40x50, but {image} has 50x40 pixels"),
     "number": (_edited("<ymin>1<", "<ymin>one<"), "{xml}: object 1: <bndbox/ymin> is 'one', not a number"),
@@ -65,7 +65,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_what_is_unusable_is_named(devkit, voc_object, how):
+def test_unusable_files_are_named(devkit, voc_object, how):
     devkit.add("a", voc_object("cat", 1, 1, 9, 9))
     devkit.split("train", "a")
     damage, message = BROKEN[how]
@@ -76,14 +76,14 @@ def test_what_is_unusable_is_named(devkit, voc_object, how):
     assert check_dataset.inspect(str(devkit), [], dataset.CLASSES).unusable == [str(caught.value)]
 
 
-def test_sizes_that_are_not_told_are_the_images(devkit, voc_object):
+def test_missing_sizes_are_read_from_the_image(devkit, voc_object):
     devkit.add("a", voc_object("cat", 1, 1, 9, 9), size="")
     devkit.add("b", size="<size><width>0</width><height>0</height></size>")
     devkit.split("train", "a", "b")
     assert [(image.height, image.width) for image in dataset.open_split(str(devkit), "train")] == [(40, 50)] * 2
 
 
-def test_lists_may_have_the_names_or_paths_of_files(devkit):
+def test_lists_may_contain_file_names_or_paths(devkit):
     for name in ("a", "b", "c.v2", "d.jpg"):
         devkit.add(name)
     devkit.split("train", "a.JPG", "JPEGImages\\b.png", "c.v2", "d.jpg")
@@ -113,7 +113,7 @@ FRENCH = CHINESE.replace("照片頭", "été à côté").replace("安全帽", "v
     [("gb2312", "gbk"), ("GBK", "gbk"), (None, "gbk"), ("utf-8", "gbk"), ("gb2312", "utf-8"), ("utf-8", "utf-8-sig"),
      ("utf-16", "utf-16"), (None, "utf-16-le"), ("big5", "utf-8"), ("no-such-code", "utf-8")],
 )  # fmt: skip
-def test_annotations_are_read_in_the_encoding_that_they_have(devkit, declared, written):
+def test_the_encoding_of_annotations_is_detected(devkit, declared, written):
     devkit.add("a")
     head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
     devkit.xml("a").write_bytes((head + CHINESE).encode(written))
@@ -122,7 +122,7 @@ def test_annotations_are_read_in_the_encoding_that_they_have(devkit, declared, w
 
 
 @pytest.mark.parametrize("declared", ["iso-8859-1", "utf-8", None])
-def test_annotations_of_the_western_kind_are_read(devkit, declared):
+def test_latin1_annotations_are_read(devkit, declared):
     devkit.add("a")
     head = f'\n<?xml version="1.0" encoding="{declared}"?>' if declared else ""
     devkit.xml("a").write_bytes((head + FRENCH).encode("latin-1"))
@@ -130,7 +130,7 @@ def test_annotations_of_the_western_kind_are_read(devkit, declared):
     assert dataset.open_split(str(devkit), "train", ("vélo",))[0].boxes.shape == (1, 4)
 
 
-def test_wrong_lists_are_named(devkit):
+def test_invalid_lists_are_named(devkit):
     devkit.add("a")
     devkit.split("train", "a")
     devkit.split("empty")
@@ -138,24 +138,24 @@ def test_wrong_lists_are_named(devkit):
     devkit.split("cat_train", "a -1")
     lists = devkit.folder / "ImageSets" / "Main"
     for split, message in {
-        "test": f"{lists / 'test.txt'}: no such list; there are empty, train, twice",
-        "empty": f"{lists / 'empty.txt'}: names no image",
-        "twice": f"{lists / 'twice.txt'}: names a more than once",
-        "cat_train": f"{devkit.xml('a -1')}: no such annotation. The split is a list of one class",
+        "test": f"{lists / 'test.txt'}: no such list; found empty, train, twice",
+        "empty": f"{lists / 'empty.txt'}: no image listed",
+        "twice": f"{lists / 'twice.txt'}: a is listed more than once",
+        "cat_train": f"{devkit.xml('a -1')}: no such annotation. The split is the list of a single class",
     }.items():
         with pytest.raises(annotation.DataError) as caught:
             dataset.open_split(str(devkit), split)
         assert str(caught.value).startswith(message)
 
 
-def test_the_folder_of_the_years_is_not_the_years(devkit):
-    with pytest.raises(annotation.DataError, match=r"give .*VOC2007\."):
+def test_the_parent_of_the_year_folders_is_rejected(devkit):
+    with pytest.raises(annotation.DataError, match=r"Pass .*VOC2007, which has\."):
         dataset.open_split(str(devkit.folder.parent), "train")
     with pytest.raises(annotation.DataError, match="no/where: no such folder"):
         dataset.open_split("no/where", "train")
 
 
-def test_the_real_thing(data):
+def test_real_voc_annotations_are_read(data):
     from fd_keras.training.voc import dataset as voc
 
     images = voc.open_split(str(data / "VOCdevkit" / "VOC2007"), "val")

@@ -9,7 +9,7 @@ from fd_keras.training.voc import draw
 from tests.training.voc.found import EVALUATED, detections_of
 
 
-def test_boxes_are_drawn_where_they_are():
+def test_boxes_are_drawn_at_their_positions():
     pixels = np.zeros((120, 160, 3), "uint8")
     image = np.asarray(draw.draw(pixels, [draw.Mark((40, 50, 99, 89), "", "#ff0000")]))
     red = (image == (255, 0, 0)).all(-1)
@@ -31,7 +31,7 @@ def test_labels_stay_on_the_image(box, dashed):
     assert {tuple(pixel) for pixel in image[label]} >= {(0, 255, 0), (0, 0, 0)}
 
 
-def test_detections_are_named_and_neighbors_differ_in_color():
+def test_detections_have_names_and_consecutive_classes_different_colors():
     marks = draw.detection_marks(detections_of([[0, 0, 9, 9], [0, 0, 5, 5]], [0.2, 0.1], [1, 0]), EVALUATED)
     assert [mark.text for mark in marks] == ["cat 0.10", "dog 0.20"]  # the best on top
     assert len({draw.class_color(label) for label in range(20)}) == 20

@@ -19,7 +19,7 @@ def quarters(devkit, voc_object):
     return devkit
 
 
-def test_a_run_is_evaluated_and_its_files_say_the_same(quarters, program, tmp_path):
+def test_the_files_of_an_evaluation_agree_with_its_output(quarters, program, tmp_path):
     out = tmp_path / "out"
     result = program("evaluate", f"--voc_dir={quarters}", "--run_dir=RUN", f"--output_dir={out}")
     assert result.returncode == 0, result.stderr
@@ -46,21 +46,21 @@ def test_a_run_is_evaluated_and_its_files_say_the_same(quarters, program, tmp_pa
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("evaluate", ["--voc_dir=VOC"], "give either --run_dir or --detections"),
+        ("evaluate", ["--voc_dir=VOC"], "pass either --run_dir or --detections"),
         ("evaluate", ["--voc_dir=VOC", "--detections=."], "error: VOC: no such folder"),
         ("evaluate", ["--voc_dir=VOC", "--detections=a", "--output_dir=b/../a"], "would be overwritten"),
-        ("evaluate", ["--voc_dir=VOC", "--run_dir=none"], "error: --run_dir=none: no run"),
+        ("evaluate", ["--voc_dir=VOC", "--run_dir=none"], "error: --run_dir=none: not a run"),
         ("detect", ["--run_dir=RUN", "nowhere.jpg"], "error: nowhere.jpg: no such file"),
-        ("detect", ["--run_dir=RUN"], "name photos"),
+        ("detect", ["--run_dir=RUN"], "pass photos"),
     ],
 )
-def test_wrong_arguments_are_refused(program, name, arguments, message):
+def test_invalid_arguments_are_rejected(program, name, arguments, message):
     result = program(name, *arguments)
     assert result.returncode != 0
     assert message in result.stderr + result.stdout
 
 
-def test_result_files_are_scored_without_images_on_boxes_as_they_are(devkit, voc_object, program):
+def test_result_files_are_scored_without_images_on_unchanged_boxes(devkit, voc_object, program):
     devkit.add("a", voc_object("cat", 1, 1, 100, 100))  # the image is 50 x 40
     devkit.split("test", "a")
     devkit.image("a").unlink()
@@ -73,10 +73,10 @@ def test_result_files_are_scored_without_images_on_boxes_as_they_are(devkit, voc
     assert result.returncode == 0, result.stderr
     results = json.loads((devkit.folder / "out" / "results.json").read_text())
     assert results["map11"] == 1  # with the clipped box the overlap would be .2
-    assert "1 of 1 have no file here" in (devkit.folder / "out" / "index.html").read_text()
+    assert "1 of 1 are not shown" in (devkit.folder / "out" / "index.html").read_text()
 
 
-def test_the_truth_scores_a_hundred_on_the_real_thing(data, program, tmp_path):
+def test_the_objects_of_real_voc_as_detections_have_a_perfect_score(data, program, tmp_path):
     from fd_keras.training.voc import dataset as voc
 
     folder = data / "VOCdevkit" / "VOC2007"

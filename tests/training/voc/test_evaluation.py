@@ -8,13 +8,13 @@ from fd_keras.training.voc import evaluation as voc_evaluation
 from tests.training.voc.found import CONFIG, EVALUATED
 
 
-def test_the_score_to_show_is_where_precision_and_recall_balance(evaluation):
+def test_the_shown_score_has_the_best_f1(evaluation):
     # Falling scores: hit .95, hit .9, hit .8, hit .7, false .6, false .5, hit .1; 6 objects. F1 is 8/10 after .7 and
     # 10/13 after .1.
     assert evaluation.result.best_score == pytest.approx(0.7)
 
 
-def test_the_table_has_all_classes_and_the_papers_row(evaluation):
+def test_the_table_has_all_classes_and_the_row_of_the_paper(evaluation):
     lines = voc_evaluation.text(evaluation).splitlines()
     rows = {line.split("  ")[0]: line.split() for line in lines if line}
     cat, dog = evaluation.result.classes[:2]
@@ -23,13 +23,13 @@ def test_the_table_has_all_classes_and_the_papers_row(evaluation):
     assert rows["dog"][-5:] == ["100.0", "100.0", coco[1], "2", "2"]
     assert rows["hard <hat>"][-4:] == ["-", "-", "-", "0"]
     assert rows["mean"][-2:] == ["6", "5"]
-    assert "no objects, and left out of the mean: hard <hat>" in lines
+    assert "without objects, excluded from the mean: hard <hat>" in lines
     row = next(line for line in lines if line.startswith("FD-MobileNet 0.5x")).split()
     assert row[2:] == ["40", "45.1", f"{100 * evaluation.result.map11:.1f}"]
-    assert "this on val of 5 images: not comparable" in lines[-1]
+    assert "these on val of 5 images" in lines[-1]
     small = dataclasses.replace(evaluation, config=CONFIG | {"short_side": 300})
     assert voc_evaluation.text(small).splitlines() == lines + [
-        "The paper's network sees images of 600 pixels, the short side, this one of 300."
+        "The paper's detector uses images with a short side of 600 pixels, this one 300."
     ]
 
 
@@ -45,7 +45,7 @@ def test_every_row_of_the_papers_table_is_found(row):
     assert voc_evaluation.paper_row({"backbone": row.arch, "alpha": row.alpha}) is row
 
 
-def test_only_the_whole_test_set_is_the_papers(evaluation):
+def test_only_the_full_test_set_is_comparable(evaluation):
     whole = dataclasses.replace(
         evaluation, split="test", classes=dataset.CLASSES, annotations=[None] * voc_evaluation.TEST_IMAGES
     )
@@ -62,7 +62,7 @@ def of_vocs_classes(evaluation):
     )
 
 
-def test_the_papers_classes_stand_beside_ours(of_vocs_classes):
+def test_the_papers_class_aps_are_beside_ours(of_vocs_classes):
     lines = voc_evaluation.text(of_vocs_classes).splitlines()
     assert lines[2].split() == ["AP,", "%", "11-point", "paper", "area", "COCO", "objects", "found"]
     cells = {line.split()[0]: line.split()[1:] for line in lines if line}
@@ -73,7 +73,7 @@ def test_the_papers_classes_stand_beside_ours(of_vocs_classes):
     assert [each["paper_ap11"] for each in content["classes"]][::19] == [0.464, 0.38]
 
 
-def test_files_of_others_stand_below_the_papers_networks(of_vocs_classes):
+def test_result_files_are_below_the_papers_networks(of_vocs_classes):
     lines = voc_evaluation.text(dataclasses.replace(of_vocs_classes, config=None)).splitlines()
     assert "paper" not in lines[2]
     mine = f"{100 * of_vocs_classes.result.map11:.1f}"

@@ -8,7 +8,7 @@ from fd_keras.training.voc import evaluation_files
 from tests.training.voc.found import EVALUATED
 
 
-def test_all_is_written(evaluation, tmp_path):
+def test_all_files_are_written(evaluation, tmp_path):
     evaluation_files.write(evaluation, str(tmp_path / "out"))
     names = {f"comp4_det_val_{name}.txt" for name in EVALUATED} | {
         evaluation_files.RESULTS,

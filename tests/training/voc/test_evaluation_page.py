@@ -10,14 +10,14 @@ from tests.page_probe import ParsedPage, check_stands_alone
 from tests.training.voc.found import EVALUATED, detections_of
 
 
-def test_the_page_stands_alone(evaluation):
+def test_the_page_is_self_contained(evaluation):
     html = evaluation_page.html(evaluation)
     assert check_stands_alone(html).loads
     assert "hard &lt;hat&gt;" in html
     assert "<hat>" not in html
 
 
-def test_the_best_images_come_first_and_the_worst_last(evaluation):
+def test_images_are_ranked_from_best_to_worst(evaluation):
     score = evaluation.result.best_score
     seen = evaluation_page.ranked(
         [evaluation_page.look(image, evaluation.found[image.id], score) for image in evaluation.annotations]
@@ -28,7 +28,7 @@ def test_the_best_images_come_first_and_the_worst_last(evaluation):
     assert alts == ["right", "tall", "wrong", "half"]
 
 
-def test_what_is_missed_is_not_what_is_difficult_or_hit():
+def test_difficult_and_hit_objects_are_not_missed():
     truth = Annotation(
         "a", "a.jpg", 100, 100, np.array([[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]], "float32"),
         np.array([0, 0, 0]), np.array([False, True, False]),
@@ -46,11 +46,11 @@ def test_what_is_missed_is_not_what_is_difficult_or_hit():
 def test_images_without_files_are_counted_and_not_shown(evaluation, devkit):
     devkit.image("right").unlink()
     html = evaluation_page.html(evaluation)
-    assert "1 of 4 have no file here, and are not shown" in html
+    assert "1 of 4 are not shown, since their files are missing" in html
     assert [image["alt"].split()[0] for image in ParsedPage(html).images] == ["tall", "wrong"]
 
 
-def test_the_papers_table_stands_above_this_detector(evaluation):
+def test_the_papers_table_is_above_this_detector(evaluation):
     whole = voc_evaluation.evaluate("mine<", "V", "val", dataset.CLASSES, evaluation.annotations, evaluation.found)
     html = evaluation_page.html(whole)
     assert check_stands_alone(html).loads
@@ -58,10 +58,10 @@ def test_the_papers_table_stands_above_this_detector(evaluation):
     assert row[: row.index("</tr>")].count("<td>") == 21
     assert "<td>45.1</td><td>46.4</td>" in row
     assert "mine&lt;" in row
-    assert "this on val of 5 images: not comparable" in html
+    assert "these on val of 5 images" in html
 
 
-def test_nothing_found_makes_a_page_too(evaluation):
+def test_a_page_without_detections_is_valid(evaluation):
     found = {image.id: Detections.empty() for image in evaluation.annotations}
     empty = voc_evaluation.evaluate("none", "VOC", "val", EVALUATED, evaluation.annotations, found)
     assert empty.result.map11 == 0

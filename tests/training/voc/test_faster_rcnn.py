@@ -77,18 +77,18 @@ def test_trunk_and_head_are_the_whole_network(name):
 
 
 @pytest.mark.parametrize(("stride", "first"), [(0, "conv1"), (2, "conv_dw_1"), (4, "conv_dw_2"), (16, "conv_dw_6")])
-def test_early_layers_stay(stride, first):
+def test_early_layers_are_frozen(stride, first):
     net = build("fd_mobilenet", dataclasses.replace(SMALL, freeze_stride=stride))
     assert first_trained(net, "fd_mobilenet") == first
 
 
-def test_frozen_layers_of_a_shufflenet_end_with_the_feature_map():
+def test_frozen_layers_of_a_shufflenet_end_at_the_feature_map():
     net = build("shufflenet", dataclasses.replace(SMALL, freeze_stride=4))
     assert first_trained(net, "shufflenet") == "stage2_unit1_compress"
 
 
 @pytest.mark.parametrize(("padding", "size"), [("symmetric", (481, 472)), ("same", (480, 512)), ("same", (481, 486))])
-def test_cells_look_where_they_are_said_to(padding, size):
+def test_cells_are_centered_at_the_stated_pixels(padding, size):
     """By the middle of what a cell depends on, with kernels that are alike in all directions."""
     arch = dataclasses.replace(zoo.get_arch("mobilenet"), padding=padding)
     net = faster_rcnn.build_net(backbone.Backbone(arch, 0.125), 3, SMALL)
@@ -138,7 +138,7 @@ def told(recipe: DetectorRecipe, size, objects, classes=3) -> faster_rcnn.Faster
     return stages
 
 
-def test_detections_are_suppressed_within_their_class_only():
+def test_suppression_is_within_each_class():
     size, recipe = (128, 160), dataclasses.replace(SMALL, test_proposals=12, rpn_iou=0.95)
     one, close, apart = [20.0, 20, 60, 60], [22.0, 20, 62, 60], [90.0, 70, 130, 120]
     stages = told(recipe, size, [(one, [0, 5, 0, 0]), (close, [0, 4, 3.5, 0]), (apart, [0, -5, -5, 3])])
@@ -152,7 +152,7 @@ def test_detections_are_suppressed_within_their_class_only():
     assert len(found) == faster_rcnn.MOST
 
 
-def test_small_proposals_go_and_the_worse_of_two():
+def test_small_and_overlapping_proposals_are_removed():
     size, recipe = (128, 160), dataclasses.replace(SMALL, min_size=16)
     objects = [([20.0, 20, 60, 60], []), ([22.0, 20, 62, 60], []), ([100.0, 100, 110, 110], [])]
     stages = told(recipe, size, [(box, [0] * 4) for box, _ in objects])
@@ -171,7 +171,7 @@ def test_small_proposals_go_and_the_worse_of_two():
     ("size", "fitted"),
     [((375, 500), (600, 800)), ((500, 375), (800, 600)), ((200, 500), (400, 1000)), ((90, 90), (600,) * 2)],
 )
-def test_images_are_fitted_as_in_the_paper(size, fitted):
+def test_images_are_resized_as_in_the_paper(size, fitted):
     image, factors = faster_rcnn.fit(tf.zeros((*size, 3), tf.uint8), PAPER)
     assert tuple(image.shape[:2]) == fitted
     assert np.allclose(factors, np.tile([fitted[1] / size[1], fitted[0] / size[0]], 2))

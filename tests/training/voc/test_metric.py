@@ -68,7 +68,7 @@ def test_average_precision_equals_other_evaluators(scored, name):
     assert ours.precision[-1] == pytest.approx(theirs["last_precision"], abs=1e-12)
 
 
-def test_lines_rank_equal_scores(files):
+def test_equal_scores_are_ranked_by_line(files):
     truth = reference_annotations()
     read = detections.read(files, "test", CLASSES, [image.id for image in truth])
     backwards = {
@@ -81,14 +81,14 @@ def test_lines_rank_equal_scores(files):
     assert result.classes[plain].ap11 == pytest.approx(REFERENCE["results"]["tenths"]["ap11"], abs=1e-9)
 
 
-def test_the_order_of_the_images_does_not_matter_where_lines_rank(files, scored):
+def test_image_order_does_not_matter_if_lines_rank_equal_scores(files, scored):
     truth = reference_annotations()[::-1]
     read = detections.read(files, "test", CLASSES, [image.id for image in truth])
     result = evaluate(*((image, read[image.id]) for image in truth), classes=CLASSES)
     assert [c.ap11 for c in result.classes[:5]] == [c.ap11 for c in scored.classes[:5]]
 
 
-def test_without_lines_equal_scores_are_ranked_as_they_come():
+def test_equal_scores_without_lines_are_ranked_in_order():
     image = annotation("a", [[0, 0, 9, 9]])
     hit, miss = [0, 0, 9, 9], [50, 50, 59, 59]
     assert evaluate((image, found([hit, miss], [0.5, 0.5]))).classes[0].precision.tolist() == [1, 0.5]
@@ -98,7 +98,7 @@ def test_without_lines_equal_scores_are_ranked_as_they_come():
     assert evaluate((image, found([hit], [0.5])), (other, found([miss], [0.5]))).map_area == 1
 
 
-def test_classes_without_objects_have_no_average_precision_and_are_left_out(scored):
+def test_classes_without_objects_are_excluded_from_the_mean(scored):
     absent, unfound = scored.classes[CLASSES.index("absent")], scored.classes[CLASSES.index("unfound")]
     assert absent.objects == 0
     assert math.isnan(absent.ap11)
@@ -111,18 +111,18 @@ def test_classes_without_objects_have_no_average_precision_and_are_left_out(scor
     assert math.isnan(evaluate((annotation("a", []), found([], []))).map11)
 
 
-def test_an_overlap_of_a_half_is_not_enough():
+def test_an_overlap_of_exactly_a_half_is_not_a_hit():
     image = annotation("a", [[0, 0, 99, 99]])
     assert evaluate((image, found([[0, 0, 99, 49]], [1]))).map11 == 0
     assert evaluate((image, found([[0, 0, 99, 50]], [1]))).map11 == 1
 
 
-def test_widths_count_the_last_pixel():
+def test_widths_include_the_last_pixel():
     assert metric.iou(np.array([[0, 0, 0, 0]]), np.array([[0, 0, 1, 0]])) == 0.5
     assert metric.iou(np.array([[0, 0, 4, 4]]), np.array([[5, 0, 9, 4]])) == 0
 
 
-def test_boxes_that_end_before_they_begin_overlap_nothing():
+def test_inverted_boxes_do_not_overlap():
     backwards = np.array([[9, 9, 0, 0], [5, 5, 4, 4]])
     assert (metric.iou(np.array([[0, 0, 9, 9], [5, 5, 4, 4]]), backwards) == 0).all()
 
@@ -136,13 +136,13 @@ def test_outcomes_of_duplicates_and_difficult_objects():
     assert outcomes.tolist() == [metric.FALSE, metric.IGNORED, metric.HIT, metric.IGNORED, metric.FALSE]
 
 
-def test_the_most_overlapped_object_is_meant_even_if_it_is_taken():
+def test_a_detection_is_matched_with_the_most_overlapped_object_even_if_taken():
     image = annotation("a", [[0, 0, 99, 99], [0, 20, 99, 119]])
     detected = found([[0, 0, 99, 99], [0, 5, 99, 104]], [0.9, 0.8])  # the second overlaps both by more than .5
     assert metric.match(image, detected).tolist() == [metric.HIT, metric.FALSE]
 
 
-def test_classes_do_not_see_each_other():
+def test_classes_are_matched_separately():
     image = annotation("a", [[0, 0, 9, 9]], labels=[1])
     result = evaluate((image, found([[0, 0, 9, 9]] * 2, [0.9, 0.8], [0, 1])), classes=("cat", "dog"))
     assert math.isnan(result.classes[0].ap11)
@@ -154,11 +154,11 @@ def test_recall_of_three_in_ten_does_not_reach_the_fourth_level():
     assert metric.average_precision_11(np.array([0.1, 0.2, 0.3]), np.ones(3)) == pytest.approx(3 / 11)
 
 
-def test_reset_forgets():
+def test_reset_removes_all_images():
     evaluator = metric.VocMetric(("cat",))
     evaluator.process(annotation("a", [[0, 0, 9, 9]]), found([], []))
     evaluator.reset()
-    with pytest.raises(ValueError, match="No image"):
+    with pytest.raises(ValueError, match="no image"):
         evaluator.evaluate()
     evaluator.process(annotation("a", [[0, 0, 9, 9]]), found([[0, 0, 9, 9]], [1]))
     assert evaluator.evaluate().map_area == 1
@@ -170,16 +170,16 @@ def test_reset_forgets():
         (Detections(np.zeros((2, 4)), np.zeros(1), np.zeros(1, "int64")), r"image a: .*shapes \(2, 4\), \(1,\)"),
         (found([[0, 0, 9, math.nan]], [1]), "image a: .*not finite"),
         (found([[0, 0, 9, 9]], [math.inf]), "image a: .*not finite"),
-        (found([[0, 0, 9, 9]], [1], [1]), "image a: .*not among the 1 classes"),
-        (found([[0, 9, 9, 0]], [1]), "image a: .*ends before it begins"),
+        (found([[0, 0, 9, 9]], [1], [1]), "image a: .*out of range for 1 classes"),
+        (found([[0, 9, 9, 0]], [1]), "image a: .*x1 > x2 or y1 > y2"),
     ],
 )
-def test_malformed_detections_are_refused(detected, message):
+def test_malformed_detections_are_rejected(detected, message):
     with pytest.raises(ValueError, match=message):
         evaluate((annotation("a", []), detected))
 
 
-def test_no_image_counts_twice():
+def test_processing_an_image_twice_is_an_error():
     pair = annotation("a", []), found([], [])
-    with pytest.raises(ValueError, match="image a is processed twice"):
+    with pytest.raises(ValueError, match="image a was already processed"):
         evaluate(pair, pair)

@@ -15,7 +15,7 @@ def one_class():
     return with_sure_detections(build(1))
 
 
-def test_before_suppression_boxes_are_those_of_keras_cvs_own_decoding(one_class, monkeypatch):
+def test_boxes_before_suppression_equal_keras_cvs(one_class, monkeypatch):
     monkeypatch.setattr(retinanet, "NMS_IOU", 1.0)  # keras-cv suppresses before it would clip
     net = one_class.net
     net.prediction_decoder = keras_cv.layers.NonMaxSuppression(
@@ -30,13 +30,13 @@ def test_before_suppression_boxes_are_those_of_keras_cvs_own_decoding(one_class,
     assert not labels.numpy().any()
 
 
-def test_an_image_that_is_no_square_is_padded_and_its_boxes_are_clipped(one_class):
+def test_an_image_that_is_not_square_is_padded_and_boxes_are_clipped(one_class):
     found, _, _, count = one_class.detect(IMAGE[:40], 1.0)
     assert int(count) > 3
     assert np.ptp(boxes.clip(found[:count], (40, 64)) - found[:count]) == 0
 
 
-def test_each_class_is_suppressed_by_itself():
+def test_classes_are_suppressed_separately():
     detector = with_sure_detections(build(3))
     found, scores, labels, count = (np.asarray(part) for part in detector.detect(IMAGE, 1.0))
     assert len(np.unique(labels[:count])) > 1
@@ -46,7 +46,7 @@ def test_each_class_is_suppressed_by_itself():
     assert overlaps[same].max() <= 0.5 + 1e-5
 
 
-def test_what_the_recipe_freezes_is_not_trained(one_class):
+def test_frozen_layers_are_not_trained(one_class):
     names = {weight.path.split("/")[-2] for weight in one_class.net.trainable_weights}
     assert "conv_pw_3" in names  # of stride 8
     assert not {"conv1", "conv_pw_1"} & names

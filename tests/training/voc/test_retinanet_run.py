@@ -19,7 +19,9 @@ def make_run(annotations, run_dir, recipe=SMALL, **config) -> RetinaNetRun:
     return RetinaNetRun(asked, detection_pipeline.Images("photos", annotations), CLASSES, say=lambda line: None)
 
 
-def test_a_killed_retinanet_ends_at_the_same_bits(voc_photos, annotations, program_of, training_programs, tmp_path):
+def test_a_killed_retinanet_run_resumes_with_equal_bits(
+    voc_photos, annotations, program_of, training_programs, tmp_path
+):
     program = program_of(
         training_programs, "fd_keras.training.voc.train", "--detector=retinanet", "--alpha=0.25",
         f"--classes={','.join(CLASSES)}", f"--voc_dir={voc_photos}", "--threads=2", "--checkpoint_every=1",
@@ -38,10 +40,12 @@ def test_a_killed_retinanet_ends_at_the_same_bits(voc_photos, annotations, progr
     assert found.boxes.shape == (len(found), 4)
 
 
-def test_what_cannot_work_is_named(annotations, tmp_path):
-    with pytest.raises(ValueError, match="has 1 images, fewer than --batch_size=2"):
+def test_invalid_configurations_are_named(annotations, tmp_path):
+    with pytest.raises(ValueError, match="1 images do not fill a batch; reduce --batch_size=2"):
         make_run(annotations[:1], tmp_path / "few")
-    with pytest.raises(ValueError, match="google.tflite: a .tflite file works with --detector=faster_rcnn alone"):
+    with pytest.raises(
+        ValueError, match="google.tflite: .tflite weights are only supported for --detector=faster_rcnn"
+    ):
         make_run(annotations, tmp_path / "google", init_weights="google.tflite")
 
 

@@ -64,13 +64,13 @@ def test_at_most_half_of_the_anchors_have_an_object():
     assert (labels[400:] != 1).all()
 
 
-def test_an_object_that_no_anchor_touches_claims_none():
+def test_an_object_without_overlap_gets_no_anchor():
     grid = np.array([[0, 0, 64, 64]], "float32")
     labels = targets.anchor_targets(grid, tf.constant([[300.0, 200, 350, 250]]), SIZE, SEED).labels.numpy()
     assert labels.tolist() == [0]
 
 
-def test_drawing_is_even_and_a_function_of_the_seed():
+def test_sampling_is_uniform_and_a_function_of_the_seed():
     candidates = tf.constant([True] * 6 + [False] * 4)
     draws = [tuple(sorted(targets.draw(candidates, 2, tf.constant([0, seed])).numpy())) for seed in range(600)]
     counts = np.bincount(np.ravel(draws), minlength=10)

@@ -9,7 +9,7 @@ from tests.training.voc.small_nets import SMALL, net_of
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_a_step_trains_all_but_what_is_frozen(name):
+def test_a_step_trains_all_layers_except_frozen_ones(name):
     net = net_of(name)
     trainee = trainable_detector.TrainableDetector(faster_rcnn.FasterRCNN(net, SMALL), TorchSGD(0.01), seed=0)
     before = {weight.path: weight.numpy() for weight in net.weights}

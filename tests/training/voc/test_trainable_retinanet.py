@@ -12,7 +12,7 @@ def images(annotations):
     return Images("photos", annotations[:5])
 
 
-def test_batches_are_padded_and_resume_anywhere(images):
+def test_batches_are_padded_and_resume_at_any_step(images):
     first, second = batches(images, SMALL, seed=3, step=0)  # the fifth image fills no batch
     (resumed,) = batches(images, SMALL, seed=3, step=1)
     for whole, part in zip(second, resumed, strict=True):
@@ -26,7 +26,7 @@ def test_batches_are_padded_and_resume_anywhere(images):
         assert (batch.image.numpy() == 127.5).all(-1).any()  # the photos are no squares
 
 
-def test_the_losses_are_keras_cvs_and_a_step_trains_all_but_what_is_frozen(images):
+def test_losses_equal_keras_cvs_and_frozen_layers_are_not_trained(images):
     detector = build(2)
     trainee = TrainableRetinaNet(detector, TorchSGD(0.01), seed=0)
     batch = next(iter(batches(images, SMALL, seed=0, step=0)))

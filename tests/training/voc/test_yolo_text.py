@@ -13,7 +13,7 @@ def label_file(yolo):
     return yolo.path.parent / "labels" / "val" / "c.txt"
 
 
-def test_boxes_are_pixels_and_outlines_boxes(yolo):
+def test_boxes_are_in_pixels_and_polygons_become_boxes(yolo):
     c, d = dataset.open_split(str(yolo.path), "val", CLASSES, annotation.TO_EVALUATE)
     assert (c.id, c.path, c.height, c.width) == ("images/val/c", str(yolo.folder / "c.jpg"), 40, 50)
     np.testing.assert_allclose(c.boxes, [[20, 10, 29, 29], [5, 4, 14, 19]], atol=1e-9)
@@ -24,7 +24,7 @@ def test_boxes_are_pixels_and_outlines_boxes(yolo):
 @pytest.mark.parametrize(
     "names", ["names: [cat, hard hat]", "names: {0: cat, 1: hard hat}", "names:\n- cat\n- hard hat"]
 )
-def test_forms_of_the_file(yolo, names):
+def test_all_forms_of_data_yaml_are_read(yolo, names):
     (yolo.path.parent / "val.txt").write_text("./images/val/c.jpg\n\nimages/val/d.jpg\n")
     root = yolo.path.parent
     yolo.path.write_text(f"path: {root}\nval: val.txt\ntest: [../images/val]\n{names}\n")
@@ -40,7 +40,7 @@ def test_classes_called_no_or_1_keep_their_names(yolo):
     assert YoloText(str(yolo.path)).classes == ("no", "1", "1.0")
 
 
-def test_it_can_be_checked(yolo, capsys):
+def test_yolo_data_can_be_checked(yolo, capsys):
     assert check_dataset.main([str(yolo.path), "--split=val"]) == 0
     assert "hard hat" in capsys.readouterr().out
     label_file(yolo).write_text("0 0.5 0.5 2 0.5\n")
@@ -51,8 +51,8 @@ def test_it_can_be_checked(yolo, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.2", "has 4 numbers, not a class and"),
-        ("0 0.5 0.5 0.2 0.2 0.1", "has 6 numbers, not a class and"),
+        ("0 0.5 0.5 0.2", "expected a class and x, y, width, height, got 4 numbers"),
+        ("0 0.5 0.5 0.2 0.2 0.1", "expected a class and x, y, width, height, got 6 numbers"),
         ("2 0.5 0.5 0.2 0.2", "class '2' is not one of 2 names"),
         ("-1 0.5 0.5 0.2 0.2", "class '-1' is not one of 2 names"),
         ("0 0.5 half 0.2 0.2", "'half' is not a number"),
@@ -60,7 +60,7 @@ def test_it_can_be_checked(yolo, capsys):
         ("\x1b[2J 0 0 0 0", r"class '\x1b[2J' is not one of"),
     ],
 )
-def test_wrong_lines_are_named(yolo, line, message):
+def test_invalid_lines_are_named(yolo, line, message):
     label_file(yolo).write_text(f"0 0.5 0.5 0.2 0.5\n{line}\n")
     with pytest.raises(annotation.DataError) as caught:
         dataset.open_split(str(yolo.path), "val", CLASSES)
@@ -73,27 +73,27 @@ BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("val: [", "is not valid YAML"),
-        ("- val", "is not a data.yaml"),
-        ("val: images/val", "'names' is neither"),
-        ("val: images/val\nnames: {0: cat, 2: dog}", "'names' is neither"),
-        ("val: images/val\nnames: [cat, cat]", "'names': names cat more than once"),
-        ("train: images/train\nnames: [cat]", "'val' names no folder; there are train"),
-        ("val: images/nowhere\nnames: [cat]", "'val' is images/nowhere, but there is no "),
+        ("val: [", "not valid YAML"),
+        ("- val", "not a data.yaml"),
+        ("val: images/val", "'names' must be a list"),
+        ("val: images/val\nnames: {0: cat, 2: dog}", "'names' must be a list"),
+        ("val: images/val\nnames: [cat, cat]", "'names': cat is listed more than once"),
+        ("train: images/train\nnames: [cat]", "'val' is missing or not a folder; found train"),
+        ("val: images/nowhere\nnames: [cat]", "'val' is images/nowhere, but "),
         ("path: {a: b}\nval: images/val\nnames: [cat]", "'path' is a dict, not a folder"),
         (f"{BOMB}\npath: *a19\nval: *a19\nnames: [cat]", "'path' is a list, not a folder"),
-        (f"{BOMB}\nval: *a19\nnames: *a19", "'names' is neither"),
-        ("val: !!python/object/apply:os.getcwd []\nnames: [cat]", "'val' names no folder; there are none"),
+        (f"{BOMB}\nval: *a19\nnames: *a19", "'names' must be a list"),
+        ("val: !!python/object/apply:os.getcwd []\nnames: [cat]", "'val' is missing or not a folder; found none"),
     ],
 )
-def test_wrong_descriptions_are_named(yolo, content, message):
+def test_invalid_yaml_is_named(yolo, content, message):
     yolo.path.write_text(content)
     with pytest.raises(annotation.DataError) as caught:
         YoloText(str(yolo.path)).names("val")
     assert str(caught.value).startswith(f"{yolo.path}: {message}")
 
 
-def test_without_pyyaml_the_message_says_what_to_install(yolo, monkeypatch):
+def test_without_pyyaml_the_message_names_the_package(yolo, monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(annotation.DataError, match="data.yaml: reading YAML needs PyYAML; pip install pyyaml"):
+    with pytest.raises(annotation.DataError, match="data.yaml: reading it needs PyYAML: pip install pyyaml"):
         YoloText(str(yolo.path))
