@@ -211,7 +211,7 @@ def test_random_weights_are_compared_with_a_classifier_of_pixels(scratch):
     result = scratch.record["result"]
     assert result["kept"] == "trained from scratch"
     assert list(result["candidates"]) == ["linear head on the pixels", "trained from scratch"]
-    assert "The result rests on 6 photos" in scratch.run.stdout
+    assert "The result was measured on only 6 photos" in scratch.run.stdout
     assert not split.read(str(scratch.folder)).refit
     (_, int8) = result["files"]
     assert int8["top1"] is not None

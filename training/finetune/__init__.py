@@ -1,1 +1,1 @@
-"""Photos of one's own to files for a device: inspect, split, linear head, fine-tuning, page."""
+"""Fine-tunes a network on the user's photos: inspection, split, linear head, training, report page."""

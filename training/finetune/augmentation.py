@@ -1,7 +1,7 @@
-"""Decides whether photos may be mirrored and cropped in training.
+"""Decides whether to mirror and crop photos in training.
 
-A mirrored heron is a heron; a mirrored 3 is not a digit. So a linear head on the features of unchanged photos is asked
-about changed ones: of objects it recognizes about as many, of handwritten digits far fewer. The figures are in
+A mirrored heron is a heron, but a mirrored 3 is not a digit. So a linear head is fitted on features of unchanged photos
+and tested on changed ones: it recognizes about as many objects, but far fewer handwritten digits. See
 docs/results/finetune.md.
 """
 
@@ -11,32 +11,33 @@ import numpy as np
 
 from fd_keras.training.finetune import linear_head
 
-_MOST_LOST = 0.08  # share of the photos that a harmless change may cost
-_CERTAIN = 2.0  # standard errors, likewise
+_MOST_LOST = 0.08  # maximum share of photos that a harmless change makes unrecognizable
+_CERTAIN = 2.0  # standard errors by which the loss must exceed 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Changes that leave photos in their class.
+    """Changes that do not affect the class of a photo.
 
     Attributes:
-        mirrored: Whether they may be mirrored.
-        cropped: Whether they may be cropped to a part.
+        mirrored: Whether to mirror photos.
+        cropped: Whether to crop photos.
     """
 
     mirrored: bool = True
     cropped: bool = True
 
     def usable(self, views: int) -> list[int]:
-        """Indices of the views of `features.pooled` that are made by these changes only."""
+        """Returns the indices of the views of `features.pooled` that only use these changes."""
         return [view for view in range(views) if (self.mirrored or view % 2 == 0) and (self.cropped or view < 2)]
 
 
 def choose(features: np.ndarray, labels: np.ndarray, classes: int) -> Augmentation:
-    """Chooses the changes.
+    """Chooses the changes to use in training.
 
     Args:
-        features: As `features.pooled` gives them, (photos, views, channels); with less than 3 views all is allowed.
+        features: Features from `features.pooled`, (photos, views, channels); with fewer than 3 views, all changes are
+            used.
         labels: Label of each photo, (photos,).
         classes: Number of classes.
     """
@@ -48,6 +49,6 @@ def choose(features: np.ndarray, labels: np.ndarray, classes: int) -> Augmentati
 
 
 def _is_harmless(plain: np.ndarray, changed: np.ndarray) -> bool:
-    """Whether about as many photos are recognized after a change as before."""
+    """Whether about as many photos are recognized with a change as without."""
     lost, gained = int((plain & ~changed).sum()), int((changed & ~plain).sum())
     return lost - gained <= max(_MOST_LOST * len(plain), _CERTAIN * (lost + gained) ** 0.5)

@@ -1,4 +1,4 @@
-"""The ways of training that are tried: a linear head on frozen features, and the whole network, from that head on."""
+"""Candidates of a fine-tuning: a linear head on frozen features, and the whole network, trained from that head."""
 
 import dataclasses
 import os
@@ -21,10 +21,10 @@ from fd_keras.training.finetune.results import Measured
 from fd_keras.training.recipes import TrainingRecipe
 from fd_keras.training.sources import Folder, Source
 
-# Deviation of the classifier's weights from which fine-tuning starts, at most. A head that was fitted on features that
-# hardly tell the classes apart has large ones, and the gradients that these send back wreck the features.
+# Maximum standard deviation of the classifier's initial weights. A head that was fitted on features that barely
+# separate the classes has large weights, whose gradients would destroy the features.
 _START_DEVIATION = 0.01
-_LEAST_CROP = 0.5  # share of a photo's area in the views that the head is fitted on
+_LEAST_CROP = 0.5  # minimum share of a photo's area in the views that the head is fitted on
 _BATCH = 64
 
 
@@ -35,13 +35,13 @@ class FinetuneNetwork:
     Attributes:
         model: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        image_size: Side of its image.
+        image_size: Side of the input image in pixels.
         classes: Class names in label order.
-        weights: Path of the weights to start from; None for random ones.
-        groups: Groups of a ShuffleNet.
+        weights: Path of the initial weights; None for random weights.
+        groups: Number of groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
-        seed: Seed of everything random.
-        enlarged_to: Side that images are enlarged to in front of the network; None: they stay as they are.
+        seed: Seed of all random numbers.
+        enlarged_to: Side in pixels to enlarge images to before the network; None to not enlarge them.
     """
 
     model: str
@@ -56,20 +56,20 @@ class FinetuneNetwork:
 
     @property
     def arch(self) -> spec.Arch:
-        """The table of the network."""
+        """Table of the network."""
         return zoo.get_arch(self.model, self.groups, self.stem_multiplier)
 
     @property
     def name(self) -> str:
-        """Name of the model, which its files share."""
+        """Name of the model, used in the names of its files."""
         return spec.model_name(self.arch, self.alpha, (self.image_size, self.image_size))
 
     def build(self) -> keras.Model:
-        """The network, with the weights to start from; the classifier's only if they are of as many classes."""
+        """Builds the network with its initial weights; those of the classifier only if it has as many classes."""
         variant = {"groups": self.groups, "stem_multiplier": self.stem_multiplier}
         image = seen = keras.Input((self.image_size, self.image_size, 3))
         if self.enlarged_to is not None:
-            # Not keras.layers.Resizing: a model with that trains its batch normalizations when it is just called.
+            # Not keras.layers.Resizing: a model with it updates its batch normalizations when it is merely called.
             seen = keras.ops.image.resize(image, (self.enlarged_to, self.enlarged_to))
         net = applications.build_by_name(
             self.model, alpha=self.alpha, input_tensor=seen, classes=len(self.classes), weights=None, **variant
@@ -80,50 +80,50 @@ class FinetuneNetwork:
 
 
 def classifier_of(net: keras.Model) -> Any:
-    """The last dense layer of a network."""
+    """Returns the last dense layer of a network."""
     return next(layer for layer in reversed(net.layers) if isinstance(layer, keras.layers.Dense))
 
 
 def pooled_features(network: FinetuneNetwork, paths: Sequence[str], views: int) -> np.ndarray:
-    """Features of photos, (photos, views, channels), see `features.pooled`."""
+    """Computes the features of photos, float32 (photos, views, channels), see `features.pooled`."""
     net = network.build()
     trunk = keras.Model(net.inputs, classifier_of(net).input)
     return features.pooled(trunk, paths, views, _LEAST_CROP, network.seed)
 
 
 def pixels(size: int, photos: Sequence[Labeled]) -> np.ndarray:
-    """The evaluation crops of photos as small pictures, (photos, 1, size * size * 3)."""
+    """Returns the pixels of small evaluation crops as features, float32 (photos, 1, size * size * 3)."""
     images = [imagenet.load_image(path, (size, size)) for path, _ in photos]
     return np.stack(images).astype("float32").reshape(len(photos), 1, -1)
 
 
 def with_head(network: FinetuneNetwork, head: LinearHead) -> keras.Model:
-    """The network with a linear head as its classifier."""
+    """Builds the network with a linear head as its classifier."""
     net = network.build()
     classifier_of(net).set_weights([head.kernel, head.bias])
     return net
 
 
 def shrunk(head: LinearHead) -> LinearHead:
-    """A head of the same directions whose weights are small enough to fine-tune from."""
+    """Scales a head down so that its weights are small enough to start fine-tuning from."""
     kernel = head.kernel - head.kernel.mean(-1, keepdims=True)
     factor = min(1.0, _START_DEVIATION / max(float(kernel.std()), 1e-9))
     return dataclasses.replace(head, kernel=factor * kernel, bias=factor * (head.bias - head.bias.mean()))
 
 
 def measure_head(head: LinearHead, values: np.ndarray, photos: Sequence[Labeled]) -> Measured:
-    """The answers of a head for photos, from the features of their first view, (photos, channels)."""
+    """Measures a head on photos, given the features of their first views, (photos, channels)."""
     return Measured([path for path, _ in photos], labels_of(photos), softmax(head.logits(values), axis=-1))
 
 
 def cross_validated(head: LinearHead, photos: Sequence[Labeled]) -> Measured:
-    """The answers of heads for photos that they were not fitted on."""
+    """Returns the predictions of cross-validation, in which heads were tested on photos they were not fitted on."""
     tested = [photos[index] for index in head.tested]
     return Measured([path for path, _ in tested], labels_of(tested), softmax(head.logits_when_left_out, axis=-1))
 
 
 def measure(model: keras.Model, photos: Sequence[Labeled]) -> Measured:
-    """The answers of a network for photos."""
+    """Measures a network on photos."""
     source = source_of("held-out photos", photos, [""] * model.output_shape[-1])
     batches = input_pipeline.evaluation_batches(source, model.input_shape[1], _BATCH, input_pipeline.Feed())
     rows = [(model.predict_on_batch(images.numpy().astype("float32")), weights) for images, _, weights in batches]
@@ -144,22 +144,26 @@ def tune(
     threads: int | None = None,
     say: Callable[[str], None] = print,
 ) -> keras.Model:
-    """Trains the whole network; goes on where an earlier call with the same run folder was stopped.
+    """Trains the whole network; resumes an earlier call with the same run folder.
 
     Args:
-        network: The network.
-        recipe: How to train it.
-        train: Photos to train on.
-        held_out: Photos on which its progress is shown.
+        network: Network to train.
+        recipe: Training recipe.
+        train: Training photos.
+        held_out: Photos to evaluate on after each epoch.
         run_dir: Folder of the run.
         start: Head to start from, or None for a random classifier.
-        teacher: Path of a .keras file to learn from.
-        which: "last": the network of the last epoch; "best": of the epoch with the highest top-1 on `held_out`.
+        teacher: Path of the teacher's .keras file; None for no distillation.
+        which: "last" for the network of the last epoch; "best" for that with the highest top-1 on `held_out`.
         threads: Number of threads; None for all cores.
         say: Prints a line.
 
+    Returns:
+        The trained network, from raw images to probabilities.
+
     Raises:
-        Stopped, TrainingError: As `ClassifierRun.train`.
+        Stopped: After a signal, when the state is saved.
+        TrainingError: If the run cannot continue.
     """
     weights = network.weights
     if start is not None:
@@ -183,5 +187,5 @@ def tune(
 
 
 def source_of(name: str, photos: Sequence[Labeled], classes: Sequence[str]) -> Folder:
-    """Photos as a source for training."""
+    """Wraps photos as a source for training and evaluation."""
     return Folder(name, [path for path, _ in photos], [label for _, label in photos], classes)

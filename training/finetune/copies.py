@@ -1,4 +1,4 @@
-"""Upright, smaller copies of photos that are rotated or very large."""
+"""Makes upright, smaller copies of photos that are rotated or very large."""
 
 import io
 import os
@@ -11,22 +11,22 @@ from fd_keras.io import write_atomically
 from fd_keras.progress import progress
 from fd_keras.training.finetune.inspection import InspectedPhoto
 
-_LARGE = 3  # photos are copied whose short side is longer than this many of evaluation's
-_KEPT = 2  # short side of a copy in the same unit: enough for random crops
-_QUALITY = 95
+_LARGE = 3  # short side above which photos are copied, relative to the short side in evaluation
+_KEPT = 2  # short side of a copy, likewise; large enough for random crops
+_QUALITY = 95  # JPEG quality
 
 
 def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int, folder: str) -> list[str]:
-    """Where to read each photo: its own file, or its copy if it is large or asks to be shown rotated.
+    """Returns the path to read each photo from: the file itself, or its copy if it is large or has an EXIF rotation.
 
-    Phones store photos as the sensor saw them and note the rotation in the EXIF data, which TensorFlow's decoders
+    Phones store photos in the orientation of the sensor, and the rotation in the EXIF data, which TensorFlow's decoders
     ignore.
 
     Args:
         found: Photos that can be decoded.
-        classes: Class names, which the folders of the copies take.
-        size: Side of the network's image.
-        folder: Folder for the copies, made if there are any; those that are there already are kept.
+        classes: Class names, used as folders of the copies.
+        size: Side of the network's input in pixels.
+        folder: Folder for the copies, created if needed; existing copies are kept.
 
     Raises:
         OSError: If a copy cannot be written.
@@ -40,7 +40,7 @@ def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int,
 
 
 def _copy(photo: InspectedPhoto, short: int, folder: str) -> str:
-    """Writes the copy of a photo, with a short side of at most `short`; returns its path."""
+    """Writes the copy of a photo, with a short side of at most `short` pixels; returns its path."""
     stem, suffix = os.path.splitext(os.path.basename(photo.path))
     form, ending = ("PNG", ".png") if suffix.lower() == ".png" else ("JPEG", ".jpg")
     path = os.path.join(folder, f"{stem}-{photo.sha256[:8]}{ending}")
@@ -48,7 +48,7 @@ def _copy(photo: InspectedPhoto, short: int, folder: str) -> str:
         return path
     os.makedirs(folder, exist_ok=True)
     with photos.opened(photo.path) as image:
-        image.draft("RGB", (short, short))  # lets libjpeg decode fewer pixels, no fewer than those
+        image.draft("RGB", (short, short))  # lets libjpeg decode at reduced size, but not below this
         upright = photos.rgb(ImageOps.exif_transpose(image))
         scale = min(1.0, short / min(upright.size))
         sides = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))

@@ -1,4 +1,4 @@
-"""Pooled features of photos: what a network sees in several views of each, before its classifier."""
+"""Pooled features of photos: the input of a network's classifier, for several views of each photo."""
 
 import os
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _BATCH = 64  # views
 
 
 def pooled(trunk: keras.Model, paths: Sequence[str], views: int, least: float, seed: int) -> np.ndarray:
-    """Features of the evaluation crop of every photo, of its mirror image, and of random crops.
+    """Computes features of the evaluation crop of each photo, of its mirror image, and of random crops.
 
     Args:
-        trunk: Network without its classifier: images (batch, size, size, 3) to features (batch, channels).
-        paths: Paths of the photos, which can all be decoded.
+        trunk: Network without its classifier, from images (batch, size, size, 3) to features (batch, channels).
+        paths: Paths of photos that can be decoded.
         views: Number of views of each photo; the first is the evaluation crop.
-        least: Least share of a photo's area in a random crop.
+        least: Minimum share of a photo's area in a random crop.
         seed: Seed of the crops, which are a pure function of it.
 
     Returns:
@@ -33,14 +33,14 @@ def pooled(trunk: keras.Model, paths: Sequence[str], views: int, least: float, s
     rows = _views(paths, size, views, least, seed).unbatch().batch(_BATCH).prefetch(4)
     for images in progress(rows.as_numpy_iterator(), -(-len(flat) // _BATCH), unit="batches"):
         count = len(images)
-        full = np.resize(images, (_BATCH, size, size, 3))  # for the last batch, or Keras would trace the trunk again
+        full = np.resize(images, (_BATCH, size, size, 3))  # a smaller last batch would be traced again
         flat[start : start + count] = trunk.predict_on_batch(full.astype("float32"))[:count]
         start += count
     return features
 
 
 def _views(paths: Sequence[str], size: int, views: int, least: float, seed: int) -> tf.data.Dataset:
-    """The views of each photo, uint8 (views, size, size, 3)."""
+    """Returns a dataset of the views of each photo, uint8 (views, size, size, 3)."""
     drawn = max(0, views - 2)
 
     def of(index, path):

@@ -1,4 +1,4 @@
-"""Fine-tuning from photos to a trained network: tries a linear head and the whole network, and keeps what is better."""
+"""Fine-tuning: trains a linear head and the whole network, and keeps the better one."""
 
 import dataclasses
 import functools
@@ -19,22 +19,22 @@ from fd_keras.training.finetune.split import Split
 from fd_keras.training.recipes import TrainingRecipe
 
 FINE_TUNED, FROM_SCRATCH, ON_PIXELS = "fine-tuned", "trained from scratch", f"{LINEAR_HEAD} on the pixels"
-_PIXELS = 16  # side of the pictures that the linear classifier of a fresh network's rival sees
-_CERTAIN = 50  # photos below which a result is little more than an impression
+_PIXELS = 16  # side of the images for the linear classifier on pixels, the baseline of training from scratch
+_CERTAIN = 50  # held-out photos below which a result is very uncertain
 
 
 @dataclasses.dataclass(frozen=True)
 class Finetuned:
-    """What a fine-tuning leaves.
+    """Result of a fine-tuning.
 
     Attributes:
-        model: The network, from raw images to probabilities.
-        candidates: What was tried; one is chosen.
-        how_measured: How that one was measured, to follow "Top-1 90%".
-        trained_on: What `model` was trained on, a sentence.
-        refit: Whether that includes the held-out photos.
-        warnings: What to know before trusting the result, a sentence each.
-        settings: How it was trained, by name.
+        model: Trained network, from raw images to probabilities.
+        candidates: Candidates that were trained; one is chosen.
+        how_measured: How the chosen one was measured, to follow "Top-1 90%".
+        trained_on: Sentence about the photos that `model` was trained on.
+        refit: Whether these include the held-out photos.
+        warnings: Sentences about limits of the result.
+        settings: Training settings by name.
     """
 
     model: keras.Model
@@ -47,14 +47,14 @@ class Finetuned:
 
 
 class Finetuning:
-    """A fine-tuning.
+    """A fine-tuning of a network on photos.
 
     Args:
-        network: The network.
-        split: The photos. Those held out measure what was trained on the others.
-        given: Whether the held-out photos were given, not drawn.
-        options: What else was chosen.
-        work_dir: Folder of the training runs, which go on where they were stopped.
+        network: Network to fine-tune.
+        split: Training and held-out photos.
+        given: Whether the user chose the held-out photos, so that they were not drawn.
+        options: Further choices.
+        work_dir: Folder of the training runs, which can be resumed.
         say: Prints a line.
     """
 
@@ -73,7 +73,7 @@ class Finetuning:
         self._settings: dict[str, str] = {}
 
     def run(self) -> Finetuned:
-        """Trains what is worth trying, chooses, and trains that on all photos where it pays."""
+        """Trains the candidates, chooses the best, and trains it again on all photos if that helps."""
         head = None if self._network.weights is None else self._fit_head()
         found = [self._pixels() if head is None else Candidate(LINEAR_HEAD, self._measured_head(head), False)]
         model = None
@@ -104,7 +104,7 @@ class Finetuning:
         return head
 
     def _choose_augmentation(self) -> Augmentation:
-        """Whether to mirror and to crop photos, by their features and the flags."""
+        """Decides whether to mirror and crop photos, by their features and the flags."""
         features = self._features[: len(self._train)]
         found = augmentation.choose(features, labels_of(self._train), len(self._split.classes))
         if "flip" in self._options.overrides:
@@ -112,7 +112,7 @@ class Finetuning:
         for change, allowed, flag in (("mirrored", found.mirrored, "flip"), ("cropped", found.cropped, "crop_scale")):
             self._settings[f"{change} in training"] = "yes" if allowed else "no"
             if not allowed and flag not in self._options.overrides:
-                self._say(f"{flag} is reduced: a linear head recognizes far fewer of these photos once {change}")
+                self._say(f"{flag} is reduced: a linear head recognizes far fewer of these photos when {change}")
         return found
 
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
@@ -125,7 +125,7 @@ class Finetuning:
         return measured
 
     def _pixels(self) -> Candidate:
-        """A linear classifier on the pixels of small pictures, the rival of a network that starts from nothing."""
+        """Fits a linear classifier on the pixels of small images, the baseline of training from scratch."""
         values = candidates.pixels(_PIXELS, (*self._train, *self._held_out))
         head = self._regression(values[: len(self._train)], self._train)
         found = Candidate(
@@ -181,11 +181,11 @@ class Finetuning:
         )  # fmt: skip
 
     def _chooses_epoch(self) -> bool:
-        """Whether the held-out photos choose the epoch; a training on all photos has none that could."""
+        """Whether the held-out photos select the epoch, which is impossible when training on all photos."""
         return len(self._held_out) >= plan.FEWEST_TO_CHOOSE_EPOCH and not self._refits()
 
     def _teacher(self, photos: Sequence[Labeled], folder: str) -> str | None:
-        """Path of the network to learn from; with --teacher=auto it is made first, of these photos."""
+        """Returns the path of the teacher, or None; with --teacher=auto, the teacher is trained first."""
         if self._options.teacher != AUTO or self._network.weights is None:
             given = self._options.teacher if self._options.teacher != AUTO else None
             self._settings["teacher"] = given or "none"
@@ -198,11 +198,11 @@ class Finetuning:
 
     @functools.cached_property
     def _best_teacher(self) -> FinetuneNetwork:
-        """The teacher that the photos to train on choose, also for the training on all."""
+        """Best teacher for the training photos, also used when training on all photos."""
         return teachers.best(self._network, self._train)
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
-        """Whether the tuned network makes fewer mistakes than the head, or as many with better probabilities."""
+        """Whether the tuned network makes fewer mistakes than the head, or as many with a lower cross-entropy."""
         if self._options.method == "tune":
             return True
         return (tuned.hits, -tuned.cross_entropy) > (head.hits, -head.cross_entropy)
@@ -212,12 +212,12 @@ class Finetuning:
         if refit:
             photos = (*self._train, *self._held_out)
             whole = None if head is None else self._regression(self._features, photos)
-            self._say("training again, on the held-out photos too")
+            self._say("training again on all photos, including the held-out ones")
             learn_from = self._teacher(photos, "refit")
             model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)
         return self._finished(model, found, found[-1].title, self._on_held_out(), refit)
 
-    # What came out.
+    # Results.
 
     def _refits(self) -> bool:
         if self._options.refit != AUTO:
@@ -225,33 +225,33 @@ class Finetuning:
         return not self._given and len(self._train) + len(self._held_out) <= plan.MOST_TO_REFIT
 
     def _on_held_out(self) -> str:
-        chosen = ", but that chose the epoch" if self._chooses_epoch() else ""
-        return f"on {len(self._held_out)} photos that it was not trained on{chosen}"
+        chosen = ", which also selected the epoch" if self._chooses_epoch() else ""
+        return f"on {len(self._held_out)} held-out photos{chosen}"
 
     def _finished(self, model: keras.Model, found: Sequence[Candidate], title: str, how: str, refit: bool) -> Finetuned:
         found = [dataclasses.replace(one, chosen=one.title == title) for one in found]
         count = len(self._train) + len(self._held_out) * refit
         trained_on = f"The files were trained on {count} photos"
-        trained_on += ", including the held-out ones, after measuring on those." if refit else "."
+        trained_on += ", including the held-out ones after they were used to measure." if refit else "."
         chosen = next(one for one in found if one.chosen)
         self._settings = {"kept": title, **self._settings}
         return Finetuned(model, found, how, trained_on, refit, self._warnings(chosen.measured), self._settings)
 
     def _warnings(self, measured: Measured) -> list[str]:
-        """What the figures cannot show."""
+        """Returns sentences about limits of the result."""
         total = len(measured.labels)
         low, high = metrics.wilson_interval(measured.hits, total)
         warnings = []
         if total < _CERTAIN:
             warnings.append(
-                f"The result rests on {total} photos: on others it may be anything from {100 * low:.0f}% to "
-                f"{100 * high:.0f}%. More photos narrow this."
+                f"The result was measured on only {total} photos: the true accuracy may be from {100 * low:.0f}% to "
+                f"{100 * high:.0f}%. Add photos to narrow this."
             )
         share = np.bincount(measured.labels).max() / total
         if low <= share:
             warnings.append(
-                f"This is no better than chance: always naming the most frequent class is right for {100 * share:.0f}% "
-                "of these photos. Check that the photos are in the right folders, and add more."
+                f"The result is not better than chance: always predicting the most frequent class is right for "
+                f"{100 * share:.0f}% of these photos. Check that the photos are in the right folders, and add more."
             )
         return warnings
 

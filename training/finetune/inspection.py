@@ -1,4 +1,4 @@
-"""Inspects photos before training: which are broken, tiny, rotated or duplicates."""
+"""Inspects photos before training: finds broken, tiny, rotated and duplicate ones."""
 
 import concurrent.futures
 import dataclasses
@@ -12,28 +12,28 @@ import numpy as np
 from fd_keras import photos
 from fd_keras.progress import progress
 
-_THUMBNAIL = 16  # side of the gray picture by which photos are compared
-# Correlation of two thumbnails from which on the photos count as the same picture. With photos of Imagenette that were
-# halved, or saved again at quality 50, it was at least 0.997; between two of its 9,469 photos at most 0.969.
+_THUMBNAIL = 16  # side of the gray thumbnails to compare photos by, in pixels
+# Minimum correlation of the thumbnails of duplicates. For photos of Imagenette that were halved, or saved again at
+# quality 50, it was at least 0.997; for two different ones of its 9,469 photos, at most 0.969.
 _ALIKE = 0.985
-_FLAT = 4.0  # deviation of a thumbnail, of 255, below which it shows too little to be compared
-_BLOCK = 2048  # thumbnails compared at a time with all others, for the memory's sake
+_FLAT = 4.0  # standard deviation of a thumbnail (0..255) below which it is too uniform to be compared
+_BLOCK = 2048  # thumbnails to compare with all others at once, to limit memory
 _ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclasses.dataclass(frozen=True)
 class InspectedPhoto:
-    """What is known of a photo.
+    """Facts about a photo.
 
     Attributes:
         path: Path of the file.
-        label: Label of its class.
+        label: Index of its class.
         width: Width in pixels, as stored.
         height: Height in pixels, as stored.
-        rotated: Whether its EXIF data asks to be shown rotated or mirrored.
-        sha256: Hash of the file, "" if it cannot be read.
-        thumbnail: Gray picture, float32 of shape (256,), of mean 0 and length 1; zeros if the photo shows too little.
-        fault: Why it cannot be decoded; "" if it can.
+        rotated: Whether its EXIF orientation rotates or mirrors it.
+        sha256: Hash of the file; "" if it cannot be decoded.
+        thumbnail: Gray thumbnail, float32 of shape (256,), with mean 0 and norm 1; zeros if it is too uniform.
+        fault: Reason why it cannot be decoded; "" if it can.
     """
 
     path: str
@@ -49,12 +49,12 @@ class InspectedPhoto:
 
 
 def inspect(paths: Sequence[str], labels: Sequence[int], threads: int | None = None) -> list[InspectedPhoto]:
-    """Inspects photos, several at a time.
+    """Inspects photos in parallel.
 
     Args:
         paths: Paths of the files.
-        labels: Label of each.
-        threads: Number of threads; default one for each core.
+        labels: Label of each photo.
+        threads: Number of threads; None for one per core.
     """
     with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         return list(progress(pool.map(inspect_photo, paths, labels), len(paths), unit="photos"))
@@ -84,10 +84,11 @@ def _normalized(values: np.ndarray) -> np.ndarray:
 
 
 def duplicate_groups(found: Sequence[InspectedPhoto]) -> np.ndarray:
-    """Numbers that photos share if and only if they are the same picture, or linked by such pairs; shape (photos,).
+    """Groups duplicates: returns the number of each photo's group, int of shape (photos,).
 
-    The same file is the same picture, and so are two files with thumbnails that correlate, such as a photo that was
-    resized or saved again. Of photos that show next to nothing only the same file counts.
+    Two photos are duplicates if their files are equal, or if their thumbnails correlate, as for a photo that was
+    resized or saved again. Almost uniform photos are only compared by their files. Groups are the connected components
+    of such pairs.
     """
     groups = _Groups(len(found))
     first: dict[str, int] = {}
@@ -117,6 +118,6 @@ class _Groups:
 
     def _root(self, index: int) -> int:
         while self._parents[index] != index:
-            self._parents[index] = self._parents[self._parents[index]]  # halves the way for the next one
+            self._parents[index] = self._parents[self._parents[index]]  # path halving
             index = self._parents[index]
         return index

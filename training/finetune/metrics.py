@@ -1,4 +1,4 @@
-"""Metrics on held-out photos: intervals, confusion, precision and recall of each class, and the photos worth a look."""
+"""Metrics on held-out photos: intervals, confusion matrix, precision and recall by class, and notable photos."""
 
 import dataclasses
 import math
@@ -9,19 +9,19 @@ import numpy as np
 from fd_keras import imagenet
 from fd_keras.training.finetune.results import ClassCount, Measured
 
-TOP5_FROM = 11  # classes; with fewer, a top-5 is near 100% whatever the network
-_Z95 = 1.959964  # of the normal distribution, two-sided
+TOP5_FROM = 11  # minimum number of classes for top-5; with fewer, it is always near 100%
+_Z95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassMetrics:
-    """How well one class is recognized.
+    """Precision and recall of a class.
 
     Attributes:
         photos: Number of photos of the class.
-        precision: Share of the photos named so that are of the class; nan if none is named so.
-        recall: Share of the photos of the class that are named so; nan if there is none.
-        f1: Harmonic mean of both; nan if the class neither occurs nor is named.
+        precision: Share of correct predictions of the class; nan without predictions.
+        recall: Share of the photos of the class that are recognized; nan without photos.
+        f1: Harmonic mean of both; nan without predictions and photos.
     """
 
     photos: int
@@ -31,14 +31,14 @@ class ClassMetrics:
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """The 95% interval of a share, by Wilson's score, which holds for few photos and near 0 and 1 too.
+    """Computes Wilson's 95% interval of a proportion, which is also valid for few photos and near 0 and 1.
 
     Args:
         hits: Number of hits.
         total: Number of trials, at least 1.
 
     Returns:
-        Lower and upper end, of 1.
+        Lower and upper end, from 0 to 1.
     """
     share, z2 = hits / total, _Z95**2
     center = (share + z2 / (2 * total)) / (1 + z2 / total)
@@ -47,20 +47,20 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
 
 
 def top1_text(measured: Measured) -> str:
-    """Top-1 with its interval, as text."""
+    """Formats top-1 with its interval."""
     low, high = wilson_interval(measured.hits, len(measured.labels))
     return f"top-1 {100 * measured.top1:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f})"
 
 
 def confusion_matrix(measured: Measured) -> np.ndarray:
-    """Number of photos by true class (rows) and named class (columns), int64 of shape (classes, classes)."""
+    """Counts photos by true class (rows) and predicted class (columns), int64 of shape (classes, classes)."""
     classes = measured.probabilities.shape[1]
     pairs = measured.labels * classes + measured.probabilities.argmax(-1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def class_metrics(matrix: np.ndarray) -> list[ClassMetrics]:
-    """Precision, recall and F1 of each class, from a confusion matrix."""
+    """Computes precision, recall and F1 of each class from a confusion matrix."""
     rows = zip(matrix.diagonal().tolist(), matrix.sum(0).tolist(), matrix.sum(1).tolist(), strict=True)
     return [
         ClassMetrics(true, _share(hits, named), _share(hits, true), _share(2 * hits, named + true))
@@ -73,7 +73,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def confused_pairs(matrix: np.ndarray, count: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes: (true class, named class, number of photos), most frequent first."""
+    """Returns the most frequent mistakes as (true class, predicted class, number of photos), most frequent first."""
     mistakes = matrix - np.diag(matrix.diagonal())
     order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
     pairs = (divmod(index, len(matrix)) for index in order.tolist())
@@ -81,16 +81,16 @@ def confused_pairs(matrix: np.ndarray, count: int) -> list[tuple[int, int, int]]
 
 
 def confident_mistakes(measured: Measured, count: int) -> np.ndarray:
-    """Indices of the photos of another class than the one that is named, those named with most confidence first."""
+    """Returns the indices of misclassified photos, the most confident first."""
     wrong = np.flatnonzero(measured.probabilities.argmax(-1) != measured.labels)
     return wrong[np.argsort(-measured.probabilities.max(-1)[wrong], kind="stable")][:count]
 
 
 def least_certain(measured: Measured, count: int, without: np.ndarray) -> np.ndarray:
-    """Indices of the photos whose two first classes are nearest to each other, nearest first.
+    """Returns the indices of the photos with the smallest difference between their two best probabilities.
 
     Args:
-        measured: Answers, of at least two classes.
+        measured: Predictions, of at least two classes.
         count: Maximum number of photos.
         without: Indices of photos to leave out.
     """
@@ -100,20 +100,20 @@ def least_certain(measured: Measured, count: int, without: np.ndarray) -> np.nda
 
 
 def top5(measured: Measured) -> float | None:
-    """Share of the photos whose class was among the first five, of 1; None where there are too few classes."""
+    """Computes top-5 from 0 to 1; None if there are too few classes."""
     if measured.probabilities.shape[1] < TOP5_FROM:
         return None
     return float((imagenet.top_classes(measured.probabilities, 5) == measured.labels[:, None]).any(-1).mean())
 
 
 def majority(measured: Measured, counts: Sequence[ClassCount]) -> tuple[int, float]:
-    """The class with most photos to train on, and the top-1, of 1, of always naming it."""
+    """Returns the class with the most training photos, and the top-1 (from 0 to 1) of always predicting it."""
     label = int(np.argmax([count.train for count in counts]))
     return label, float((measured.labels == label).mean())
 
 
 def discordant(ours: Measured, other: Measured) -> tuple[int, int] | None:
-    """Photos that only `ours` names right, and photos that only `other` does; None if they saw different photos."""
+    """Counts the photos that only `ours` recognizes, and that only `other` does; None if their photos differ."""
     if list(ours.paths) != list(other.paths):
         return None
     right, others = (measured.probabilities.argmax(-1) == measured.labels for measured in (ours, other))

@@ -1,4 +1,4 @@
-"""What can be chosen in a fine-tuning beside the network."""
+"""Options of a fine-tuning."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ REFIT = (AUTO, "yes", "no")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Choices; each default depends on the photos.
+    """Options of a fine-tuning, whose defaults depend on the photos.
 
     Attributes:
-        method: "head": only the linear head; "tune": the whole network; "auto": what is better on held-out photos.
-        refit: Whether to train once more on all photos in the end; "auto": if they are few and were held out by chance.
-        views: Views of each photo for the linear head; None: by the number of photos.
-        teacher: Path of a .keras file to learn from; "auto": see `teachers.best`; None: none.
-        overrides: Values of `TrainingRecipe` other than the plan's.
+        method: "head" for the linear head only, "tune" for the whole network, or "auto" for the better one on held-out
+            photos.
+        refit: Whether to finally train on all photos: "yes", "no", or "auto" to do so if there are few and the held-out
+            photos were drawn.
+        views: Number of views of each photo for the linear head; None to choose by the number of photos.
+        teacher: Path of the teacher's .keras file; "auto" for `teachers.best`; None for no distillation.
+        overrides: Values of `TrainingRecipe` to use instead of the plan's.
         threads: Number of threads; None for all cores.
     """
 

@@ -1,4 +1,4 @@
-"""The page of a fine-tuning: how good it is, what it confuses, its files, and what to do with them."""
+"""The HTML page of a fine-tuning: accuracy, confusion matrix, files, and next steps."""
 
 import math
 import os
@@ -18,17 +18,17 @@ _FILE_FACTS = (
     "file",
     "size",
     "working memory on a microcontroller",
-    "top-1 on the held-out photos",
-    "held-out photos for which it names the class that the Keras model names",
-    "held-out photos for which several classes come first",
-    "an image on this machine, one thread",
+    "top-1 on held-out photos",
+    "held-out photos with the same class as from the Keras model",
+    "held-out photos with a tie for the first class",
+    "time per image on this machine, one thread",
 )
 _SECTIONS = {
     "files": "Files",
     "classes": "Classes",
     "photos": "Photos",
     "training": "Training",
-    "next": "What to do next",
+    "next": "Next steps",
 }
 
 
@@ -37,16 +37,16 @@ def write(path: str, results: FinetuneResults) -> None:
 
     Args:
         path: Path of the .html file.
-        results: What it shows. Photos that are gone or broken by now are shown as such.
+        results: Results to show. Missing or broken photos are replaced by a note.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     write_atomically(path, html(results).encode("utf-8", "backslashreplace"))
 
 
 def html(results: FinetuneResults) -> str:
-    """The page as text."""
+    """Returns the page as HTML."""
     measured, names = results.chosen.measured, [count.name for count in results.counts]
     matrix = metrics.confusion_matrix(measured)
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in _SECTIONS.items())
@@ -61,23 +61,23 @@ def html(results: FinetuneResults) -> str:
 {_files(results)}
 {_section("classes")}
 {_classes(results.counts, metrics.class_metrics(matrix))}
-<h3>What is confused</h3>
+<h3>Confusion matrix</h3>
 {page_confusion.confusion(matrix, names)}
 {_section("photos")}
 <h3>Most confident mistakes</h3>
-<p class="soft">Class → what the network names. Photos in the wrong folder show up here first. The squares are what the
-network sees.</p>
+<p class="soft">True class → predicted class. Photos in the wrong folder appear here first. The squares are the crops
+that the network receives.</p>
 {page_photos.confident_mistakes(measured, names)}
 <h3>Least certain</h3>
-<p class="soft">The two first answers are nearest to each other. More photos like these help most.</p>
+<p class="soft">Photos whose two best classes have almost equal probabilities. More photos like these help most.</p>
 {page_photos.least_certain(measured, names)}
-<h3>What was found in the photos</h3>
+<h3>Inspection of the photos</h3>
 {_listed(results.notes) or "<p>Nothing unusual.</p>"}
 {_section("training")}
 {_candidates(results)}
 <p>{escape(printable(results.trained_on))}</p>
 {_facts("Settings", results.settings)}
-<h3>The command</h3>
+<h3>Command</h3>
 {_code(results.command)}
 {_facts("Versions", results.versions)}
 {_section("next")}
@@ -102,32 +102,33 @@ def _interval(measured: Measured) -> str:
 
 
 def _headline(results: FinetuneResults) -> str:
-    """The result in one sentence, beside the simplest rivals."""
+    """Returns the result in one sentence, with the simplest baselines."""
     measured = results.chosen.measured
     label, share = metrics.majority(measured, results.counts)
     return (
         f'<p class="lead"><b>Top-1 {_percent(measured.top1)}</b> (95% interval {_interval(measured)}) '
-        f"{escape(printable(results.how_measured))}; {_rivals(results)}always naming the most frequent class, "
+        f"{escape(printable(results.how_measured))}; {_rivals(results)}always predicting the most frequent class, "
         f"{html_page.name(results.counts[label].name)}, {_percent(share)}.</p>"
     )
 
 
 def _rivals(results: FinetuneResults) -> str:
+    """Returns the accuracy of the linear head or of the other candidate, for the headline."""
     head, others = results.linear_head, [candidate for candidate in results.candidates if not candidate.chosen]
     if head is None:
         return ""
     if not head.chosen:
-        return f"a linear head alone reaches {_percent(head.measured.top1)}, "
+        return f"a linear head reaches {_percent(head.measured.top1)}, "
     if not others:
-        return "this is a linear head alone; "
+        return "this is a linear head; "
     best = max(others, key=lambda candidate: candidate.measured.hits)
-    return f"this is a linear head alone, {escape(printable(best.title))} reaches {_percent(best.measured.top1)}, "
+    return f"this is a linear head, {escape(printable(best.title))} reaches {_percent(best.measured.top1)}, "
 
 
 def _warnings(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
-    return f'<div class="warnings" role="note"><strong>Read with care</strong>{_listed(warnings)}</div>'
+    return f'<div class="warnings" role="note"><strong>Limits of this result</strong>{_listed(warnings)}</div>'
 
 
 def _listed(sentences: Sequence[str]) -> str:
@@ -143,27 +144,27 @@ def _figures(results: FinetuneResults) -> str:
     if results.files:
         file = min(results.files, key=lambda file: file.size_bytes)
         items.append((f"{file.size_bytes / 1000:,.0f} kB", f"{file.recipe} file"))
-        items.append((f"{file.milliseconds:.2f} ms", "an image, on this machine"))
+        items.append((f"{file.milliseconds:.2f} ms", "per image, on this machine"))
         if file.ram_bytes is not None:
             items.append((f"{file.ram_bytes / 1024:,.0f} KiB", "of RAM on a microcontroller"))
     return html_page.figures(items)
 
 
 def _files(results: FinetuneResults) -> str:
-    """The files side by side, a line for each of their facts that is known of one of them."""
+    """Returns the files side by side, with a row for each fact that is known for at least one of them."""
     columns = [_file(file) for file in results.files]
     rows = [[title, *(column[title] for column in columns)] for title in _FILE_FACTS]
     known = [row for row in rows if any(cell != _UNKNOWN for cell in row[1:])]
     heads = ["", *(escape(printable(file.recipe)) for file in results.files)]
     return f"""{_section("files")}
 {html_page.table("Files for devices", heads, known, "files") if columns else ""}
-<p class="soft">All in the folder {html_page.name(results.output_dir)}. They were made from
-<code>{escape(printable(results.keras_file))}</code>: {results.macs / 1e6:,.1f} million multiply-accumulates an image,
+<p class="soft">All files are in {html_page.name(results.output_dir)}. They were converted from
+<code>{escape(printable(results.keras_file))}</code>: {results.macs / 1e6:,.1f} million multiply-accumulates per image,
 {results.parameters:,} parameters.</p>"""
 
 
 def _file(file: FileFacts) -> dict[str, str]:
-    """The facts of a file in the order of `_FILE_FACTS`."""
+    """Formats the facts of a file, by the titles in `_FILE_FACTS`."""
     facts = (
         f"<code>{escape(printable(os.path.basename(file.path)))}</code>",
         f"{file.size_bytes / 1000:,.0f} kB",
@@ -186,25 +187,25 @@ def _classes(counts: Sequence[ClassCount], measured: Sequence[ClassMetrics]) -> 
     table = html_page.table("Photos, precision and recall of each class", heads, rows)
     if len(counts) > page_confusion.MOST_CLASSES:
         table = f"<details><summary>All {len(counts)} classes</summary>{table}</details>"
-    return f"""<p class="soft">Precision: share of the photos named so that are of the class. Recall: share of the
-photos of the class that are named so.</p>
+    return f"""<p class="soft">Precision: share of the predictions of the class that are correct. Recall: share of the
+photos of the class that are recognized.</p>
 {table}"""
 
 
 def _clipped(name: str) -> str:
-    """A class name of a few lines at most."""
+    """Returns a class name, limited to a few lines."""
     return f'<span class="clip" title="{escape(printable(name))}">{html_page.name(name)}</span>'
 
 
 def _share(share: float) -> str:
-    """A share with a bar behind it."""
+    """Formats a value from 0 to 1 as a percentage with a bar behind it."""
     return f'<span class="share" style="--w:{0 if math.isnan(share) else 100 * share:.0f}%">{_percent(share)}</span>'
 
 
 def _candidates(results: FinetuneResults) -> str:
     rows = [_candidate(candidate) for candidate in results.candidates]
-    table = html_page.table("What was tried", ("", "top-1", "95% interval"), rows, "tried")
-    return f"<h3>What was tried</h3>{table}{_comparison(results)}"
+    table = html_page.table("Candidates", ("", "top-1", "95% interval"), rows, "tried")
+    return f"<h3>Candidates</h3>{table}{_comparison(results)}"
 
 
 def _candidate(candidate: Candidate) -> list[str]:
@@ -215,7 +216,7 @@ def _candidate(candidate: Candidate) -> list[str]:
 
 
 def _range(measured: Measured) -> str:
-    """An accuracy and its interval on an axis from 0 to 100%."""
+    """Draws an accuracy and its interval on an axis from 0 to 100%, as SVG."""
     low, high = (100 * end for end in metrics.wilson_interval(measured.hits, len(measured.labels)))
     return (
         '<svg class="interval" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
@@ -225,13 +226,13 @@ def _range(measured: Measured) -> str:
 
 
 def _comparison(results: FinetuneResults) -> str:
-    """How what was kept and the linear head differ, photo by photo."""
+    """Compares the chosen candidate with the linear head, photo by photo."""
     head = results.linear_head
     pair = None if head is None or head.chosen else metrics.discordant(results.chosen.measured, head.measured)
     if pair is None:
         return ""
     title = escape(printable(results.chosen.title))
-    return f"<p>{pair[0]} of the photos only {title} names right, {pair[1]} only the linear head.</p>"
+    return f"<p>Photos recognized by only one of both: {title} {pair[0]}, linear head {pair[1]}.</p>"
 
 
 def _facts(title: str, facts: Mapping[str, str]) -> str:
@@ -252,5 +253,5 @@ def _snippet(snippet: Snippet) -> str:
 
 
 def _code(code: str) -> str:
-    """Code that a click selects as a whole."""
+    """Returns a block of code that a click selects completely."""
     return f'<pre tabindex="0"><code>{escape(code.strip())}</code></pre>'

@@ -1,4 +1,4 @@
-"""The part of the page that shows which classes are confused."""
+"""The section of the page on confused classes."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ import numpy as np
 from fd_keras.training import html_page
 from fd_keras.training.finetune import metrics
 
-MOST_CLASSES = 30  # of a matrix; with more, the most confused pairs are listed
+MOST_CLASSES = 30  # maximum number of classes of a matrix; with more, the most confused pairs are listed
 _PAIRS = 30
-_UPRIGHT = 4  # number of classes up to which their names stand upright above the columns
-_DARKEST = 45  # percent of color in a cell, so that the number in it can be read
+_UPRIGHT = 4  # maximum number of classes for horizontal column titles
+_DARKEST = 45  # maximum percentage of color in a cell, so that its number stays readable
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """The confusion matrix as a table, or the most confused pairs where there are too many classes.
+    """Returns the confusion matrix as a table, or the most confused pairs if there are too many classes.
 
     Args:
-        matrix: From `metrics.confusion_matrix`.
-        names: Class names.
+        matrix: Confusion matrix from `metrics.confusion_matrix`.
+        names: Class names in label order.
     """
     return _matrix(matrix, names) if len(names) <= MOST_CLASSES else _pairs(matrix, names)
 
@@ -27,10 +27,10 @@ def _matrix(matrix: np.ndarray, names: Sequence[str]) -> str:
     heads = "".join(f'<th scope="col"><span>{html_page.name(name)}</span></th>' for name in names)
     body = "".join(_row(label, row, names[label]) for label, row in enumerate(matrix.tolist()))
     table = f"""<table class="{"matrix many" if len(names) > _UPRIGHT else "matrix"}">
-<caption class="unseen">Number of photos by class and by the class that is named</caption>
-<thead><tr><td>shows ↓ named →</td>{heads}</tr></thead><tbody>{body}</tbody></table>"""
-    return f"""<p class="soft">Rows: what the photo shows. Columns: what the network names. Blue is right, orange wrong;
-the stronger, the larger the share of the class. Empty cells are 0.</p>
+<caption class="unseen">Number of photos by true class and predicted class</caption>
+<thead><tr><td>true ↓ predicted →</td>{heads}</tr></thead><tbody>{body}</tbody></table>"""
+    return f"""<p class="soft">Rows: true class. Columns: predicted class. Blue is correct, orange wrong; the stronger
+the color, the larger the share of the class. Empty cells are 0.</p>
 {html_page.scrolling("Confusion matrix", table)}"""
 
 
@@ -56,7 +56,5 @@ def _pairs(matrix: np.ndarray, names: Sequence[str]) -> str:
         ]
         for true, named, count in pairs
     ]
-    table = html_page.table("Classes that are confused", ("shows", "named", "photos", "of the class"), rows, "pairs")
-    return (
-        f"""<p class="soft">The {len(pairs)} most frequent mistakes of those between {len(names)} classes.</p>{table}"""
-    )
+    table = html_page.table("Confused classes", ("true", "predicted", "photos", "of the class"), rows, "pairs")
+    return f"""<p class="soft">The {len(pairs)} most frequent mistakes among {len(names)} classes.</p>{table}"""

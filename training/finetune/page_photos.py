@@ -1,4 +1,4 @@
-"""The part of the page that shows photos: the most confident mistakes, and where the network is least certain."""
+"""The section of the page with photos: the most confident mistakes and the least certain predictions."""
 
 import os
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from fd_keras.training import html_page
 from fd_keras.training.finetune import metrics
 from fd_keras.training.finetune.results import Measured
 
-SHOWN = 12  # photos of each kind
-_SIDE = 128  # of a thumbnail in pixels
-_QUALITY = 70
-_BORDER = (1 - imagenet.SIZE / imagenet.RESIZE) / 2  # share of the short side that the central crop cuts off, each end
+SHOWN = 12  # number of photos of each kind
+_SIDE = 128  # side of a thumbnail in pixels
+_QUALITY = 70  # JPEG quality
+_BORDER = (1 - imagenet.SIZE / imagenet.RESIZE) / 2  # share of the short side that the central crop removes at each end
 
 
 def confident_mistakes(measured: Measured, names: Sequence[str]) -> str:
-    """Photos of another class than the one that is named, the most confident first."""
+    """Returns a gallery of misclassified photos, the most confident first."""
     shown = metrics.confident_mistakes(measured, SHOWN)
     if not len(shown):
-        return f"<p>None of the {len(measured.labels)} photos is named wrongly.</p>"
+        return f"<p>No mistakes in {len(measured.labels)} photos.</p>"
     return _gallery(measured, shown, names, 1)
 
 
 def least_certain(measured: Measured, names: Sequence[str]) -> str:
-    """Photos whose two first classes are nearest to each other, but for those among the mistakes above."""
+    """Returns a gallery of the least certain photos, without those in `confident_mistakes`."""
     above = metrics.confident_mistakes(measured, SHOWN)
     return _gallery(measured, metrics.least_certain(measured, SHOWN, above), names, 2)
 
@@ -39,7 +39,7 @@ def _gallery(measured: Measured, indices: np.ndarray, names: Sequence[str], answ
 
 
 def _photo(measured: Measured, index: int, names: Sequence[str], answers: int) -> str:
-    """A photo with its class and the first few answers."""
+    """Returns a photo with its class and the best few predictions."""
     path, scores, true = measured.paths[index], measured.probabilities[index], names[int(measured.labels[index])]
     best = imagenet.top_classes(scores[None], answers)[0].tolist()
     named = ", ".join(f"{html_page.name(str(names[label]))} {100 * scores[label]:.0f}%" for label in best)
@@ -49,14 +49,14 @@ def _photo(measured: Measured, index: int, names: Sequence[str], answers: int) -
 
 
 def _thumbnail(path: str, name: str) -> str:
-    """What the network sees of a photo of a class, small; or why it cannot be shown."""
+    """Returns a small image of the network's crop of a photo, or the reason why it cannot be shown."""
     try:
         with photos.opened(path) as image:
             image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
             upright = photos.rgb(ImageOps.exif_transpose(image))
             small = ImageOps.fit(upright, (_SIDE, _SIDE), Image.Resampling.BICUBIC, bleed=_BORDER)
     except FileNotFoundError:
-        return '<span class="missing">The file is no longer there.</span>'
+        return '<span class="missing">The file is missing.</span>'
     except (OSError, ValueError):
         return '<span class="missing">The file cannot be read.</span>'
     alt = escape(f"photo of {printable(name)}")

@@ -1,4 +1,4 @@
-"""A folder of photos of one's own: its classes, the photos on each side of a given split, and what was left out."""
+"""A folder of the user's photos: classes, training and held-out photos, and notes about files that were left out."""
 
 import dataclasses
 import os
@@ -10,21 +10,21 @@ from fd_keras import photos
 from fd_keras.io import join, list_entries, printable
 
 TRAIN = ("train", "training")
-HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there is taken
+HELD_OUT = ("val", "valid", "validation", "test")  # the first that exists is used
 
 Labeled = tuple[str, int]  # path and label of a photo
 
 
 @dataclasses.dataclass(frozen=True)
 class PhotoFolder:
-    """Photos of classes.
+    """Photos in a folder.
 
     Attributes:
-        root: The folder.
+        root: Path of the folder.
         classes: Class names in label order.
-        train: Photos to train on, or all photos if the folder has no sides.
-        held_out: Photos that only measure, None if the folder has no sides.
-        notes: What was left out and why, a sentence each.
+        train: Training photos; all photos if the folder is not split.
+        held_out: Held-out photos; None if the folder is not split.
+        notes: Sentences about files that were left out.
     """
 
     root: str
@@ -35,15 +35,16 @@ class PhotoFolder:
 
 
 def open_folder(root: str) -> PhotoFolder:
-    """Lists the photos of a folder that has a folder for each class, or train/ and val/ with such folders.
+    """Lists the photos of a folder with one subfolder per class, or with train/ and val/ that contain such subfolders.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it has not at least two classes with photos, or val/ has a class that train/ has not.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If fewer than two classes have photos, a name is not printable, or val/ has a class that train/
+            lacks.
     """
     root = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"{root}: no such folder. Pass a folder that has one folder of photos for each class.")
+        raise FileNotFoundError(f"{root}: no such folder. Pass a folder with one subfolder of photos per class.")
     left_out = photos.LeftOut()
     train, sides = side_folders(root)
     if train is None:
@@ -54,7 +55,7 @@ def open_folder(root: str) -> PhotoFolder:
     if len(classes) < 2:
         raise ValueError(f"{root}: need at least 2 class folders, found {printable(', '.join(classes))}.")
     for name in classes:
-        if not name.isprintable():  # it goes into lists of one name a line
+        if not name.isprintable():  # names are written to files with one per line
             raise ValueError(f"{root}: the class folder '{printable(name)}' is not printable text; rename it.")
     if str(left_out):
         notes.append(f"Skipped {left_out}.")
@@ -63,14 +64,14 @@ def open_folder(root: str) -> PhotoFolder:
 
 
 def side_folders(root: str) -> tuple[str | None, list[str]]:
-    """Names of the folder to train on and of those to measure on, if a folder has such; None and [] otherwise."""
+    """Returns the names of the training folder and of the held-out folders in a folder; (None, []) without them."""
     folders = {name.lower(): name for name in list_entries(root)[0] if photos.holds_classes(join(root, name))}
     train = next((folders[name] for name in TRAIN if name in folders), None)
     return train, [folders[name] for name in HELD_OUT if name in folders] if train else []
 
 
 def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut):
-    """The listing of train/, the photos of the first of the other sides, and notes about the rest."""
+    """Returns the listing of train/, the photos of the first held-out folder, and notes about the others."""
     listing = photos.list_classes(join(root, train), left_out)
     if not sides:
         return listing, None, []
@@ -78,14 +79,14 @@ def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut
     strange = sorted(set(held_out) - set(listing))
     if strange:
         raise ValueError(
-            f"{join(root, sides[0])}: class '{printable(strange[0])}' is not among those of {join(root, train)}."
+            f"{join(root, sides[0])}: class '{printable(strange[0])}' is not in {join(root, train)}; rename or add it."
         )
-    notes = [f"The photos in {name}/ were not used: {sides[0]}/ measures." for name in sides[1:]]
+    notes = [f"The photos in {name}/ were not used; {sides[0]}/ is held out." for name in sides[1:]]
     return listing, _labeled(join(root, sides[0]), held_out, tuple(listing)), notes
 
 
 def labels_of(photos: Sequence[Labeled]) -> np.ndarray:
-    """The labels of photos, int64 of shape (photos,)."""
+    """Returns the labels of photos, int64 of shape (photos,)."""
     return np.array([label for _, label in photos], "int64")
 
 

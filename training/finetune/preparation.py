@@ -1,4 +1,4 @@
-"""Prepares photos for training: inspects them, copies those that need it, and holds a share out."""
+"""Prepares photos for training: inspects them, copies rotated and very large ones, and holds out a share."""
 
 import collections
 import dataclasses
@@ -13,10 +13,10 @@ from fd_keras.training.finetune.inspection import InspectedPhoto, duplicate_grou
 from fd_keras.training.finetune.photo_folder import PhotoFolder
 from fd_keras.training.finetune.split import Split
 
-COPIES = "photos"  # folder of the copies, in the output folder
-_SHOWN = 3  # photos that are named in a note
-_UNEVEN = 3.0  # from this ratio of the largest class to the smallest one on, classes count as uneven
-_LEAST = 2  # photos a class
+COPIES = "photos"  # folder of the copies in the output folder
+_SHOWN = 3  # maximum number of photos named in a note
+_UNEVEN = 3.0  # ratio of the largest to the smallest class from which on classes count as uneven
+_LEAST = 2  # minimum number of photos per class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Prepared:
     """Photos that are ready for training.
 
     Attributes:
-        split: The photos that are read: the files themselves, or their upright copies.
-        originals: Path of the file of each photo that is read.
-        given: Whether the held-out photos were given, not drawn.
-        notes: What was found, a sentence each.
+        split: Photos to read: the files themselves, or their upright copies.
+        originals: Path of the user's file by path to read.
+        given: Whether the user chose the held-out photos, so that they were not drawn.
+        notes: Sentences about the photos.
     """
 
     split: Split
@@ -39,12 +39,12 @@ class Prepared:
 def prepare(
     folder: PhotoFolder, image_size: int, fraction: float | None, output_dir: str, say: Callable[[str], None]
 ) -> Prepared:
-    """Inspects all photos, copies those that need it, and holds out a share of every class.
+    """Inspects all photos, copies rotated and very large ones, and holds out a share of each class.
 
     Args:
-        folder: The photos.
-        image_size: Side of the network's image.
-        fraction: Share of every class to hold out, unless the folder has held-out photos of its own; None: by the plan.
+        folder: Photos to prepare.
+        image_size: Side of the network's input in pixels.
+        fraction: Share of each class to hold out, unless the folder is already split; None for the plan's share.
         output_dir: Folder for the copies.
         say: Prints a line.
 
@@ -69,7 +69,7 @@ def prepare(
         found, is_held = _where(found, ~leaked), is_held[~leaked]
         _check_counts(_where(found, ~is_held), folder, 1)
     if not is_held.any():
-        raise ValueError(f"{folder.root}: no photo can be held out; every class needs at least two different ones.")
+        raise ValueError(f"{folder.root}: no photo can be held out; each class needs at least two different photos.")
     notes += _unmeasured(_where(found, is_held), folder)
     paths = copies.paths_of(found, folder.classes, image_size, join(os.path.abspath(output_dir), COPIES))
     return _prepared(folder, found, paths, is_held, notes)
@@ -95,13 +95,13 @@ def _prepared(
 
 
 def _check_counts(found: Sequence[InspectedPhoto], folder: PhotoFolder, least: int) -> None:
-    """Raises ValueError for a class with fewer photos than `least`."""
+    """Raises ValueError if a class has fewer photos than `least`."""
     counts = collections.Counter(photo.label for photo in found)
     for label, name in enumerate(folder.classes):
         if counts[label] < least:
             raise ValueError(
-                f"{folder.root}: class {printable(name)!r} has {counts[label]} usable photos to train on; it needs at "
-                f"least {least}, and about 50 are good."
+                f"{folder.root}: class {printable(name)!r} has {counts[label]} usable training photos; add photos (at "
+                f"least {least}, about 50 are recommended)."
             )
 
 
@@ -112,7 +112,7 @@ def _notes(
     folder: PhotoFolder,
     image_size: int,
 ) -> list[str]:
-    """What is unusual about the photos."""
+    """Returns sentences about unusual photos and classes."""
     broken = [photo for photo in looked_at if photo.fault]
     tiny = [photo for photo in found if min(photo.width, photo.height) < image_size / 2]
     rotated = [photo for photo in found if photo.rotated]
@@ -135,9 +135,11 @@ def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray) -> list[str
     notes = []
     if same:
         extra = sum(len(group) - 1 for group in same)
-        notes.append(f"Duplicates of other photos: {extra}, such as {_named(same[0])}; they are never on both sides.")
+        notes.append(
+            f"Duplicates of other photos: {extra}, such as {_named(same[0])}; each stays on the same side as the other."
+        )
     if across:
-        notes.append(f"Pictures in several classes: {len(across)}, such as {_named(across[0])}; remove the wrong ones.")
+        notes.append(f"Duplicates in several classes: {len(across)}, such as {_named(across[0])}; remove wrong ones.")
     return notes
 
 
@@ -148,15 +150,15 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
         return []
     names = [printable(folder.classes[label]) for label in (most, least)]
     return [
-        f"Classes are uneven: {many} photos of {names[0]}, {few} of {names[1]}. More photos of the rare classes help "
-        "most; --class_balance=0.5 gives the existing ones more weight."
+        f"Classes are uneven: {many} photos of {names[0]}, {few} of {names[1]}. Add photos of the rare classes, or "
+        "pass --class_balance=0.5 to give them more weight."
     ]
 
 
 def _leaks(dropped: Sequence[InspectedPhoto]) -> list[str]:
     if not dropped:
         return []
-    return [f"Skipped in training, since held-out photos show the same picture: {_photos(dropped)}, {_named(dropped)}."]
+    return [f"Skipped in training, as duplicates of held-out photos: {_photos(dropped)}, {_named(dropped)}."]
 
 
 def _unmeasured(held_out: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str]:

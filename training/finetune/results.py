@@ -1,21 +1,21 @@
-"""The results of a fine-tuning, as the page and the terminal show them."""
+"""Results of a fine-tuning, for the page and the terminal."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-LINEAR_HEAD = "linear head"  # how the title of the candidate begins that every other one has to beat
+LINEAR_HEAD = "linear head"  # prefix of the titles of baselines
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Answers for photos that the network was not trained on.
+    """Predictions for photos that the network was not trained on.
 
     Attributes:
         paths: Paths of the photos.
         labels: Label of each photo, int64 of shape (photos,).
-        probabilities: Probability of each class, float32 of shape (photos, classes).
+        probabilities: Predicted probabilities, float32 of shape (photos, classes).
     """
 
     paths: Sequence[str]
@@ -24,29 +24,29 @@ class Measured:
 
     @property
     def hits(self) -> int:
-        """Number of photos whose class came first."""
+        """Number of photos whose class has the highest probability."""
         return int((self.probabilities.argmax(-1) == self.labels).sum())
 
     @property
     def top1(self) -> float:
-        """Share of the photos whose class came first, of 1."""
+        """Top-1 from 0 to 1."""
         return self.hits / len(self.labels)
 
     @property
     def cross_entropy(self) -> float:
-        """Mean cross-entropy of the photos."""
+        """Mean cross-entropy over the photos."""
         own = self.probabilities[np.arange(len(self.labels)), self.labels]
         return float(-np.log(np.maximum(own, 1e-7)).mean())
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A way of training that was tried.
+    """A trained candidate.
 
     Attributes:
-        title: What it is, such as "linear head" or "fine-tuned".
-        measured: Its answers on the held-out photos.
-        chosen: Whether it is the one that was kept.
+        title: Title, such as "linear head" or "fine-tuned".
+        measured: Predictions on the held-out photos.
+        chosen: Whether this candidate was chosen.
     """
 
     title: str
@@ -56,12 +56,12 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class ClassCount:
-    """Photos of a class.
+    """Numbers of photos of a class.
 
     Attributes:
         name: Name of the class.
-        train: Number of photos to train on.
-        held_out: Number of photos that measure.
+        train: Number of training photos.
+        held_out: Number of held-out photos.
     """
 
     name: str
@@ -71,17 +71,17 @@ class ClassCount:
 
 @dataclasses.dataclass(frozen=True)
 class FileFacts:
-    """A .tflite file.
+    """Facts about a .tflite file.
 
     Attributes:
         path: Path of the file.
-        recipe: "float32" or "int8".
-        size_bytes: Its size.
-        ram_bytes: Working memory on a microcontroller, if that was planned.
-        agreement: Percent of the held-out photos on which it names the class that the Keras model names.
-        ties: Number of held-out photos for which several classes come first.
-        milliseconds: Median time of an image on this machine, one thread.
-        top1: Share of the held-out photos whose class came first, of 1, if that was measured.
+        recipe: Name of the recipe, such as "float32" or "int8".
+        size_bytes: Size of the file in bytes.
+        ram_bytes: Working memory on a microcontroller in bytes; None if it was not planned.
+        agreement: Percentage of the held-out photos with the same class as from the Keras model.
+        ties: Number of held-out photos with a tie for the first class.
+        milliseconds: Median time per image on this machine with one thread.
+        top1: Top-1 on the held-out photos from 0 to 1; None if it was not measured.
     """
 
     path: str
@@ -96,28 +96,28 @@ class FileFacts:
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneResults:
-    """Everything that the page shows.
+    """Results of a fine-tuning, as shown on the page.
 
     Attributes:
-        name: Name of the model, which its files share, such as "fd_mobilenet_0.25_224".
-        network: Name of the network for people, such as "FD-MobileNet 0.25x".
-        image_size: Side of its image in pixels.
-        photos: Folder that the photos came from.
+        name: Name of the model, used in the names of its files, such as "fd_mobilenet_0.25_224".
+        network: Title of the network, such as "FD-MobileNet 0.25x".
+        image_size: Side of the input image in pixels.
+        photos: Folder of the photos.
         output_dir: Folder of the page and the files.
-        counts: Photos by class, in label order.
-        notes: What was found in the photos (left out and why, duplicates, rotated, tiny, uneven), a sentence each.
-        warnings: What to know before trusting the result, a sentence each; most often none.
-        candidates: What was tried; one is chosen.
-        how_measured: How the chosen one was measured, such as "on 40 photos that it was not trained on".
-        trained_on: What the files were trained on in the end, a sentence.
+        counts: Numbers of photos by class, in label order.
+        notes: Sentences about the photos (left out, duplicate, rotated, tiny, uneven).
+        warnings: Sentences about limits of the result; usually none.
+        candidates: Trained candidates; one is chosen.
+        how_measured: How the chosen one was measured, such as "on 40 held-out photos".
+        trained_on: Sentence about the photos that the files were trained on.
         keras_file: Path of the .keras file.
-        files: The .tflite files.
-        macs: Multiply-accumulates of an image.
+        files: Facts about the .tflite files.
+        macs: Number of multiply-accumulates per image.
         parameters: Number of weights.
-        settings: How it was trained, in words and values, to be shown as a table.
-        command: Command that repeats it.
-        next_commands: Pairs (what for, command) to go on with, with real paths.
-        versions: Versions of the packages, by name.
+        settings: Training settings by name.
+        command: Command that repeats the fine-tuning.
+        next_commands: Pairs (purpose, command) of next steps, with real paths.
+        versions: Package versions by name.
     """
 
     name: str
@@ -142,10 +142,10 @@ class FinetuneResults:
 
     @property
     def chosen(self) -> Candidate:
-        """What was kept."""
+        """Chosen candidate."""
         return next(candidate for candidate in self.candidates if candidate.chosen)
 
     @property
     def linear_head(self) -> Candidate | None:
-        """The linear head alone, if it was tried."""
+        """Linear head, or None if there is none."""
         return next((candidate for candidate in self.candidates if candidate.title.startswith(LINEAR_HEAD)), None)

@@ -1,4 +1,4 @@
-"""Code with gaps for the names and sizes of a model; `snippets` fills them."""
+"""Code templates with placeholders for the names and sizes of a model, filled by `snippets`."""
 
 from fd_keras.source_code import AtTemplate
 
@@ -18,7 +18,7 @@ CLASSES = [
 
 
 def load(path):
-    \"\"\"The center of an upright photo, cropped as in the measurements; uint8 of shape (1, SIZE, SIZE, 3).\"\"\"
+    \"\"\"Reads the center of an upright photo, cropped as in evaluation; uint8 of shape (1, SIZE, SIZE, 3).\"\"\"
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     side, short = SIZE * @resize // @crop, min(image.size)
     image = image.resize((side * image.width // short, side * image.height // short), Image.Resampling.BILINEAR)
@@ -35,7 +35,7 @@ for path in sys.argv[1:]:
     interpreter.invoke()
     probabilities = interpreter.get_tensor(scores["index"])[0].astype("float32")
     scale, zero_point = scores["quantization"]
-    if scale:  # integers stand for probabilities
+    if scale:  # quantized probabilities
         probabilities = scale * (probabilities - zero_point)
     print(path)
     for label in np.argsort(-probabilities, kind="stable")[:5]:
@@ -91,11 +91,11 @@ class Classifier(context: Context) : AutoCloseable {
             .sortedByDescending { it.second }
     }
 
-    /** The center of a photo as RGB, resized and cropped as in the measurements. */
+    /** Returns the center of a photo as RGB, resized and cropped as in evaluation. */
     private fun pixels(photo: Bitmap): ByteArray {
         val side = SIZE * @resize / @crop
         var image = photo
-        while (minOf(image.width, image.height) >= 2 * side) { // Android averages 2 x 2 pixels, no more
+        while (minOf(image.width, image.height) >= 2 * side) { // Android only averages 2 x 2 pixels
             image = Bitmap.createScaledBitmap(image, image.width / 2, image.height / 2, true)
         }
         val short = minOf(image.width, image.height)
@@ -152,7 +152,7 @@ class Classifier(context: Context) : AutoCloseable {
             .map { it.categoryName() to it.score() }
     }
 
-    /** The central square that the measurements are of; MediaPipe resizes it. */
+    /** Returns the central square used in evaluation, which MediaPipe resizes. */
     private fun center(photo: Bitmap): Bitmap {
         val side = minOf(photo.width, photo.height) * @crop / @resize
         return Bitmap.createBitmap(photo, (photo.width - side) / 2, (photo.height - side) / 2, side, side)
@@ -184,7 +184,7 @@ const std::vector<const char*> kClasses = {
     @classes
 };
 
-// Probabilities of the classes.
+// Computes the probabilities of the classes.
 litert::Expected<std::vector<float>> Classify(const std::vector<@type>& pixels) {
   LITERT_ASSIGN_OR_RETURN(auto environment, litert::Environment::Create({}));
   LITERT_ASSIGN_OR_RETURN(

@@ -1,4 +1,4 @@
-"""Code that classifies photos with the files of a fine-tuning, to be copied: real file names, real class names."""
+"""Code snippets that classify photos with the files of a fine-tuning, with real file and class names."""
 
 import dataclasses
 import os
@@ -12,13 +12,13 @@ from fd_keras.training.finetune.results import FileFacts, FinetuneResults
 
 @dataclasses.dataclass(frozen=True)
 class Snippet:
-    """Code to copy.
+    """A code snippet.
 
     Attributes:
-        title: What it is for.
-        note: What it needs and where it goes, a sentence or two.
+        title: Title, such as "Python with LiteRT".
+        note: One or two sentences on what it needs and where to put it.
         language: "python", "kotlin", "cpp" or "shell".
-        code: The code.
+        code: Code to copy.
     """
 
     title: str
@@ -27,15 +27,15 @@ class Snippet:
     code: str
 
 
-_BITMAP = "Give it upright photos as software bitmaps (ARGB_8888)."
+_BITMAP = "Pass upright photos as software bitmaps (ARGB_8888)."
 
 
 def snippets(results: FinetuneResults) -> list[Snippet]:
-    """The code for each place where the files can run; it takes the int8 file if there is one."""
+    """Returns snippets for all platforms that can run the files; uses the int8 file if there is one."""
     file = next((file for file in results.files if file.recipe == "int8"), next(iter(results.files), None))
     keras = Snippet(
         "Python with Keras",
-        "pip install fd-keras. Slower to start and to run; for comparing, or training on.",
+        "pip install fd-keras. Starts and runs more slowly; for comparisons or further training.",
         "python",
         _filled(snippet_templates.PYTHON_KERAS, results, results.keras_file, repr),
     )
@@ -51,8 +51,8 @@ def _for_file(results: FinetuneResults, file: FileFacts, keras: Snippet) -> list
     return [
         Snippet(
             "Python with LiteRT",
-            "pip install ai-edge-litert numpy pillow. For a Raspberry Pi, a server or a first try; needs neither "
-            "TensorFlow nor this package.",
+            "pip install ai-edge-litert numpy pillow. For a Raspberry Pi, a server or a first try; does not need "
+            "TensorFlow or this package.",
             "python",
             _filled(snippet_templates.PYTHON_LITERT, results, file.path, repr),
         ),
@@ -72,7 +72,7 @@ def _for_file(results: FinetuneResults, file: FileFacts, keras: Snippet) -> list
         ),
         Snippet(
             "C++ with LiteRT",
-            "C++20, with LiteRT's C++ SDK and libLiteRt.so of the same release: link litert_cc_api. Pixels come from "
+            "C++20, with LiteRT's C++ SDK and libLiteRt.so of the same release: link litert_cc_api. Reads pixels from "
             "standard input.",
             "cpp",
             _filled(snippet_templates.CPP, results, file.path, cpp_text, **snippet_templates.CPP_TYPES[recipe]),
@@ -85,9 +85,9 @@ def _for_microcontroller(results: FinetuneResults, file: FileFacts) -> list[Snip
         return []
     return [
         Snippet(
-            "Microcontroller: does it fit, and a project",
-            "Set what your board has to spare. The second command writes a project for TensorFlow Lite Micro: the "
-            "network as a C++ array, class names, camera frames to input, a self-test; for CMake, STM32 and ESP32-S3.",
+            "Microcontroller: memory and project",
+            "Set the free memory of your board. The second command writes a project for TensorFlow Lite Micro with the "
+            "network as a C++ array, class names, camera input and a self-test, for CMake, STM32 and ESP32-S3.",
             "shell",
             _filled(snippet_templates.MICROCONTROLLER, results, file.path, repr),
         )
@@ -95,7 +95,7 @@ def _for_microcontroller(results: FinetuneResults, file: FileFacts) -> list[Snip
 
 
 def _filled(template: AtTemplate, results: FinetuneResults, path: str, literal, **more: str) -> str:
-    """A template with the facts of a model; `literal` writes a text in the language."""
+    """Fills a template with the facts of a model; `literal` formats a string in the language."""
     return template.substitute(
         path=literal(path),
         file=literal(os.path.basename(path)),
@@ -111,7 +111,7 @@ def _filled(template: AtTemplate, results: FinetuneResults, path: str, literal, 
 
 
 def _kotlin_text(text: str) -> str:
-    """A text as a literal of Kotlin."""
+    """Formats a string as a Kotlin literal."""
     return '"' + "".join(map(_kotlin_character, text)) + '"'
 
 

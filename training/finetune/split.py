@@ -1,4 +1,4 @@
-"""Which photos are trained on and which are held out: drawn once, written down, and read by every later step."""
+"""Splits photos into training and held-out ones; the split is drawn once and saved for all later steps."""
 
 import collections
 import dataclasses
@@ -17,13 +17,13 @@ FILE = "split.json"
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Photos by the side that they are on.
+    """Training and held-out photos.
 
     Attributes:
         classes: Class names in label order.
-        train: Photos to train on, as (path, label).
-        held_out: Photos that measured what was trained on the others.
-        refit: Whether the network was trained once more in the end, on all photos: they cannot measure it then.
+        train: Training photos as (path, label).
+        held_out: Held-out photos as (path, label).
+        refit: Whether the final network was trained on all photos, so that the held-out ones cannot measure it.
     """
 
     classes: tuple[str, ...]
@@ -32,16 +32,16 @@ class Split:
     refit: bool = False
 
     def write(self, folder: str) -> None:
-        """Writes it into a folder."""
+        """Writes the split to a folder."""
         write_json(os.path.join(folder, FILE), dataclasses.asdict(self))
 
 
 def read(folder: str) -> Split:
-    """The split in a folder.
+    """Reads the split in a folder.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged.
+        FileNotFoundError: If the folder has no split.
+        ValueError: If the split is damaged.
     """
     path = os.path.join(folder, FILE)
     try:
@@ -56,17 +56,17 @@ def read(folder: str) -> Split:
 
 
 def hold_out(found: Sequence[InspectedPhoto], groups: np.ndarray, fraction: float) -> np.ndarray:
-    """Draws the held-out photos, a share of every class; duplicates stay on one side.
+    """Draws the held-out photos, a share of each class; duplicates stay on one side.
 
-    The draw is by a hash of the file names, so that photos added later leave nearly all others where they are.
+    The draw is by a hash of the file names, so that adding photos moves almost none to the other side.
 
     Args:
-        found: The photos.
-        groups: Number of the group of duplicates of each, from `duplicate_groups`.
-        fraction: Share of every class to hold out, at least one photo and never all.
+        found: Photos to split.
+        groups: Group of duplicates of each photo, from `duplicate_groups`.
+        fraction: Share of each class to hold out; at least one photo, and never all.
 
     Returns:
-        Whether each photo is held out; bool of shape (photos,). A class of a single picture has none.
+        Whether each photo is held out, bool of shape (photos,). None of a class whose photos are all duplicates.
     """
     labels = np.array([photo.label for photo in found])
     counts = collections.Counter(labels.tolist())
@@ -77,7 +77,7 @@ def hold_out(found: Sequence[InspectedPhoto], groups: np.ndarray, fraction: floa
     held = np.zeros(len(found), bool)
     for group in sorted(members.values(), key=lambda group: _rank(found[group[0]].path)):
         label = int(labels[group[0]])
-        # A picture that is in two classes measures nothing, and one that is most of its class has to be trained on.
+        # Duplicates in two classes cannot be measured, and those that are most of their class are needed in training.
         if len(group) <= wanted[label] and set(labels[group].tolist()) == {label} and len(group) < counts[label]:
             held[group] = True
             wanted[label] -= len(group)

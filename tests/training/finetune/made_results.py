@@ -32,7 +32,7 @@ def results_of(names: Sequence[str], measured: Measured | None = None, **others)
         counts=[ClassCount(name, 10 + label, held_out[label]) for label, name in enumerate(names)],
         notes=["3 photos are there twice."], warnings=[],
         candidates=[Candidate("linear head", worse, False), Candidate("fine-tuned", measured, True)],
-        how_measured=f"on {len(measured.labels)} photos that it was not trained on",
+        how_measured=f"on {len(measured.labels)} held-out photos",
         trained_on="The files were trained on all photos.", keras_file="mine/net.keras",
         files=[file_facts("mine/net_float32.tflite", "float32"), file_facts("mine/net_int8.tflite", "int8")],
         macs=11_800_000, parameters=245_678, settings={"steps": "600"},

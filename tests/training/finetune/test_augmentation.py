@@ -19,17 +19,17 @@ def views(mirrored: float, cropped: float, each: int = 20) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("mirrored", [0.0, 0.9])
 @pytest.mark.parametrize("cropped", [0.0, 0.9])
-def test_changes_that_move_photos_to_another_class_are_found(mirrored, cropped):
+def test_changes_that_affect_the_class_are_detected(mirrored, cropped):
     found = augmentation.choose(*views(mirrored, cropped), 3)
     assert found == Augmentation(mirrored=not mirrored, cropped=not cropped)
 
 
-def test_a_few_photos_are_not_enough_to_forbid_a_change():
+def test_a_few_lost_photos_do_not_rule_out_a_change():
     features, labels = views(0.9, 0.9, each=1)
     assert augmentation.choose(features, labels, 3) == Augmentation()
 
 
-def test_without_changed_views_all_is_allowed():
+def test_without_changed_views_all_changes_are_used():
     features, labels = views(0.9, 0.9)
     assert augmentation.choose(features[:, :2], labels, 3) == Augmentation()
 
@@ -43,5 +43,5 @@ def test_without_changed_views_all_is_allowed():
         (Augmentation(mirrored=False, cropped=False), [0]),
     ],
 )
-def test_views_made_by_forbidden_changes_are_left_out(found, usable):
+def test_views_with_harmful_changes_are_left_out(found, usable):
     assert found.usable(6) == usable

@@ -50,7 +50,7 @@ def head(network, train):
     return linear_head.fit(values, np.array([label for _, label in train]), 3)
 
 
-def test_a_network_is_named_and_starts_from_the_file(network, weights):
+def test_a_network_is_named_and_loads_its_weights(network, weights):
     assert network.name == "fd_mobilenet_0.25_32"
     net, saved = network.build(), keras.saving.load_model(weights)
     assert net.output_shape == (None, 3)
@@ -58,7 +58,7 @@ def test_a_network_is_named_and_starts_from_the_file(network, weights):
     np.testing.assert_array_equal(net.get_layer(first).get_weights()[0], saved.get_layer(first).get_weights()[0])
 
 
-def test_a_head_in_the_network_answers_as_it_does_on_features(network, head, photos):
+def test_a_head_in_the_network_predicts_as_on_features(network, head, photos):
     """And so what is measured on features holds for the network that is saved."""
     val = labeled(photos, "val", 3)
     values = candidates.pooled_features(network, [path for path, _ in val], 1)[:, 0]
@@ -93,7 +93,7 @@ def test_pixels_are_small_evaluation_crops(train):
     np.testing.assert_array_equal(values[0].reshape(16, 16, 3), imagenet.load_image(train[0][0], (16, 16)))
 
 
-def test_tuning_starts_from_the_head_and_is_not_done_twice(network, head, train, photos, tmp_path):
+def test_tuning_starts_from_the_head_and_is_not_repeated(network, head, train, photos, tmp_path):
     recipe = RECIPES["finetune"].override(image_size=32, batch_size=6, epochs=1)
     said = []
     arguments = (network, recipe, train, labeled(photos, "val", 2), str(tmp_path / "run"))
@@ -107,7 +107,7 @@ def test_tuning_starts_from_the_head_and_is_not_done_twice(network, head, train,
         np.testing.assert_array_equal(one, other)
 
 
-def test_images_are_enlarged_in_front_of_a_network(weights):
+def test_images_are_enlarged_before_the_network(weights):
     network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights, enlarged_to=64)
     larger = dataclasses.replace(network, image_size=64, enlarged_to=None)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")

@@ -24,7 +24,7 @@ def copied(paths, tmp_path, size: int) -> list[str]:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_copy_shows_what_the_photo_is_meant_to_show(tmp_path, orientation):
+def test_a_copy_is_upright(tmp_path, orientation):
     path = write(tmp_path / "a.jpg", orientation)
     (found,) = copied([path], tmp_path, 32)
     assert (found == path) == (orientation == 1)
@@ -64,7 +64,7 @@ def test_a_png_keeps_its_pixels_and_loses_its_transparency(tmp_path):
         np.testing.assert_array_equal(np.asarray(copy), np.asarray(picture(3, 200, 150))[::-1, ::-1])
 
 
-def test_copies_are_kept_and_photos_of_one_name_do_not_share_one(tmp_path):
+def test_copies_are_kept_and_photos_with_equal_names_have_different_copies(tmp_path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
     paths = [write(tmp_path / "x" / "a.jpg", 3, seed=0), write(tmp_path / "y" / "a.jpg", 3, seed=1)]
@@ -75,7 +75,7 @@ def test_copies_are_kept_and_photos_of_one_name_do_not_share_one(tmp_path):
     assert [os.stat(path).st_mtime_ns for path in found] == before
 
 
-def test_a_copy_that_cannot_be_finished_leaves_no_photo(tmp_path, monkeypatch):
+def test_an_unfinished_copy_is_removed(tmp_path, monkeypatch):
     path = write(tmp_path / "a.jpg", 3)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):

@@ -22,7 +22,7 @@ def paths(photos) -> list[str]:
     return sorted(map(str, (photos / "train").glob("*/*.jpg")))
 
 
-def test_the_first_views_are_the_crop_of_evaluation_and_its_mirror_image(trunk, paths):
+def test_the_first_views_are_the_evaluation_crop_and_its_mirror_image(trunk, paths):
     found = features.pooled(trunk, paths[:5], 2, 0.5, 0)
     images = np.stack([imagenet.load_image(path, (32, 32)) for path in paths[:5]]).astype("float32")
     assert found.shape == (5, 2, trunk.output_shape[-1])
@@ -31,7 +31,7 @@ def test_the_first_views_are_the_crop_of_evaluation_and_its_mirror_image(trunk, 
     np.testing.assert_allclose(features.pooled(trunk, paths[:5], 1, 0.5, 0)[:, 0], found[:, 0], atol=1e-2)
 
 
-def test_other_views_are_random_crops_that_the_seed_decides(trunk, paths):
+def test_other_views_are_random_crops_that_depend_on_the_seed(trunk, paths):
     first, again, other = (features.pooled(trunk, paths[:4], 5, 0.5, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(first[:, :2], other[:, :2], atol=1e-2)
@@ -40,13 +40,13 @@ def test_other_views_are_random_crops_that_the_seed_decides(trunk, paths):
         assert len(np.unique(photo.round(3), axis=0)) == 5
 
 
-def test_any_number_of_photos_is_traced_once(trunk, paths):
+def test_the_trunk_is_traced_once_for_any_number_of_photos(trunk, paths):
     whole = features.pooled(trunk, paths, 3, 0.5, 0)  # two batches and a part of one
     np.testing.assert_allclose(features.pooled(trunk, paths[:3], 3, 0.5, 0), whole[:3], atol=1e-2)
     assert trunk.predict_function.experimental_get_tracing_count() == 1
 
 
-def test_photos_have_any_name_and_size(trunk, paths, tmp_path):
+def test_photos_may_have_any_name_and_size(trunk, paths, tmp_path):
     odd = str(tmp_path / "caf\udce9.jpg")  # Latin-1, as from an old archive
     shutil.copy(paths[0], os.fsencode(odd))
     Image.new("RGB", (9, 5), "red").save(tmp_path / "tiny.png")

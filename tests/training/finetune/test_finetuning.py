@@ -56,7 +56,7 @@ def chosen(found) -> str:
     return one
 
 
-def test_few_photos_are_not_tuned_on(make):
+def test_the_network_is_not_tuned_on_few_photos(make):
     """24 photos of three classes; the head is fitted once more, on all, and measured by cross-validation."""
     found, trained = make()
     assert (trained, chosen(found), found.refit) == ([], "linear head", True)
@@ -65,16 +65,16 @@ def test_few_photos_are_not_tuned_on(make):
     assert "trained on 33 photos, including the held-out ones" in found.trained_on
 
 
-def test_the_network_that_is_kept_is_the_head_that_was_measured(make, split):
+def test_the_chosen_network_contains_the_measured_head(make, split):
     found, _ = make(refit="no")
     again = candidates.measure(found.model, split.held_out)
     np.testing.assert_allclose(found.candidates[0].measured.probabilities, again.probabilities, atol=1e-3)
-    assert found.how_measured == "on 9 photos that it was not trained on"
+    assert found.how_measured == "on 9 held-out photos"
     assert (found.refit, found.trained_on) == (False, "The files were trained on 24 photos.")
 
 
 @pytest.mark.parametrize(("tuned", "title"), [(certain(9, 9), "fine-tuned"), (certain(0, 9), "linear head")])
-def test_what_makes_fewer_mistakes_is_kept(make, monkeypatch, tuned, title):
+def test_the_candidate_with_fewer_mistakes_is_chosen(make, monkeypatch, tuned, title):
     monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
     monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(5, 9))
     found, trained = make(tuned=tuned)
@@ -88,13 +88,13 @@ def test_what_makes_fewer_mistakes_is_kept(make, monkeypatch, tuned, title):
 
 
 @pytest.mark.parametrize(("share", "title"), [(0.99, "fine-tuned"), (0.5, "linear head")])
-def test_of_as_many_mistakes_the_better_probabilities_win(make, monkeypatch, share, title):
+def test_with_equal_mistakes_the_lower_cross_entropy_wins(make, monkeypatch, share, title):
     monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(9, 9, 0.8))
     monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
     assert chosen(make(tuned=certain(9, 9, share))[0]) == title
 
 
-def test_tuning_that_is_asked_for_is_kept_whatever_comes_out(make):
+def test_requested_tuning_is_always_chosen(make):
     found, trained = make(method="tune", tuned=certain(0, 9), refit="no", teacher="t.keras")
     assert chosen(found) == "fine-tuned"
     assert [(one["run"], one["teacher"]) for one in trained] == [("tune", "t.keras")]
@@ -106,25 +106,25 @@ def test_given_photos_are_not_trained_on(make):
     assert not found.refit
 
 
-def test_random_weights_have_a_classifier_of_pixels_as_their_rival(make):
+def test_training_from_scratch_is_compared_with_a_classifier_on_pixels(make):
     found, trained = make(fresh=True, refit="no")
     assert [one.title for one in found.candidates] == ["linear head on the pixels", "trained from scratch"]
     assert chosen(found) == "trained from scratch"
     assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
 
 
-def test_many_held_out_photos_choose_the_epoch_unless_all_are_trained_on(make, monkeypatch):
+def test_many_held_out_photos_select_the_epoch_without_a_refit(make, monkeypatch):
     monkeypatch.setattr(plan, "FEWEST_TO_CHOOSE_EPOCH", 9)
     found, trained = make(method="tune", refit="no")
     assert [one["which"] for one in trained] == ["best"]
-    assert found.how_measured == "on 9 photos that it was not trained on, but that chose the epoch"
+    assert found.how_measured == "on 9 held-out photos, which also selected the epoch"
     trained.clear()
     found, trained = make(method="tune", refit="yes")
     assert [one["which"] for one in trained] == ["last", "last"]
     assert "chose" not in found.how_measured
 
 
-def test_the_best_teacher_is_fitted_to_the_photos_that_are_trained_on(make, monkeypatch):
+def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
     """Of the photos that are trained on: in the end, of all. It is chosen once."""
     asked, made = [], []
     wider = dataclasses.replace(NETWORK, alpha=0.5, enlarged_to=192)
@@ -139,9 +139,9 @@ def test_the_best_teacher_is_fitted_to_the_photos_that_are_trained_on(make, monk
 
 @pytest.mark.parametrize(
     ("measured", "warned"),
-    [(certain(8, 9), ["rests on 9 photos"]), (certain(30, 90), ["no better than chance"]), (certain(80, 90), [])],
+    [(certain(8, 9), ["on only 9 photos"]), (certain(30, 90), ["not better than chance"]), (certain(80, 90), [])],
 )
-def test_results_that_show_little_come_with_a_warning(make, measured, warned):
+def test_uncertain_results_have_a_warning(make, measured, warned):
     found, _ = make(method="tune", tuned=measured, refit="no")
     assert len(found.warnings) == len(warned)
     assert all(word in warning for word, warning in zip(warned, found.warnings, strict=True))

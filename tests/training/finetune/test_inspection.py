@@ -42,7 +42,7 @@ def test_a_photo_is_described(save):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a photo", b"\xff\xd8\xff\xe0 cut short"])
-def test_a_broken_photo_has_a_fault_and_is_nobodys_duplicate(tmp_path, save, content):
+def test_a_broken_photo_has_a_fault_and_no_duplicates(tmp_path, save, content):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(content)
     paths = (str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg"), save("c.jpg", picture(0)))
@@ -55,7 +55,7 @@ def test_a_missing_photo_has_a_fault(tmp_path):
     assert "No such file" in inspect_photo(str(tmp_path / "gone.jpg"), 0).fault
 
 
-def test_a_copy_and_what_was_saved_again_are_duplicates(save):
+def test_copies_and_reencoded_photos_are_duplicates(save):
     image = picture(1)
     original = save("a.jpg", image, quality=95)
     copies = save("b.jpg", image, quality=95), save("c.jpg", image, quality=50), save("d.png", image.resize((70, 52)))
@@ -63,18 +63,18 @@ def test_a_copy_and_what_was_saved_again_are_duplicates(save):
     assert groups_of(*others, original, *copies) == [*range(6), 6, 6, 6, 6]
 
 
-def test_flat_photos_are_duplicates_only_as_files(save):
+def test_uniform_photos_are_duplicates_only_if_their_files_are_equal(save):
     paths = [save("a.png", Image.new("RGB", (50, 40), "white")), save("b.png", Image.new("RGB", (50, 40), "gray"))]
     assert groups_of(*paths, save("c.png", Image.new("RGB", (50, 40), "white"))) == [0, 1, 0]
 
 
-def test_pairs_are_found_across_blocks_and_link_groups(save, monkeypatch):
+def test_pairs_across_blocks_are_found_and_join_groups(save, monkeypatch):
     monkeypatch.setattr(inspection, "_BLOCK", 2)
     paths = [save(f"{n}.jpg", picture(seed), quality=60 + n) for n, seed in enumerate([0, 1, 2, 1, 0, 3, 1])]
     assert groups_of(*paths) == [0, 1, 2, 1, 0, 5, 1]
 
 
-def test_different_photos_of_a_real_set_are_different(data):
+def test_different_photos_of_a_real_data_set_are_not_duplicates(data):
     folder = data / "imagenette128" / "train"
     paths = [str(path) for name in sorted(folder.iterdir()) for path in sorted(name.iterdir())[:60]]
     assert len(set(groups_of(*paths))) == len(paths)

@@ -19,7 +19,7 @@ def accuracy_when_left_out(head, labels) -> float:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_new_photos_are_told_apart_as_scikit_learn_does(classes):
+def test_predictions_agree_with_scikit_learn(classes):
     features, labels = clusters(classes, 30)
     head = linear_head.fit(features, labels, classes)
     new, expected = clusters(classes, 100, seed=1)
@@ -31,7 +31,7 @@ def test_new_photos_are_told_apart_as_scikit_learn_does(classes):
     assert accuracy_when_left_out(head, labels) == pytest.approx(np.mean(found == expected), abs=0.2)
 
 
-def test_noise_asks_for_more_regularization():
+def test_noise_leads_to_more_regularization():
     clear, noisy = (linear_head.fit(*clusters(3, 40, noise=noise), 3) for noise in (0.3, 3.0))
     assert noisy.c < clear.c
 
@@ -43,7 +43,7 @@ def test_views_of_a_photo_stay_in_one_fold():
     assert accuracy_when_left_out(linear_head.fit(features, labels, 2), labels) < 0.8
 
 
-def test_a_class_of_one_photo_is_in_the_head():
+def test_a_class_of_one_photo_is_fitted():
     features, labels = clusters(3, 20)
     head = linear_head.fit(features[:41], labels[:41], 3)
     scores = head.logits(features[:41, 0])[:, 2]
@@ -52,7 +52,7 @@ def test_a_class_of_one_photo_is_in_the_head():
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_left_out_photos_are_scored_by_fits_without_them(classes):
+def test_left_out_photos_are_tested_by_heads_fitted_without_them(classes):
     """As scikit-learn does it, in the same folds."""
     features, labels = clusters(classes, 15)
     head = linear_head.fit(features, labels, classes, grid=(0.1,))
@@ -68,19 +68,19 @@ def test_left_out_photos_are_scored_by_fits_without_them(classes):
         np.testing.assert_allclose(ours, rival, atol=0.02)
 
 
-def test_where_no_c_predicts_clearly_better_the_usual_one_is_taken():
+def test_the_usual_c_is_used_if_no_other_is_clearly_better():
     features = np.random.default_rng(0).normal(size=(12, 1, 20))
     assert linear_head.fit(features, np.arange(12) % 3, 3).c == pytest.approx(0.01)
 
 
-def test_a_c_that_predicts_clearly_better_is_taken():
+def test_a_clearly_better_c_is_used():
     """Of 120 photos 30 are of the second class, which a strong regularization never names."""
     labels = np.repeat([0, 1], [90, 30])
     features = np.random.default_rng(0).normal(size=(120, 1, 3)) + 3 * labels[:, None, None]
     assert linear_head.fit(features, labels, 2, grid=(1e-5, 1.0)).c == 1.0
 
 
-def test_of_many_photos_a_fifth_is_left_out(monkeypatch):
+def test_a_fifth_of_many_photos_is_left_out(monkeypatch):
     monkeypatch.setattr(linear_head, "_MANY", 60)
     features, labels = clusters(3, 20)
     head = linear_head.fit(features, labels, 3)

@@ -15,13 +15,13 @@ def drawn(photos: int, classes: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (0, 10), (10, 10), (7, 10), (37, 40), (2900, 3925)])
-def test_the_interval_is_scipys(hits, total):
+def test_the_interval_equals_scipys(hits, total):
     expected = scipy.stats.binomtest(hits, total).proportion_ci(method="wilson")
     assert metrics.wilson_interval(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-7)
 
 
 @pytest.mark.parametrize(("photos", "classes"), [(40, 2), (200, 7), (15, 12)])  # in the last, classes are missing
-def test_classes_are_measured_as_scikit_learn_does(photos, classes):
+def test_class_metrics_equal_those_of_scikit_learn(photos, classes):
     measured = answers(drawn(photos, classes), classes)
     named = measured.probabilities.argmax(-1)
     matrix = metrics.confusion_matrix(measured)
@@ -33,7 +33,7 @@ def test_classes_are_measured_as_scikit_learn_does(photos, classes):
     np.testing.assert_allclose(found, np.transpose(expected))
 
 
-def test_top5_is_scikit_learns_and_only_for_many_classes():
+def test_top5_equals_scikit_learns_and_needs_many_classes():
     measured = answers(drawn(300, 20), 20)
     expected = sklearn.metrics.top_k_accuracy_score(measured.labels, measured.probabilities, k=5, labels=range(20))
     assert metrics.top5(measured) == pytest.approx(expected)
@@ -48,27 +48,27 @@ def four():
     return Measured(list("abcd"), np.array([0, 2, 1, 1]), probabilities)
 
 
-def test_photos_worth_a_look_come_in_order(four):
+def test_notable_photos_are_sorted(four):
     assert metrics.confident_mistakes(four, 9).tolist() == [1, 2]
     assert metrics.confident_mistakes(four, 1).tolist() == [1]
     assert metrics.least_certain(four, 9, np.array([1, 2])).tolist() == [3, 0]
     assert metrics.least_certain(four, 2, np.array([], int)).tolist() == [3, 2]
 
 
-def test_pairs_are_counted():
+def test_confused_pairs_are_counted():
     matrix = np.array([[5, 2, 0], [0, 9, 3], [2, 0, 1]])
     assert metrics.confused_pairs(matrix, 2) == [(1, 2, 3), (0, 1, 2)]
     assert metrics.confused_pairs(matrix, 9) == [(1, 2, 3), (0, 1, 2), (2, 0, 2)]
     assert metrics.confused_pairs(np.eye(3, dtype=int), 9) == []
 
 
-def test_a_class_that_never_comes_up_has_no_figures():
+def test_an_absent_class_has_no_metrics():
     lonely = metrics.class_metrics(np.array([[3, 0], [0, 0]]))[1]
     assert lonely.photos == 0
     assert all(map(math.isnan, (lonely.precision, lonely.recall, lonely.f1)))
 
 
-def test_the_most_frequent_class_is_that_of_training(four):
+def test_the_most_frequent_class_is_counted_in_training_photos(four):
     counts = [ClassCount("a", 3, 1), ClassCount("b", 9, 2), ClassCount("c", 9, 1)]
     assert metrics.majority(four, counts) == (1, 0.5)
 

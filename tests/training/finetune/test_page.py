@@ -44,7 +44,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["few", "matrix", "pairs", "hostile"])
-def test_a_page_stands_alone_and_is_small(written, name):
+def test_a_page_is_self_contained_and_small(written, name):
     path = written / f"{name}.html"
     check_stands_alone(path.read_text("utf-8"))
     assert path.stat().st_size < 400_000
@@ -52,20 +52,20 @@ def test_a_page_stands_alone_and_is_small(written, name):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_browser_shows_them_without_overflow(written, tmp_path, dark):
+def test_a_browser_shows_pages_without_overflow(written, tmp_path, dark):
     check_fits(
         tmp_path, [written / f"{name}.html" for name in ("few", "matrix", "pairs", "hostile")], [360, 1280], dark
     )
 
 
-def test_the_page_says_it_all_in_order(written):
+def test_the_page_has_all_sections_in_order(written):
     found = check_stands_alone((written / "few.html").read_text("utf-8"))
     text = " ".join("".join(found.texts["body"]).split())
     expected = (
-        "FD-MobileNet 0.25x for 2 classes", "Top-1", "95% interval", "on 40 photos that it was not trained on",
-        "a linear head alone reaches", "always naming the most frequent class, stork, 50.0%",
+        "FD-MobileNet 0.25x for 2 classes", "Top-1", "95% interval", "on 40 held-out photos",
+        "a linear head reaches", "always predicting the most frequent class, stork, 50.0%",
         "Only 40 photos measure.", "net_int8.tflite", "195 kB", "298.0 KiB", "97.5%", "1.23 ms", "245,678 parameters",
-        "precision", "recall", "shows ↓ named →", "Most confident mistakes", "Least certain",
+        "precision", "recall", "true ↓ predicted →", "Most confident mistakes", "Least certain",
         "3 photos are there twice.", "fine-tuned, kept", "The files were trained on all photos.", "600",
         "fd-keras finetune photos --output_dir=mine", "3.15.0", "Time it on a phone", "fd-keras bench --models=mine",
         "Python with LiteRT", "Python with Keras", "Kotlin with LiteRT", "Kotlin with MediaPipe", "C++ with LiteRT",
@@ -78,7 +78,7 @@ def test_the_page_says_it_all_in_order(written):
     assert all(image["alt"].startswith("photo of ") for image in found.images)
 
 
-def test_hostile_names_are_text(written):
+def test_hostile_names_are_escaped(written):
     text = (written / "hostile.html").read_text("utf-8")
     assert "<script" not in text
     assert "\u202e" not in text
@@ -91,26 +91,26 @@ def headline(results) -> str:
     return check_stands_alone(page.html(results)).texts["p"][1]
 
 
-def test_the_headline_names_the_rival_that_there_is():
+def test_the_headline_names_the_other_candidate():
     results = results_of(["a", "b", "c"])
     head, tuned = results.candidates
-    assert "a linear head alone reaches" in headline(results)
+    assert "a linear head reaches" in headline(results)
     kept = [dataclasses.replace(head, chosen=True), dataclasses.replace(tuned, chosen=False)]
-    assert "this is a linear head alone, fine-tuned reaches" in headline(dataclasses.replace(results, candidates=kept))
-    assert "this is a linear head alone; always" in headline(dataclasses.replace(results, candidates=kept[:1]))
+    assert "this is a linear head, fine-tuned reaches" in headline(dataclasses.replace(results, candidates=kept))
+    assert "this is a linear head; always predicting" in headline(dataclasses.replace(results, candidates=kept[:1]))
     scratch = [Candidate("from scratch", tuned.measured, True)]
     assert "linear" not in headline(dataclasses.replace(results, candidates=scratch))
 
 
-def test_top5_and_accuracies_of_files_are_shown_where_known():
+def test_top5_and_accuracies_of_files_are_shown_if_known():
     few, many = (results_of([f"class {i}" for i in range(count)]) for count in (10, 11))
     assert "top-5" not in page.html(few)
     assert "top-5" in page.html(many)
-    assert "top-1 on the held-out photos" not in page.html(few)
+    assert "top-1 on held-out photos" not in page.html(few)
     known = [dataclasses.replace(file, top1=0.875) for file in few.files]
     assert "87.5%" in page.html(dataclasses.replace(few, files=known))
 
 
-def test_a_page_without_files_is_one_too():
+def test_a_page_without_files_is_valid():
     found = check_stands_alone(page.html(results_of(["a", "b"], files=[])))
     assert "Python with LiteRT" not in found.texts["summary"]

@@ -45,7 +45,7 @@ def test_a_thumbnail_is_the_upright_central_crop(photo):
     assert page.texts["small"][0].endswith("/photo.jpg")
 
 
-def test_the_uncertain_come_with_two_answers_and_not_twice(photo):
+def test_uncertain_photos_have_two_predictions_and_are_not_repeated(photo):
     probabilities = np.array([[0.1, 0.7, 0.2], [0.4, 0.36, 0.24], [0.9, 0.1, 0]], "float32")
     measured = Measured([photo, "x/1.jpg", "x/2.jpg"], np.array([0, 0, 0]), probabilities)
     page = ParsedPage(page_photos.least_certain(measured, NAMES))
@@ -53,15 +53,15 @@ def test_the_uncertain_come_with_two_answers_and_not_twice(photo):
     assert captions == ["a → a 40%, <b> 36%", "a → a 90%, <b> 10%"]
 
 
-def test_what_cannot_be_shown_says_so(tmp_path):
+def test_missing_and_broken_photos_are_marked(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     paths = [str(tmp_path / "gone.jpg"), str(tmp_path / "broken.jpg"), str(tmp_path)]
     measured = Measured(paths, np.array([1, 1, 1]), np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.7, 0.3, 0]], "float32"))
     page = ParsedPage(page_photos.confident_mistakes(measured, NAMES))
     assert not page.images
-    assert page.texts["span"][0::2] == ["The file is no longer there.", *["The file cannot be read."] * 2]
+    assert page.texts["span"][0::2] == ["The file is missing.", *["The file cannot be read."] * 2]
 
 
-def test_no_mistakes_are_a_sentence():
+def test_without_mistakes_a_sentence_is_shown():
     measured = Measured(["x.jpg"], np.array([0]), np.array([[1, 0, 0]], "float32"))
-    assert "None of the 1 photos" in page_photos.confident_mistakes(measured, NAMES)
+    assert "No mistakes in 1 photos" in page_photos.confident_mistakes(measured, NAMES)

@@ -26,25 +26,25 @@ def test_class_folders_are_classes(photos):
 
 
 @pytest.mark.parametrize("side", ["val", "valid", "Validation", "test"])
-def test_sides_are_recognized(tmp_path, side):
+def test_train_and_val_folders_are_recognized(tmp_path, side):
     found = open_folder(write(tmp_path, "Train/a/1.jpg", "Train/b/2.jpg", f"{side}/b/3.jpg"))
     assert found.classes == ("a", "b")
     assert names_of(found.train) == [("1.jpg", 0), ("2.jpg", 1)]
     assert names_of(found.held_out) == [("3.jpg", 1)]
 
 
-def test_train_alone_has_no_held_out_photos(tmp_path):
+def test_a_train_folder_without_val_has_no_held_out_photos(tmp_path):
     found = open_folder(write(tmp_path, "train/a/1.jpg", "train/b/2.jpg"))
     assert (len(found.train), found.held_out) == (2, None)
 
 
-def test_what_is_not_used_is_noted(tmp_path):
+def test_unused_files_are_noted(tmp_path):
     found = open_folder(
         write(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/b/x.txt", "val/a/3.jpg", "test/a/4.jpg")
     )
     assert names_of(found.held_out) == [("3.jpg", 0)]
     assert found.notes == (
-        "The photos in test/ were not used: val/ measures.",
+        "The photos in test/ were not used; val/ is held out.",
         "Skipped not photos: 1 (b/x.txt).",
     )
 
@@ -55,18 +55,18 @@ def test_what_is_not_used_is_noted(tmp_path):
         ((), "contains no class folders"),
         (("a/1.jpg",), r"need at least 2 class folders, found a\."),
         (("a/1.jpg", "b/x.txt"), "b: no photos in this class folder"),
-        (("train/a/1.jpg", "train/b/2.jpg", "val/c\x1b/3.jpg"), r"class 'c\\x1b' is not among those of .*train"),
+        (("train/a/1.jpg", "train/b/2.jpg", "val/c\x1b/3.jpg"), r"class 'c\\x1b' is not in .*train"),
         (("a/1.jpg", "two\nlines/1.jpg"), r"the class folder 'two\\nlines' is not printable text; rename it"),
         (("a/1.jpg", "caf\udce9/1.jpg"), r"the class folder 'caf\\udce9' is not printable text"),
     ],
 )
-def test_folders_that_cannot_be_trained_on_are_refused(tmp_path, names, message):
+def test_unusable_folders_are_rejected(tmp_path, names, message):
     with pytest.raises(ValueError, match=message):
         open_folder(write(tmp_path, *names))
 
 
 def test_a_missing_folder_is_named(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="gone: no such folder. Pass a folder that has one folder of photos"):
+    with pytest.raises(FileNotFoundError, match="gone: no such folder. Pass a folder with one subfolder of photos"):
         open_folder(str(tmp_path / "gone"))
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path, "a/1.jpg", "b/2.jpg")

@@ -10,14 +10,14 @@ def test_a_fifth_is_held_out_but_at_most_a_thousand_photos():
 
 
 @pytest.mark.parametrize("photos", [2, 5, 50, 400, 10_000])
-def test_every_count_of_photos_has_a_batch_that_fits(photos):
+def test_any_number_of_photos_fills_a_batch(photos):
     assert 1 <= plan.batch_size(photos) <= min(photos, 64)
     assert plan.batch_size(100) < plan.batch_size(1000)
     for recipe in (plan.tuning_recipe(photos, 96, Augmentation()), plan.scratch_recipe(photos, 96)):
         assert (recipe.batch_size, recipe.image_size) == (plan.batch_size(photos), 96)
 
 
-def test_the_recipe_goes_by_the_number_of_photos():
+def test_the_recipe_depends_on_the_number_of_photos():
     few, some, many = (plan.tuning_recipe(photos, 96, Augmentation()) for photos in (100, 2000, 100_000))
     assert few.epochs <= some.epochs <= many.epochs
     assert few.learning_rate < many.learning_rate
@@ -30,13 +30,13 @@ def test_a_fresh_network_is_trained_for_many_steps_however_few_the_photos():
     assert plan.scratch_recipe(200_000, 96).epochs >= 30
 
 
-def test_fewer_photos_are_seen_in_more_views():
+def test_fewer_photos_have_more_views():
     views = [plan.views(photos) for photos in (2, 100, 1000, 100_000)]
     assert views == sorted(views, reverse=True)
     assert (views[0], views[-1]) == (plan.MOST_VIEWS, plan.FEWEST_VIEWS)
 
 
-def test_forbidden_changes_are_not_made():
+def test_harmful_augmentations_are_off():
     usual, upright, whole = (
         plan.tuning_recipe(100, 96, found)
         for found in (Augmentation(), Augmentation(mirrored=False), Augmentation(cropped=False))

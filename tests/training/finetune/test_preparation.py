@@ -43,7 +43,7 @@ def test_a_share_of_every_class_is_held_out(root):
     assert found.originals == {path: path for path, _ in (*found.split.train, *found.split.held_out)}
 
 
-def test_what_is_unusual_is_noted_and_what_is_broken_is_skipped(root):
+def test_unusual_photos_are_noted_and_broken_ones_skipped(root):
     write(root, counts=(4, 13))
     (root / "a" / "bro\nken.jpg").write_bytes(b"\xff\xd8 not a photo")
     picture(50).resize((20, 15)).save(root / "a" / "tiny.jpg")
@@ -58,7 +58,7 @@ def test_what_is_unusual_is_noted_and_what_is_broken_is_skipped(root):
     assert f"1 photo smaller than half of the network's 64 pixels: {root}/a/tiny.jpg." in notes
     assert "1 photo stored rotated or mirrored; upright copies are used." in notes
     assert "Duplicates of other photos: 2, such as" in notes
-    assert f"Pictures in several classes: 1, such as {root}/a/1.jpg, {root}/b/wrong.png;" in notes
+    assert f"Duplicates in several classes: 1, such as {root}/a/1.jpg, {root}/b/wrong.png;" in notes
     assert "Classes are uneven: 16 photos of b, 5 of a." in notes
     everything = (*found.split.train, *found.split.held_out)
     assert len(everything) == 21
@@ -70,12 +70,12 @@ def test_what_is_unusual_is_noted_and_what_is_broken_is_skipped(root):
     assert {"a/1.jpg", "b/wrong.png"} <= sides[0]
 
 
-def test_photos_of_an_ordinary_folder_need_no_notes(root):
+def test_an_ordinary_folder_has_no_notes(root):
     write(root)
     assert prepared(root).notes == ()
 
 
-def test_given_sides_are_kept_and_what_leaks_is_not_trained_on(root):
+def test_a_given_split_is_kept_and_duplicates_of_held_out_photos_are_skipped(root):
     write(root, "train")
     write(root, "val", counts=(2, 2), seed=1)
     picture(1000).save(root / "train" / "a" / "leak.png")  # as val/a/0.jpg
@@ -83,7 +83,7 @@ def test_given_sides_are_kept_and_what_leaks_is_not_trained_on(root):
     assert found.given
     assert (len(found.split.train), len(found.split.held_out)) == (12, 4)
     assert all(f"{root}/val/" in path for path, _ in found.split.held_out)
-    expected = f"Skipped in training, since held-out photos show the same picture: 1 photo, {root}/train/a/leak.png."
+    expected = f"Skipped in training, as duplicates of held-out photos: 1 photo, {root}/train/a/leak.png."
     assert found.notes[-1] == expected
 
 
@@ -93,10 +93,10 @@ def test_two_classes_of_two_photos_are_enough(root):
     assert [label for _, label in found.split.train] == [label for _, label in found.split.held_out] == [0, 1]
 
 
-def test_too_few_usable_photos_are_refused_by_class(root):
+def test_a_class_with_too_few_photos_is_rejected(root):
     write(root, counts=(6, 1))
     (root / "b" / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="class 'b' has 1 usable photos to train on; it needs at least 2"):
+    with pytest.raises(ValueError, match="class 'b' has 1 usable training photos; add photos .at least 2"):
         prepared(root)
 
 
@@ -109,16 +109,16 @@ def test_a_class_of_duplicates_is_trained_on_and_named(root):
     assert "Classes without held-out photos, which are not measured: b." in found.notes
 
 
-def test_nothing_to_hold_out_is_refused(root):
+def test_photos_that_are_all_duplicates_are_rejected(root):
     for name, seed in (("a", 1), ("b", 2)):
         (root / name).mkdir(parents=True)
         for n in range(3):
             picture(seed).save(root / name / f"{n}.png")
-    with pytest.raises(ValueError, match="no photo can be held out; every class needs at least two different ones"):
+    with pytest.raises(ValueError, match="no photo can be held out; each class needs at least two different photos"):
         prepared(root)
 
 
-def test_held_out_photos_that_are_all_broken_are_refused(root):
+def test_broken_held_out_photos_are_rejected(root):
     write(root, "train")
     (root / "val" / "a").mkdir(parents=True)
     (root / "val" / "a" / "x.jpg").write_bytes(b"nothing")

@@ -94,7 +94,7 @@ def run(folder: Path, code: str, names: list[str]) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("recipe", ["int8", "float32"])
-def test_python_with_litert_answers_as_load_image_and_litert_do(made, recipe):
+def test_python_with_litert_gives_the_scores_of_load_image_and_litert(made, recipe):
     folder, names, results = made
     results = only(results, recipe)
     images = [load_image(folder / name, (SIZE, SIZE), upright=True) for name in names]
@@ -105,7 +105,7 @@ def test_python_with_litert_answers_as_load_image_and_litert_do(made, recipe):
     np.testing.assert_allclose([percent for _, percent in found], 100 * expected.max(-1), atol=0.051)
 
 
-def test_python_with_keras_answers_as_the_model_does(made):
+def test_python_with_keras_gives_the_scores_of_the_model(made):
     folder, names, results = made
     images = np.stack([load_image(folder / name, (SIZE, SIZE), upright=True) for name in names])
     expected = load_model(folder / results.keras_file).predict_on_batch(images.astype("float32"))
@@ -116,7 +116,7 @@ def test_python_with_keras_answers_as_the_model_does(made):
 
 def test_the_commands_for_microcontrollers_run(made):
     folder, _, results = made
-    code = called(results, "Microcontroller: does it fit, and a project").code
+    code = called(results, "Microcontroller: memory and project").code
     code = code.replace("fd-keras", f"{sys.executable} -m fd_keras.cli")
     labels = folder / HOSTILE_FOLDER / f"{Path(results.files[1].path).stem}_project" / "classifier" / "labels.cc"
     done = subprocess.run(["bash", "-ec", code], capture_output=True, text=True, cwd=folder)
@@ -124,7 +124,7 @@ def test_the_commands_for_microcontrollers_run(made):
     assert '"a", "b", "c"' in labels.read_text()
 
 
-def test_integers_stand_for_what_the_snippets_say(made):
+def test_snippets_dequantize_correctly(made):
     folder, _, results = made
     runner = Runner(folder / results.files[1].path)
     assert (runner.input["dtype"], *runner.input["quantization"]) == (np.uint8, 1.0, 0)
@@ -137,14 +137,14 @@ def test_integers_stand_for_what_the_snippets_say(made):
     assert "probability /= 1;" in called(only(results, "float32"), "C++ with LiteRT").code
 
 
-def test_names_are_literals_of_each_language(made):
+def test_class_names_are_escaped_for_each_language(made):
     *_, results = made
     kotlin, cpp = (called(results, title).code for title in ("Android: Kotlin with LiteRT", "C++ with LiteRT"))
     assert r'''"heron \"grey\"", "it's a \$5 bill", "König\u000a🦩\\n"''' in kotlin
     assert r'''"heron \"grey\"", "it's a $5 bill", "König\012🦩\\n"''' in cpp
 
 
-def test_literals_of_cpp_are_those_names(made, tmp_path):
+def test_cpp_literals_compile_to_the_class_names(made, tmp_path):
     compiler = needs.program("g++")
     *_, results = made
     literals = re.search(r"kClasses = (\{.*?\n\});", called(results, "C++ with LiteRT").code, re.DOTALL)
@@ -159,12 +159,12 @@ def test_literals_of_cpp_are_those_names(made, tmp_path):
     assert printed == "".join(f"{name}\n" for name in NAMES)
 
 
-def test_many_classes_fit_into_lines():
+def test_lines_with_many_classes_are_wrapped():
     for snippet in snippets(results_of([f"a class of photos {i}" for i in range(300)])):
         assert max(map(len, snippet.code.splitlines())) <= 120, snippet.title
 
 
-def test_what_is_not_there_is_not_shown(made):
+def test_snippets_without_their_files_are_left_out(made):
     *_, results = made
     titles = [snippet.title for snippet in snippets(only(results, "float32"))]
     assert not any("Microcontroller" in title for title in titles)

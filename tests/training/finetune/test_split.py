@@ -23,7 +23,7 @@ def test_the_share_is_held_out_of_every_class():
     assert [sum(path.startswith(f"{label}/") for path in held) for label in range(3)] == [2, 10, 1]
 
 
-def test_photos_added_later_leave_the_others_where_they_are():
+def test_adding_photos_does_not_move_others():
     before, after = held_of(photos_of(100, 100)), held_of(photos_of(105, 100))
     assert len(set(before) & set(after)) >= len(before) - 2
 
@@ -37,13 +37,13 @@ def test_duplicates_stay_on_one_side():
         assert len({photo.path in held for photo in found[start : start + 3]}) == 1
 
 
-def test_a_picture_in_two_classes_is_not_held_out():
+def test_duplicates_in_two_classes_are_not_held_out():
     found = photos_of(5, 5)
     groups = [0, 1, 2, 3, 4, 0, 1, 2, 3, 5]  # only one picture of each class is its own
     assert set(held_of(found, groups)) == {"0/4.jpg", "1/4.jpg"}
 
 
-def test_a_class_of_one_picture_is_trained_on():
+def test_a_class_of_duplicates_is_not_held_out():
     found = photos_of(4, 1, 3)
     held = held_of(found, [0, 1, 2, 3, 4, 5, 5, 5])
     assert len(held) == 1
@@ -57,7 +57,7 @@ def test_a_split_is_read_as_it_was_written(tmp_path):
         assert split.read(str(tmp_path)) == written
 
 
-def test_a_split_without_a_word_of_a_refit_had_none(tmp_path):
+def test_a_split_without_a_refit_entry_has_no_refit(tmp_path):
     (tmp_path / split.FILE).write_text('{"classes": ["a"], "train": [], "held_out": []}')
     assert not split.read(str(tmp_path)).refit
 

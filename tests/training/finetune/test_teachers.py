@@ -13,7 +13,7 @@ from tests.training.finetune.test_candidates import CLASSES, labeled, weights  #
 NARROW = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar", seed=3)
 
 
-def test_they_are_twice_as_wide_if_those_weights_are_on_this_machine_and_see_larger_images(monkeypatch):
+def test_teachers_are_twice_as_wide_if_weights_are_available_and_use_larger_images(monkeypatch):
     monkeypatch.setattr(weights_lib, "at_hand", lambda arch, alpha, beside: f"{beside} {arch.name} {alpha}")
     wider = dataclasses.replace(NARROW, alpha=0.5, weights="narrow.pth.tar fd_mobilenet 0.5")
     assert teachers.possible(NARROW) == [NARROW, wider, dataclasses.replace(wider, enlarged_to=192)]
@@ -25,7 +25,7 @@ def test_they_are_twice_as_wide_if_those_weights_are_on_this_machine_and_see_lar
 
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])
-def test_the_one_whose_features_tell_the_photos_apart_is_the_best(photos, monkeypatch, chosen):
+def test_the_best_teacher_has_the_features_that_separate_the_classes(photos, monkeypatch, chosen):
     train = labeled(photos, "train", 4)
     monkeypatch.setattr(weights_lib, "at_hand", lambda arch, alpha, beside: "wider")
     best, noise = teachers.possible(NARROW)[chosen], np.random.default_rng(0).normal(size=(len(train), 1, 5))
@@ -34,7 +34,7 @@ def test_the_one_whose_features_tell_the_photos_apart_is_the_best(photos, monkey
     assert teachers.best(NARROW, train) == best
 
 
-def test_a_saved_teacher_answers_as_its_head_and_is_made_once(weights, photos, tmp_path, monkeypatch):  # noqa: F811
+def test_a_saved_teacher_predicts_like_its_head_and_is_made_once(weights, photos, tmp_path, monkeypatch):  # noqa: F811
     network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights, enlarged_to=64)
     train = labeled(photos, "train", 4)
     path = teachers.save(network, train, [0, 2], str(tmp_path / "work" / "teacher.keras"))
