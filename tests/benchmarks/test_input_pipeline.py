@@ -17,7 +17,7 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_case_goes_through_all_photos(photos, tmp_path_factory):
+def test_all_cases_process_all_photos(photos, tmp_path_factory):
     paths = pipeline.list_jpegs(str(photos))
     assert [path[-5:] for path in paths] == ["a.jpg", "b.jpg"] * 3
     calls = pipeline.cases(paths, str(tmp_path_factory.mktemp("shards")))
@@ -26,7 +26,7 @@ def test_every_case_goes_through_all_photos(photos, tmp_path_factory):
     assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
 
 
-def test_the_yardstick_crops_as_torchvision_does():
+def test_the_reference_crops_like_torchvision():
     random = np.random.default_rng(0)
     boxes = [pipeline._pil_box(500, 375, random) for _ in range(300)]
     assert all(left >= 0 and top >= 0 and left + w <= 500 and top + h <= 375 for left, top, w, h in boxes)
@@ -36,12 +36,12 @@ def test_the_yardstick_crops_as_torchvision_does():
     assert pipeline._pil_box(1000, 10, random) == (0, 0, 1000, 10)  # nothing fits
 
 
-def test_ratios_are_taken_within_a_round():
+def test_ratios_are_computed_within_a_round():
     text = pipeline.table({"limit": [2.0, 4.0], "PIL": [1.0, 1.0], "ours": [1.0, 4.0]})
     assert text.splitlines()[-1].split() == ["ours", "2", "0.75", "(0.50-1.00)", "2.50", "(1.00-4.00)"]
 
 
-def test_too_few_photos_are_refused(photos, monkeypatch):
+def test_too_few_photos_are_rejected(photos, monkeypatch):
     monkeypatch.setattr(pipeline, "BATCH", 50)
     with pytest.raises(ValueError, match="--photos=.*: 2 RGB JPEGs there, at least 50"):
         pipeline.list_jpegs(str(photos))

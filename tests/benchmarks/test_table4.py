@@ -32,7 +32,7 @@ def converter(monkeypatch):
     return calls
 
 
-def test_what_is_there_is_kept_and_the_papers_accuracy_is_noted(tmp_path, converter):
+def test_existing_files_are_kept_and_the_papers_accuracy_is_shown(tmp_path, converter):
     network = zoo.PAPER_TABLE2[0]
     table4.convert(network, tmp_path, tmp_path)
     (tmp_path / "fd_mobilenet_1.0_224_int8.tflite").unlink()

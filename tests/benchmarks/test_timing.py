@@ -11,7 +11,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_functions_take_turns_and_the_least_time_of_a_round_counts(clock):
+def test_functions_alternate_and_the_minimum_time_of_a_round_counts(clock):
     calls = []
 
     def function(name, steps):
@@ -27,5 +27,5 @@ def test_functions_take_turns_and_the_least_time_of_a_round_counts(clock):
     assert turns == ["a", "b", "a"]  # the second round begins with b
 
 
-def test_ratios_are_taken_within_a_round():
+def test_ratios_are_computed_within_a_round():
     assert timing.ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == "3.00 (2.00-4.00)"

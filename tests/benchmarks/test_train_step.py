@@ -5,13 +5,13 @@ from fd_keras import cost
 
 
 @pytest.mark.parametrize("title", train_step.NETWORKS)
-def test_every_network_is_built(title):
+def test_all_networks_are_built(title):
     model = train_step.NETWORKS[title](64)
     assert model.output_shape == (None, train_step.CLASSES)
     assert model.input_shape == (None, 64, 64, 3)
 
 
-def test_a_grouped_op_does_the_work_of_one_op_a_group():
+def test_a_grouped_op_equals_one_op_per_group():
     one_each, grouped = (
         cost.profile(train_step.NETWORKS[f"ShuffleNet .25x, {kind}"](64)).macs
         for kind in ("one op a group", "grouped op")

@@ -25,7 +25,7 @@ def sources(tmp_path):
     return [str(tmp_path / "images" / folder) for folder in "ac"], str(devkit), tmp_path / "VOC2007"
 
 
-def test_what_is_laid_out_is_a_data_set(sources, capsys):
+def test_the_written_folders_are_a_data_set(sources, capsys):
     images, devkit, out = sources
     voc_set.main([*images, f"--devkit={devkit}", f"--output_dir={out}"])
     assert "train: 2 of 2 images\nval: 1 of 2 images; no image for 1: 000007" in capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_what_is_laid_out_is_a_data_set(sources, capsys):
     assert [(image.id, image.width) for image in found] == [("000005", 5), ("000012", 12), ("000017", 17)]
 
 
-def test_another_image_of_the_name_is_refused(sources):
+def test_another_image_with_the_same_name_is_rejected(sources):
     images, devkit, out = sources
     Image.new("RGB", (99, 9)).save(f"{images[1]}/000005.jpg")
     with pytest.raises(SystemExit, match="000005.xml: the size of 000005 is 5x9, but .* has 99x9 pixels"):

@@ -7,7 +7,7 @@ from fd_keras.training.voc.detector_recipe import DetectorRecipe
 SMALL = DetectorRecipe(short_side=64, long_side=96, roi_size=4, anchor_size=16, rpn_channels=8, test_proposals=20)
 
 
-def test_every_part_runs():
+def test_all_parts_run():
     net = faster_rcnn.build_net(backbone.choose("fd_mobilenet", 0.25), voc_step.CLASSES, SMALL)
     example = detection_pipeline.Example(
         tf.zeros((64, 80, 3)), tf.constant(1.0), tf.constant([[8.0, 8, 40, 50]]), tf.constant([2], tf.int64)
@@ -20,7 +20,7 @@ def test_every_part_runs():
         assert len(found) == 4
 
 
-def test_the_ratio_of_both_forms_is_shown(capsys):
+def test_the_ratio_of_both_implementations_is_shown(capsys):
     blocks = {
         "training": ["features and anchors"],
         "test": ["proposals", "RoIs and suppression"],

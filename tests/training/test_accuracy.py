@@ -4,7 +4,7 @@ import pytest
 from fd_keras.training import accuracy
 
 
-def test_a_target_is_met_within_its_tolerance():
+def test_a_target_is_reached_within_its_tolerance():
     assert "reached" in accuracy.check(44.7, 45.1, "paper")
     with pytest.raises(ValueError, match="missed by 0.61"):
         accuracy.check(44.49, 45.1, "paper")

@@ -4,7 +4,7 @@ from fd_keras.training import calibration, sources
 
 
 @pytest.mark.parametrize(("data", "listed"), [("folder:{photos}", False), ("folder:{photos}/train", True)])
-def test_training_photos_are_named_and_listed_where_others_lie_beside_them(photos, tmp_path, data, listed):
+def test_training_photos_are_listed_if_held_out_ones_are_in_the_same_folder(photos, tmp_path, data, listed):
     opened = sources.open_data(data.format(photos=photos), val_fraction=0.25 if listed else None)
     bad = [opened["train"].paths[3]]
     found = calibration.flags(str(tmp_path), opened["train"], opened["val"], bad, write=True)
@@ -18,7 +18,7 @@ def test_training_photos_are_named_and_listed_where_others_lie_beside_them(photo
         assert all((photos / "train" / name).is_file() for name in names)
 
 
-def test_what_is_not_a_folder_or_has_few_photos_is_not_named(photos, prepared, tmp_path):
+def test_shards_and_few_photos_are_not_named(photos, prepared, tmp_path):
     shards = sources.open_data(str(prepared))
     assert calibration.flags(str(tmp_path), shards["train"], shards["val"], (), write=True) == {}
     few = sources.Folder(str(photos / "val"), [str(photos / "val" / "blue" / "blue_000.jpg")] * 7, [0] * 7, ["blue"])

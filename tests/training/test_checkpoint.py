@@ -18,7 +18,7 @@ def _variables(value=0.0):
     ]
 
 
-def test_round_trip_keeps_bits_and_the_last_few(tmp_path):
+def test_a_round_trip_keeps_all_bits_and_the_last_checkpoints(tmp_path):
     for step in (1, 2, 30):
         checkpoint.save(str(tmp_path), step, _variables(step / 3), {"history": [step]}, keep=2)
     assert [path[-13:] for path in checkpoint.saved(str(tmp_path))] == ["000000002.npz", "000000030.npz"]
@@ -27,12 +27,12 @@ def test_round_trip_keeps_bits_and_the_last_few(tmp_path):
     assert np.asarray(restored[0]).tobytes() == np.full((2, 3), 10, "float32").tobytes()
 
 
-def test_no_checkpoint_is_none(tmp_path):
+def test_without_a_checkpoint_nothing_is_restored(tmp_path):
     assert checkpoint.restore(str(tmp_path / "nothing"), _variables(), print) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
-def test_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
+def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
     checkpoint.save(str(tmp_path), 1, _variables(1.0), {}, keep=3)
     path = checkpoint.save(str(tmp_path), 2, _variables(2.0), {}, keep=3)
     with open(path, "rb") as file:
@@ -69,7 +69,7 @@ def meta_of(content) -> np.ndarray:
     ],
     ids=["not finite", "meta is a list", "meta is no JSON", "no meta"],
 )
-def test_a_checkpoint_that_no_run_wrote_gives_way_to_the_one_before(tmp_path, change):
+def test_a_checkpoint_with_invalid_content_is_skipped(tmp_path, change):
     checkpoint.save(str(tmp_path), 1, _variables(1.0), {"good": 1}, keep=3)
     rewritten(checkpoint.save(str(tmp_path), 2, _variables(2.0), {}, keep=3), change)
     warnings, restored = [], _variables()
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_no_run_wrote_gives_way_to_the_one_before(tmp_path, ch
 
 
 @pytest.mark.parametrize("offset", [4, 6, 8, 10, 12, 20, 24, 28, 42])  # version, flags, method, times, sizes, position
-def test_a_flipped_zip_header_gives_way_to_the_one_before(tmp_path, offset):
+def test_a_checkpoint_with_a_damaged_zip_header_is_skipped(tmp_path, offset):
     checkpoint.save(str(tmp_path), 1, _variables(1.0), {}, keep=3)
     path = pathlib.Path(checkpoint.save(str(tmp_path), 2, _variables(2.0), {}, keep=3))
     whole = path.read_bytes()
@@ -92,7 +92,7 @@ def test_a_flipped_zip_header_gives_way_to_the_one_before(tmp_path, offset):
         assert float(restored[0][0, 0]) in (1.0, 2.0)  # a flipped time, say, harms nothing
 
 
-def test_no_damage_is_restored(tmp_path, reliability_seconds):
+def test_damaged_values_are_never_restored(tmp_path, reliability_seconds):
     checkpoint.save(str(tmp_path), 1, _variables(1.0), {"step": 1}, keep=3)
     path = pathlib.Path(checkpoint.save(str(tmp_path), 2, _variables(2.0), {"step": 2}, keep=3))
     whole, seed, end = path.read_bytes(), 0, time.monotonic() + reliability_seconds
@@ -105,7 +105,7 @@ def test_no_damage_is_restored(tmp_path, reliability_seconds):
         assert int(restored[1].numpy()) == 7, seed
 
 
-def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+def test_a_compressed_checkpoint_is_rejected_before_decompression(tmp_path):
     path = tmp_path / "step_000000001.npz"
     np.savez_compressed(path, **{"0000/kernel": np.zeros(10_000_000, "uint8"), "meta.json": meta_of({})})
     with pytest.raises(checkpoint.CheckpointError, match=r"damaged \(0000/kernel.npy is compressed\)"):
@@ -113,7 +113,7 @@ def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex64", "int8", "U4"])
-def test_an_array_of_another_type_is_refused_and_nothing_is_assigned(tmp_path, dtype):
+def test_an_array_of_another_type_is_rejected_before_assignment(tmp_path, dtype):
     path = checkpoint.save(str(tmp_path), 1, _variables(5.0), {}, keep=1)
     rewritten(path, lambda arrays: arrays.update({"0001/n": np.asarray(7).astype(dtype)}))
     restored = _variables()
@@ -122,14 +122,14 @@ def test_an_array_of_another_type_is_refused_and_nothing_is_assigned(tmp_path, d
     assert float(restored[0][0, 0]) == 0.0
 
 
-def test_pickled_objects_are_refused(tmp_path):
+def test_pickled_objects_are_rejected(tmp_path):
     path = tmp_path / "step_000000001.npz"
     np.savez(path, evil=np.array([{"a": 1}], dtype=object))
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
         checkpoint.read(str(path))
 
 
-def test_checkpoint_of_another_network_is_refused(tmp_path):
+def test_a_checkpoint_of_another_network_is_rejected(tmp_path):
     checkpoint.save(str(tmp_path), 1, _variables(), {}, keep=1)
     other = [keras.Variable(np.zeros((4, 3), "float32"), name="kernel"), _variables()[1]]
     with pytest.raises(checkpoint.CheckpointError, match="'kernel' does not fit"):

@@ -37,7 +37,7 @@ def finished(photos, tmp_path_factory):
     return run, facts, said
 
 
-def test_finished_run_leaves_everything(finished):
+def test_a_finished_run_has_written_all_files(finished):
     run, facts, said = finished
     folder = pathlib.Path(run.config.run_dir)
     with open(folder / "history.csv") as file:
@@ -62,7 +62,7 @@ def test_finished_run_leaves_everything(finished):
     assert [row["epoch"] for row in table2.history_of(runs[0])] == [1, 2]
 
 
-def test_saved_model_takes_raw_images_and_gives_probabilities_of_the_averages(finished, photos):
+def test_the_saved_model_computes_probabilities_from_raw_images_with_averaged_weights(finished, photos):
     run, facts, _ = finished
     saved = load_model(facts["models"]["last"])
     image = imagenet.load_image(next((photos / "val" / "blue").iterdir()), (32, 32)).astype("float32")[None]
@@ -72,7 +72,7 @@ def test_saved_model_takes_raw_images_and_gives_probabilities_of_the_averages(fi
         np.testing.assert_array_equal(ours, average.numpy())
 
 
-def test_validation_figures_are_those_of_the_saved_model(finished, photos):
+def test_validation_metrics_are_those_of_the_saved_model(finished, photos):
     from fd_keras.training import accuracy, input_pipeline
 
     run, facts, _ = finished
@@ -82,7 +82,7 @@ def test_validation_figures_are_those_of_the_saved_model(finished, photos):
     assert scored.percentages()["top1"] == pytest.approx(100 * facts["last"]["val_top1"], abs=1e-4)
 
 
-def test_finished_run_has_nothing_left_to_do(finished, photos):
+def test_a_finished_run_does_not_train_again(finished, photos):
     run, facts, _ = finished
     said = []
     again = _run(photos, run.config.run_dir, said)
@@ -99,38 +99,38 @@ def test_finished_run_has_nothing_left_to_do(finished, photos):
         ({"freeze": "backbone"}, "--freeze"),
     ],
 )
-def test_another_run_is_not_resumed(finished, photos, change, flag):
+def test_a_run_with_other_settings_is_not_resumed(finished, photos, change, flag):
     with pytest.raises(ValueError, match=f"{flag} was .*another --run_dir"):
         _run(photos, finished[0].config.run_dir, **change)
 
 
-def test_other_photos_are_not_resumed_on(finished, photos, tmp_path):
+def test_a_run_on_other_photos_is_not_resumed(finished, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     os.unlink(tmp_path / "photos" / "train" / "blue" / "blue_003.jpg")
     with pytest.raises(ValueError, match="train had 48 photos, now 47. Restore them"):
         _run(tmp_path / "photos", finished[0].config.run_dir)
 
 
-def test_a_folder_belongs_to_one_process(photos, tmp_path):
+def test_a_folder_is_locked_for_other_processes(photos, tmp_path):
     run = _run(photos, tmp_path / "run")
     with pytest.raises(OSError, match="another process"):
         _run(photos, tmp_path / "run")
     run.close()
 
 
-def test_unwritable_folder_is_said_before_training(photos, tmp_path):
+def test_an_unwritable_folder_is_reported_before_training(photos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="--run_dir=.*cannot write"):
         _run(photos, tmp_path / "file" / "run")
 
 
-def test_full_disk_is_said_before_training(photos, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_training(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(OSError, match="MB free, but the run needs"):
         _run(photos, tmp_path / "run")
 
 
-def test_full_disk_in_the_midst_keeps_the_last_checkpoint(photos, tmp_path, monkeypatch):
+def test_a_full_disk_during_training_keeps_the_last_checkpoint(photos, tmp_path, monkeypatch):
     run = _run(photos, tmp_path / "run")
     path = run.save()
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -140,7 +140,7 @@ def test_full_disk_in_the_midst_keeps_the_last_checkpoint(photos, tmp_path, monk
     assert [name for name in os.listdir(tmp_path / "run" / "checkpoints") if name.startswith(".")] == []
 
 
-def test_loss_that_is_no_number_stops_with_the_step(photos, tmp_path):
+def test_a_nan_loss_stops_the_run_and_names_the_step(photos, tmp_path):
     run = _run(photos, tmp_path / "run", recipe=RECIPE.override(learning_rate=1e9, epochs=30))
     with pytest.raises(TrainingError, match=r"NaN or infinite at step [1-9] \(epoch \d\).*learning_rate"):
         run.train()
@@ -167,7 +167,7 @@ def test_photos_that_cannot_be_decoded_are_counted_and_named(photos, tmp_path, c
         strict.train()
 
 
-def test_transfer_takes_the_trunk_and_freezes_it(finished, photos, tmp_path):
+def test_fine_tuning_loads_and_freezes_the_backbone(finished, photos, tmp_path):
     _, facts, _ = finished
     source = tmp_path / "weights.keras"
     shutil.copy(facts["models"]["last"], source)
@@ -189,17 +189,17 @@ def test_transfer_takes_the_trunk_and_freezes_it(finished, photos, tmp_path):
 
 
 @pytest.mark.parametrize("freeze", ["all", "-1", "99"])
-def test_impossible_freeze_is_refused(photos, tmp_path, freeze):
+def test_an_invalid_freeze_is_rejected(photos, tmp_path, freeze):
     with pytest.raises(ValueError, match="--freeze="):
         _run(photos, tmp_path / "run", freeze=freeze)
 
 
-def test_config_is_frozen():
+def test_the_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         classifier_run.ClassifierRunConfig(RECIPE, "fd_mobilenet", alpha=0.25, run_dir="run").seed = 1
 
 
-def test_rare_classes_weigh_more_and_the_mean_stays_one(photos, tmp_path):
+def test_rare_classes_have_larger_weights_with_a_mean_of_one(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     for path in sorted((tmp_path / "photos" / "train" / "blue").iterdir())[4:]:
         path.unlink()
@@ -256,7 +256,7 @@ def test_a_tiny_network_is_saved_with_its_branches_and_new_statistics(tiny):
     np.testing.assert_array_equal(run.model.get_layer("conv_pw_11_bn").get_weights()[2], running[2])
 
 
-def test_a_tiny_network_is_converted_to_int8_as_any_other(tiny, photos, programs, tmp_path):
+def test_a_tiny_network_is_converted_to_int8(tiny, photos, programs, tmp_path):
     model = tiny[1]["models"]["last"]
     flags = [f"--keras_model={model}", "--recipes=int8", f"--calibration_dir={photos / 'train'}", "--output_dir=files"]
     converted = programs.run("fd_keras.tflite.convert", flags, tmp_path)
@@ -275,12 +275,12 @@ def test_a_tiny_network_is_converted_to_int8_as_any_other(tiny, photos, programs
         ({"reparam": True}, {"init_weights": "imagenet"}, "leave out --init_weights=imagenet, or pass --noreparam"),
     ],
 )
-def test_flags_that_contradict_each_other_are_refused(photos, tmp_path, recipe, config, message):
+def test_contradictory_flags_are_rejected(photos, tmp_path, recipe, config, message):
     with pytest.raises(ValueError, match=message):
         _run(photos, tmp_path / "run", recipe=RECIPE.override(**recipe), **config)
 
 
-def test_a_run_ends_when_the_loss_no_longer_falls(photos, tmp_path, monkeypatch):
+def test_early_stopping_ends_a_run(photos, tmp_path, monkeypatch):
     losses = iter([1.0, 0.8, 0.9, 0.85, 0.1, 0.1])
     run = _run(photos, tmp_path / "run", recipe=RECIPE.override(epochs=6, patience=2))
     monkeypatch.setattr(run, "_train_epoch", lambda epoch: dict.fromkeys(reporting.COLUMNS[1:], 0))
@@ -290,7 +290,7 @@ def test_a_run_ends_when_the_loss_no_longer_falls(photos, tmp_path, monkeypatch)
     run.close()
 
 
-def test_a_teacher_changes_what_is_learned_and_has_to_fit(finished, photos, tmp_path):
+def test_a_teacher_changes_the_weights_and_must_have_the_same_classes(finished, photos, tmp_path):
     teacher = finished[1]["models"]["last"]
     ended = []
     for name, arguments in (("alone", {}), ("taught", {"teacher": teacher})):

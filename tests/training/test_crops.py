@@ -37,7 +37,7 @@ def _reference(height, width, scale, generator):
 
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(375, 500, 0.64), (500, 375, 0.36), (300, 300, 0.08)])
-def test_boxes_are_distributed_as_torchvisions(height, width, scale):
+def test_boxes_are_distributed_as_in_torchvision(height, width, scale):
     ours = _boxes(height, width, scale)
     generator = np.random.default_rng(1)
     theirs = np.array([_reference(height, width, scale, generator) for _ in range(DRAWS)])
@@ -58,7 +58,7 @@ def test_boxes_lie_within_the_image():
 
 
 @pytest.mark.parametrize(("height", "width", "box"), [(100, 1000, (0, 433, 100, 133)), (1000, 100, (433, 0, 133, 100))])
-def test_panoramas_fall_back_on_the_central_crop(height, width, box):
+def test_panoramas_fall_back_to_the_central_crop(height, width, box):
     assert np.unique(_boxes(height, width, 0.9), axis=0).tolist() == [list(box)]
 
 
@@ -76,7 +76,7 @@ def _encoded(image, form):
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 257), (640, 640), (180, 240)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_evaluation_crop_is_pils_within_one_level(tmp_path, height, width, form):
+def test_evaluation_crops_equal_pils_within_one_gray_level(tmp_path, height, width, form):
     data = _encoded(_photo(height, width), form)
     (tmp_path / "photo").write_bytes(data)
     reference = imagenet.load_image(tmp_path / "photo").astype(int)
@@ -89,7 +89,7 @@ def _draw(seed, scale=0.64):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize(("size", "antialias"), [(96, True), (400, True), (400, False)])
-def test_training_crop_shows_the_box(form, size, antialias):
+def test_training_crops_contain_the_box(form, size, antialias):
     data, draw = _encoded(_photo(240, 320), form), _draw((5, 6))
     top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
     box = Image.open(io.BytesIO(data)).convert("RGB").crop((left, top, left + width, top + height))
@@ -100,7 +100,7 @@ def test_training_crop_shows_the_box(form, size, antialias):
 
 
 @pytest.mark.parametrize("size", [64, 224, 300])
-def test_without_antialiasing_it_is_tensorflows_resize(size):
+def test_without_antialiasing_crops_equal_tensorflows_resize(size):
     data, draw = _encoded(_photo(240, 320), "PNG"), _draw((5, 6))
     top, left, height, width = crops.random_box(tf.constant([240, 320]), draw).numpy().tolist()
     box = tf.io.decode_image(data)[top : top + height, left : left + width]
@@ -116,7 +116,7 @@ def test_without_antialiasing_a_shrunk_crop_is_coarser():
     assert np.abs(fine - coarse).max() > 10
 
 
-def test_training_crop_depends_on_the_draw_alone():
+def test_training_crops_depend_only_on_the_draw():
     data = _encoded(_photo(240, 320), "JPEG")
     first, again, other = (
         crops.train_crops([data], [_draw(seed, 0.36)], 64, False).numpy() for seed in ((1, 2), (1, 2), (1, 3))
@@ -126,7 +126,7 @@ def test_training_crop_depends_on_the_draw_alone():
 
 
 @pytest.mark.parametrize("antialias", [True, False])
-def test_several_crops_are_those_of_each(antialias):
+def test_crops_of_several_photos_equal_those_of_each(antialias):
     data = [_encoded(_photo(200 + 20 * number, 300, number), "JPEG") for number in range(3)]
     draws = [_draw((1, number)) for number in range(3)]
     together = crops.train_crops(data, draws, 96, antialias).numpy()
@@ -154,7 +154,7 @@ def _formats() -> dict[str, bytes]:
     return found
 
 
-def test_every_format_is_decoded_as_by_pil():
+def test_all_formats_are_decoded_as_by_pil():
     for name, data in _formats().items():
         with photos.opened(io.BytesIO(data)) as image:
             reference = np.asarray(photos.rgb(image))
@@ -167,7 +167,7 @@ def test_every_format_is_decoded_as_by_pil():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-def test_photos_of_too_many_pixels_are_refused_by_their_header(form, monkeypatch):
+def test_photos_with_too_many_pixels_are_rejected_by_their_header(form, monkeypatch):
     data = _encoded(_photo(60, 90), form) if form != "JPEG" else _formats()["progressive.jpg"]
     monkeypatch.setattr(photos, "MAX_PIXELS", 60 * 90 - 1)
     for decode in (crops.decode, lambda data: crops.train_crops([data], [_draw((5, 6))], 32, False)):
@@ -176,7 +176,7 @@ def test_photos_of_too_many_pixels_are_refused_by_their_header(form, monkeypatch
 
 
 @pytest.mark.parametrize("shape", [(1, 40_000), (40_000, 1), (3, 9_001)])
-def test_evaluation_of_a_long_thin_photo_takes_no_more_memory_than_others(tmp_path, shape, monkeypatch):
+def test_evaluation_of_a_long_thin_photo_needs_little_memory(tmp_path, shape, monkeypatch):
     data = _encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")), "PNG")
     (tmp_path / "photo").write_bytes(data)
     sizes, resize = [], tf.image.resize

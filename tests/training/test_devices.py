@@ -72,7 +72,7 @@ def alone(photos, tmp_path_factory):
     return run
 
 
-def test_mirrored(photos, alone, tmp_path):
+def test_mirrored_equals_one_device(photos, alone, tmp_path):
     program = (str(pathlib.Path(__file__).with_name("two_devices.py")),)
     _train(_command(photos, tmp_path, "--strategy=mirrored", program=program), _environment("tensorflow"))
     # Synchronized variances are means of squares here, exact to five digits; a second step makes that a thousandth.
@@ -80,7 +80,7 @@ def test_mirrored(photos, alone, tmp_path):
     _assert_same(tmp_path, alone("tensorflow"), close=5e-3)
 
 
-def test_data_parallel(photos, alone, tmp_path):
+def test_data_parallel_equals_one_device(photos, alone, tmp_path):
     needs.package("jax")
     _train(_command(photos, tmp_path, "--strategy=data_parallel"), _environment("jax", **TWO_CPUS))
     _assert_same(tmp_path, alone("jax"))
@@ -102,7 +102,7 @@ def in_two_processes():
     return start
 
 
-def test_two_processes(photos, alone, in_two_processes, tmp_path):
+def test_two_processes_equal_one(photos, alone, in_two_processes, tmp_path):
     done = in_two_processes(photos, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     _assert_same(tmp_path, alone("jax"))

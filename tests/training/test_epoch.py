@@ -14,7 +14,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_first_step_does_not_count(clock):
+def test_the_first_step_is_not_measured(clock):
     timer = epoch.EpochTimer()
     for at, waited in ((50.0, 40.0), (52.0, 0.5), (54.0, 0.5)):
         clock[0] = at
@@ -24,12 +24,12 @@ def test_the_first_step_does_not_count(clock):
     assert (timer.total.seconds_per_step, timer.total.steps_per_second, timer.total.input_bound) == (2.0, 0.5, 0.25)
 
 
-def test_nothing_measured_is_zero():
+def test_without_steps_all_rates_are_zero():
     timing = epoch.EpochTimer().total
     assert (timing.seconds_per_step, timing.steps_per_second, timing.input_bound) == (0.0, 0.0, 0.0)
 
 
-def test_parts_are_differences():
+def test_timings_can_be_subtracted():
     assert epoch.Timing(5, 10.0, 3.0) - epoch.Timing(2, 4.0, 1.0) == epoch.Timing(3, 6.0, 2.0)
 
 
@@ -43,7 +43,7 @@ def model():
 ONES = np.ones((24, 2), "float32"), np.ones((24, 1), "float32")
 
 
-def test_fit_is_followed_from_where_it_was_left_and_ended_when_asked(model):
+def test_fit_continues_from_a_step_and_stops_on_request(model):
     seen, timer = [], epoch.EpochTimer()
 
     def after_step(step, logs):
@@ -55,7 +55,7 @@ def test_fit_is_followed_from_where_it_was_left_and_ended_when_asked(model):
     assert timer.total.steps == 1
 
 
-def test_metrics_go_on_where_they_were(model):
+def test_metrics_are_restored(model):
     model.fit(*ONES, batch_size=24, verbose=0)
     model.optimizer.learning_rate = 0.0
     count = next(variable for variable in model.metrics_variables if "count" in variable.path)
@@ -66,7 +66,7 @@ def test_metrics_go_on_where_they_were(model):
     assert float(count.numpy()) == 2 * before
 
 
-def test_an_evaluation_ends_when_asked(model):
+def test_an_evaluation_stops_on_request(model):
     asked = iter([False, True])
     model.evaluate(*ONES, batch_size=4, verbose=0, callbacks=[epoch.EvaluationCallback(lambda: next(asked))])
     assert next(asked, None) is None

@@ -23,7 +23,7 @@ def run(programs, photos, tmp_path):
     return lambda *flags: programs.run("fd_keras.training.evaluate", [f"--data=folder:{photos}", *flags], tmp_path)
 
 
-def test_every_photo_is_scored(run, model):
+def test_all_photos_are_scored(run, model):
     done = run(f"--model={model}", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -32,14 +32,14 @@ def test_every_photo_is_scored(run, model):
 
 
 @pytest.mark.parametrize(("target", "status"), [(0, 0), (100, 1)])
-def test_a_target_decides_the_status(run, model, target, status):
+def test_the_target_determines_the_exit_status(run, model, target, status):
     done = run(f"--model={model}", "--check", f"--target={target}")
     assert done.returncode == status
     assert "of 15 photos" in done.stdout
     assert ("missed by" in done.stderr) == (status == 1)
 
 
-def test_another_number_of_classes_is_refused(run, tmp_path):
+def test_another_number_of_classes_is_rejected(run, tmp_path):
     path = tmp_path / "two.keras"
     build_by_name("fd_mobilenet", alpha=0.25, input_shape=(32, 32, 3), weights=None, classes=2).save(path)
     done = run(f"--model={path}")
@@ -47,7 +47,7 @@ def test_another_number_of_classes_is_refused(run, tmp_path):
     assert "3 class folders (amber, blue, cyan), but the model has 2 classes" in done.stderr
 
 
-def test_a_run_knows_its_model_its_photos_and_its_classes(programs, model, photos, tmp_path):
+def test_model_photos_and_classes_of_a_run_are_found(programs, model, photos, tmp_path):
     run = tmp_path / "run"
     (run / "last").mkdir(parents=True)
     shutil.copy(model, run / "last" / "net.keras")
@@ -81,7 +81,7 @@ def test_a_run_knows_its_model_its_photos_and_its_classes(programs, model, photo
         (["--model=gone.keras", "--data=."], "gone.keras: no such file"),
     ],
 )
-def test_what_lacks_is_named(programs, tmp_path, flags, message):
+def test_missing_flags_are_named(programs, tmp_path, flags, message):
     done = programs.run("fd_keras.training.evaluate", flags, tmp_path)
     assert done.returncode in (1, 2)
     assert message in done.stderr.splitlines()[-1]

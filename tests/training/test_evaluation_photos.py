@@ -26,7 +26,7 @@ def write_run(folder, data: dict, **record) -> str:
 
 
 @pytest.mark.parametrize("kind", ["folder", "fraction", "shards"])
-def test_a_run_opens_its_held_out_photos_again_from_anywhere(photos, prepared, tmp_path, monkeypatch, kind):
+def test_held_out_photos_of_a_run_are_opened_from_any_folder(photos, prepared, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(photos.parent)
     given = {
         "folder": {"data": f"folder:{photos.name}"},
@@ -40,14 +40,14 @@ def test_a_run_opens_its_held_out_photos_again_from_anywhere(photos, prepared, t
     assert labels_of(val) == {"amber": 0, "blue": 1, "cyan": 2}
 
 
-def test_an_older_run_is_known_by_its_command(photos, tmp_path):
+def test_an_older_run_is_read_from_its_command(photos, tmp_path):
     data = f"folder:{photos / 'train'}"
     command = ["python", "fd-keras train", "--recipe=finetune", f"--data={data}", "--val_fraction", "0.25"]
     run = write_run(tmp_path / "run", {"data": data, "val_fraction": 0.25}, command=command)
     assert evaluation_photos.of_run(run).count == 12
 
 
-def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
+def test_changed_held_out_photos_are_rejected(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     given = {"data": f"folder:{tmp_path / 'photos'}"}
     run = write_run(tmp_path / "run", given, opened=given)
@@ -61,7 +61,7 @@ def test_other_photos_than_the_run_held_out_are_refused(photos, tmp_path):
         evaluation_photos.of_run(run)
 
 
-def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
+def test_the_split_of_a_fine_tuning_is_found(photos, tmp_path, caplog):
     paths = sorted((photos / "val" / "blue").iterdir())
     Split(("amber", "blue"), (), tuple((str(path), 1) for path in paths)).write(str(tmp_path))
     found = evaluation_photos.of_run(str(tmp_path))
@@ -88,7 +88,7 @@ def test_a_fine_tuning_knows_its_split(photos, tmp_path, caplog):
         ('{"opened": {"data": "tfds:", "colour": 1}}', "damaged"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_named(tmp_path, record, message):
+def test_the_error_in_a_record_is_named(tmp_path, record, message):
     if record:
         (tmp_path / "run.json").write_text(record)
     with pytest.raises((ValueError, OSError), match=message):
@@ -108,7 +108,7 @@ def test_a_share_of_class_folders_gets_the_labels_of_the_model(photos):
     assert (found.count, labels_of(found)) == (12, {"cyan": 0, "amber": 1, "blue": 3})
 
 
-def test_without_names_the_folders_are_taken_in_order(photos, prepared):
+def test_without_class_names_folders_are_used_in_order(photos, prepared):
     for data in (photos / "val", prepared):
         assert labels_of(evaluation_photos.of_data(str(data), None, 3)) == {"amber": 0, "blue": 1, "cyan": 2}
 
@@ -136,7 +136,7 @@ def test_imagenets_wordnet_ids_name_its_classes(photos, tmp_path, caplog):
         ("{empty}", None, "found train/ but no val/"),
     ],
 )
-def test_folders_that_are_not_the_models_are_refused(photos, tmp_path, data, names, message):
+def test_folders_that_are_not_classes_of_the_model_are_rejected(photos, tmp_path, data, names, message):
     (tmp_path / "train" / "blue").mkdir(parents=True)
     with pytest.raises((ValueError, OSError), match=message):
         evaluation_photos.of_data(data.format(photos=photos, empty=tmp_path), names, len(names or "four"))

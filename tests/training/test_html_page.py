@@ -10,7 +10,7 @@ from tests.page_probe import ParsedPage, check_stands_alone
 HOSTILE = '</title><script>alert("1")</script>\n\u202e'
 
 
-def test_a_document_stands_alone_and_escapes_its_title():
+def test_a_document_is_self_contained_and_escapes_its_title():
     page = check_stands_alone(html_page.document(HOSTILE, "<p>text</p>", "p { color: red; }"))
     assert page.texts["title"] == ['</title><script>alert("1")</script>\\n\\u202e']
     assert page.texts["style"][0].rstrip().endswith("p { color: red; }")
@@ -24,14 +24,14 @@ def test_names_and_figures_are_escaped():
     assert ParsedPage(html_page.figures([("<i>1</i>", "<2>")])).texts["li"] == ["1<2>"]
 
 
-def test_a_table_has_titles_for_its_rows_and_columns():
+def test_a_table_has_row_and_column_titles():
     page = ParsedPage(html_page.table("a <caption>", ["x", "y"], [["one", "1"], ["two", "2"]]))
     assert page.texts["caption"] == ["a <caption>"]
     assert page.texts["th"] == ["x", "y", "one", "two"]
     assert page.texts["td"] == ["1", "2"]
 
 
-def test_a_picture_is_in_its_address():
+def test_an_image_is_embedded_in_its_url():
     gray = Image.fromarray(np.full((8, 6, 3), 90, "uint8"))
     head, data = html_page.jpeg_url(gray, 90).split(",")
     assert head == "data:image/jpeg;base64"

@@ -33,7 +33,7 @@ def test_batches_are_a_pure_function_of_seed_and_step(splits):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_parts_are_the_batch_of_one(splits, count):
+def test_the_parts_of_all_processes_make_the_batch_of_one(splits, count):
     """With its crops and mirrors, whatever number of photos a call decodes."""
     whole, *parts = (
         [(inputs_["image"], inputs_["flip"], labels) for inputs_, labels, _ in _batches(splits["train"], 0, feed)]
@@ -45,7 +45,7 @@ def test_processes_parts_are_the_batch_of_one(splits, count):
             assert all(np.array_equal(all_of[index::count], mine) for all_of, mine in zip(batch, share, strict=True))
 
 
-def test_batches_are_uint8_and_carry_the_random_numbers(splits):
+def test_batches_are_uint8_and_contain_the_random_numbers(splits):
     x, y, weight = _batches(splits["train"], 0)[0]
     assert x["image"].shape == (8, 32, 32, 3)
     assert x["image"].dtype == np.uint8
@@ -67,7 +67,7 @@ def test_wider_networks_are_drawn_by_step_and_end_before_the_run(photos):
     assert [x["wider"].tolist() for x, _, _ in _batches(train, 8, recipe=recipe)] == numbers[8:12]
 
 
-def test_evaluation_sees_every_photo_once(splits):
+def test_evaluation_uses_each_photo_once(splits):
     batches = list(input_pipeline.evaluation_batches(splits["val"], 32, 4, input_pipeline.Feed()).as_numpy_iterator())
     assert [len(labels) for _, labels, _ in batches] == [4] * 4
     weights = np.concatenate([weights for *_, weights in batches])
@@ -84,13 +84,13 @@ def test_evaluation_sees_every_photo_once(splits):
     assert len(shares[0]) == len(shares[1]) == 8
 
 
-def test_batch_larger_than_the_set(photos):
+def test_a_batch_larger_than_the_data_set_is_rejected(photos):
     with pytest.raises(ValueError, match="48 photos do not fill a batch of 64"):
         input_pipeline.steps_per_epoch(sources.open_data(f"folder:{photos}")["train"], 64)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
-def test_own_share_is_the_share_of_pixels(mixup, cutmix):
+def test_the_share_of_a_label_is_its_share_of_pixels(mixup, cutmix):
     recipe, cuts = recipes.PAPER.override(image_size=32, mixup=mixup, cutmix=cutmix), []
     for step in range(30):
         drawn = input_pipeline._mixing(input_pipeline._seed(0, step, input_pipeline._MIX), recipe, 32, 5)

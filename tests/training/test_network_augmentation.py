@@ -20,7 +20,7 @@ def _images():
 
 
 @pytest.mark.parametrize(("model", "alpha"), NETWORKS)
-def test_the_network_is_a_part_of_every_wider_one(model, alpha):
+def test_wider_networks_contain_the_network(model, alpha):
     """Where the extra channels are silent, a wider network computes what the network does."""
     net, wider = _wider(model, alpha)
     own = np.asarray(net(_images(), training=True))  # both by the statistics of the batch
@@ -33,7 +33,7 @@ def test_the_network_is_a_part_of_every_wider_one(model, alpha):
         np.testing.assert_allclose(np.asarray(wider.logits(_images(), number)), own, atol=1e-4)
 
 
-def test_what_is_joined_has_the_same_block_and_networks_differ():
+def test_joined_ops_share_a_block_and_networks_differ():
     _, wider = _wider("shufflenet")
     of = {name: wider.table[:, index] for name, index in wider.position.items()}
     for op in spec.lower(zoo.get_arch("shufflenet"), 0.25, classes=3):
@@ -45,7 +45,7 @@ def test_what_is_joined_has_the_same_block_and_networks_differ():
     assert (wider.table != _wider("shufflenet", seed=1)[1].table).any()
 
 
-def test_the_widest_has_its_width():
+def test_the_widest_network_has_the_requested_width():
     net, wider = _wider(widest=3.0)
     kernel = wider.weights_of["conv_pw_5"]
     assert net.get_layer("conv_pw_5").kernel.shape == (1, 1, 64, 64)
@@ -54,7 +54,7 @@ def test_the_widest_has_its_width():
     assert kernel["corner"].shape == (4, 4, 1, 1, 32, 32)
 
 
-def test_none_costs_nothing():
+def test_without_a_wider_network_the_loss_is_zero():
     _, wider = _wider()
     called = []
 
@@ -68,7 +68,7 @@ def test_none_costs_nothing():
     assert called == [(4, 3)]
 
 
-def test_running_statistics_stay_the_networks():
+def test_wider_networks_do_not_change_the_running_statistics():
     net, wider = _wider()
     before = net.get_weights()
     wider.logits(_images(), 5)

@@ -27,7 +27,7 @@ def _trained(run, optimizer):
 
 
 @pytest.mark.parametrize("run", FIXTURE["runs"], ids=["plain", "nesterov"])
-def test_every_step_is_torchs_through_a_drop_of_the_rate(run):
+def test_steps_equal_torchs_across_a_drop_of_the_rate(run):
     rate = Schedule("step", 0.1, len(run["steps"]), drop_every=FIXTURE["drop"])
     optimizer = TorchSGD(rate, 0.9, run["nesterov"], FIXTURE["weight_decay"])
     steps, means = _trained(run, optimizer)
@@ -38,7 +38,7 @@ def test_every_step_is_torchs_through_a_drop_of_the_rate(run):
     np.testing.assert_allclose(means, run["running_mean"], rtol=0, atol=2e-6)
 
 
-def test_keras_own_sgd_is_not_torchs():
+def test_keras_sgd_differs_from_torchs():
     """The fixture can tell them apart."""
     run = FIXTURE["runs"][0]
     rate = Schedule("step", 0.1, len(run["steps"]), drop_every=FIXTURE["drop"])
@@ -46,7 +46,7 @@ def test_keras_own_sgd_is_not_torchs():
     assert np.abs(steps[-1][0] - run["steps"][-1][0]).max() > 1e-3
 
 
-def test_batch_norm_and_bias_can_be_spared_from_decay():
+def test_batch_norm_and_bias_can_be_excluded_from_decay():
     for decay_all in (True, False):
         kernel, bias = keras.Variable(np.ones((2, 2), "float32")), keras.Variable(np.ones(2, "float32"))
         optimizer = TorchSGD(0.5, 0.0, weight_decay=0.1, decay_all=decay_all)
@@ -55,12 +55,12 @@ def test_batch_norm_and_bias_can_be_spared_from_decay():
         np.testing.assert_allclose(bias, 0.95 if decay_all else 1.0)
 
 
-def test_optimizer_survives_its_config():
+def test_the_optimizer_is_restored_from_its_config():
     copy = TorchSGD.from_config(TorchSGD(0.3, 0.8, True, 4e-5, False).get_config())
     assert (copy.momentum, copy.nesterov, copy.torch_weight_decay, copy.decay_all) == (0.8, True, 4e-5, False)
 
 
-def test_paper_drops_the_rate_after_each_30_epochs():
+def test_the_paper_recipe_drops_the_rate_every_30_epochs():
     rate = schedule_of(recipes.PAPER, steps_per_epoch=5)
     assert [round(float(rate(step)), 7) for step in (0, 149, 150, 299, 300, 449)] == [
         0.1,

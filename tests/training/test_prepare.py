@@ -18,7 +18,7 @@ def run(programs, tmp_path):
     return lambda *flags: programs.run("fd_keras.training.prepare", [*flags, "--workers=1"], tmp_path)
 
 
-def test_photos_become_shards_that_can_be_trained_on(run, photos, tmp_path):
+def test_shards_can_be_used_for_training(run, photos, tmp_path):
     flags = [f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out", "--shards=3"]
     result = run(*flags)
     assert result.returncode == 0, result.stderr
@@ -32,7 +32,7 @@ def test_photos_become_shards_that_can_be_trained_on(run, photos, tmp_path):
     assert "3 of 3 shards exist already" in run(*flags).stdout
 
 
-def test_an_incomplete_imagenet_is_refused(run, photos, tmp_path):
+def test_an_incomplete_imagenet_is_rejected(run, photos, tmp_path):
     for split in ("train", "val"):
         for name in imagenet.wordnet_ids():
             (tmp_path / split / name).mkdir(parents=True)
@@ -47,7 +47,7 @@ def test_an_incomplete_imagenet_is_refused(run, photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_is_prepared_by_one_process(run, photos, tmp_path):
+def test_a_folder_is_locked_while_it_is_prepared(run, photos, tmp_path):
     flags = [f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={tmp_path}/out"]
     (tmp_path / "out").mkdir()
     with locked(str(tmp_path / "out"), "testing"):
@@ -66,9 +66,7 @@ def test_a_failed_start_leaves_no_folder(run, photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_all_photos_once(
-    run, programs, photos, tmp_path, reliability_seconds
-):
+def test_a_killed_preparation_resumes_with_each_photo_once(run, programs, photos, tmp_path, reliability_seconds):
     moments, flags = random.Random(0), [f"--train={photos}/train", f"--val={photos}/val", "--shards=5"]
     end, attempt, kills = time.monotonic() + reliability_seconds, 0, 0
     while attempt == 0 or time.monotonic() < end:

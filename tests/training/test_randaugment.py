@@ -17,7 +17,7 @@ def changed(operation, strength: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("index", range(len(randaugment.OPERATIONS)))
-def test_operations_keep_the_photo_at_strength_zero(index):
+def test_operations_of_strength_zero_keep_the_photo(index):
     """Autocontrast and equalize have no strength; all others do nothing at 0 and something at 9, the first aside."""
     operation = randaugment.OPERATIONS[index]
     assert np.abs(changed(operation, 0.0) - PIXELS).max() <= 1 or operation in INDEPENDENT_OF_STRENGTH
@@ -38,7 +38,7 @@ def test_operations_keep_the_photo_at_strength_zero(index):
         (randaugment.equalize, lambda sign: ImageOps.equalize(PHOTO)),
     ],
 )
-def test_colors_are_pils(operation, pil, sign):
+def test_color_operations_equal_pils(operation, pil, sign):
     inner = np.s_[1:-1, 1:-1]  # PIL does not smooth the border
     assert np.abs(changed(operation, 0.9 * sign) - np.asarray(pil(sign), int))[inner].max() <= 2
 
@@ -48,7 +48,7 @@ def test_colors_are_pils(operation, pil, sign):
     [(randaugment.shear_x, (1, 0.27, 0, 0, 1, 0)), (randaugment.shear_y, (1, 0, 0, 0.27, 1, 0)),
      (randaugment.translate_x, (1, 0, -13, 0, 1, 0)), (randaugment.translate_y, (1, 0, 0, 0, 1, -13))],
 )  # fmt: skip
-def test_photos_are_moved_as_by_pil_and_filled_with_the_mean_color(operation, matrix):
+def test_photos_are_moved_like_pils_and_filled_with_the_mean_color(operation, matrix):
     ours = changed(operation, 0.9)
     theirs = np.asarray(
         PHOTO.transform(PHOTO.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=(1, 2, 3)), int

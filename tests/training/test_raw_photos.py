@@ -42,7 +42,7 @@ def tar_of(path, folder, name="") -> bytes:
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "set/train/"])
-def test_the_class_of_a_tars_photo_is_its_first_folder(photos, tmp_path, caplog, prefix):
+def test_the_class_of_a_photo_in_a_tar_is_its_first_folder(photos, tmp_path, caplog, prefix):
     shutil.copytree(photos / "train", tmp_path / "train")
     (tmp_path / "train" / "blue" / "more").mkdir()
     shutil.copy(photos / "val" / "blue" / "blue_000.jpg", tmp_path / "train" / "blue" / "more" / "a.webp")
@@ -60,7 +60,7 @@ def test_the_class_of_a_tars_photo_is_its_first_folder(photos, tmp_path, caplog,
         assert reason in caplog.text
 
 
-def test_a_tar_that_is_not_whole_is_refused(photos, tmp_path):
+def test_a_truncated_tar_is_rejected(photos, tmp_path):
     whole = tar_of(tmp_path / "train.tar", photos / "train")
     with tarfile.open(tmp_path / "train.tar") as tar:
         member = [member for member in tar if member.isfile()][8]
@@ -79,7 +79,7 @@ def test_a_tar_that_is_not_whole_is_refused(photos, tmp_path):
             raw_photos.list_train(str(tmp_path / "cut.tar"))
 
 
-def test_a_tar_in_the_tar_that_is_not_whole_is_named(photos, tmp_path):
+def test_a_truncated_inner_tar_is_named(photos, tmp_path):
     (tmp_path / "inner").mkdir()
     content = tar_of(tmp_path / "inner" / "blue.tar", photos / "train" / "blue")
     (tmp_path / "inner" / "blue.tar").write_bytes(content[: len(content) // 1024 * 512])
@@ -89,7 +89,7 @@ def test_a_tar_in_the_tar_that_is_not_whole_is_named(photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train.tgz", "train.zip", "empty.tar"])
-def test_what_is_not_a_plain_tar_says_what_to_do(photos, tmp_path, name):
+def test_the_message_about_a_compressed_tar_has_a_remedy(photos, tmp_path, name):
     if name == "train.tgz":
         with tarfile.open(tmp_path / name, "w:gz") as tar:
             tar.add(photos / "train", ".")
@@ -99,6 +99,6 @@ def test_what_is_not_a_plain_tar_says_what_to_do(photos, tmp_path, name):
         raw_photos.list_train(str(tmp_path / name))
 
 
-def test_a_folder_of_splits_is_not_one_of_classes(photos):
+def test_split_folders_are_not_classes(photos):
     with pytest.raises(ValueError, match="contains train and val, not classes; .* --train=.*/train"):
         raw_photos.list_train(str(photos))

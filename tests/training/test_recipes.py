@@ -4,7 +4,7 @@ from fd_keras import zoo
 from fd_keras.training import recipes
 
 
-def test_paper_is_what_the_paper_says():
+def test_the_paper_recipe_has_the_settings_of_the_paper():
     paper = recipes.PAPER
     assert (paper.epochs, paper.batch_size, paper.learning_rate, paper.momentum) == (90, 256, 0.1, 0.9)
     assert (paper.schedule, paper.drop_every, paper.drop_factor) == ("step", 30, 10)
@@ -15,19 +15,19 @@ def test_paper_is_what_the_paper_says():
     assert not (paper.randaugment)
 
 
-def test_authors_differ_from_the_paper_where_their_readme_does():
+def test_the_authors_recipe_has_the_settings_of_their_readme():
     differing = {k for k, v in recipes.AUTHORS.settings().items() if recipes.PAPER.settings()[k] != v}
     assert differing == {"name", "epochs", "nesterov", "crop_scale"}
 
 
-def test_targets_are_the_papers_figures():
+def test_targets_are_from_the_paper():
     own = {(row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.source == zoo.PAPER}
     assert recipes.PAPER.targets == own
     assert own.keys() == {("fd_mobilenet", 1.0), ("fd_mobilenet", 0.5), ("fd_mobilenet", 0.25), ("mobilenet", 0.125)}
     assert recipes.AUTHORS.targets[("fd_mobilenet", 0.5)] == 56.3
 
 
-def test_tiny_adds_capacity_in_training_and_no_augmentation():
+def test_the_tiny_recipe_adds_capacity_but_no_augmentation():
     tiny = recipes.TINY
     assert tiny.netaug > 1
     assert tiny.reparam
@@ -44,7 +44,7 @@ def test_crops_grow_over_the_epochs():
     assert recipe.override(image_size=48).size_at(0) == 32  # the least that a network takes
 
 
-def test_wider_networks_end_before_the_run():
+def test_wider_networks_are_not_trained_in_the_last_epochs():
     recipe = recipes.PAPER.override(epochs=10, netaug=2.0)
     assert [recipe.widens_at(epoch) for epoch in range(10)] == [True] * 8 + [False] * 2
     assert not recipes.PAPER.widens_at(0)
@@ -54,11 +54,11 @@ def test_wider_networks_end_before_the_run():
     ("field", "value"),
     [("epochs", 0), ("crop_scale", 1.5), ("learning_rate", float("nan")), ("image_size", 16), ("schedule", "linear")],
 )
-def test_impossible_values_name_the_flag(field, value):
+def test_invalid_values_name_the_flag(field, value):
     with pytest.raises(ValueError, match=f"--{field}"):
         recipes.PAPER.override(**{field: value})
 
 
-def test_override_leaves_what_is_none():
+def test_override_ignores_none():
     assert recipes.PAPER.override(epochs=None, batch_size=32) == recipes.PAPER.override(batch_size=32)
     assert recipes.PAPER.override(batch_size=32).epochs == 90

@@ -34,7 +34,7 @@ def test_branches_fold_into_the_plain_network(model, alpha):
     assert len(net.weights) > 1.5 * len(plain.weights)
 
 
-def test_the_plain_networks_statistics_are_those_of_its_own_features():
+def test_the_folded_networks_statistics_are_those_of_its_own_features():
     """So that it can be trained further."""
     net, plain = _trained("fd_mobilenet", 0.25), trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
     for _ in range(60):
@@ -48,7 +48,7 @@ def test_the_plain_networks_statistics_are_those_of_its_own_features():
 
 @pytest.mark.parametrize(("padding", "size", "strides"), [("same", 8, 1), ("valid", 9, 2), ("valid", 10, 2)])
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
-def test_a_layer_is_its_folded_kernel(kind, padding, size, strides):
+def test_a_layer_equals_its_folded_kernel(kind, padding, size, strides):
     layers = reparametrization.BranchedLayers(zoo.FD_MOBILENET)
     filters = [4] if kind == "Conv2D" else []
     layer = getattr(layers, kind)(*filters, 3, strides, padding, use_bias=False, name="layer")

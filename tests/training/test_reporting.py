@@ -19,7 +19,7 @@ def test_lines():
     assert reporting.waits({"input_bound": 0.05}) == ""
 
 
-def test_history_is_a_table_of_all_columns(tmp_path):
+def test_history_csv_has_all_columns(tmp_path):
     path = tmp_path / "history.csv"
     reporting.write_history(str(path), ROWS)
     lines = path.read_text().splitlines()
@@ -27,7 +27,7 @@ def test_history_is_a_table_of_all_columns(tmp_path):
     assert lines[2] == "2,8,0.1,1,0.4,0.9,3,0.2,0.8,1234.5,0.25,60"
 
 
-def test_means_of_an_interval_follow_from_running_means():
+def test_interval_means_are_computed_from_running_means():
     interval, losses = reporting.Interval(), [5.0, 3.0, 1.0, 1.0]
     assert interval.means(2, {"loss": sum(losses[:2]) / 2}) == {"loss": 4.0}
     assert interval.means(4, {"loss": sum(losses) / 4}) == {"loss": 1.0}
@@ -42,7 +42,7 @@ def test_figures_are_drawn(tmp_path):
     assert b"<svg" in (tmp_path / "runs.svg").read_bytes()
 
 
-def test_tensorboard_has_what_is_written_by_who_leads(tmp_path):
+def test_tensorboard_is_only_written_by_the_leading_process(tmp_path):
     needs.package("tensorboard")
     for folder, leads in (("leads", True), ("follows", False)):
         board = reporting.TensorBoard(str(tmp_path / folder), write=leads)

@@ -94,7 +94,7 @@ def made(tmp_path):
     return make
 
 
-def test_a_run_trains_to_its_end_and_leaves_its_history(made, tmp_path):
+def test_a_run_trains_to_its_end_and_writes_its_history(made, tmp_path):
     counting, said = made()
     facts = counting.train()
     assert said == ["epoch 1", "epoch 2"]
@@ -106,7 +106,7 @@ def test_a_run_trains_to_its_end_and_leaves_its_history(made, tmp_path):
     assert [path[-7:-4] for path in checkpoint.saved(str(tmp_path / "run" / "checkpoints"))] == ["004", "008"]
 
 
-def test_a_folder_belongs_to_one_process_until_the_run_is_closed(made):
+def test_a_folder_is_locked_until_the_run_is_closed(made):
     counting, _ = made()
     with pytest.raises(OSError, match="another process is training into it"):
         made()
@@ -114,7 +114,7 @@ def test_a_folder_belongs_to_one_process_until_the_run_is_closed(made):
     made()[0].close()
 
 
-def test_a_run_that_could_not_start_leaves_the_folder_to_others(made):
+def test_a_run_that_could_not_start_unlocks_the_folder(made):
     made()[0].close()
     with pytest.raises(ValueError, match="--seed was 0, now 1"):
         made(seed=1)
@@ -136,7 +136,7 @@ def test_a_signal_saves_and_the_same_command_resumes(made):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_every_stopping_signal_saves_even_if_the_terminal_is_gone(made, number):
+def test_all_stop_signals_save_even_without_a_terminal(made, number):
     def gone(line):
         raise OSError("Input/output error")
 
@@ -149,7 +149,7 @@ def test_every_stopping_signal_saves_even_if_the_terminal_is_gone(made, number):
     counting.close()
 
 
-def test_an_epoch_whose_models_a_kill_prevented_gets_them_and_its_row(made, monkeypatch, tmp_path):
+def test_models_and_row_of_a_killed_epoch_are_written_on_resume(made, monkeypatch, tmp_path):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
@@ -171,7 +171,7 @@ def test_an_epoch_whose_models_a_kill_prevented_gets_them_and_its_row(made, monk
     assert said == [f"resumed at step 8 of 8 ({tmp_path / 'run'})"]
 
 
-def test_a_full_disk_costs_the_models_but_not_the_epoch(made, monkeypatch, tmp_path):
+def test_a_full_disk_loses_the_models_but_not_the_epoch(made, monkeypatch, tmp_path):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -182,7 +182,7 @@ def test_a_full_disk_costs_the_models_but_not_the_epoch(made, monkeypatch, tmp_p
     assert checkpoint.saved(str(tmp_path / "run" / "checkpoints"))[-1].endswith("000004.npz")
 
 
-def test_a_stop_waits_for_the_step_at_which_all_processes_ask(made, monkeypatch):
+def test_a_stop_waits_for_the_step_at_which_all_processes_agree(made, monkeypatch):
     counting, _ = made(leads=False, checkpoint_every=100)
     monkeypatch.setattr(Devices, "largest", lambda self, value: signal.SIGTERM if counting.step >= 4 else value)
     with pytest.raises(Stopped, match="stopped at step 4, which process 0 saves") as stopped:
@@ -190,7 +190,7 @@ def test_a_stop_waits_for_the_step_at_which_all_processes_ask(made, monkeypatch)
     assert stopped.value.signal == signal.SIGTERM
 
 
-def test_a_lost_process_is_reported_as_that(made):
+def test_a_lost_process_is_reported(made):
     class LostError(RuntimeError):
         __module__ = "jaxlib"
 
@@ -203,7 +203,7 @@ def test_a_lost_process_is_reported_as_that(made):
         counting.train()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(made, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_before_saving(made, tmp_path):
     counting, _ = made(checkpoint_every=2)
     counting.on_step = lambda step: step == 7 and counting.trainee.bad_step.assign(6)
     message = r"loss became NaN or infinite at step 6 \(epoch 2\).*step_000000006.npz.* than 0.1, or another seed"
@@ -223,14 +223,14 @@ def test_without_matplotlib_the_run_ends_without_curves(made, monkeypatch):
     assert said[-1].endswith("pip install matplotlib.")
 
 
-def test_a_process_that_does_not_lead_writes_nothing(made, tmp_path):
+def test_other_processes_write_nothing(made, tmp_path):
     counting, said = made(leads=False)
     assert counting.train()["last"]["epoch"] == 2
     assert said == []
     assert os.listdir(tmp_path / "run") == ["checkpoints"]
 
 
-def test_values_are_kept_apart_from_their_variables():
+def test_state_contains_copies_of_the_values():
     variable = keras.Variable(np.ones(2, "float32"))
     ((kept, value),) = run.state_of([variable])
     variable.assign([5.0, 5.0])
@@ -257,7 +257,7 @@ def whole(program, tmp_path_factory):
     return folder
 
 
-def test_an_interrupted_run_ends_at_the_same_bits(program, whole, tmp_path, reliability_seconds):
+def test_an_interrupted_run_resumes_with_equal_bits(program, whole, tmp_path, reliability_seconds):
     """Killed while it writes a checkpoint, stopped by a signal, killed at a random moment; then at more of those."""
     broken, moments, end = tmp_path / "0", random.Random(1), time.monotonic() + reliability_seconds
     assert program.interrupt(broken, signal.SIGKILL, write=3) == -signal.SIGKILL, program.log(broken)

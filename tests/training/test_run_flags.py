@@ -19,11 +19,11 @@ def given(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_what_is_not_given_and_has_no_default_is_left_to_the_configuration():
+def test_flags_without_a_value_are_left_to_the_config():
     expected = "[('alpha', 0.5), ('keep', 2), ('run_dir', 'run'), ('seed', 0)]"
     assert given("fd_mobilenet", "--alpha=0.5", "--keep=2") == [expected, "False"]
 
 
-def test_a_variant_that_the_network_lacks_is_refused_before_tensorflow_is_loaded():
+def test_an_invalid_variant_is_rejected_before_tensorflow_is_loaded():
     message = "fd_shufflenet does not support groups=5; supported are 3."
     assert given("fd_shufflenet", "--groups=5") == [message, "False"]

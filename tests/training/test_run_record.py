@@ -16,7 +16,7 @@ def _write(folder, content) -> str:
     return str(path)
 
 
-def test_the_same_run_may_go_on(tmp_path):
+def test_the_same_run_can_be_resumed(tmp_path):
     run_record.check_same(str(tmp_path / run_record.FILE), RUN)  # none yet
     run_record.check_same(_write(tmp_path, RUN | {"versions": {"keras": "2"}}), RUN)
 
@@ -27,7 +27,7 @@ def test_the_same_run_may_go_on(tmp_path):
         (RUN | {"config": {"seed": 1, "model": "fd_mobilenet"}}, "--seed was 0, now 1"),
     ],
 )
-def test_another_run_is_refused(tmp_path, now, message):
+def test_another_run_is_rejected(tmp_path, now, message):
     with pytest.raises(ValueError, match=f"{tmp_path} contains another run: {message}"):
         run_record.check_same(_write(tmp_path, RUN), now)
 
@@ -48,7 +48,7 @@ VAL = {"fingerprint": "b", "photos": 6400, "name": "photos/val", "sizes": "s", "
         ({"sample": "u"}, "val photos have the same names, but different content"),
     ],
 )
-def test_other_photos_are_refused_by_what_differs(tmp_path, change, message):
+def test_other_photos_are_rejected_with_the_difference(tmp_path, change, message):
     path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}})
     now = RUN | {"data": RUN["data"] | {"val": VAL | change}}
     with pytest.raises(
@@ -57,7 +57,7 @@ def test_other_photos_are_refused_by_what_differs(tmp_path, change, message):
         run_record.check_same(path, now)
 
 
-def test_photos_that_were_moved_are_the_same(tmp_path):
+def test_moved_photos_are_accepted(tmp_path):
     path = _write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL | {"names": "n"}}})
     moved = VAL | {"names": "n", "fingerprint": "c", "name": "moved/val"}
     run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved}})
@@ -65,7 +65,7 @@ def test_photos_that_were_moved_are_the_same(tmp_path):
         run_record.check_same(path, RUN | {"data": RUN["data"] | {"val": moved | {"names": "o"}}})
 
 
-def test_only_what_an_older_record_has_is_compared(tmp_path):
+def test_only_fields_of_an_older_record_are_compared(tmp_path):
     run_record.check_same(_write(tmp_path, RUN), RUN | {"data": RUN["data"] | {"val": VAL}})
     run_record.check_same(_write(tmp_path, RUN | {"data": RUN["data"] | {"val": VAL}}), RUN)
 
@@ -76,7 +76,7 @@ def test_a_damaged_record_is_named(tmp_path, content):
         run_record.check_same(_write(tmp_path, content), RUN)
 
 
-def test_a_model_knows_its_run(tmp_path):
+def test_the_run_of_a_model_is_found(tmp_path):
     model = run_record.model_path(str(tmp_path), "last", "net")
     assert model == f"{tmp_path}/last/net.keras"
     assert run_record.config_of(model) is None
@@ -84,7 +84,7 @@ def test_a_model_knows_its_run(tmp_path):
     assert run_record.config_of(model) == RUN["config"]
 
 
-def test_runs_that_ended_are_found(tmp_path):
+def test_finished_runs_are_found(tmp_path):
     for name, content in (("a", RUN | {"result": {}}), ("b", RUN)):
         (tmp_path / "below" / name).mkdir(parents=True)
         _write(tmp_path / "below" / name, content)
@@ -97,7 +97,7 @@ def test_runs_that_ended_are_found(tmp_path):
         run_record.runs_below(["nowhere"])
 
 
-def test_the_origin_has_versions_and_the_commit():
+def test_the_origin_contains_versions_and_the_commit():
     origin = run_record.origin()
     assert origin["versions"]["keras"]
     assert "opencv-python" not in origin["versions"]

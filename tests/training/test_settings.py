@@ -16,7 +16,7 @@ class Bread(Settings):
     kind: str = setting("rye", "Of what.", choices=("rye", "wheat"))
 
 
-def test_defaults_and_what_is_recorded():
+def test_defaults_and_recorded_fields():
     assert Bread().settings() == {"loaves": 2, "heat": 220.0, "kind": "rye"}
     assert Bread().override(loaves=3, heat=None) == Bread(loaves=3)
 
@@ -30,14 +30,14 @@ def test_defaults_and_what_is_recorded():
         ({"kind": "oat"}, "--kind=oat: must be one of rye, wheat"),
     ],
 )
-def test_impossible_values_name_the_flag(values, message):
+def test_invalid_values_name_the_flag(values, message):
     with pytest.raises(ValueError, match=message):
         Bread(**values)
     with pytest.raises(ValueError, match=message):
         Bread().override(**values)
 
 
-def test_flags_have_the_type_and_the_meaning_of_their_field():
+def test_flags_have_the_type_and_help_of_their_field():
     holders = Bread.define_flags()
     try:
         assert set(holders) == {"loaves", "heat", "kind"}
@@ -58,7 +58,7 @@ def test_flags_have_the_type_and_the_meaning_of_their_field():
         ("--kind=oat", "must be one of rye, wheat"),
     ],
 )
-def test_flags_refuse_what_the_field_cannot_be(argument, reason):
+def test_flags_reject_invalid_values(argument, reason):
     holders = Bread.define_flags()
     name, value = argument[2:].split("=")
     flag = flags.FLAGS[name]

@@ -17,7 +17,7 @@ from fd_keras.training.sources import Share
 from tests.training.conftest import prepare
 
 
-def test_prepare_repairs_reports_and_goes_on(photos, tmp_path):
+def test_prepare_repairs_photos_reports_them_and_resumes(photos, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(photos, raw)
     out.mkdir()
@@ -47,7 +47,7 @@ def test_prepare_repairs_reports_and_goes_on(photos, tmp_path):
     assert [name for name in before if before[name] != after[name]] == [written[1]["file"]]
 
 
-def test_shrunk_photos_have_the_short_side_asked_for():
+def test_shrunk_photos_have_the_requested_short_side():
     data = io.BytesIO()
     Image.new("RGB", (500, 375), (9, 99, 199)).save(data, "JPEG")
     small, repaired = shards.checked(data.getvalue(), 320)
@@ -57,7 +57,7 @@ def test_shrunk_photos_have_the_short_side_asked_for():
     assert shards.checked(data.getvalue(), 400) == (data.getvalue(), None)
 
 
-def test_imagenet_has_to_be_complete():
+def test_imagenet_must_be_complete():
     assert "1,281,167" in shards.check_counts("train", [None] * 7, imagenet.wordnet_ids())
     assert shards.check_counts("train", [None] * 7, ["a", "b"]) is None
 
@@ -69,7 +69,7 @@ def _damage(path) -> None:
 
 
 @pytest.mark.parametrize("version", ["this", "earlier"])
-def test_exactly_the_damaged_shards_are_written_again(photos, tmp_path, capsys, version):
+def test_only_damaged_shards_are_written_again(photos, tmp_path, capsys, version):
     prepare(photos, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
     if version == "earlier":  # which kept no hashes
@@ -93,7 +93,7 @@ def test_exactly_the_damaged_shards_are_written_again(photos, tmp_path, capsys, 
     assert sources.open_data(str(tmp_path))["train"].damaged() is None
 
 
-def test_shards_of_photos_that_changed_are_written_again(photos, tmp_path, capsys):
+def test_shards_with_changed_photos_are_written_again(photos, tmp_path, capsys):
     raw, out = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(photos, raw)
     out.mkdir()
@@ -113,19 +113,19 @@ def _output(raw, out, capsys) -> str:
     return capsys.readouterr().out
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(photos, tmp_path, monkeypatch):
+def test_a_full_disk_is_named_and_leaves_no_files(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(OSError, match="train-00000-of-00005.tfrecord: cannot be written .*Free disk space"):
         prepare(photos, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_process_that_is_killed_ends_the_others():
+def test_a_killed_worker_ends_the_others():
     with pytest.raises(ProgramError, match="worker process was killed.*fewer --workers than 2"):
         list(shards._in_processes(signal.raise_signal, [signal.SIGKILL] * 2, 2))
 
 
-def test_a_bomb_costs_its_photo_alone(photos, tmp_path):
+def test_a_decompression_bomb_only_loses_its_photo(photos, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(photos, raw)
     out.mkdir()

@@ -22,7 +22,7 @@ def _keys(photos):
     ]
 
 
-def test_every_source_gives_the_same_photos(splits, photos):
+def test_all_sources_yield_the_same_photos(splits, photos):
     listed = {path.name: index for index, name in enumerate(("amber", "blue", "cyan"))
               for path in (photos / "train" / name).iterdir()}  # fmt: skip
     train, val = splits["train"], splits["val"]
@@ -39,7 +39,7 @@ def test_every_source_gives_the_same_photos(splits, photos):
     assert first.data.numpy() == path.read_bytes()
 
 
-def test_order_depends_on_seed_and_epoch_alone(splits):
+def test_order_depends_only_on_seed_and_epoch(splits):
     train = splits["train"]
     first = _keys(train.shuffled(3, 1, 0, Share()))
     assert first == _keys(train.shuffled(3, 1, 0, Share()))
@@ -49,13 +49,13 @@ def test_order_depends_on_seed_and_epoch_alone(splits):
 
 
 @pytest.mark.parametrize("start", [8, 24, 40])
-def test_any_position_can_be_started_from(splits, start):
+def test_reading_can_start_at_any_position(splits, start):
     train = splits["train"]
     assert _keys(train.shuffled(3, 1, start, Share())) == _keys(train.shuffled(3, 1, 0, Share()))[start:]
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_every_batch(splits, count):
+def test_processes_share_each_batch(splits, count):
     train = splits["train"]
     whole = _keys(train.shuffled(3, 1, 16, Share()))
     parts = [_keys(train.shuffled(3, 1, 16, Share(index, count))) for index in range(count)]
@@ -63,7 +63,7 @@ def test_processes_share_every_batch(splits, count):
     assert all(part == [item for item in whole if item[2] % count == index] for index, part in enumerate(parts))
 
 
-def test_windows_of_many_shards_can_be_started_from_and_shared(photos, tmp_path, monkeypatch):
+def test_windows_of_many_shards_can_be_resumed_and_shared(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "WINDOW", 4)
     prepare(photos, tmp_path, count=10)  # two full windows and one of two shards
     train = sources.open_data(str(tmp_path))["train"]
@@ -79,31 +79,31 @@ def test_windows_of_many_shards_can_be_started_from_and_shared(photos, tmp_path,
 # Data that cannot be trained on.
 
 
-def test_missing_folder(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     for kind in ("folder:", ""):
         with pytest.raises(FileNotFoundError, match=f"--data={kind}.*nothing: no such folder"):
             sources.open_data(f"{kind}{tmp_path / 'nothing'}")
 
 
-def test_empty_folder(tmp_path):
+def test_an_empty_folder_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="no class folders"):
         sources.open_data(f"folder:{tmp_path}", val_fraction=0.2)
 
 
-def test_class_without_photos(photos, tmp_path):
+def test_a_class_without_photos_is_named(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "train" / "dark").mkdir()
     with pytest.raises(ValueError, match="dark: no photo"):
         sources.open_data(f"folder:{tmp_path / 'photos'}")
 
 
-def test_one_class(photos, tmp_path):
+def test_a_single_class_is_rejected(photos, tmp_path):
     shutil.copytree(photos / "train" / "blue", tmp_path / "photos" / "blue")
     with pytest.raises(ValueError, match="need at least 2 classes, found blue"):
         sources.open_data(f"folder:{tmp_path / 'photos'}", val_fraction=0.2)
 
 
-def test_no_validation_set_names_the_way_out(photos):
+def test_without_a_validation_set_the_message_has_a_remedy(photos):
     with pytest.raises(ValueError, match="--val_fraction=0.2"):
         sources.open_data(f"folder:{photos / 'train'}")
     held = sources.open_data(f"folder:{photos / 'train'}", val_fraction=0.25)
@@ -112,14 +112,14 @@ def test_no_validation_set_names_the_way_out(photos):
     assert not names[0] & names[1]
 
 
-def test_class_that_training_lacks(photos, tmp_path):
+def test_a_class_missing_in_training_is_named(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "val" / "cyan").rename(tmp_path / "photos" / "val" / "violet")
     with pytest.raises(ValueError, match="class 'violet' is not in"):
         sources.open_data(f"folder:{tmp_path / 'photos'}")
 
 
-def test_shards_that_are_not_what_the_index_says(prepared, tmp_path):
+def test_shards_that_differ_from_the_index_are_named(prepared, tmp_path):
     folder = tmp_path / "shards"
     for damage, message in (("gone", "listed in dataset.json but missing"), ("short", "its size differs")):
         shutil.copytree(prepared, folder)
@@ -135,7 +135,7 @@ def test_shards_that_are_not_what_the_index_says(prepared, tmp_path):
         sources.open_data(str(folder))
 
 
-def test_unknown_kind(tmp_path):
+def test_an_unknown_kind_of_data_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="folder:DIR for class folders"):
         sources.open_data(str(tmp_path))
 
@@ -143,7 +143,7 @@ def test_unknown_kind(tmp_path):
 # What a run's record keeps of the photos.
 
 
-def test_photos_that_trade_places_are_noticed(photos, tmp_path):
+def test_swapped_photos_are_detected(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     before = sources.describe(sources.open_data(f"folder:{tmp_path / 'photos'}")["train"])
     assert before["photos"] == 48
@@ -159,7 +159,7 @@ def test_photos_that_trade_places_are_noticed(photos, tmp_path):
     assert sizes[0]["sample"] != sizes[1]["sample"]
 
 
-def test_a_folder_that_was_moved_holds_the_same_photos(photos, tmp_path):
+def test_a_moved_folder_has_the_same_content(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "moved")
     before, after = (
         sources.describe(sources.open_data(f"folder:{path}")["val"]) for path in (photos, tmp_path / "moved")
@@ -167,7 +167,7 @@ def test_a_folder_that_was_moved_holds_the_same_photos(photos, tmp_path):
     assert {key for key in before if before[key] != after[key]} == {"name", "fingerprint"}
 
 
-def test_of_a_large_folder_a_fixed_sample_is_compared(tmp_path, monkeypatch):
+def test_a_fixed_sample_of_a_large_folder_is_compared(tmp_path, monkeypatch):
     paths = [str(tmp_path / f"{index}.jpg") for index in range(8)]
     for path in paths:
         pathlib.Path(path).write_bytes(b"a" * 10)
@@ -179,7 +179,7 @@ def test_of_a_large_folder_a_fixed_sample_is_compared(tmp_path, monkeypatch):
     assert sorted(hashed[:3]) == sorted(hashed[3:])
 
 
-def test_shards_are_known_by_their_hashes(prepared, tmp_path):
+def test_shards_are_identified_by_their_hashes(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "shards")
     before = sources.describe(sources.open_data(str(tmp_path / "shards"))["train"])
     path = tmp_path / "shards" / shards.INDEX
@@ -198,7 +198,7 @@ def test_shards_are_known_by_their_hashes(prepared, tmp_path):
 # Photos as people have them.
 
 
-def test_every_kind_of_photo_counts_wherever_it_lies_in_its_class(photos, tmp_path, caplog):
+def test_photos_of_all_formats_in_subfolders_are_found(photos, tmp_path, caplog):
     shutil.copytree(photos, tmp_path / "photos")
     blue = tmp_path / "photos" / "train" / "blue"
     (blue / "more" / "still").mkdir(parents=True)

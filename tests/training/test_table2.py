@@ -10,7 +10,7 @@ def _ended(top1):
     return {"result": {"last": {"val_top1": top1}}}
 
 
-def test_runs_that_differ_by_their_seed_are_one_row():
+def test_runs_with_different_seeds_share_a_row():
     run = {
         "name": "fd_mobilenet_0.25_112", "classes": 10,
         "config": {"name": "paper", "model": "fd_mobilenet", "alpha": 0.25, "epochs": 30, "seed": 0},
@@ -43,7 +43,7 @@ def test_table_shows_the_paper_and_what_was_trained_on_imagenet_only():
 @pytest.mark.parametrize(
     ("place", "words"), [("x.txt", "unsupported file format"), ("none/x.png", "folder none does not")]
 )
-def test_curves_that_cannot_be_drawn_are_refused(place, words):
+def test_invalid_figures_are_rejected(place, words):
     with pytest.raises(ValueError, match=f"{place}: .*{words}"):
         table2.check_place(place)
 
@@ -58,7 +58,7 @@ def test_curves_are_checked_before_the_runs_are_read():
         table2.main([])
 
 
-def test_runs_of_detectors_are_passed_over(tmp_path, capsys):
+def test_runs_of_detectors_are_ignored(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"data": {"train": {}}, "config": {}, "result": {}}))
     flags.FLAGS(["table2", f"--runs={tmp_path}", "--curves="])
     table2.main([])

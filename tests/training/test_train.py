@@ -22,7 +22,7 @@ QUICK = ("--alpha=0.25", "--image_size=32", "--batch_size=12", "--epochs=1")
         (["--freeze=all"], 2, "--freeze=all"),
     ],
 )
-def test_wrong_flags_are_refused_in_a_line(programs, photos, tmp_path, flags, status, message):
+def test_invalid_flags_are_reported_on_one_line(programs, photos, tmp_path, flags, status, message):
     common = [f"--data=folder:{photos}", f"--run_dir={tmp_path / 'run'}", "--batch_size=8"]
     result = programs.run("fd_keras.training.train", [*common, *flags], tmp_path)
     assert result.returncode == status
@@ -80,7 +80,7 @@ def test_the_closing_lines_lead_from_photos_to_a_report(programs, photos, tmp_pa
         assert {p["name"] for p in result["predictions"]} == {"amber", "blue", "cyan"}
 
 
-def test_a_run_on_shards_leads_to_files_that_need_no_photos(programs, prepared, tmp_path):
+def test_the_next_command_after_a_run_on_shards_needs_no_photos(programs, prepared, tmp_path):
     trained = programs.run(
         "fd_keras.training.train", [f"--data={prepared}", f"--run_dir={tmp_path}/run", *QUICK], tmp_path
     )

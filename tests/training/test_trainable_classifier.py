@@ -5,7 +5,7 @@ import pytest
 from fd_keras.training import recipes, trainable_classifier
 
 
-def test_mixes_as_the_layers_of_keras():
+def test_mixing_equals_the_layers_of_keras():
     """Our mixing works on any backend and in the training step; Keras's MixUp and CutMix are the references."""
     images = np.random.default_rng(0).random((4, 6, 8, 3)).astype("float32")
     order, own = np.roll(np.arange(4), 1), np.array([0.2, 0.5, 0.7, 1], "float32")
@@ -21,7 +21,7 @@ def test_mixes_as_the_layers_of_keras():
     np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (ours, expected)))
 
 
-def test_mixed_labels_weigh_the_loss():
+def test_mixed_labels_are_weighted_in_the_loss():
     recipe = recipes.PAPER.override(image_size=32, mixup=0.2)
     trainee = trainable_classifier.TrainableClassifier(
         trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 2), recipe, 2
@@ -65,7 +65,7 @@ def _log_softmax(logits):
 LOGITS, LABELS = np.array([[2.0, 0, -1], [0, 1, 1], [1, 1, 3]], "float32"), np.array([0, 2, 1])
 
 
-def test_class_weights_weigh_the_loss():
+def test_class_weights_scale_the_loss():
     trainee = _trainee(class_weights=[0.5, 2.0, 1.5])
     cross_entropy = -_log_softmax(LOGITS)[range(3), LABELS]
     for own in (np.ones(3), np.array([1.0, 0.0, 1.0])):  # of weight 0 are photos that cannot be decoded
@@ -74,7 +74,7 @@ def test_class_weights_weigh_the_loss():
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_teacher_takes_its_share_of_the_loss():
+def test_the_teacher_has_its_share_of_the_loss():
     answers = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])
     shown = []
 
@@ -98,7 +98,7 @@ def test_a_teacher_takes_its_share_of_the_loss():
 
 @pytest.mark.parametrize("activation", ["softmax", None])
 @pytest.mark.parametrize("size", [32, 64])
-def test_a_teacher_answers_in_logits_for_images_of_any_size(activation, size):
+def test_a_teacher_computes_logits_for_images_of_any_size(activation, size):
     teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, size, 3, activation=activation)
     images = keras.ops.ones((2, 32, 32, 3)) * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)
     expected = np.asarray(teacher(np.ones((2, size, size, 3), "float32") * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)))
