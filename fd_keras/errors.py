@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and how programs end: one line of message, and an exit status."""
+"""Errors that users can act on. Programs print them on one line and exit with a status."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ from typing import NoReturn
 
 
 class ProgramError(RuntimeError):
-    """A failure whose message says what went wrong and what to do."""
+    """A failure that is not a bug; the message has the problem, where it is, and a remedy."""
 
 
 class UsageError(ValueError):
-    """Flags or arguments that contradict each other; the message names them."""
+    """Flags or arguments that are missing or contradict each other; the message names them."""
 
 
 class UntrustedFileError(ValueError):
-    """A file that would make the reader open other files or exhaust memory; the message does not name the file."""
+    """A file that would make its reader open other files or exhaust memory; the message does not name the file."""
 
 
-class Stopped(Exception):  # noqa: N818  (nothing went wrong)
-    """Work that was stopped by a signal, after saving its state.
+class Stopped(Exception):  # noqa: N818  (not an error)
+    """Raised when a signal stopped the work, after saving its state.
 
     Attributes:
         signal: Number of the signal.
@@ -33,14 +33,14 @@ class Stopped(Exception):  # noqa: N818  (nothing went wrong)
 
 
 def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
-    """Runs `work` and exits: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
+    """Runs `work` and exits with status 0 (done), 1 (failed), 2 (wrong usage) or 128 + n (stopped by signal n).
 
-    Other exceptions are bugs and keep their traceback, except those that damaged files and TensorFlow's operations
-    raise.
+    Other exceptions are bugs and print a traceback, except those raised for damaged files and by TensorFlow's
+    operations.
 
     Args:
-        work: Function that returns the exit status; None is 0.
-        name: The program's name as the user typed it.
+        work: Function that returns the exit status; None means 0.
+        name: Name of the program as the user typed it.
     """
     try:
         sys.exit(work())
@@ -72,7 +72,7 @@ _EXPECTED = {
 
 
 def _expected(error: Exception) -> str:
-    """The message for an exception that is not a bug; "" for all others."""
+    """Returns the message for an exception that is not a bug; "" for all others."""
     for module, name in _EXPECTED.items():
         kind = getattr(sys.modules.get(module), name, None)
         if kind and isinstance(error, kind):

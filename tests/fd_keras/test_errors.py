@@ -26,7 +26,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize("status", [None, 0, 1, 3])
-def test_the_status_is_the_works_own(status):
+def test_the_status_is_that_of_the_work(status):
     assert status_of(lambda: status) == status
 
 
@@ -50,7 +50,7 @@ def test_an_error_is_one_line(capsys, error, status, line):
     assert capsys.readouterr() == ("", f"{line}\n")
 
 
-def test_an_operation_of_tensorflow_that_failed_is_one_line(capsys):
+def test_a_failed_operation_of_tensorflow_is_one_line(capsys):
     tf = needs.package("tensorflow")
     assert status_of(lambda: tf.io.read_file("no/such/file")) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -58,7 +58,7 @@ def test_an_operation_of_tensorflow_that_failed_is_one_line(capsys):
     assert "no/such/file" in line
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback():
     with pytest.raises(TypeError, match="ours"):
         run_and_exit(raising(TypeError("ours")), "fd-keras train")
 

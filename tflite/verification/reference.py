@@ -45,7 +45,7 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Re
         threads: Number of interpreter threads.
 
     Raises:
-        ValueError: If the model cannot be built or loaded; the message says what to do.
+        ValueError: If the model cannot be built or loaded.
         OSError: If a file does not exist.
     """
     if path is not None and path.endswith(".tflite"):
@@ -59,7 +59,7 @@ def reference_of(tflite_path: str) -> keras.Model:
     """Rebuilds the Keras model that a .tflite file was made from, according to its .json.
 
     Raises:
-        ValueError: If the .json is missing or the weights have changed; the message says what to do.
+        ValueError: If the .json is missing or the weights have changed.
     """
     facts, instead = read_sidecar(tflite_path) or {}, "pass the model it was made from as --reference"
     if not _names_origin(facts):
