@@ -9,6 +9,7 @@ from fd_keras.tflite_file import BITS
 # constants. A compiler can make the next op read the original; an interpreter runs them.
 COPIES = ("QUANTIZE", "PAD", "PADV2", "RESHAPE")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+FOUR_BIT_SHARE = 0.03  # of all weights: what a pointwise or dense kernel must hold to be worth storing in four bits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet
+from fd_keras.tflite.format.network import FOUR_BIT_SHARE
 from fd_keras.tflite.int8.equalize import LEVELS, equalize, fold_input, split_ranges
 from fd_keras.tflite.int8.fold import fold
 from fd_keras.tflite.int8.gptq import MOVING, Correction, correct, grid_ends, on_grid
@@ -17,7 +18,6 @@ from fd_keras.tflite.recipes import Int8Settings
 
 _MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
 _BATCH = 32
-_LARGE = 0.03  # of all weights, which a kernel must hold to be worth four bits
 
 
 def prepare(
@@ -70,7 +70,7 @@ def correction(settings: Int8Settings) -> Correction:
 
 
 def large_kernels(graph: Graph) -> frozenset[str]:
-    """Names of the dense and ungrouped pointwise layers that have at least `_LARGE` of all weights.
+    """Names of the dense and ungrouped pointwise layers that have at least `FOUR_BIT_SHARE` of all weights.
 
     The others have next to nothing to save, and the first of them do the most harm.
     """
@@ -78,7 +78,7 @@ def large_kernels(graph: Graph) -> frozenset[str]:
     pointwise = {node.name for node in graph if isinstance(node, Conv) and node.kernel.shape[:2] == (1, 1)}
     grouped = {node.name for node in graph if isinstance(node, Conv) and node.groups > 1}
     dense = {node.name for node in graph if isinstance(node, Dense)}
-    least = _LARGE * sum(sizes.values())
+    least = FOUR_BIT_SHARE * sum(sizes.values())
     return frozenset(name for name in (pointwise - grouped) | dense if sizes[name] >= least)
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from fd_keras import spec
 from fd_keras.spec import Arch
-from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp, FileTensor, Window
+from fd_keras.tflite.format.network import FOUR_BIT_SHARE, WEIGHTED, FileNetwork, FileOp, FileTensor, Window
 
 # Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
 TABLE_BYTES = 145
-FOUR_BITS = 0.03  # of all weights: what a pointwise or dense kernel must hold to be stored in four bits
 
 
 def file_bytes(network: FileNetwork) -> int:
@@ -30,7 +29,7 @@ def converted(arch: Arch, ops: Sequence[spec.Op], size: tuple[int, int], *, four
         four_bits: Whether the recipe is int4, not int8.
     """
     weights = sum(math.prod(op.kernel_shape) for op in ops if op.kernel_shape)
-    writer = _NetworkWriter(size, FOUR_BITS * weights if four_bits else math.inf)
+    writer = _NetworkWriter(size, FOUR_BIT_SHARE * weights if four_bits else math.inf)
     for op in ops:
         _WRITERS[op.kind](writer, arch, op)
     return writer.finished()
