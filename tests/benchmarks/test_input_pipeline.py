@@ -7,7 +7,7 @@ from benchmarks import input_pipeline as pipeline
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """Two JPEGs, and a PNG that is none; batches of two."""
+    """Two JPEGs and a PNG, which is not a JPEG; batches of two."""
     monkeypatch.setattr(pipeline, "BATCH", 2)
     monkeypatch.setattr(pipeline, "EPOCH", 6)
     monkeypatch.setattr(pipeline, "PAPER", pipeline.PAPER.override(batch_size=2, image_size=32))

@@ -15,7 +15,7 @@ def test_the_papers_nine_networks_and_fd_shufflenet_are_built():
 
 @pytest.fixture
 def converter(monkeypatch):
-    """Stands in for the converter's process: notes its flags, and writes what they ask for."""
+    """Replaces the converter's process: records its flags and writes the files they name."""
     calls = []
 
     def run(call, **_):

@@ -5,7 +5,7 @@ from benchmarks import timing
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only the timed functions move."""
+    """A clock that only the timed functions advance."""
     now = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     return now

@@ -10,7 +10,7 @@ ANNOTATION = """<annotation><size><width>{}</width><height>9</height></size><obj
 
 @pytest.fixture
 def sources(tmp_path):
-    """A devkit without images, three of whose four images are in folders of their own, one of them twice."""
+    """A devkit without images; three of its four images are in other folders, one of them twice."""
     devkit = tmp_path / "devkit"
     (devkit / "Annotations").mkdir(parents=True)
     (devkit / "ImageSets" / "Main").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the tests of training share: small synthetic photos, which every network can learn; and runs that are killed."""
+"""Fixtures for tests of training: small synthetic photos that all networks can learn, and runs to kill."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ COLORS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
 
 
 def write_photos(folder: pathlib.Path, count: int, seed: int) -> None:
-    """Writes `count` photos of every class: noise around the class's color, JPEG, of differing sizes."""
+    """Writes `count` JPEGs per class, of noise around the class's color and different sizes."""
     random = np.random.default_rng(seed)
     for name, color in zip(CLASSES, COLORS, strict=True):
         (folder / name).mkdir(parents=True)
@@ -39,7 +39,7 @@ def prepare(photos: pathlib.Path, folder: pathlib.Path, count: int = 5) -> dict:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> pathlib.Path:
-    """train/ of 3 x 16 photos and val/ of 3 x 5."""
+    """A folder with train/ of 3 x 16 photos and val/ of 3 x 5."""
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder / "train", 16, seed=1)
     write_photos(folder / "val", 5, seed=2)
@@ -56,7 +56,7 @@ def prepared(photos, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def tfds_dir(photos, tmp_path_factory):
-    """A TFDS classification set of our photos, prepared as any other."""
+    """A TFDS classification data set of the photos."""
     tfds = needs.package("tensorflow_datasets")
 
     class TinyPhotos(tfds.core.GeneratorBasedBuilder):
@@ -85,7 +85,7 @@ def tfds_dir(photos, tmp_path_factory):
 
 @pytest.fixture(params=["shards", "folder", "tfds"])
 def splits(request, photos) -> dict:
-    """The photos' training and validation set, from each kind of source."""
+    """Training and validation set of the photos, by kind of source."""
     if request.param == "tfds":
         return sources.open_data("tfds:tiny_photos", tfds_dir=str(request.getfixturevalue("tfds_dir")))
     return sources.open_data(
@@ -94,7 +94,7 @@ def splits(request, photos) -> dict:
 
 
 class TrainingProgram:
-    """A training program in processes of its own.
+    """A training program that runs in separate processes.
 
     Args:
         programs: What starts them, in forks that have imported the program's modules.
@@ -124,7 +124,7 @@ class TrainingProgram:
         return self._run(run_dir, "tests.training.interrupted", self._module, write, int(number))
 
     def kill(self, run_dir: pathlib.Path, operation: int) -> int:
-        """Starts or resumes a run and kills it before an operation on a file of it; returns the exit status."""
+        """Starts or resumes a run and kills it before a file operation; returns the exit status."""
         return self._run(run_dir, "tests.killed_program", self._module, operation, run_dir)
 
     def _run(self, run_dir: pathlib.Path, module: str, *arguments) -> int:
@@ -133,7 +133,7 @@ class TrainingProgram:
         return done.returncode
 
     def log(self, run_dir: pathlib.Path) -> str:
-        """What the last process wrote."""
+        """Output of the last process."""
         return self._log(run_dir).read_text()
 
     @staticmethod
@@ -142,13 +142,13 @@ class TrainingProgram:
 
     @staticmethod
     def newest(run_dir: pathlib.Path) -> int:
-        """The step of the last checkpoint."""
+        """Returns the step of the last checkpoint."""
         names = [pathlib.Path(path).stem for path in checkpoint.saved(str(run_dir / "checkpoints"))]
         return int(names[-1].removeprefix("step_")) if names else 0
 
     @staticmethod
     def assert_equal(whole: pathlib.Path, broken: pathlib.Path, epochs: int, *kinds: str) -> None:
-        """Checks that two runs ended at the same bits.
+        """Checks that the results of two runs have equal bits.
 
         Args:
             whole: one run's folder.
@@ -170,7 +170,7 @@ CLOCK = ("images_per_second", "seconds_per_image", "input_bound", "seconds")
 
 
 def _columns(run_dir: pathlib.Path) -> list[dict]:
-    """history.csv without what depends on the clock."""
+    """Reads history.csv without columns that depend on time."""
     with open(run_dir / "history.csv") as file:
         return [{key: value for key, value in row.items() if key not in CLOCK} for row in csv.DictReader(file)]
 
@@ -183,5 +183,5 @@ def program_of() -> type[TrainingProgram]:
 
 @pytest.fixture(scope="session")
 def programs(start_programs):
-    """Runs programs in forks of a process that has imported what they need."""
+    """Runs programs in forks of a process that has already imported their modules."""
     return start_programs("fd_keras.training.classifier_run", "fd_keras.training.accuracy")

@@ -13,7 +13,7 @@ def test_a_target_is_reached_within_its_tolerance():
 def test_hits_are_counted_over_batches():
     counted = accuracy.Accuracy()
     scores = np.eye(6, dtype="float32")[[0, 1]] + np.linspace(0.6, 0.1, 6, dtype="float32")
-    counted.update(scores, np.array([0, 5]))  # right; last of six
+    counted.update(scores, np.array([0, 5]))  # correct; last of six
     counted.update(scores[:1], np.array([1]))  # second
     assert (counted.images, counted.top1, counted.top5) == (3, 1, 2)
     assert counted.percentages()["top5"] == pytest.approx(200 / 3)

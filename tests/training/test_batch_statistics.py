@@ -14,5 +14,5 @@ def test_statistics_are_the_means_of_the_batches():
     batch_statistics.estimate(net, batches)
     np.testing.assert_allclose(norm.moving_mean.numpy(), np.mean([x.mean((0, 1, 2)) for x in batches], 0), rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance.numpy(), np.mean([x.var((0, 1, 2)) for x in batches], 0), rtol=1e-4)
-    np.testing.assert_allclose(after.moving_variance.numpy(), 1, atol=0.01)  # each batch as the one before left it
+    np.testing.assert_allclose(after.moving_variance.numpy(), 1, atol=0.01)  # each batch is normalized by itself
     assert (norm.momentum, after.momentum) == (0.9, 0.8)

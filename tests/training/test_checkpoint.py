@@ -48,7 +48,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
 
 
 def rewritten(path: str, change) -> None:
-    """Writes a checkpoint again, its arrays changed."""
+    """Rewrites a checkpoint with changed arrays."""
     with np.load(path) as archive:
         arrays = dict(archive)
     change(arrays)
@@ -89,7 +89,7 @@ def test_a_checkpoint_with_a_damaged_zip_header_is_skipped(tmp_path, offset):
         path.write_bytes(data)
         restored = _variables()
         assert checkpoint.restore(str(tmp_path), restored, lambda line: None) == {}
-        assert float(restored[0][0, 0]) in (1.0, 2.0)  # a flipped time, say, harms nothing
+        assert float(restored[0][0, 0]) in (1.0, 2.0)  # some flips, such as of the time, are harmless
 
 
 def test_damaged_values_are_never_restored(tmp_path, reliability_seconds):
@@ -100,7 +100,7 @@ def test_damaged_values_are_never_restored(tmp_path, reliability_seconds):
         path.write_bytes(damage_bytes(random.Random(seed), whole))
         restored, seed = _variables(), seed + 1
         meta = checkpoint.restore(str(tmp_path), restored, lambda line: None)
-        assert meta in ({"step": 1}, {"step": 2})  # what is not read, such as a time, may be damaged
+        assert meta in ({"step": 1}, {"step": 2})  # unused bytes, such as of the time, may be damaged
         assert np.asarray(restored[0]).tolist() == np.full((2, 3), float(meta["step"])).tolist(), seed
         assert int(restored[1].numpy()) == 7, seed
 

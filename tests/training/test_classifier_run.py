@@ -29,7 +29,7 @@ def _run(photos, run_dir, said=None, recipe=RECIPE, **config):
 
 @pytest.fixture(scope="module")
 def finished(photos, tmp_path_factory):
-    """A run that was trained to its end, and the facts it closed with."""
+    """A finished run, its results, and the lines it printed."""
     said = []
     run = _run(photos, tmp_path_factory.mktemp("finished") / "run", said)
     facts = run.train()
@@ -220,7 +220,7 @@ _TINY = RECIPE.override(image_size=48, epochs=2, reparam=True, progressive_size=
 
 @pytest.fixture(scope="module")
 def tiny(photos, tmp_path_factory):
-    """A run with what tiny networks get, but the wider networks, which `test_run` trains."""
+    """A run with the recipe for tiny networks, except for wider networks, which `test_run` trains."""
     run = _run(photos, tmp_path_factory.mktemp("tiny") / "run", recipe=_TINY)
     facts = run.train()
     run.close()
@@ -239,7 +239,7 @@ def test_a_tiny_network_is_saved_as_a_plain_one(tiny):
 
 
 def test_a_tiny_network_is_saved_with_its_branches_and_new_statistics(tiny):
-    """Apart from those, it computes what the averages of the network with branches do."""
+    """Except for the statistics, it computes the same as the averaged weights of the network with branches."""
     run, facts = tiny
     net, saved = run.trainee.net, load_model(facts["models"]["last"])
     net.set_weights([average.numpy() for average in run.trainee.averages])
@@ -298,7 +298,7 @@ def test_a_teacher_changes_the_weights_and_must_have_the_same_classes(finished, 
         run.train()
         run.close()
         ended.append(run.model.get_weights())
-    assert len(ended[0]) == len(ended[1])  # none of the teacher's are saved
+    assert len(ended[0]) == len(ended[1])  # no weights of the teacher are saved
     assert any((one != other).any() for one, other in zip(*ended, strict=True))
     (tmp_path / "two").mkdir()
     for split in ("train", "val"):

@@ -19,7 +19,7 @@ def _boxes(height, width, scale):
 
 
 def _reference(height, width, scale, generator):
-    """torchvision's RandomResizedCrop.get_params, from its documentation, one try after the other."""
+    """torchvision's RandomResizedCrop.get_params, reimplemented from its documentation."""
     for _ in range(10):
         area = height * width * generator.uniform(scale, 1)
         ratio = math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -45,7 +45,7 @@ def test_boxes_are_distributed_as_in_torchvision(height, width, scale):
         a, b = np.sort(ours[:, column]), np.sort(theirs[:, column])
         grid = np.union1d(a, b)
         distance = np.abs(np.searchsorted(a, grid, "right") - np.searchsorted(b, grid, "right")).max() / DRAWS
-        # Kolmogorov-Smirnov: two samples of 4000 from one distribution differ by more once in 100,000
+        # Kolmogorov-Smirnov: two samples of 4000 from one distribution exceed this once in 100,000 cases
         assert distance < 2.47 * math.sqrt(2 / DRAWS), f"column {column}"
 
 
@@ -63,7 +63,7 @@ def test_panoramas_fall_back_to_the_central_crop(height, width, box):
 
 
 def _photo(height, width, seed=0):
-    """A smooth random picture, as photos are."""
+    """Returns a smooth random image, similar to a photo."""
     small = np.random.default_rng(seed).integers(0, 256, (height // 6, width // 6, 3), dtype="uint8")
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -136,7 +136,7 @@ def test_crops_of_several_photos_equal_those_of_each(antialias):
 
 
 def _formats() -> dict[str, bytes]:
-    """One picture in the formats and modes that people have."""
+    """One image in all common formats and modes."""
     image = _photo(60, 90)
     deep = Image.fromarray(np.asarray(image.convert("L")).astype("uint16") * 257)
     modes = {"CMYK.jpg": image.convert("CMYK"), "L.jpg": image.convert("L"), "progressive.jpg": image}

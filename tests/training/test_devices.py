@@ -1,4 +1,4 @@
-"""A run on two devices, or of two processes, ends where the same run on one device does."""
+"""Runs on two devices, or in two processes, give the same result as on one device."""
 
 import os
 import pathlib
@@ -38,20 +38,20 @@ def _train(command, environment):
 
 
 def _state(run_dir):
-    """The weights and all else that training changes, at the end, by name."""
+    """Returns all final variables of a run by name."""
     arrays, meta = checkpoint.read(checkpoint.saved(str(run_dir / "checkpoints"))[-1])
     names = {key.split("/", 1)[1]: value for key, value in arrays.items()}
     return names, meta["history"][-1]
 
 
 def _assert_same(run_dir, other, close=1e-4):
-    """Both saw the same batches, normalized them as one, and took the same steps."""
+    """Checks that both runs used the same batches, normalized them as a whole, and took the same steps."""
     (state, row), (expected, expected_row) = _state(run_dir), _state(other)
     assert state.keys() == expected.keys()
     assert row["loss"] == pytest.approx(expected_row["loss"], rel=close)
     assert row["val_loss"] == pytest.approx(expected_row["val_loss"], rel=1e-3)
-    # Sums in another order are enough to turn some ReLUs of a fresh network over, and moving all weights by a millionth
-    # on one device changes its gradients by as much as this. Were they added up instead of averaged, it would be 1.
+    # Sums in another order change the sign of some ReLU inputs of an untrained network, and moving all weights by 1e-6
+    # on one device changes its gradients by as much. If gradients were added instead of averaged, it would be 1.
     momenta = [name for name in expected if "momentum" in name]
     assert len(momenta) > 50
     ours, theirs = (np.concatenate([states[name].ravel() for name in momenta]) for states in (state, expected))
@@ -60,7 +60,7 @@ def _assert_same(run_dir, other, close=1e-4):
 
 @pytest.fixture(scope="module")
 def alone(photos, tmp_path_factory):
-    """Finds the folder of the run on one device of a backend."""
+    """Returns the folder of the run on one device, by backend."""
     folder, done = tmp_path_factory.mktemp("alone"), set()
 
     def run(backend):
@@ -75,7 +75,7 @@ def alone(photos, tmp_path_factory):
 def test_mirrored_equals_one_device(photos, alone, tmp_path):
     program = (str(pathlib.Path(__file__).with_name("two_devices.py")),)
     _train(_command(photos, tmp_path, "--strategy=mirrored", program=program), _environment("tensorflow"))
-    # Synchronized variances are means of squares here, exact to five digits; a second step makes that a thousandth.
+    # Synchronized variances are computed from squares, exact to five digits; a second step amplifies that to 0.1%.
     # Unsynchronized ones would make it 4%.
     _assert_same(tmp_path, alone("tensorflow"), close=5e-3)
 
@@ -88,7 +88,7 @@ def test_data_parallel_equals_one_device(photos, alone, tmp_path):
 
 @pytest.fixture(scope="module")
 def in_two_processes():
-    """Runs a command as two processes, in a network of their own, since the coordinator listens on every interface."""
+    """Runs a command as two processes in a separate network, since the coordinator listens on all interfaces."""
     needs.package("jax")
     if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
         pytest.skip("needs a network namespace: run the tests as root")

@@ -8,7 +8,7 @@ from fd_keras.training.input_pipeline import Arrivals
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves by hand."""
+    """A clock that the test advances."""
     now = [0.0]
     monkeypatch.setattr(epoch.time, "perf_counter", lambda: now[0])
     return now
@@ -19,7 +19,7 @@ def test_the_first_step_is_not_measured(clock):
     for at, waited in ((50.0, 40.0), (52.0, 0.5), (54.0, 0.5)):
         clock[0] = at
         timer.step_done(waited)
-    clock[0] = 1000.0  # what follows the steps, such as an evaluation, does not count either
+    clock[0] = 1000.0  # time after the steps, such as an evaluation, is not counted
     assert timer.total == epoch.Timing(steps=2, seconds=4.0, waited=1.0)
     assert (timer.total.seconds_per_step, timer.total.steps_per_second, timer.total.input_bound) == (2.0, 0.5, 0.25)
 

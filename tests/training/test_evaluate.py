@@ -51,7 +51,7 @@ def test_model_photos_and_classes_of_a_run_are_found(programs, model, photos, tm
     run = tmp_path / "run"
     (run / "last").mkdir(parents=True)
     shutil.copy(model, run / "last" / "net.keras")
-    (run / "classes.txt").write_text("cyan\nblue\namber\n")  # in another order than that of the folders' names
+    (run / "classes.txt").write_text("cyan\nblue\namber\n")  # in another order than the folders
     val = sources.open_data(f"folder:{photos}")["val"]
     record = {"name": "net", "data": {"val": sources.describe(val)}, "opened": {"data": f"folder:{photos}"}}
     (run / "run.json").write_text(json.dumps(record))

@@ -12,13 +12,13 @@ NAMES = ("cyan", "amber", "violet", "blue")
 
 
 def labels_of(source) -> dict[str, int]:
-    """Labels by the photos' classes, which their file names begin with."""
+    """Returns labels by class name, which file names start with."""
     items = source.ordered(Share()).map(lambda item: item)
     return {os.path.basename(item.key.numpy()).decode().split("_")[0]: int(item.label) for item in items}
 
 
 def write_run(folder, data: dict, **record) -> str:
-    """A run's record, as `ClassifierRun` writes it."""
+    """Writes the record of a run as `ClassifierRun` does."""
     described = {"val": sources.describe(sources.open_data(**data)["val"])}
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"data": described, **record}))

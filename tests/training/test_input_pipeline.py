@@ -34,7 +34,7 @@ def test_batches_are_a_pure_function_of_seed_and_step(splits):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_the_parts_of_all_processes_make_the_batch_of_one(splits, count):
-    """With its crops and mirrors, whatever number of photos a call decodes."""
+    """Crops and flips included, however many photos each call decodes."""
     whole, *parts = (
         [(inputs_["image"], inputs_["flip"], labels) for inputs_, labels, _ in _batches(splits["train"], 0, feed)]
         for feed in (input_pipeline.Feed(), *(input_pipeline.Feed(Share(index, count)) for index in range(count)))

@@ -21,9 +21,9 @@ def _images():
 
 @pytest.mark.parametrize(("model", "alpha"), NETWORKS)
 def test_wider_networks_contain_the_network(model, alpha):
-    """Where the extra channels are silent, a wider network computes what the network does."""
+    """If the extra channels are zero, a wider network computes the same as the network."""
     net, wider = _wider(model, alpha)
-    own = np.asarray(net(_images(), training=True))  # both by the statistics of the batch
+    own = np.asarray(net(_images(), training=True))  # both use the statistics of the batch
     numbers = (0, WIDER_NETWORKS - 1)
     assert all(np.abs(np.asarray(wider.logits(_images(), number)) - own).max() > 1e-3 for number in numbers)
     for weights in wider.weights_of.values():

@@ -12,7 +12,7 @@ FIXTURE = json.loads((pathlib.Path(__file__).parent / "fixtures" / "torch_sgd.js
 
 
 def _trained(run, optimizer):
-    """Weights after every step of the fixture's training, and the batch norm's running means."""
+    """Returns the weights after each step of the fixture's training, and the batch norm's running means."""
     dense, norm = keras.layers.Dense(3), keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9)
     net = keras.Sequential([keras.Input((5,)), dense, norm])
     for layer, values in ((dense, run["start"][:2]), (norm, [*run["start"][2:], np.zeros(3), np.ones(3)])):
@@ -33,13 +33,13 @@ def test_steps_equal_torchs_across_a_drop_of_the_rate(run):
     steps, means = _trained(run, optimizer)
     for step, expected in zip(steps, run["steps"], strict=True):
         for value, reference in zip(step, expected, strict=True):
-            # float32: each of the 8 steps adds a few roundings of 6e-8 to numbers of about 1
+            # float32: each of the 8 steps adds a few rounding errors of 6e-8 to numbers of about 1
             np.testing.assert_allclose(value, reference, rtol=0, atol=2e-6)
     np.testing.assert_allclose(means, run["running_mean"], rtol=0, atol=2e-6)
 
 
 def test_keras_sgd_differs_from_torchs():
-    """The fixture can tell them apart."""
+    """The fixture is sensitive enough to distinguish them."""
     run = FIXTURE["runs"][0]
     rate = Schedule("step", 0.1, len(run["steps"]), drop_every=FIXTURE["drop"])
     steps, _ = _trained(run, keras.optimizers.SGD(rate, 0.9, weight_decay=FIXTURE["weight_decay"]))

@@ -72,7 +72,7 @@ def test_a_killed_preparation_resumes_with_each_photo_once(run, programs, photos
     while attempt == 0 or time.monotonic() < end:
         out, attempt = tmp_path / str(attempt), attempt + 1
         for _ in range(2):
-            moment = moments.randrange(1, 100)  # of about 110 operations on files below the photos' folder and this one
+            moment = moments.randrange(1, 100)  # out of about 110 file operations
             killed = ["fd_keras.training.prepare", moment, photos.parent, *flags, f"--output_dir={out}", "--workers=1"]
             kills += programs.run("tests.killed_program", killed, tmp_path).returncode == -signal.SIGKILL
         result = run(*flags, f"--output_dir={out}")
@@ -82,7 +82,7 @@ def test_a_killed_preparation_resumes_with_each_photo_once(run, programs, photos
 
 
 def _check_complete(out, photos) -> None:
-    """Checks that every photo is in the shards once, and that the shards are as their hashes say."""
+    """Checks that each photo is in the shards once, and that the hashes of the shards are correct."""
     assert not [path.name for path in out.iterdir() if path.name.startswith(".writing-")]
     index = json.loads((out / shards.INDEX).read_text())
     for split, source in sources.open_data(str(out)).items():

@@ -11,14 +11,14 @@ INDEPENDENT_OF_STRENGTH = (randaugment.auto_contrast, randaugment.equalize)
 
 
 def changed(operation, strength: float) -> np.ndarray:
-    """What an operation makes of the photo, int (32, 32, 3)."""
+    """Applies an operation to the photo, int (32, 32, 3)."""
     photo = operation(strength)(tf.constant(PIXELS[None], tf.float32))
     return np.clip(np.round(photo.numpy()[0]), 0, 255).astype(int)
 
 
 @pytest.mark.parametrize("index", range(len(randaugment.OPERATIONS)))
 def test_operations_of_strength_zero_keep_the_photo(index):
-    """Autocontrast and equalize have no strength; all others do nothing at 0 and something at 9, the first aside."""
+    """Autocontrast and equalize have no strength; all others except the identity change the photo only above 0."""
     operation = randaugment.OPERATIONS[index]
     assert np.abs(changed(operation, 0.0) - PIXELS).max() <= 1 or operation in INDEPENDENT_OF_STRENGTH
     for strength in (0.9, -0.9):

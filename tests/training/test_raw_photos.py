@@ -34,7 +34,7 @@ def test_prepare_reads_imagenets_tars(photos, tmp_path):
 
 
 def tar_of(path, folder, name="") -> bytes:
-    """A tar of a folder's contents; returns its bytes."""
+    """Returns the bytes of a tar of a folder's contents."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for below in sorted(folder.iterdir()):
             tar.add(below, f"{name}{below.name}")

@@ -41,7 +41,7 @@ def test_crops_grow_over_the_epochs():
     recipe = recipes.PAPER.override(image_size=112, epochs=8, progressive_size=0.5)
     assert [recipe.size_at(epoch) for epoch in range(8)] == [56, 56, 75, 75, 93, 93, 112, 112]
     assert {recipes.PAPER.size_at(epoch) for epoch in range(90)} == {224}
-    assert recipe.override(image_size=48).size_at(0) == 32  # the least that a network takes
+    assert recipe.override(image_size=48).size_at(0) == 32  # the minimum of a network
 
 
 def test_wider_networks_are_not_trained_in_the_last_epochs():

@@ -11,7 +11,7 @@ def _images(batch, size=32):
 
 
 def _trained(model, alpha):
-    """A network with branches whose statistics, scales and kernels are all different from those at the start."""
+    """Returns a network with branches and random statistics, scales and kernels."""
     net = trainable_classifier.build_net(model, alpha, 32, 3, reparam=True)
     random = np.random.default_rng(1)
     for weight in net.weights:
@@ -35,7 +35,7 @@ def test_branches_fold_into_the_plain_network(model, alpha):
 
 
 def test_the_folded_networks_statistics_are_those_of_its_own_features():
-    """So that it can be trained further."""
+    """So further training starts with correct statistics."""
     net, plain = _trained("fd_mobilenet", 0.25), trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
     for _ in range(60):
         net(_images(8), training=True)

@@ -1,4 +1,4 @@
-"""What all runs share: folder, checkpoints, stops, closing facts; interrupted ones end at the same bits."""
+"""Base class of runs: folder, checkpoints, stops and results; interrupted runs resume with equal bits."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ from fd_keras.program import Stopped
 from fd_keras.training import checkpoint, run
 from fd_keras.training.devices import Devices
 
-STEPS = 4  # of an epoch
+STEPS = 4  # per epoch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class CountingConfig(run.RunConfig):
 
 
 class CountingRun(run.TrainingRun):
-    """A run that counts its steps, and has a loss of 1 / step."""
+    """A run that counts its steps, with a loss of 1 / step."""
 
     COLUMNS = ("epoch", "loss", "val_loss")
 
@@ -56,7 +56,7 @@ class CountingRun(run.TrainingRun):
         return {"loss": 1 / self.step}
 
     def on_step(self, step):
-        """What else happens in a step."""
+        """Called in each step."""
 
     def _evaluate(self):
         return {"val_loss": 2 / self.step}
@@ -82,7 +82,7 @@ class CountingRun(run.TrainingRun):
 
 @pytest.fixture
 def made(tmp_path):
-    """Makes or resumes the run of a folder, and gives what it says."""
+    """Starts or resumes the run of a folder; returns it and the lines it prints."""
 
     def make(leads=True, **config):
         said = []
@@ -251,23 +251,23 @@ def program(photos, program_of, programs):
 
 @pytest.fixture(scope="module")
 def whole(program, tmp_path_factory):
-    """The run that nobody interrupted."""
+    """The uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     program.finish(folder)
     return folder
 
 
 def test_an_interrupted_run_resumes_with_equal_bits(program, whole, tmp_path, reliability_seconds):
-    """Killed while it writes a checkpoint, stopped by a signal, killed at a random moment; then at more of those."""
+    """Kills a run while it writes a checkpoint, stops it by a signal, and kills it at random moments."""
     broken, moments, end = tmp_path / "0", random.Random(1), time.monotonic() + reliability_seconds
     assert program.interrupt(broken, signal.SIGKILL, write=3) == -signal.SIGKILL, program.log(broken)
     assert list((broken / "checkpoints").glob(".writing-*"))
     assert program.newest(broken) == 4
     assert program.interrupt(broken, signal.SIGTERM, write=3) == 128 + signal.SIGTERM, program.log(broken)
-    assert program.newest(broken) == 11  # the step after the one that it was sent at
+    assert program.newest(broken) == 11  # the step after the signal
     assert "saved step 11 of 16" in program.log(broken)
     assert "the same command resumes from there" in program.log(broken)
-    assert program.kill(broken, moments.randrange(5, 40)) == -signal.SIGKILL  # of about 50 operations on its files
+    assert program.kill(broken, moments.randrange(5, 40)) == -signal.SIGKILL  # out of about 50 file operations
     assert "resumed at step 1" in program.finish(broken)
     _check_equal(program, whole, broken)
 

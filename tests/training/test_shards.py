@@ -41,7 +41,7 @@ def test_prepare_repairs_photos_reports_them_and_resumes(photos, tmp_path):
         with Image.open(io.BytesIO(item.data.numpy())) as image:
             assert (image.format, image.mode) == ("JPEG", "RGB")
     before = {name: os.stat(out / name).st_mtime_ns for name in os.listdir(out) if name.endswith(".tfrecord")}
-    os.unlink(out / f"{written[1]['file']}.json")  # as if the power had failed here
+    os.unlink(out / f"{written[1]['file']}.json")  # as after a power failure
     prepare(raw, out, count=4)
     after = {name: os.stat(out / name).st_mtime_ns for name in before}
     assert [name for name in before if before[name] != after[name]] == [written[1]["file"]]
@@ -72,7 +72,7 @@ def _damage(path) -> None:
 def test_only_damaged_shards_are_written_again(photos, tmp_path, capsys, version):
     prepare(photos, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")}
-    if version == "earlier":  # which kept no hashes
+    if version == "earlier":  # without hashes
         for path in tmp_path.glob("*.tfrecord.json"):
             facts = json.loads(path.read_text())
             path.write_text(json.dumps({key: facts[key] for key in facts if key not in ("sha256", "sizes")}))

@@ -31,7 +31,7 @@ def test_all_sources_yield_the_same_photos(splits, photos):
     assert len(items) == train.count
     assert len({name for name, _, _ in items}) == train.count
     assert all(listed[name] == label for name, label, _ in items)
-    assert 45 <= train.count <= 48  # five shards of 9 or 10 photos give 9 each
+    assert 45 <= train.count <= 48  # 9 photos from each of five shards of 9 or 10
     assert [position for *_, position in items] == list(range(train.count))
     assert len(_keys(val.ordered(Share()))) == 15
     first = next(iter(_items(train.shuffled(0, 0, 0, Share()))))
@@ -65,7 +65,7 @@ def test_processes_share_each_batch(splits, count):
 
 def test_windows_of_many_shards_can_be_resumed_and_shared(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "WINDOW", 4)
-    prepare(photos, tmp_path, count=10)  # two full windows and one of two shards
+    prepare(photos, tmp_path, count=10)  # two full windows and a partial one of two shards
     train = sources.open_data(str(tmp_path))["train"]
     assert train.count == 40
     whole = _keys(train.shuffled(0, 0, 0, Share()))
@@ -148,7 +148,7 @@ def test_swapped_photos_are_detected(photos, tmp_path):
     before = sources.describe(sources.open_data(f"folder:{tmp_path / 'photos'}")["train"])
     assert before["photos"] == 48
     first, second = sorted((tmp_path / "photos" / "train" / "blue").iterdir())[:2]
-    one, other = (path.read_bytes().ljust(4000) for path in (first, second))  # of one size
+    one, other = (path.read_bytes().ljust(4000) for path in (first, second))  # equal sizes
     sizes = []
     for contents in ((one, other), (other, one)):
         for path, content in zip((first, second), contents, strict=True):

@@ -39,7 +39,7 @@ def test_the_help_shows_the_values_of_the_chosen_recipe(programs, tmp_path):
 
 
 def pasted(line: str, folder: pathlib.Path) -> str:
-    """Runs a closing line in a shell, as it stands; returns what it printed."""
+    """Runs the command of a closing line in a shell; returns its output."""
     assert line.startswith("next: ")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -50,7 +50,7 @@ def pasted(line: str, folder: pathlib.Path) -> str:
 
 
 def test_the_closing_lines_lead_from_photos_to_a_report(programs, photos, tmp_path, capsys):
-    """A share of a folder is held out, so the files must not be calibrated on all of it."""
+    """Held-out photos are in the same folder, so files must not be calibrated on all of it."""
     (tmp_path / "my photos").symlink_to(photos / "train")
     flags = ["--data=folder:my photos", "--val_fraction=0.25", "--run_dir=a run", *QUICK]
     trained = programs.run("fd_keras.training.train", flags, tmp_path)

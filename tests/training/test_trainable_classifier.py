@@ -6,7 +6,7 @@ from fd_keras.training import recipes, trainable_classifier
 
 
 def test_mixing_equals_the_layers_of_keras():
-    """Our mixing works on any backend and in the training step; Keras's MixUp and CutMix are the references."""
+    """Compares mixing with Keras's MixUp and CutMix, which do not run in the training step on all backends."""
     images = np.random.default_rng(0).random((4, 6, 8, 3)).astype("float32")
     order, own = np.roll(np.arange(4), 1), np.array([0.2, 0.5, 0.7, 1], "float32")
     mixed_up = keras.layers.MixUp().transform_images(images, {"permutation_order": order, "mix_weight": own})
@@ -68,7 +68,7 @@ LOGITS, LABELS = np.array([[2.0, 0, -1], [0, 1, 1], [1, 1, 3]], "float32"), np.a
 def test_class_weights_scale_the_loss():
     trainee = _trainee(class_weights=[0.5, 2.0, 1.5])
     cross_entropy = -_log_softmax(LOGITS)[range(3), LABELS]
-    for own in (np.ones(3), np.array([1.0, 0.0, 1.0])):  # of weight 0 are photos that cannot be decoded
+    for own in (np.ones(3), np.array([1.0, 0.0, 1.0])):  # weight 0 is for photos that cannot be decoded
         loss = trainee.compute_loss({}, LABELS, keras.ops.array(LOGITS), own.astype("float32"), training=False)
         expected = (cross_entropy * np.array([0.5, 1.5, 2.0]) * own).sum() / 3
         assert float(loss) == pytest.approx(expected, rel=1e-5)
@@ -91,7 +91,9 @@ def test_the_teacher_has_its_share_of_the_loss():
     divergence = (np.exp(wanted) * (wanted - given)).sum(-1).mean()
     cross_entropy = -_log_softmax(LOGITS)[range(3), LABELS].mean()
     assert float(loss) == pytest.approx(0.4 * cross_entropy + 0.6 * 4 * divergence, rel=1e-5)
-    np.testing.assert_array_equal(shown[0], np.stack([images[0], images[1, :, ::-1], images[2]]))  # what the pupil sees
+    np.testing.assert_array_equal(
+        shown[0], np.stack([images[0], images[1, :, ::-1], images[2]])
+    )  # as the student receives them
     validation = trainee.compute_loss(x, LABELS, keras.ops.array(LOGITS), weights, training=False)
     assert float(validation) == pytest.approx(cross_entropy, rel=1e-5)
 

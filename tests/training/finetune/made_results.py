@@ -1,4 +1,4 @@
-"""Results as the program that fine-tunes makes them, with the answers of a random classifier."""
+"""Results of a fine-tuning with random predictions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts,
 def answers(
     labels: Sequence[int], classes: int, paths: Sequence[str] = (), lean: float = 1.5, seed: int = 0
 ) -> Measured:
-    """Random probabilities that lean to the right class."""
+    """Returns random probabilities that prefer the correct class."""
     truth = np.array(labels, "int64")
     logits = np.random.default_rng(seed).normal(size=(len(truth), classes)) + lean * np.eye(classes)[truth]
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -23,7 +23,7 @@ def file_facts(path: str, recipe: str) -> FileFacts:
 
 
 def results_of(names: Sequence[str], measured: Measured | None = None, **others) -> FinetuneResults:
-    """Results of fine-tuning that beats a linear head."""
+    """Returns results in which fine-tuning beats a linear head."""
     measured = measured or answers([i % len(names) for i in range(4 * len(names))], len(names))
     worse = answers(measured.labels.tolist(), len(names), measured.paths, lean=0.5)
     held_out = np.bincount(measured.labels, minlength=len(names)).tolist()

@@ -1,4 +1,4 @@
-"""The choice of changes, on features whose views differ by known amounts."""
+"""Tests the choice of augmentations on features whose views differ by known amounts."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from fd_keras.training.finetune.augmentation import Augmentation
 
 
 def views(mirrored: float, cropped: float, each: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """Features of three classes, (60, 3, 8), whose 2nd and 3rd views are shares of those of another class."""
+    """Features of three classes, (60, 3, 8), whose second and third views are mixed with another class."""
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), each)
     centers = 3 * random.normal(size=(3, 8))

@@ -14,7 +14,7 @@ CLASSES = ("amber", "blue", "cyan")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
-    """A file of random weights, whose batch normalizations keep features of different photos apart."""
+    """A file of random weights with batch-norm statistics that make features of photos differ."""
     keras.utils.set_random_seed(3)
     net = FinetuneNetwork("fd_mobilenet", 0.25, 32, tuple("abcde"), None).build()
     for layer in net.layers:
@@ -59,7 +59,7 @@ def test_a_network_is_named_and_loads_its_weights(network, weights):
 
 
 def test_a_head_in_the_network_predicts_as_on_features(network, head, photos):
-    """And so what is measured on features holds for the network that is saved."""
+    """So metrics of the head on features are valid for the saved network."""
     val = labeled(photos, "val", 3)
     values = candidates.pooled_features(network, [path for path, _ in val], 1)[:, 0]
     on_features = candidates.measure_head(head, values, val)
@@ -84,7 +84,7 @@ def test_a_shrunk_head_has_the_same_directions(head):
     kernels = [kernel - kernel.mean(-1, keepdims=True) for kernel in (head.kernel, found.kernel)]
     assert np.corrcoef(kernels[0].ravel(), kernels[1].ravel())[0, 1] > 0.9999
     again = candidates.shrunk(found)
-    np.testing.assert_allclose(again.kernel, found.kernel, atol=1e-8)  # a small one is left as it is
+    np.testing.assert_allclose(again.kernel, found.kernel, atol=1e-8)  # a small one is not changed
 
 
 def test_pixels_are_small_evaluation_crops(train):

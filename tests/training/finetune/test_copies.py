@@ -41,7 +41,7 @@ def test_a_large_photo_is_shrunk_and_a_small_one_is_not_copied(tmp_path):
     assert found[1] == paths[1]
     with Image.open(found[0]) as copy:
         assert copy.width / copy.height == pytest.approx(1.5, abs=0.02)
-        # Room for crops: more than the network sees, of which evaluation sees the whole short side.
+        # A copy is larger than the evaluation crop, so that random crops are possible.
         assert 64 < min(copy.size) < 200
     assert os.path.dirname(found[0]) == str(tmp_path / "copies" / CLASSES[0])
 

@@ -12,7 +12,7 @@ from fd_keras.training.finetune import features
 
 @pytest.fixture
 def trunk() -> keras.Model:
-    """Means of blocks of 4x4 pixels, from which mirror images and crops can be told."""
+    """A trunk that computes means of 4x4 pixels, which differ for mirror images and crops."""
     image = keras.Input((32, 32, 3))
     return keras.Model(image, keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(image)))
 

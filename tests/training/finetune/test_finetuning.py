@@ -15,7 +15,7 @@ NETWORK = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, None)
 
 
 def certain(hits: int, total: int, share: float = 0.9) -> Measured:
-    """Answers of which so many are right, each with that probability."""
+    """Returns predictions, `hits` of which are correct, each with a probability."""
     labels = np.arange(total) % 3
     first = np.where(np.arange(total) < hits, labels, (labels + 1) % 3)
     probabilities = np.full((total, 3), (1 - share) / 2, "float32")
@@ -30,7 +30,7 @@ def split(photos) -> Split:
 
 @pytest.fixture
 def make(split, weights, tmp_path, monkeypatch):  # noqa: F811
-    """A fine-tuning whose trainings are recorded, not done: each leaves the network as it was built."""
+    """A fine-tuning whose training runs are only recorded; each returns the untrained network."""
     trained = []
 
     def tune(network, recipe, train, held_out, run_dir, *, start, teacher, which, threads, say):
@@ -57,7 +57,7 @@ def chosen(found) -> str:
 
 
 def test_the_network_is_not_tuned_on_few_photos(make):
-    """24 photos of three classes; the head is fitted once more, on all, and measured by cross-validation."""
+    """With 24 photos, the head is fitted again on all of them, and measured by cross-validation."""
     found, trained = make()
     assert (trained, chosen(found), found.refit) == ([], "linear head", True)
     assert found.candidates[0].measured.probabilities.shape == (33, 3)
@@ -125,7 +125,7 @@ def test_many_held_out_photos_select_the_epoch_without_a_refit(make, monkeypatch
 
 
 def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
-    """Of the photos that are trained on: in the end, of all. It is chosen once."""
+    """Finally that is all photos. The teacher is chosen only once."""
     asked, made = [], []
     wider = dataclasses.replace(NETWORK, alpha=0.5, enlarged_to=192)
     monkeypatch.setattr(teachers, "best", lambda network, photos: asked.append(len(photos)) or wider)

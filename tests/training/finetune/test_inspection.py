@@ -10,7 +10,7 @@ from fd_keras.training.finetune.inspection import duplicate_groups, inspect, ins
 
 
 def picture(seed: int, width: int = 120, height: int = 90) -> Image.Image:
-    """Soft blobs, which stay the same picture at any size, as a photo does."""
+    """Returns smooth blobs, which look the same at any size, as a photo does."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), "uint8")
     return Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(8)).point(lambda v: max(0, min(255, 6 * v - 640)))
 

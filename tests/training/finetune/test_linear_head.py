@@ -37,7 +37,7 @@ def test_noise_leads_to_more_regularization():
 
 
 def test_views_of_a_photo_stay_in_one_fold():
-    """Otherwise features that only name the photo would look as good as those of its class."""
+    """Otherwise, features that identify a photo would look as good as those of its class."""
     rng = np.random.default_rng(0)
     features, labels = np.repeat(rng.normal(size=(60, 1, 40)), 4, axis=1), np.arange(60) % 2
     assert accuracy_when_left_out(linear_head.fit(features, labels, 2), labels) < 0.8
@@ -53,7 +53,7 @@ def test_a_class_of_one_photo_is_fitted():
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_left_out_photos_are_tested_by_heads_fitted_without_them(classes):
-    """As scikit-learn does it, in the same folds."""
+    """Compared with scikit-learn's cross-validation in the same folds."""
     features, labels = clusters(classes, 15)
     head = linear_head.fit(features, labels, classes, grid=(0.1,))
     assert sorted(head.tested.tolist()) == list(range(len(labels)))
@@ -74,7 +74,7 @@ def test_the_usual_c_is_used_if_no_other_is_clearly_better():
 
 
 def test_a_clearly_better_c_is_used():
-    """Of 120 photos 30 are of the second class, which a strong regularization never names."""
+    """The second class has 30 of 120 photos, and is never predicted with a strong regularization."""
     labels = np.repeat([0, 1], [90, 30])
     features = np.random.default_rng(0).normal(size=(120, 1, 3)) + 3 * labels[:, None, None]
     assert linear_head.fit(features, labels, 2, grid=(1e-5, 1.0)).c == 1.0

@@ -20,7 +20,9 @@ def test_the_interval_equals_scipys(hits, total):
     assert metrics.wilson_interval(hits, total) == pytest.approx((expected.low, expected.high), abs=1e-7)
 
 
-@pytest.mark.parametrize(("photos", "classes"), [(40, 2), (200, 7), (15, 12)])  # in the last, classes are missing
+@pytest.mark.parametrize(
+    ("photos", "classes"), [(40, 2), (200, 7), (15, 12)]
+)  # in the last case, some classes have no photos
 def test_class_metrics_equal_those_of_scikit_learn(photos, classes):
     measured = answers(drawn(photos, classes), classes)
     named = measured.probabilities.argmax(-1)
@@ -43,7 +45,7 @@ def test_top5_equals_scikit_learns_and_needs_many_classes():
 
 @pytest.fixture
 def four():
-    """Photos of three classes: right, wrong with 0.9, wrong with 0.6, and hardly right."""
+    """Photos of three classes: correct, wrong with 0.9, wrong with 0.6, and barely correct."""
     probabilities = np.array([[0.9, 0.1, 0], [0.9, 0.1, 0], [0.1, 0.3, 0.6], [0.3, 0.36, 0.34]], "float32")
     return Measured(list("abcd"), np.array([0, 2, 1, 1]), probabilities)
 

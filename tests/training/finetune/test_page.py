@@ -21,7 +21,7 @@ HOSTILE = [
 
 
 def noisy_photos(folder, count: int) -> list[str]:
-    """Photos that JPEG cannot make small."""
+    """Photos of noise, which JPEG cannot compress well."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 150, 200, 3)).astype("uint8")
     paths = [str(folder / f"{i}.png") for i in range(count)]
     for path, image in zip(paths, pixels, strict=True):
@@ -31,7 +31,7 @@ def noisy_photos(folder, count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Pages of few, many and hostile classes."""
+    """Pages with few, many and hostile class names."""
     folder = tmp_path_factory.mktemp("pages")
     paths = noisy_photos(folder, 40)
     few = answers([0, 1] * 20, 2, paths, lean=0.0)

@@ -14,13 +14,13 @@ NAMES = ["a", "<b>", "c"]
 
 @pytest.fixture
 def photo(tmp_path):
-    """A photo with a red frame, which the central crop cuts off, and a blue top, that its EXIF data turns."""
+    """A photo with an EXIF rotation, a blue top, and a red frame that the central crop removes."""
     pixels = np.full((200, 320, 3), 255, "uint8")
     pixels[:, :] = (255, 0, 0)
     pixels[12:-12, 60:-60] = (0, 200, 0)
     pixels[12:-12, 60:100] = (0, 0, 255)
     turned = Image.Exif()
-    turned[0x0112] = 6  # to be turned clockwise by a quarter: left becomes top
+    turned[0x0112] = 6  # rotate by 90 degrees clockwise: left becomes top
     path = tmp_path / "photo.jpg"
     Image.fromarray(pixels).save(path, exif=turned, quality=95)
     return str(path)
@@ -38,7 +38,7 @@ def test_a_thumbnail_is_the_upright_central_crop(photo):
     assert image["alt"] == "photo of a"
     pixels = shown(image)
     assert pixels.shape == (128, 128, 3)
-    assert pixels[4:-4, 4:-4, 0].max() < 90  # nothing of the frame
+    assert pixels[4:-4, 4:-4, 0].max() < 90  # no red frame
     assert pixels[5, 64].argmax() == 2
     assert pixels[100, 64].argmax() == 1
     assert page.texts["span"] == ["a → <b> 70%"]

@@ -11,7 +11,7 @@ ORIENTATION = 0x0112
 
 
 def write(root, side: str = "", counts=(6, 6), seed: int = 0) -> None:
-    """Different pictures, so many of each of the classes a, b, ..."""
+    """Writes different images, `counts` of them for the classes a, b, ..."""
     for label, count in enumerate(counts):
         (root / side / "abc"[label]).mkdir(parents=True, exist_ok=True)
         for n in range(count):

@@ -1,4 +1,4 @@
-"""The Python snippets are run as they stand; of the others, the facts that they rest on are checked."""
+"""Runs the Python snippets unchanged; for the others, checks the facts that they assume."""
 
 import dataclasses
 import re
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow 
 
 SIZE = 64
 NAMES = ['heron "grey"', "it's a $5 bill", "König\n🦩\\n"]
-HOSTILE_FOLDER = "it's $HOME"  # below which the files are
+HOSTILE_FOLDER = "it's $HOME"  # folder of the files
 
 
 def save_photos(folder: Path) -> list[str]:
-    """Photos wide and tall, one of which its EXIF data turns, and one in gray; returns their names."""
+    """Writes wide and tall photos, one with an EXIF rotation and one in gray; returns their names."""
     astronaut, cat, coffee = (
         Image.fromarray(image()) for image in (samples.astronaut, samples.chelsea, samples.coffee)
     )
@@ -46,7 +46,7 @@ def save_photos(folder: Path) -> list[str]:
 
 
 def spread(model: keras.Model, images: np.ndarray) -> None:
-    """Gives a random network's head weights with which photos differ."""
+    """Sets the head of a random network so that its predictions differ between photos."""
     head = model.layers[-1]
     features = keras.Model(model.input, head.input).predict_on_batch(images)
     kernel = np.random.default_rng(0).normal(size=(features.shape[-1], len(NAMES)))
@@ -56,7 +56,7 @@ def spread(model: keras.Model, images: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with photos and the files of a tiny network; and its results."""
+    """A folder with photos and the files of a tiny network, the photos' names, and the results."""
     folder = tmp_path_factory.mktemp("snippets")
     names = save_photos(folder)
     images = np.stack([load_image(folder / name, (SIZE, SIZE), upright=True) for name in names])
@@ -84,7 +84,7 @@ def called(results: FinetuneResults, title: str) -> Snippet:
 
 
 def run(folder: Path, code: str, names: list[str]) -> list[tuple[str, float]]:
-    """The first class and its percentage that a snippet prints for each photo."""
+    """Parses the first class and its percentage for each photo from a snippet's output."""
     done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     blocks = re.split("|".join(f"^{re.escape(name)}\n" for name in names), done.stdout, flags=re.MULTILINE)[1:]

@@ -39,7 +39,7 @@ def test_duplicates_stay_on_one_side():
 
 def test_duplicates_in_two_classes_are_not_held_out():
     found = photos_of(5, 5)
-    groups = [0, 1, 2, 3, 4, 0, 1, 2, 3, 5]  # only one picture of each class is its own
+    groups = [0, 1, 2, 3, 4, 0, 1, 2, 3, 5]  # each class has only one photo without duplicates
     assert set(held_of(found, groups)) == {"0/4.jpg", "1/4.jpg"}
 
 

@@ -1,4 +1,4 @@
-"""What the tests of detectors share: made-up data sets in the devkit's layout, and programs."""
+"""Fixtures for tests of detectors: synthetic data sets and programs."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from tests.training.voc.tiny_voc import CLASSES, write_devkit
 
 
 class Devkit:
-    """A folder in the devkit's layout, written object by object.
+    """A folder in the devkit's layout.
 
     Args:
         folder: to be made.
@@ -50,7 +50,7 @@ class Devkit:
 
 
 def thing(name: str, *box: float, difficult: int | None = 0) -> str:
-    """An <object>, with a <part> that is none."""
+    """Returns an <object> with a <part>, which must be ignored."""
     sides = "".join(f"<{tag}>{side}</{tag}>" for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
     flag = "" if difficult is None else f"<difficult>{difficult}</difficult>"
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
@@ -63,7 +63,7 @@ def devkit(tmp_path) -> Devkit:
 
 
 class TextData(NamedTuple):
-    """A data set of COCO's or YOLO's kind.
+    """A data set in COCO's or YOLO's format.
 
     Attributes:
         path: Path of its .json or .yaml.
@@ -82,7 +82,7 @@ def save_photo(path: pathlib.Path, width: int, height: int) -> None:
 
 @pytest.fixture
 def coco(tmp_path) -> TextData:
-    """Two images, one with a cat and a crowd of dogs, as instances_*.json describes them."""
+    """Two images, one with a cat and a crowd of dogs, in COCO's format."""
     data = TextData(tmp_path / "coco" / "annotations" / "instances_val.json", tmp_path / "coco" / "val")
     save_photo(data.folder / "a.jpg", 50, 40)
     save_photo(data.folder / "sub" / "b.png", 30, 20)
@@ -101,7 +101,7 @@ def coco(tmp_path) -> TextData:
 
 @pytest.fixture
 def yolo(tmp_path) -> TextData:
-    """Two images, one with a cat and the outline of a hard hat, as Ultralytics' data.yaml describes them."""
+    """Two images, one with a cat and the polygon of a hard hat, in YOLO's format."""
     data = TextData(tmp_path / "yolo" / "data.yaml", tmp_path / "yolo" / "images" / "val")
     save_photo(data.folder / "c.jpg", 50, 40)
     save_photo(data.folder / "d.jpg", 30, 20)
@@ -124,7 +124,7 @@ def forked_programs(start_programs):
 
 @pytest.fixture
 def program(forked_programs, tmp_path):
-    """Runs a program in an empty folder; its detector is the one of fake_detector.py."""
+    """Runs a program in an empty folder with the detector of fake_detector.py."""
 
     def run(name: str, *arguments) -> subprocess.CompletedProcess:
         return forked_programs.run(f"fd_keras.training.voc.{name}", arguments, tmp_path)
@@ -134,7 +134,7 @@ def program(forked_programs, tmp_path):
 
 @pytest.fixture(scope="session")
 def training_programs(start_programs):
-    """Runs programs in forks of a process that has imported what training either detector needs."""
+    """Runs programs in forks of a process that has already imported the modules of both detectors."""
     return start_programs("fd_keras.training.voc.retinanet_run", "matplotlib.figure")
 
 
@@ -146,7 +146,7 @@ def voc_photos(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def annotations(voc_photos):
-    """Their annotations."""
+    """Annotations of the six images."""
     return dataset.open_split(str(voc_photos), "trainval", CLASSES)
 
 

@@ -1,4 +1,4 @@
-"""Takes the place of fd_keras.training.voc.detector in the programs: a detector that knows the answer."""
+"""Replaces fd_keras.training.voc.detector in programs by a detector with known detections."""
 
 import sys
 import types
@@ -9,11 +9,11 @@ import numpy as np
 import fd_keras.training.voc
 from fd_keras.training.voc.detections import Detections
 
-RUN = "RUN"  # the one run there is
+RUN = "RUN"  # the only run
 
 
 class Detector:
-    """Finds a cat in the upper left quarter of every photo, and with less confidence a dog in the corner."""
+    """Detects a cat in the upper left quarter of each photo, and with a lower score a dog in the corner."""
 
     classes, name, config = ("cat", "dog"), "fake_0.5", {"backbone": "fd_mobilenet", "alpha": 0.5}
 

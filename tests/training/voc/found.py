@@ -1,4 +1,4 @@
-"""Detections in short, and the classes of the evaluation that tests share."""
+"""Short constructor of detections, and the classes of the shared evaluation."""
 
 import numpy as np
 
@@ -9,5 +9,5 @@ CONFIG = {"backbone": "fd_mobilenet", "alpha": 0.5}
 
 
 def detections_of(boxes, scores, labels) -> Detections:
-    """Detections from lists."""
+    """Makes detections from lists."""
     return Detections(np.array(boxes, "float32"), np.array(scores, "float32"), np.array(labels, "int64"))

@@ -1,4 +1,4 @@
-"""Detectors that are quick to build and to run."""
+"""Detectors that are fast to build and run."""
 
 import functools
 
@@ -17,5 +17,5 @@ def build(name: str, recipe: DetectorRecipe = SMALL, classes: int = 3) -> keras.
 
 @functools.cache
 def net_of(name: str) -> keras.Model:
-    """The network on a backbone, built once."""
+    """Returns the detector on a backbone, built once."""
     return build(name)

@@ -1,4 +1,4 @@
-"""A RetinaNet that is quick to build and to run."""
+"""A RetinaNet that is fast to build and run."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ def build(classes: int, recipe: RetinaNetRecipe = SMALL) -> retinanet.RetinaNet:
 
 
 def with_sure_detections(detector: retinanet.RetinaNet) -> retinanet.RetinaNet:
-    """Has a random network find objects here and there in an image of noise, of differing shapes and scores."""
+    """Makes a random network detect objects of different shapes and scores in an image of noise."""
     scores, deltas = detector.net.classification_head.prediction_layer, detector.net.box_head.prediction_layer
     scores.bias.assign(scores.bias * 0)
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")

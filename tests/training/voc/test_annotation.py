@@ -63,7 +63,7 @@ def test_images_may_have_any_format_and_case(devkit, suffix):
 
 def test_an_image_with_too_many_pixels_is_named(devkit, monkeypatch):
     devkit.add("a")
-    monkeypatch.setattr(photos, "MAX_PIXELS", 50 * 40 - 1)  # a JPEG of which others would be content with a half
+    monkeypatch.setattr(photos, "MAX_PIXELS", 50 * 40 - 1)  # other readers would decode this JPEG at half its size
     devkit.split("train", "a")
     with pytest.raises(annotation.DataError, match="a.jpg: .*more than 1,999 pixels"):
         dataset.open_split(str(devkit), "train")

@@ -35,7 +35,7 @@ GOOGLE = "weights/mobilenet_v1_0.25_224_1_default_1.tflite"
 
 
 def test_googles_mobilenet_computes_the_features_of_its_file(data):
-    """Against LiteRT on the file itself, at the input of its pooling."""
+    """Compares with LiteRT on the file, at the input of its pooling."""
     from ai_edge_litert.interpreter import Interpreter
 
     path = str(data / GOOGLE)
@@ -48,7 +48,7 @@ def test_googles_mobilenet_computes_the_features_of_its_file(data):
     head = keras.Model(net.get_layer("crops").output, net.get_layer("roi_pool").input)
     found = head(stages._first(image)[0]).numpy()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping all tensors costs memory
+        warnings.simplefilter("ignore", UserWarning)  # about the memory for keeping all tensors
         interpreter = Interpreter(path, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image / 127.5 - 1)
@@ -60,7 +60,7 @@ def test_googles_mobilenet_computes_the_features_of_its_file(data):
 
 
 def test_googles_kernels_are_rescaled_to_equal_norms(data):
-    """Theirs, with the batch normalizations folded in, are from .01 to 46."""
+    """In the file, with folded batch normalizations, norms are from 0.01 to 46."""
     under = backbone.choose("mobilenet", 0.25, weights=str(data / GOOGLE))
     net = build("mobilenet")
     backbone.load_weights(net, str(data / GOOGLE), under)

@@ -10,7 +10,7 @@ KEY = {"model": "1234", "split": "test"}
 
 
 class Counting:
-    """A detector that fails at some call; what it finds depends on the image alone."""
+    """A detector that fails at a given call; detections only depend on the image."""
 
     def __init__(self, fails_at: int | None = None):
         self.calls, self._fails_at = 0, fails_at
@@ -52,7 +52,7 @@ def test_an_interrupted_evaluation_is_resumed(images, whole, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         batch_detection.detect_all(Counting(fails_at=4), images, str(folder), KEY)
     path = folder / batch_detection.PARTIAL
-    path.write_bytes(path.read_bytes() + b'{"id": "000003", "boxes": [[1,')  # killed while it wrote
+    path.write_bytes(path.read_bytes() + b'{"id": "000003", "boxes": [[1,')  # as after a kill during a write
     again = Counting()
     assert same(batch_detection.detect_all(again, images, str(folder), KEY), whole)
     assert again.calls == 3

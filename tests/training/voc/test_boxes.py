@@ -1,4 +1,4 @@
-"""Boxes, anchors and RoIAlign against plain numpy, and py-faster-rcnn's published anchors."""
+"""Compares boxes, anchors and RoIAlign with NumPy code, and with py-faster-rcnn's published anchors."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def random_boxes(count: int, seed: int, size=(90, 120)) -> np.ndarray:
 
 
 def test_iou_counts_pixels():
-    """On whole pixels, overlap is a count of cells."""
+    """For boxes of whole pixels, overlap is a count of pixels."""
     rng = np.random.default_rng(0)
     low = rng.integers(0, 12, (20, 2))
     found = np.concatenate([low, low + rng.integers(1, 9, (20, 2))], axis=1)
@@ -76,7 +76,7 @@ def test_clip():
 
 
 def roi_align_by_loops(features: np.ndarray, box, size: int, stride: int) -> np.ndarray:
-    """torchvision's RoIAlign with one sample a bin, written from its description (arXiv 1703.06870, section 3)."""
+    """torchvision's RoIAlign with one sample per bin, written from its description (arXiv 1703.06870, section 3)."""
     height, width, channels = features.shape
     x1, y1, x2, y2 = ((edge - 0.5) / stride for edge in box)
     result = np.zeros((size, size, channels))

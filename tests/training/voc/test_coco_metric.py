@@ -1,4 +1,4 @@
-"""COCO's average precision against pycocotools, which knows nothing of our code."""
+"""Compares COCO's average precision with pycocotools."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ CLASSES = ("cat", "dog", "absent", "unfound")
 
 
 def random_split(seed: int) -> tuple[list[Annotation], dict[str, Detections]]:
-    """Objects and detections near them, with crowds, equal scores, and in one image more than 100 of a class."""
+    """Objects with detections near them, crowds, equal scores, and more than 100 detections of a class in one image."""
     rng = np.random.default_rng(seed)
     annotations, found = [], {}
     for number in range(40):

@@ -10,7 +10,7 @@ def test_photos_are_drawn_and_boxes_printed(program, tmp_path):
     pixels = np.full((80, 120, 3), 128, "uint8")
     Image.fromarray(pixels).save(folder / "flat.png")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # rotate by 90 degrees
     Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
     (folder / "broken.jpg").write_bytes(b"no photo")
     result = program("detect", "--run_dir=RUN", folder, "--output_dir=drawn")

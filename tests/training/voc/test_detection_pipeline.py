@@ -20,7 +20,7 @@ def test_examples_are_a_pure_function_of_seed_and_step(annotations):
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_boxes_stay_on_their_objects(annotations, flip):
-    """The pixels inside are the object's color, those a little further are not."""
+    """Pixels inside a box have the object's color; those slightly outside do not."""
     images = detection_pipeline.Images("photos", annotations)
     for example in detection_pipeline.examples(images, RECIPE.override(flip=flip), 0, 0):
         image = example.image.numpy()

@@ -12,7 +12,7 @@ CLASSES = ("cat", "hard hat")
 
 @pytest.fixture
 def results(tmp_path):
-    """A folder with a result file for each class, and a function that writes the first one's."""
+    """A folder with a result file per class, and a function that writes the first file."""
     (tmp_path / "comp4_det_test_hard hat.txt").write_text("")
     path = tmp_path / "comp4_det_test_cat.txt"
     return tmp_path, lambda *lines: path.write_text("\n".join(lines))
@@ -32,7 +32,7 @@ def test_written_files_are_read_unchanged(tmp_path):
     back = detections.read(str(tmp_path / "new" / "folder"), "test", CLASSES, found)
     assert list(back) == list(found)
     for name, image in found.items():
-        by_label = np.argsort(image.labels, kind="stable")  # a file for each class
+        by_label = np.argsort(image.labels, kind="stable")  # one file per class
         assert (back[name].labels == image.labels[by_label]).all()
         assert (back[name].scores.astype("float32") == image.scores[by_label]).all()
         np.testing.assert_allclose(back[name].boxes, image.boxes[by_label], rtol=0, atol=2e-6)

@@ -1,4 +1,4 @@
-"""Runs on a handful of made-up photos: learning, what a run leaves, errors, and runs that are killed."""
+"""Runs on a few synthetic photos: learning, files, errors, and killed runs."""
 
 import csv
 import json
@@ -18,12 +18,12 @@ from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from tests.training.voc.tiny_voc import CLASSES, RECIPE, make_run, write_devkit
 
 LEARNED = RECIPE.override(epochs=6, drop_every=5, learning_rate=0.01)
-SHOWN = 28  # how often an epoch shows each photo
+SHOWN = 28  # how often each photo is used in an epoch
 
 
 @pytest.fixture(scope="module")
 def start_weights(annotations, tmp_path_factory) -> str:
-    """A classifier with random kernels whose batch normalizations know the photos: frozen ones have to."""
+    """A classifier with random kernels and batch-norm statistics of the photos, which stay frozen."""
     keras.utils.set_random_seed(0)
     net = build_by_name("fd_mobilenet", alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=2)
     batch = np.stack([read_image(annotation.path)[:64, :64] for annotation in annotations]).astype("float32")
@@ -36,7 +36,7 @@ def start_weights(annotations, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def learned(annotations, start_weights, tmp_path_factory):
-    """A run that saw its photos often enough to know them: its folder, what it said, its closing facts."""
+    """A run that has learned its photos: its folder, printed lines and results."""
     run_dir, said = tmp_path_factory.mktemp("learned"), []
     run = make_run(annotations * SHOWN, run_dir, LEARNED, said, seed=1, init_weights=start_weights)
     return run_dir, said, run.train()
@@ -50,7 +50,7 @@ def average_precision(one: detector.Detector, annotations) -> float:
 
 
 def test_a_few_photos_are_learned(learned, annotations, start_weights, tmp_path):
-    # Which detections are right at the border depends on the order of sums, and so on the processor: 23 runs, with
+    # Some detections are correct or not depending on the order of sums, and so on the processor: 23 runs, with
     # seeds 1 to 5, 1 and 4 threads, without oneDNN and with its kernels for SSE4.1 and AVX2, ended at 0.91 to 1.
     # Untrained, they have 0.01 or less. With half as many steps some ended at 0.4.
     untrained = make_run(annotations, tmp_path, LEARNED, seed=1, init_weights=start_weights)

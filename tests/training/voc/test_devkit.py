@@ -97,7 +97,7 @@ def test_lists_of_one_class_are_not_splits(devkit, tmp_path):
     devkit.add("frame 1")
     devkit.split("default", "a")
     devkit.split("hard_hat_default", "a")
-    devkit.split("vest_default", "a  1")  # of a class that is not named
+    devkit.split("vest_default", "a  1")  # of an unknown class
     devkit.split("night", "frame 1")
     devkit.split("._default", "a")
     assert dataset.reader(str(devkit), ("hard_hat",)).splits() == ["default", "night"]

@@ -27,13 +27,13 @@ def test_labels_stay_on_the_image(box, dashed):
     image = np.asarray(draw.draw(pixels, [draw.Mark(box, "pottedplant 0.99", "#00ff00", dashed)]))
     assert image.shape == pixels.shape
     label = (image != bare).any(-1)
-    assert label.sum() > 300  # there is room for all of it
+    assert label.sum() > 300  # the whole label is visible
     assert {tuple(pixel) for pixel in image[label]} >= {(0, 255, 0), (0, 0, 0)}
 
 
 def test_detections_have_names_and_consecutive_classes_different_colors():
     marks = draw.detection_marks(detections_of([[0, 0, 9, 9], [0, 0, 5, 5]], [0.2, 0.1], [1, 0]), EVALUATED)
-    assert [mark.text for mark in marks] == ["cat 0.10", "dog 0.20"]  # the best on top
+    assert [mark.text for mark in marks] == ["cat 0.10", "dog 0.20"]  # the best one last
     assert len({draw.class_color(label) for label in range(20)}) == 20
 
 

@@ -1,4 +1,4 @@
-"""The programs, on a folder of made-up images and with a detector that knows the answer."""
+"""Runs the programs on synthetic images with a detector of known detections."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_result_files_are_scored_without_images_on_unchanged_boxes(devkit, voc_o
     )
     assert result.returncode == 0, result.stderr
     results = json.loads((devkit.folder / "out" / "results.json").read_text())
-    assert results["map11"] == 1  # with the clipped box the overlap would be .2
+    assert results["map11"] == 1  # with the clipped box, the overlap would be 0.2
     assert "1 of 1 are not shown" in (devkit.folder / "out" / "index.html").read_text()
 
 

@@ -9,8 +9,8 @@ from tests.training.voc.found import CONFIG, EVALUATED
 
 
 def test_the_shown_score_has_the_best_f1(evaluation):
-    # Falling scores: hit .95, hit .9, hit .8, hit .7, false .6, false .5, hit .1; 6 objects. F1 is 8/10 after .7 and
-    # 10/13 after .1.
+    # Scores: hit 0.95, hit 0.9, hit 0.8, hit 0.7, false 0.6, false 0.5, hit 0.1; 6 objects. F1 is 8/10 after 0.7 and
+    # 10/13 after 0.1.
     assert evaluation.result.best_score == pytest.approx(0.7)
 
 

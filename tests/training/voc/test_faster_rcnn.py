@@ -1,4 +1,4 @@
-"""Every network of the zoo as a backbone; its weights; what a detector says of images of any size."""
+"""All networks of the zoo as backbones: weights, frozen layers, and detections in images of any size."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from tests.training.voc.small_nets import SMALL, build, net_of
 
 
 def first_trained(net: keras.Model, name: str) -> str:
-    """The first op of a backbone whose kernel is trained."""
+    """Returns the first op of a backbone whose kernel is trained."""
     trained = {weight.path.split("/")[0] for weight in net.trainable_weights}
     return next(op.name for op in spec.lower(zoo.get_arch(name), 0.25, (None, None)) if op.name in trained)
 
@@ -55,7 +55,7 @@ def test_the_losses_of_a_fresh_detector_are_those_of_guessing(name):
 
 @every_network
 def test_trunk_and_head_are_the_whole_network(name):
-    """Run one after the other on all of the features, they give what the zoo's network gives."""
+    """Both parts, applied in sequence to all features, give the output of the zoo's network."""
     whole = build_by_name(name, alpha=0.25, input_shape=(96, 96, 3), include_top=False, weights=None)
     rng = np.random.default_rng(0)
     for layer in whole.layers:
@@ -89,13 +89,13 @@ def test_frozen_layers_of_a_shufflenet_end_at_the_feature_map():
 
 @pytest.mark.parametrize(("padding", "size"), [("symmetric", (481, 472)), ("same", (480, 512)), ("same", (481, 486))])
 def test_cells_are_centered_at_the_stated_pixels(padding, size):
-    """By the middle of what a cell depends on, with kernels that are alike in all directions."""
+    """Checks the center of a cell's receptive field, with symmetric kernels."""
     arch = dataclasses.replace(zoo.get_arch("mobilenet"), padding=padding)
     net = faster_rcnn.build_net(backbone.Backbone(arch, 0.125), 3, SMALL)
     for layer in net.layers:
         if layer.weights and not isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([np.full(weight.shape, 0.1) for weight in layer.weights])
-    stages, cell = faster_rcnn.FasterRCNN(net, SMALL), (15, 14)  # far from all sides
+    stages, cell = faster_rcnn.FasterRCNN(net, SMALL), (15, 14)  # far from the borders
     image = tf.Variable(tf.fill((*size, 3), 255.0))
     with tf.GradientTape() as tape:
         first = stages.propose(image, tf.constant(1.0), training=True)
@@ -108,10 +108,10 @@ def test_cells_are_centered_at_the_stated_pixels(padding, size):
 
 
 def told(recipe: DetectorRecipe, size, objects, classes=3) -> faster_rcnn.FasterRCNN:
-    """A detector whose first stage is sure of the anchors nearest to some boxes, and moves them onto these.
+    """Returns a detector whose first stage prefers the anchors closest to some boxes, and moves them onto the boxes.
 
     Args:
-        objects: pairs of (box, logits of the classes and the background first).
+        objects: Pairs of (box, logits of the classes and the background first).
     """
     height, width = (side // 16 for side in size)
     grid = anchors.grid(height, width, recipe.anchor_size).numpy()
@@ -144,7 +144,7 @@ def test_suppression_is_within_each_class():
     stages = told(recipe, size, [(one, [0, 5, 0, 0]), (close, [0, 4, 3.5, 0]), (apart, [0, -5, -5, 3])])
     found, scores, labels, count = (part.numpy() for part in stages.detect(tf.zeros((*size, 3)), tf.constant(1.0)))
     kept = {(round(float(box[0])), int(label)) for box, label in zip(found[:count], labels, strict=False)}
-    # `close` is worse than `one` as a 0 (they overlap by .9) but the better 1.
+    # `close` overlaps `one` by 0.9; its score is lower for class 0, but higher for class 1.
     assert kept == {(20, 0), (22, 1), (90, 2)}
     assert (np.diff(scores) <= 0).all()
     assert (scores[:count] > faster_rcnn.MIN_SCORE).all()

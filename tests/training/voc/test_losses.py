@@ -27,7 +27,7 @@ def test_roi_losses_equal_manual_results():
     logits, labels = np.random.default_rng(0).normal(size=(3, 4)).astype("float32"), np.array([2, 0, 3], "int32")
     expected = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, labels, strict=True)])
     assert losses.classes(logits, labels).numpy() == pytest.approx(expected, rel=1e-5)
-    deltas = np.full((3, 3, 4), 100.0, "float32")  # what is not its class's box counts nothing
+    deltas = np.full((3, 3, 4), 100.0, "float32")  # boxes of other classes do not count
     deltas[0, 1], deltas[2, 2] = 0.5, 3
     found = losses.roi_boxes(deltas, np.zeros((3, 4), "float32"), labels)
     assert found.numpy() == pytest.approx((4 * 0.125 + 4 * 2.5) / 3, rel=1e-5)

@@ -138,7 +138,7 @@ def test_outcomes_of_duplicates_and_difficult_objects():
 
 def test_a_detection_is_matched_with_the_most_overlapped_object_even_if_taken():
     image = annotation("a", [[0, 0, 99, 99], [0, 20, 99, 119]])
-    detected = found([[0, 0, 99, 99], [0, 5, 99, 104]], [0.9, 0.8])  # the second overlaps both by more than .5
+    detected = found([[0, 0, 99, 99], [0, 5, 99, 104]], [0.9, 0.8])  # the second overlaps both by more than 0.5
     assert metric.match(image, detected).tolist() == [metric.HIT, metric.FALSE]
 
 
@@ -150,7 +150,7 @@ def test_classes_are_matched_separately():
 
 
 def test_recall_of_three_in_ten_does_not_reach_the_fourth_level():
-    # .1 + .1 + .1 > .3 in floating point; the evaluators have it so, and so the figures of papers.
+    # 0.1 + 0.1 + 0.1 > 0.3 in floating point, in the evaluators and so in the figures of papers too.
     assert metric.average_precision_11(np.array([0.1, 0.2, 0.3]), np.ones(3)) == pytest.approx(3 / 11)
 
 

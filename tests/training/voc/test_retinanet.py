@@ -11,12 +11,12 @@ IMAGE = np.random.default_rng(0).uniform(0, 255, (64, 64, 3)).astype("float32")
 
 @pytest.fixture(scope="module")
 def one_class():
-    """With one class, since keras-cv's decoding gives each box the one class that scores best."""
+    """Uses one class, since keras-cv's decoding only returns the best class of each box."""
     return with_sure_detections(build(1))
 
 
 def test_boxes_before_suppression_equal_keras_cvs(one_class, monkeypatch):
-    monkeypatch.setattr(retinanet, "NMS_IOU", 1.0)  # keras-cv suppresses before it would clip
+    monkeypatch.setattr(retinanet, "NMS_IOU", 1.0)  # keras-cv suppresses before clipping
     net = one_class.net
     net.prediction_decoder = keras_cv.layers.NonMaxSuppression(
         bounding_box_format="xyxy", from_logits=True, iou_threshold=1.0, confidence_threshold=0.05, max_detections=100

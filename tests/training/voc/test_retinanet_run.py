@@ -1,4 +1,4 @@
-"""A RetinaNet's run on a handful of made-up photos: what it leaves, errors, and a run that is killed."""
+"""RetinaNet runs on a few synthetic photos: files, errors, and a killed run."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Which anchors and RoIs are drawn, and the losses, against plain numpy written from py-faster-rcnn's description."""
+"""Compares sampled anchors and RoIs and the losses with NumPy code written from py-faster-rcnn's description."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def areas(found):
 
 
 def overlaps_of(found, others):
-    """IoU in plain numpy."""
+    """Computes IoU with NumPy."""
     result = np.zeros((len(found), len(others)))
     for i, a in enumerate(found.astype("float64")):
         for j, b in enumerate(others.astype("float64")):
@@ -46,7 +46,7 @@ def test_anchor_targets(truth):
     best_of_object = found.max(axis=0)
     positive = inside & ((found.max(axis=1) >= 0.7) | (np.abs(found - best_of_object) < 1e-6).any(axis=1))
     negative = inside & (found.max(axis=1) < 0.3) & ~positive
-    assert positive.sum() <= targets.ANCHORS_POSITIVE  # all are drawn
+    assert positive.sum() <= targets.ANCHORS_POSITIVE  # all are sampled
     assert np.array_equal(labels == 1, positive)
     assert not (labels == 0)[~negative].any()
     assert (labels == 0).sum() == targets.ANCHORS - positive.sum()

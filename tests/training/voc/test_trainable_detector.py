@@ -22,7 +22,7 @@ def test_a_step_trains_all_layers_except_frozen_ones(name):
         assert np.isfinite(trainee.step(example)).all()
     changed = {weight.path for weight in net.weights if not np.array_equal(before[weight.path], weight.numpy())}
     assert changed == {weight.path for weight in net.trainable_weights}
-    assert {path.split("/")[-1] for path in changed} == {"kernel", "bias"}  # and no batch normalization
+    assert {path.split("/")[-1] for path in changed} == {"kernel", "bias"}  # but no batch normalization
     assert trainee.step.experimental_get_tracing_count() == 1
     assert int(trainee.steps.numpy()) == 2
     assert int(trainee.bad_step.numpy()) == -1

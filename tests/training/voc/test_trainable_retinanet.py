@@ -13,7 +13,7 @@ def images(annotations):
 
 
 def test_batches_are_padded_and_resume_at_any_step(images):
-    first, second = batches(images, SMALL, seed=3, step=0)  # the fifth image fills no batch
+    first, second = batches(images, SMALL, seed=3, step=0)  # the fifth image does not fill a batch
     (resumed,) = batches(images, SMALL, seed=3, step=1)
     for whole, part in zip(second, resumed, strict=True):
         assert np.array_equal(whole, part)
@@ -23,7 +23,7 @@ def test_batches_are_padded_and_resume_at_any_step(images):
         assert batch.image.shape == (2, 64, 64, 3)
         assert (batch.labels.numpy() >= -1).all()
         assert ((batch.truth.numpy() == -1).all(-1) == (batch.labels.numpy() == -1)).all()
-        assert (batch.image.numpy() == 127.5).all(-1).any()  # the photos are no squares
+        assert (batch.image.numpy() == 127.5).all(-1).any()  # the photos are not squares
 
 
 def test_losses_equal_keras_cvs_and_frozen_layers_are_not_trained(images):

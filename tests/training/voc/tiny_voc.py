@@ -1,4 +1,4 @@
-"""A data set of a few small images with bright rectangles, a recipe that is quick on it, and runs of both."""
+"""A data set of a few small images with bright rectangles, a fast recipe, and runs with both."""
 
 import pathlib
 
@@ -21,7 +21,7 @@ RECIPE = DetectorRecipe(
 
 
 def write_devkit(folder: pathlib.Path, count: int) -> pathlib.Path:
-    """Photos of differing sizes with one or two bright rectangles on gray noise; a third is difficult."""
+    """Writes photos of different sizes with one or two bright rectangles on gray noise; a third one is difficult."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
