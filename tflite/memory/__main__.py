@@ -18,9 +18,8 @@ from fd_keras import zoo
 from fd_keras.io import check_figure
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.spec import Arch
-from fd_keras.tflite.memory import boards
+from fd_keras.tflite.memory import boards, grid
 from fd_keras.tflite.memory.byte_sizes import parse_bytes
-from fd_keras.tflite.memory.grid import DeviceLimits
 
 with flag_group("Device"):
     _BOARD = flags.DEFINE_string("board", None, f"Board, in place of --ram and --flash: {', '.join(boards.BOARDS)}.")
@@ -63,12 +62,12 @@ def archs() -> list[Arch]:
     return [zoo.get_arch(name, _GROUPS.value if name in grouped else None) for name in names]
 
 
-def limits() -> DeviceLimits:
-    """What the device has to spare: the board's memory, or --ram and --flash."""
-    given = parse_bytes("ram", _RAM.value), parse_bytes("flash", _FLASH.value)
-    if board := board_of():
-        return DeviceLimits(*boards.free(board, reserve()), board.kernels)
-    return DeviceLimits(*given)
+def limits() -> grid.DeviceLimits:
+    """What the device has to spare: the board's memory but for --reserve, or --ram and --flash."""
+    board, kept = board_of(), reserve()
+    if board:
+        return grid.DeviceLimits(*boards.free(board, kept), board.kernels)
+    return grid.DeviceLimits(parse_bytes("ram", _RAM.value), parse_bytes("flash", _FLASH.value))
 
 
 def board_of() -> boards.Board | None:
@@ -87,18 +86,16 @@ def reserve() -> int:
     return parse_bytes("reserve", _RESERVE.value)
 
 
-def grid_report(device: DeviceLimits) -> str | list:
+def grid_report(device: grid.DeviceLimits) -> str | list:
     """The grid that the flags ask for, as text or as data."""
     networks = archs()
     alphas = parse_numbers("alphas", _ALPHAS.value, float, 0.01, 100)
     sizes = parse_numbers("sizes", _SIZES.value, int, 32, 8192)
-    from fd_keras.tflite.memory import grid
-
     cells = list(grid.grid(networks, alphas, sizes, _CLASSES.value, device))
     return (grid.records if _JSON.value else grid.table)(cells, device)
 
 
-def file_report(path: str, device: DeviceLimits) -> str | dict:
+def file_report(path: str, device: grid.DeviceLimits) -> str | dict:
     """What a file needs, as text or as data; draws it if asked to."""
     from fd_keras.tflite.format.flatbuffer import read
     from fd_keras.tflite.memory.arena import plan
@@ -118,7 +115,7 @@ def file_report(path: str, device: DeviceLimits) -> str | dict:
     return tables(facts, fit.text() if fit else verdict_of(facts, device))
 
 
-def verdict_of(facts: dict, device: DeviceLimits) -> str:
+def verdict_of(facts: dict, device: grid.DeviceLimits) -> str:
     """Whether a file fits --ram and --flash."""
     from fd_keras.tflite.memory.report import verdict
 
@@ -131,7 +128,6 @@ def main(argv: list[str]) -> None:
         raise UsageError("give one .tflite file, or --grid without one")
     if _GRID.value and _PLOT.value:
         raise UsageError("--plot draws the arena of a file, not --grid")
-    reserve()
     device = limits()
     found = grid_report(device) if _GRID.value else file_report(argv[0], device)
     print(found if isinstance(found, str) else json.dumps(found, indent=1))
