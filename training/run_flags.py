@@ -7,7 +7,7 @@ from absl import flags
 from fd_keras import zoo
 from fd_keras.program import define_positive, flag_group
 
-with flag_group("What to train"):
+with flag_group("Network"):
     _NETWORK = (
         define_positive("alpha", 1.0, "Width multiplier of the network.", 100),
         flags.DEFINE_integer("groups", None, "Number of groups of a ShuffleNet (default 3).", lower_bound=1),

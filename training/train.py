@@ -3,7 +3,7 @@
     fd-keras train --recipe=paper --model=fd_mobilenet --alpha=0.25 --data=SHARDS --run_dir=RUN
     fd-keras train --recipe=finetune --init_weights=imagenet --data=folder:PHOTOS --val_fraction=0.2 --run_dir=RUN
 
-The values below are those of the recipe paper; fd-keras train --recipe=finetune --help shows those of finetune.
+The values below are those of the chosen recipe: fd-keras train --recipe=finetune --help shows those of finetune.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from fd_keras.training import recipes, run_flags, run_record, settings
 if TYPE_CHECKING:
     from fd_keras.training.classifier_run import ClassifierRunConfig
 
-with flag_group("What to train"):
+with flag_group("Network"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
     _FREEZE = flags.DEFINE_string("freeze", "none", "Layers not to train: none, backbone, or a number of layers.")
     flags.register_validator(

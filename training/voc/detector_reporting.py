@@ -97,7 +97,7 @@ def plot(path: str, title: str, rows: list[dict]) -> None:
     write_figure(path, figure)
 
 
-def goes_on(voc_dir: str, trained_on: str, run_dir: str) -> str:
+def next_command(voc_dir: str, trained_on: str, run_dir: str) -> str:
     """Formats the next command: evaluation on a split that was not trained on, or conversion if there is none."""
     wanted = ("test", "val") if trained_on == "train" else ("test",)
     for path in dataset.paths_of(voc_dir):
@@ -124,6 +124,6 @@ def closing(run, facts: dict, voc_dir: str, split: str) -> str:
             f"  model    {facts['model']}",
             f"  curves   {facts['plot'] or 'none'}",
             f"  history  {join(run.config.run_dir, 'history.csv')}",
-            goes_on(voc_dir, split, run.config.run_dir),
+            next_command(voc_dir, split, run.config.run_dir),
         )
     )

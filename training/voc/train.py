@@ -3,7 +3,7 @@
     fd-keras detect train --alpha=0.5 --init_weights=imagenet_authors --voc_dir=VOCdevkit/VOC2007 --run_dir=RUN
 
 --detector=retinanet trains keras-cv's RetinaNet, on batches of square images (--side). The values below are those of
-Faster R-CNN in the paper; --detector=retinanet --help shows those of RetinaNet.
+the chosen detector: --detector=retinanet --help shows those of RetinaNet.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _RECIPES = {"faster_rcnn": PAPER, "retinanet": DEFAULT}
 
-with flag_group("What to train"):
+with flag_group("Network"):
     _BACKBONE = flags.DEFINE_enum("backbone", "fd_mobilenet", list(zoo.ARCHS), "Network under the detector.")
     _DETECTOR = flags.DEFINE_enum(
         "detector", "faster_rcnn", list(_RECIPES), "The paper's Faster R-CNN, or keras-cv's RetinaNet (extra keras-cv)."

@@ -37,7 +37,7 @@ def test_the_next_command_uses_a_split_that_was_not_trained_on(devkit, trained_o
     devkit.add("a")
     for split in splits:
         devkit.split("test" if split == "secret" else split, "unknown" if split == "secret" else "a")
-    line = detector_reporting.goes_on(str(devkit), trained_on, "run")
+    line = detector_reporting.next_command(str(devkit), trained_on, "run")
     assert f" {command.format(folder=devkit)} --" in line
     assert "--run_dir=run" in line
 
