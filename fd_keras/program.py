@@ -25,6 +25,8 @@ _HELP = ("-h", "-help", "--help", "--helpshort")
 _INDENT, _COLUMN = 2, 30  # columns of the flags and their descriptions
 _GROUPS: dict[str, str] = {}  # title of a flag's group in the help, by flag
 
+flags.disclaim_key_flags()  # flags defined by functions of this module belong to the calling program
+
 
 @contextlib.contextmanager
 def flag_group(title: str) -> Iterator[None]:

@@ -114,6 +114,7 @@ def test_the_help_has_summary_usage_examples_and_the_flags_by_group(run):
     ]
     assert "  --name                      Whom to greet. (required)" in lines
     assert "  --[no]loud=no               Whether to shout." in lines
+    assert "  --share                     Of the people." in lines
 
 
 @pytest.mark.parametrize(("style", "times"), [("short", 1), ("long", 10)])
