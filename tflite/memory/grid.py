@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from fd_keras import spec, zoo
+from fd_keras.progress import progress
 from fd_keras.spec import Arch
 from fd_keras.tflite.format.network import FileNetwork
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
@@ -81,7 +82,8 @@ def grid(
 
     A network is also tried in strips if that is all it lacks: its file fits, but not its arena.
     """
-    for arch, alpha, size, recipe in itertools.product(archs, alphas, sizes, RECIPES):
+    combinations = list(itertools.product(archs, alphas, sizes, RECIPES))
+    for arch, alpha, size, recipe in progress(combinations, unit="networks"):
         network, whole = cell(arch, alpha, size, classes, recipe, limits.kernels)
         yield whole
         if whole.flash <= limits.flash and whole.ram > limits.ram:
