@@ -1,5 +1,5 @@
-"""Conversion of Keras models to .tflite files, and the evidence that the files are right.
+"""Conversion of Keras models to .tflite files, and verification of the files.
 
-Programs: `convert` writes files, `verify` compares them with the model they came from, `convert_detector` converts a
-detector, `memory` estimates what a microcontroller needs for a file, `qat` trains for integers.
+Programs: `convert` writes files, `verify` compares them with their source model, `convert_detector` converts a
+detector, `memory` estimates the RAM and flash that a microcontroller needs, and `qat` runs quantization-aware training.
 """

@@ -1,4 +1,4 @@
-r"""Converts a network to .tflite files, each with a .json that describes it.
+r"""Converts a network to .tflite files, and writes a .json that describes each file.
 
     fd-keras convert --model=fd_mobilenet --alpha=0.25 --weights=imagenet \
         --recipes=float32,int8 --calibration_dir=PHOTOS --output_dir=OUT
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 with flag_group("Output"):
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"Files to write: {', '.join(RECIPES)}.")
     _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
-    _MAX_RAM = flags.DEFINE_string("max_ram", None, "RAM of TFLM's arena, as 200KiB: run the first layers in strips.")
-    _XNNPACK = flags.DEFINE_bool("xnnpack", True, "Arrange int8 files for phones' CPUs, not microcontrollers or NPUs.")
-    _STRIP = flags.DEFINE_bool("strip", False, "Drop what TFLM does not need, such as names: smaller, for flash.")
+    _MAX_RAM = flags.DEFINE_string("max_ram", None, "Limit of TFLM's arena, as 200KiB: runs first layers in strips.")
+    _XNNPACK = flags.DEFINE_bool("xnnpack", True, "Arrange int8 files for phone CPUs, not microcontrollers or NPUs.")
+    _STRIP = flags.DEFINE_bool("strip", False, "Save flash: remove data that TFLM does not need, such as names.")
     _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
 flags.adopt_module_key_flags(model_flags)
 with flag_group("Report on the int8 recipe"):
-    _REPORT = flags.DEFINE_string("report", None, "Folder of images never calibrated on: measure each int8 step.")
-    _LABELS = flags.DEFINE_string("report_labels", None, "Their labels, lines of `image-name label`, for top-1.")
-    _RESIZE = flags.DEFINE_bool("report_resize", True, "Resize them as for evaluation before the central crop.")
-    _REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Draw the report into this .png, .svg or .pdf.")
+    _REPORT = flags.DEFINE_string("report", None, "Measure each int8 step on the images in this folder.")
+    _LABELS = flags.DEFINE_string("report_labels", None, "Labels for --report, for top-1: lines of `image-name label`.")
+    _RESIZE = flags.DEFINE_bool("report_resize", True, "For --report: resize as for evaluation before the crop.")
+    _REPORT_PLOT = flags.DEFINE_string("report_plot", None, "Plot the report to this .png, .svg or .pdf.")
 
 
 def chosen_recipes() -> list[ConversionRecipe]:
-    """The recipes that the flags name, with the steps that the flags change."""
+    """The recipes in --recipes, with the int8 steps as the flags set them."""
     return [
         dataclasses.replace(recipe, settings=model_flags.settings()) if recipe.settings else recipe
         for recipe in get_recipes(_RECIPES.value)
@@ -48,12 +48,17 @@ def chosen_recipes() -> list[ConversionRecipe]:
 
 
 def needing_calibration(recipes: list[ConversionRecipe]) -> list[str]:
-    """Names of the recipes that need calibration images; the report is on int8."""
+    """Names of the recipes that need calibration images, including int8 for --report."""
     return [recipe.name for recipe in recipes if recipe.calibrated] + ["int8"] * bool(_REPORT.value)
 
 
 def check(recipes: list[ConversionRecipe]) -> None:
-    """Raises UsageError, ValueError or OSError for flags that cannot work, before anything large is loaded."""
+    """Validates the flags before TensorFlow is loaded.
+
+    Raises:
+        UsageError, ValueError: If a flag is invalid, or flags contradict each other.
+        OSError: If a file or folder does not exist.
+    """
     if _REPORT_PLOT.value:
         check_figure(_REPORT_PLOT.value)
     if _C_ARRAY.value:
@@ -65,7 +70,7 @@ def check(recipes: list[ConversionRecipe]) -> None:
         raise UsageError(f"--recipes={needing[0]} needs --calibration_dir, a folder of images")
     if _EMBED.value and _STRIP.value:
         raise UsageError(
-            f"--embed_labels={_EMBED.value} adds what --strip drops; pass the names to export-mcu --labels"
+            f"--embed_labels={_EMBED.value} adds names, which --strip removes; pass them to export-mcu --labels instead"
         )
     if _EMBED.value and _EMBED.value != "imagenet":
         check_file("embed_labels", _EMBED.value)
@@ -77,17 +82,24 @@ def check(recipes: list[ConversionRecipe]) -> None:
 
 
 def check_strips(recipes: list[ConversionRecipe]) -> None:
-    """Raises UsageError unless --max_ram is a size, and all recipes compute in integers."""
+    """Raises UsageError unless --max_ram is a size and all recipes are int8 or int4."""
     parse_bytes("max_ram", _MAX_RAM.value or "")
     floats = [recipe.name for recipe in recipes if not recipe.calibrated]
     if floats:
         raise UsageError(
-            f"--max_ram={_MAX_RAM.value}: only files of integers run in strips; leave {floats[0]} out of --recipes"
+            f"--max_ram={_MAX_RAM.value}: only integer files run in strips; remove {floats[0]} from --recipes"
         )
 
 
 def into_ram(data: bytes) -> tuple[bytes, dict]:
-    """Puts an integer file into strips, if --max_ram needs that, and prints what RAM can be had for which work."""
+    """Splits an integer file into strips if it exceeds --max_ram, and prints the RAM and MACs of each alternative.
+
+    Returns:
+        The file, and facts about its strips for the .json.
+
+    Raises:
+        ValueError: If no number of strips fits into --max_ram.
+    """
     from fd_keras.tflite.format.flatbuffer import pack, parse
     from fd_keras.tflite.strips import search
 
@@ -100,18 +112,18 @@ def into_ram(data: bytes) -> tuple[bytes, dict]:
     return (pack(chosen.model), {"strips": search.facts(front, chosen)}) if chosen.cuts else (data, {})
 
 
-Step = Callable[[bytes], tuple[bytes, dict]]  # returns the file with further facts
+Step = Callable[[bytes], tuple[bytes, dict]]  # takes a file; returns the new file, and facts for its .json
 
 
 def finishing() -> Step:
-    """The last steps of the files: for a microcontroller's RAM, flash or C array what the flags say, else XNNPACK's."""
+    """The steps after conversion: strips or stripping for microcontrollers if the flags ask for them, else XNNPACK."""
     for_board = _C_ARRAY.value or _STRIP.value
     first = into_ram if _MAX_RAM.value else for_xnnpack if _XNNPACK.value and not for_board else None
     return functools.partial(in_turn, [step for step in (first, stripped if _STRIP.value else None) if step])
 
 
 def in_turn(steps: Sequence[Step], data: bytes) -> tuple[bytes, dict]:
-    """What steps make of a file one after the other, and all their facts."""
+    """Runs the steps on a file one after the other; returns the new file, and the facts of all steps."""
     facts = {}
     for step in steps:
         data, further = step(data)
@@ -120,14 +132,14 @@ def in_turn(steps: Sequence[Step], data: bytes) -> tuple[bytes, dict]:
 
 
 def stripped(data: bytes) -> tuple[bytes, dict]:
-    """The file without what TFLM does not need, and how many bytes it had; the outputs stay the same to the bit."""
+    """Removes data that TFLM does not need; returns the file, and its size before. The outputs are bit-identical."""
     from fd_keras.tflite.format.stripped import strip
 
     return strip(data), {"stripped": {"size_bytes_before": len(data)}}
 
 
 def for_xnnpack(data: bytes) -> tuple[bytes, dict]:
-    """Has an integer file do more of its work in XNNPACK; the outputs stay the same to the bit."""
+    """Rewrites an integer file so that XNNPACK runs more of it; the outputs are bit-identical."""
     from fd_keras.tflite.int8.camera_bytes import convert_in_xnnpack
     from fd_keras.tflite.int8.packed_pixels import pack_pixels
 
@@ -135,7 +147,7 @@ def for_xnnpack(data: bytes) -> tuple[bytes, dict]:
 
 
 def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | None:
-    """The class names to put into the files, if the flags ask for that."""
+    """The class names of --embed_labels; None without the flag."""
     from fd_keras.tflite.format.metadata import check_labels, load_labels
 
     if not _EMBED.value:
@@ -147,7 +159,7 @@ def chosen_labels(recipes: list[ConversionRecipe], classes: int) -> list[str] | 
 
 
 def report(model: "keras.Model", calibration: Calibration) -> None:
-    """Prints and draws the accuracy of the int8 recipe, step by step."""
+    """Prints and plots the accuracy of the int8 recipe, step by step."""
     from fd_keras.tflite.export import fixed_size
     from fd_keras.tflite.verification.ablation import ablation, ablation_plot, ablation_table
     from fd_keras.tflite.verification.evaluation_set import EvaluationSet
@@ -161,14 +173,14 @@ def report(model: "keras.Model", calibration: Calibration) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Writes the files and prints a line for each."""
+    """Writes the files and prints the path and size of each."""
     recipes = chosen_recipes()
     check(recipes)
     from fd_keras.tflite import model_card
     from fd_keras.tflite.export import fixed_size, write
     from fd_keras.tflite.memory.c_array import write_c_array
 
-    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
+    logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow logs every file that it saves
     model, name, source = model_flags.model()
     names = chosen_labels(recipes, model.output_shape[-1])
     calibration = model_flags.calibration(fixed_size(model)) if needing_calibration(recipes) else None

@@ -1,11 +1,12 @@
-"""Converts a trained detector to .tflite files of TFLite's own operations, each with a .json that describes it.
+"""Converts a trained detector to .tflite files with built-in operations only, each with a .json that describes it.
 
     fd-keras detect convert --run_dir=RUN --output_dir=OUT --images=photo.jpg,other.jpg
     fd-keras detect convert --run_dir=RUN --output_dir=OUT --voc_dir=VOCdevkit/VOC2007 --split=test
 
-A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3), and gives `boxes` (100, 4):
-x1, y1, x2, y2 in its pixels, both ends as edges; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
-the number of the 100 that are there. Photos of other shapes are shrunk to fit and padded at the right and the bottom.
+A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3). It returns `boxes` (100, 4),
+the edges x1, y1, x2, y2 in pixels of the image; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
+the number of detections; later rows are not used. Photos of other shapes are resized to fit, and padded at the right
+and the bottom.
 """
 
 import os
@@ -23,30 +24,30 @@ if TYPE_CHECKING:
     from fd_keras.tflite.detector import TFLiteDetector
     from fd_keras.training.voc.detector import Detector
 
-_NAMES = ("float32", "float16", "int8_weights", "dynamic")  # int8 would need ranges for boxes in pixels
+_NAMES = ("float32", "float16", "int8_weights", "dynamic")  # not int8, which would need ranges for boxes in pixels
 with flag_group("Conversion"):
-    _RUN = flags.DEFINE_string("run_dir", None, "Run of `fd-keras detect train`.", required=True)
-    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+    _RUN = flags.DEFINE_string("run_dir", None, "Run folder of `fd-keras detect train`.", required=True)
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8_weights"], f"Files to write: {', '.join(_NAMES)}.")
     _SIZE = flags.DEFINE_string(
-        "size", None, "HEIGHTxWIDTH of the image (default: 4:3 at the short side; a RetinaNet: its square)."
+        "size", None, "Input size, HEIGHTxWIDTH (default: 4:3 with the run's short side; for a RetinaNet: its square)."
     )
 with flag_group("Comparison with Keras"):
     _IMAGES = flags.DEFINE_list("images", [], "Photos on which the files are compared with Keras.")
     _VOC = flags.DEFINE_string(
         "voc_dir",
         None,
-        "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml: compare and score the files on a split of it.",
+        "VOCdevkit/VOC2007, a COCO .json or a YOLO data.yaml: compare and score the files on its --split.",
     )
-    _SPLIT = flags.DEFINE_string("split", "test", "Split of --voc_dir: a list of ImageSets/Main; of COCO all images.")
-    _THREADS = flags.DEFINE_integer("threads", 1, "Threads of LiteRT.", lower_bound=1)
+    _SPLIT = flags.DEFINE_string("split", "test", "Split of --voc_dir, a list in ImageSets/Main; COCO: all images.")
+    _THREADS = flags.DEFINE_integer("threads", 1, "Number of LiteRT threads.", lower_bound=1)
 
-_SAME = 0.95  # overlap of boxes that count as one
-_FEW = 20  # photos that get a line each
+_SAME = 0.95  # boxes with a larger IoU count as the same
+_FEW = 20  # up to this number of photos, each one gets a line
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """(height, width) of --size; raises UsageError for anything but HEIGHTxWIDTH."""
+    """Parses --size as (height, width); raises UsageError unless it is HEIGHTxWIDTH with sides from 64 to 8192."""
     if text is None:
         return None
     parts = text.lower().split("x")
@@ -56,7 +57,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
-    """Prints how near a file's detections are to Keras's on photos, given by name and path."""
+    """Prints how well a file's detections match Keras's on photos; `images` has their paths by name."""
     from fd_keras.tflite.detector import SURE, compare
     from fd_keras.training.voc.annotation import read_image
 
@@ -72,7 +73,7 @@ def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[st
 
 
 def main(argv: list[str]) -> None:
-    """Writes the files, and prints how near each is to Keras."""
+    """Writes the files, and compares each with Keras."""
     check_names(_RECIPES.value, _NAMES)
     parse_size(_SIZE.value)
     if not os.path.isdir(_RUN.value):
@@ -82,10 +83,10 @@ def main(argv: list[str]) -> None:
     from fd_keras.training.voc import annotation, batch_detection, dataset, metric
     from fd_keras.training.voc import detector as detectors
 
-    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
+    logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow logs every file that it saves
     images = {path: path for path in _IMAGES.value}
     for path in images:
-        annotation.read_image(path)  # better now than after the conversion
+        annotation.read_image(path)  # to fail before the conversion, not after it
     detector = detectors.load(_RUN.value)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
     images |= {annotation.id: annotation.path for annotation in annotations}

@@ -1,8 +1,8 @@
 """Detectors as .tflite files: conversion, running, and comparison with Keras.
 
-A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3), and gives `boxes` (100, 4):
-x1, y1, x2, y2 in its pixels, both ends as edges; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
-the number of the 100 that are there.
+A file takes one image of fixed size, float32 RGB 0..255 of shape (1, height, width, 3). It returns `boxes` (100, 4),
+the edges x1, y1, x2, y2 in pixels of the image; `scores` (100,), best first; `labels` int32 (100,); and `count` int32,
+the number of detections; later rows are not used.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from fd_keras.training.voc import boxes
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector import Detector, is_retinanet
 
-SURE = 0.5  # score of the detections that are compared
-_SHORT_SIDE = 375  # of most of VOC's photos: what the least side of a proposal, in original pixels, is scaled by
+SURE = 0.5  # only detections with a higher score are compared
+_SHORT_SIDE = 375  # of most VOC photos; converts the minimum side of a proposal from original to resized pixels
 
 
 def photo_size(short_side: int) -> tuple[int, int]:
-    """(height, width) of a photo of 4:3."""
+    """(height, width) of a 4:3 photo with this short side."""
     return short_side, round(short_side * 4 / 3)
 
 
@@ -37,10 +37,10 @@ def file_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, in
 
     Args:
         detector: Detector of a run.
-        size: What was asked for; None for a photo at the detector's short side, of a RetinaNet its square.
+        size: Requested (height, width); None for a 4:3 photo with the detector's short side, or a RetinaNet's square.
 
     Raises:
-        ValueError: If a RetinaNet is asked for another size than its own.
+        ValueError: If `size` is not the one that a RetinaNet was trained on.
     """
     if not is_retinanet(detector.config):
         return size or photo_size(detector.recipe.short_side)
@@ -53,13 +53,13 @@ def file_size(detector: Detector, size: tuple[int, int] | None) -> tuple[int, in
 
 
 def convert(detector: Detector, size: tuple[int, int], recipe: str) -> bytes:
-    """The flatbuffer of a detector.
+    """Converts a detector to a flatbuffer.
 
     Args:
         detector: Detector of a run.
         size: (height, width) of the image.
-        recipe: How weights are stored: "float32"; "float16"; "int8_weights", see `format.weight_only_int8`; or
-            "dynamic", the converter's own eight bits, which computes in eight bits too.
+        recipe: Storage of the weights: "float32"; "float16"; "int8_weights", see `format.weight_only_int8`; or
+            "dynamic", TensorFlow's dynamic-range quantization, which also computes in int8.
     """
 
     def served(image):
@@ -99,10 +99,10 @@ class TFLiteDetector:
 
     Args:
         path: Path of the .tflite file.
-        threads: Number of threads of LiteRT.
+        threads: Number of LiteRT threads.
 
     Attributes:
-        size: (height, width) of the image that it takes.
+        size: (height, width) of the input image.
 
     Raises:
         LiteRTError: If the file is missing, damaged or not a detector.
@@ -120,24 +120,28 @@ class TFLiteDetector:
             ) from error
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """The objects in a photo, uint8 RGB (height, width, 3), as `training.voc.detector.Detector` gives them."""
+        """Detects objects in a photo, uint8 RGB (height, width, 3); returns the same as `training.voc.detector`'s."""
         fitted, factors = fit(image, self.size)
         found, scores, labels = self.run(fitted)
         inside = np.minimum(found / factors, np.tile(image.shape[1::-1], 2)).astype("float32")
         return Detections(boxes.to_pixels(inside), scores, labels)
 
     def run(self, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes, scores and labels of what is in an image, float32 (*size, 3), in its own pixels."""
+        """Detects objects in an image, float32 (*size, 3).
+
+        Returns:
+            Boxes (count, 4) in pixels of the image, scores (count,) and labels (count,).
+        """
         found = self._run(**{export.INPUT_NAME: fitted[None]})
         count = int(found["count"])
         return found["boxes"][:count], found["scores"][:count], found["labels"][:count].astype("int64")
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Shrinks or enlarges a photo as far as it fits into `size`, and fills the rest with gray.
+    """Resizes a photo to the largest size that fits into `size`, and pads it with gray.
 
     Returns:
-        float32 (height, width, 3), and what its boxes (4,) were multiplied by.
+        The image, float32 (height, width, 3), and the factors (4,) that convert boxes of the photo to boxes of it.
     """
     sides = np.array(image.shape[:2])
     target = np.maximum(np.round(sides * min(size / sides)), 1).astype("int32")
@@ -147,10 +151,11 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarra
 
 
 def compare(detector: Detector, runner: TFLiteDetector, image: np.ndarray) -> list[float]:
-    """Overlaps of Keras's detections above a score of .5 with the file's, on the same pixels.
+    """Compares a file's detections with Keras's on the same pixels.
 
     Returns:
-        For each of Keras's: its overlap with the nearest one of the same class, 0 if there is none.
+        For each of Keras's detections with a score above 0.5: its IoU with the closest detection of the file that has
+        the same class; 0 if there is none.
     """
     fitted, _ = fit(image, runner.size)
     found, scores, labels, _ = detector.model.detect(tf.constant(fitted), min(runner.size) / _SHORT_SIDE)

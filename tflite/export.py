@@ -1,4 +1,4 @@
-"""From a Keras model to .tflite files."""
+"""Converts Keras models to .tflite files with TensorFlow's converter."""
 
 import os
 import tempfile
@@ -37,20 +37,20 @@ def write(
     graph: Graph | None = None,
     finish: Callable[[bytes], tuple[bytes, dict]] | None = None,
 ) -> Iterator[str]:
-    """Writes `<name>_<recipe>.tflite` and its .json for every recipe, and yields the path of each.
+    """Writes `<name>_<recipe>.tflite` and its .json for each recipe, and yields the paths of the .tflite files.
 
     Args:
         model: Model of fixed input size.
-        name: Beginning of the files' names.
-        source: What identifies the model, for the .json.
+        name: Prefix of the file names.
+        source: Facts that identify the model, for the .json.
         recipes: Recipes, from `tflite.recipes.RECIPES`.
-        output_dir: Folder to write into; made if need be.
-        calibration: Images for the calibrated recipes.
+        output_dir: Folder to write to; created if it does not exist.
+        calibration: Calibration images, required for the calibrated recipes.
         include_preprocessing: Whether `model` takes raw pixels.
         io: Type of the input and output of the calibrated recipes.
-        class_names: Names to put into the files, see `metadata.embed`; None: none.
-        graph: What to convert in the model's place, if it was prepared already; it takes the same images.
-        finish: What else to do to each file; returns it with further facts for the .json.
+        class_names: Class names to embed in the files, see `metadata.embed`; None to embed none.
+        graph: Prepared graph to convert instead of the model; it takes the same images. None to convert the model.
+        finish: Function that rewrites each file, and returns it with additional facts for the .json.
     """
     for recipe in recipes:
         data = export(
@@ -69,7 +69,7 @@ def write(
 
 
 def _description(file_name: str, data: bytes, *how: Any) -> dict:
-    """The description of a file before it replaces an older one; raises ValueError if it is not a classifier."""
+    """Describes a file before it replaces an older one; raises ValueError if it is not a classifier."""
     with tempfile.TemporaryDirectory() as folder:
         draft = os.path.join(folder, file_name)
         with open(draft, "wb") as file:
@@ -89,19 +89,19 @@ def export(
     """Converts a model with TensorFlow's own converter.
 
     Args:
-        model: Takes one image of fixed size, gives one vector.
-        recipe: How to store and compute.
-        calibration: Images, needed if the recipe is calibrated.
-        include_preprocessing: Whether the model takes raw pixels. An integer input then means pixels: its scale is
-            exactly 1, so an app hands over the camera's bytes.
+        model: Model that takes one image of fixed size and returns one vector.
+        recipe: Recipe to convert with.
+        calibration: Calibration images, required if the recipe is calibrated.
+        include_preprocessing: Whether the model takes raw pixels. If so, an integer input has a scale of exactly 1, so
+            that apps can pass the camera's bytes.
         io: Type of the input and output of a calibrated recipe: uint8, int8 or float32.
-        graph: What to convert in the model's place, if it was prepared already.
+        graph: Prepared graph to convert instead of the model; None to convert the model.
 
     Returns:
         The flatbuffer, with a static batch of 1 and an input named "image".
 
     Raises:
-        ValueError: If the recipe is calibrated and there is no calibration, or the model's input is not of fixed size.
+        ValueError: If the recipe is calibrated and `calibration` is None, or the model's input size is not fixed.
     """
     fixed_size(model)
     if recipe.calibrated and calibration is None:
@@ -121,10 +121,10 @@ def export(
 
 
 def fixed_size(model: keras.Model) -> tuple[int, int, int]:
-    """(height, width, channels) of the images that a model takes.
+    """(height, width, channels) of a model's input.
 
     Raises:
-        ValueError: If they may be of any size, or the model does not take one image.
+        ValueError: If the size is not fixed, or the model does not take one image.
     """
     if len(model.inputs) != 1 or len(model.input_shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
@@ -141,7 +141,7 @@ def convert(
     include_preprocessing: bool = True,
     io: str = "uint8",
 ) -> bytes:
-    """Runs TensorFlow's converter on what `save_model` or `save_graph` wrote; see `export`."""
+    """Runs TensorFlow's converter on a SavedModel by `save_model` or `save_graph`; see `export` for the arguments."""
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
     if recipe.weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -161,15 +161,15 @@ def save_model(model: keras.Model, folder: str) -> None:
 
 
 def save_function(folder: str, tracked: keras.Model, function: Callable, shape: tuple[int, int, int]) -> None:
-    """Saves a function of one image.
+    """Saves a function of one image as a SavedModel.
 
     Args:
-        folder: Folder to write into.
-        tracked: Model with the weights that it uses; a concrete function alone would lose them.
+        folder: Folder to write to.
+        tracked: Model whose weights the function uses; without it, they would not be saved.
         function: Function of an image of shape (1, *shape).
         shape: (height, width, channels).
     """
-    archive: Any = keras.export.ExportArchive()  # Any: its type is that of all backends, of which one can write
+    archive: Any = keras.export.ExportArchive()  # Any, since its declared type covers backends that cannot write
     archive.track(tracked)
     signature = tf.TensorSpec((1, *shape), tf.float32, name=INPUT_NAME)
     archive.add_endpoint("serve", function, input_signature=[signature])
@@ -177,7 +177,7 @@ def save_function(folder: str, tracked: keras.Model, function: Callable, shape: 
 
 
 def _save_folded(model: keras.Model, include_preprocessing: bool, folder: str) -> None:
-    """Saves the model as a folded graph, which is faster; one with layers that cannot be folded, as it is."""
+    """Saves the model as a folded graph, which is faster, or unchanged if a layer cannot be folded."""
     try:
         graph = fold(model)
     except UnsupportedModelError:
@@ -187,21 +187,21 @@ def _save_folded(model: keras.Model, include_preprocessing: bool, folder: str) -
 
 
 def save_graph(graph: Graph, folder: str) -> None:
-    """Saves a graph in the same form."""
+    """Saves a graph as a SavedModel, like `save_model`."""
     signature = tf.TensorSpec((1, *graph.input_shape), tf.float32, name=INPUT_NAME)
     serve = tf.function(lambda image: run(graph, image, _output_for_converter), input_signature=[signature])
     tf.saved_model.save(tf.Module(), folder, signatures={"serve": serve})
 
 
 def _output_for_converter(node: Node, inputs: list) -> Any:
-    """A node's output, with a grouped convolution left to one op, which only the converter understands."""
+    """A node's output, with a grouped convolution as a single op, which only the converter supports."""
     if isinstance(node, Conv):
         return node.activate(grouped_conv2d(inputs[0], node.kernel, node.stride, node.padding, groups=1) + node.bias)
     return node.output(inputs)
 
 
 def _representative(images: np.ndarray, include_preprocessing: bool) -> Iterator[list[np.ndarray]]:
-    """Feeds the calibration images one by one; raw ones also show the pixels 0 and 255, which fixes the scale at 1."""
+    """Yields the calibration images one by one; two raw pixels are set to 0 and 255, which makes the scale 1."""
     for image in images[:, None].astype("float32"):
         if include_preprocessing:
             image[0, 0, 0], image[0, 0, 1] = 0, 255

@@ -1,10 +1,10 @@
-"""Trains a classifier on your own photos, and writes the files for a device and a page about the result.
+"""Trains a classifier on your own photos, and writes .tflite files and a report.
 
     fd-keras finetune PHOTOS --output_dir=mine
     fd-keras finetune PHOTOS --output_dir=mine --alpha=0.5 --image_size=128
 
-PHOTOS has one folder of photos for each class, or train/ and val/ with such folders. The same command again goes on
-where it was stopped. Training settings that you do not give are chosen by the number of photos.
+PHOTOS has one folder of photos for each class, or train/ and val/ with such folders. If the command is interrupted,
+run it again to resume. Training settings that you do not pass are chosen by the number of photos.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fd_keras.training.finetune.photo_folder import PhotoFolder
     from fd_keras.training.finetune.preparation import Prepared
 
-_WORK, _TIMING = "work", "timing"  # folders in the output folder
+_WORK, _TIMING = "work", "timing"  # subfolders of the output folder
 
 with flag_group("Network"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
@@ -35,16 +35,16 @@ with flag_group("Network"):
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
     _WEIGHTS = flags.DEFINE_string("init_weights", "imagenet", "imagenet, imagenet_authors, a path, or none (random).")
 with flag_group("Output"):
-    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of files and page; made, or resumed.", required=True)
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for the results, new or to resume.", required=True)
 with flag_group("Choices"):
     _SHARE = define_positive(
-        "val_fraction", None, "Share of every class to hold out, if there is no val/ (0.2, at most 1000 photos).", 1
+        "val_fraction", None, "Share of each class to hold out if there is no val/ (0.2, at most 1000 photos).", 1
     )
-    _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Linear head, whole network, or the better.")
-    _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Train once more in the end, on all photos.")
-    _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo that the linear head is fitted on.", 1, 64)
-    _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "A .keras file to learn from, auto or none.")
-    _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+    _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Train a linear head, the whole network, or both.")
+    _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Finally train again on all photos.")
+    _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo for fitting the linear head.", 1, 64)
+    _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "Teacher for distillation: a .keras file, auto or none.")
+    _SEED = flags.DEFINE_integer("seed", 0, "Random seed.", lower_bound=0)
     _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
 with flag_group("Training of the whole network"):
     _OVERRIDES = recipes.TrainingRecipe.define_flags()
@@ -58,7 +58,7 @@ def _overrides() -> dict:
 
 
 def _weights() -> str | None:
-    """Path of the weights to start from; the authors' if those of --init_weights=imagenet cannot be downloaded."""
+    """Path of the initial weights; the authors' weights if those of --init_weights=imagenet cannot be downloaded."""
     wanted, arch = _WEIGHTS.value, zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value)
     if wanted.lower() == "none":
         return None
@@ -91,17 +91,17 @@ def _open(photos: str) -> "PhotoFolder":
     from fd_keras.training.finetune.photo_folder import open_folder
 
     if "," in os.path.abspath(_OUTPUT.value):
-        raise UsageError(f"--output_dir={_OUTPUT.value}: has a comma, which separates files for fd-keras bench")
+        raise UsageError(f"--output_dir={_OUTPUT.value}: contains a comma, which separates files for fd-keras bench")
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
-        raise ValueError(f"{photos} has held-out photos of its own; leave --val_fraction out.")
+        raise ValueError(f"{photos} already has a folder of held-out photos; remove --val_fraction.")
     if _TEACHER.value.lower() not in (options.AUTO, "none") and not os.path.isfile(_TEACHER.value):
         raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
     return folder
 
 
 def _description(network: "FinetuneNetwork", photos: str, prepared: "Prepared") -> dict:
-    """What makes this fine-tuning what it is, for run.json; another one in the same folder is refused."""
+    """Describes this fine-tuning for run.json, so that a different one in the same folder is rejected."""
     from fd_keras.training import run_record, sources
     from fd_keras.training.finetune.candidates import source_of
 
@@ -112,7 +112,7 @@ def _description(network: "FinetuneNetwork", photos: str, prepared: "Prepared") 
 
 
 def _is_finished(path: str, description: dict) -> bool:
-    """Whether run.json says that this fine-tuning is done; raises ValueError if it is another one's."""
+    """Whether run.json marks this fine-tuning as finished; raises ValueError if it describes a different one."""
     from fd_keras.training import run_record
 
     run_record.check_same(path, description, "--output_dir")
@@ -127,7 +127,7 @@ def _train(network: "FinetuneNetwork", prepared: "Prepared") -> "Finetuned":
 
 
 def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found: "Finetuned") -> dict:
-    """Writes the network, the files and the page; returns what run.json keeps of the result."""
+    """Writes the network, the .tflite files and the page; returns the results for run.json."""
     from fd_keras.tflite import finetune_files, finetune_results, model_card
     from fd_keras.training import run_record
     from fd_keras.training.finetune import page
@@ -138,7 +138,7 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
     write_atomically(join(folder, class_names.FILE), "".join(f"{name}\n" for name in network.classes).encode())
     dataclasses.replace(split, refit=found.refit).write(folder)
     print("converting to float32 and int8")
-    logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file that it saves
+    logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow logs every file that it saves
     paths = finetune_files.convert(found.model, network.name, keras_file, split.train, network.classes, folder)
     print(f"comparing the files with Keras on {len(split.held_out)} photos")
     files = finetune_files.measure(found.model, paths, split.held_out, keras_file, found.refit, _THREADS.value)
@@ -153,9 +153,9 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
 
 
 def main(argv: list[str]) -> None:
-    """Does the whole job, from where it was."""
+    """Runs the fine-tuning, or resumes it."""
     if len(argv) != 1:
-        raise UsageError(f"name one folder of photos, not {len(argv)}")
+        raise UsageError(f"expected one folder of photos, got {len(argv)}")
     folder, weights = _open(argv[0]), _weights()
     from fd_keras.tflite import finetune_results
     from fd_keras.training import devices, run_lifecycle, run_record

@@ -1,4 +1,4 @@
-"""The files of a fine-tuned network: converted, compared with it on held-out photos, planned and timed."""
+"""Converts a fine-tuned network, compares the files with it on held-out photos, plans their RAM and times them."""
 
 import dataclasses
 import json
@@ -25,22 +25,22 @@ from fd_keras.training.finetune.results import FileFacts
 
 RECIPES = ("float32", "int8")
 _CALIBRATION_PHOTOS = 128
-_LEAST_IMAGES = 32  # to calibrate on; with fewer photos, their mirror images too
+_LEAST_IMAGES = 32  # calibration images; with fewer photos, their mirror images are used too
 _ROUNDS = 5
 
 
 def convert(
     model: keras.Model, name: str, keras_file: str, train: Sequence[Labeled], classes: Sequence[str], output_dir: str
 ) -> list[str]:
-    """Writes the .tflite files with their class names; returns their paths.
+    """Writes the .tflite files with embedded class names; returns their paths.
 
     Args:
-        model: The network.
-        name: Beginning of the files' names.
+        model: Fine-tuned network.
+        name: Prefix of the file names.
         keras_file: Path of the saved network.
-        train: Photos that it was trained on, to calibrate on.
+        train: Training photos, from which calibration images are taken.
         classes: Class names in label order.
-        output_dir: Folder to write into.
+        output_dir: Folder to write to.
     """
     calibration = _calibration([path for path, _ in train], model.input_shape[1:3])
     source = sidecar.saved_source(keras_file)
@@ -66,14 +66,14 @@ def measure(
     refit: bool,
     threads: int | None = None,
 ) -> list[FileFacts]:
-    """Compares files with the network on photos, and records the result in their descriptions.
+    """Compares files with the network on photos, and records the results in the sidecars.
 
     Args:
-        model: The network.
-        paths: Paths of the files.
-        photos: The held-out photos.
+        model: Fine-tuned network.
+        paths: Paths of the .tflite files.
+        photos: Held-out photos.
         keras_file: Path of the saved network.
-        refit: Whether the network was trained on these photos in the end: their top-1 shows nothing then.
+        refit: Whether the network was finally trained on these photos too, which makes their top-1 meaningless.
         threads: Number of threads; None for all cores.
     """
     steps = [Runner(path).output["quantization"][0] for path in paths]
@@ -100,16 +100,16 @@ def _facts(path: str, measured: dict) -> FileFacts:
 
 
 def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
-    """The facts with the median time of each file on this machine, one thread.
+    """Adds the median time of each file on this machine, with one thread.
 
-    The bench runs in a process of its own, without TensorFlow's threads beside it.
+    The benchmark runs in a separate process, so that TensorFlow's threads do not compete with it.
 
     Args:
-        facts: The files.
-        folder: Folder for the bench's results.
+        facts: Facts about the files.
+        folder: Folder for the results of the benchmark.
 
     Raises:
-        ProgramError: If they cannot be timed.
+        ProgramError: If the benchmark fails.
     """
     program = [sys.executable, "-m", "fd_keras.android_bench.run", "--target=host", "--cooldown=0"]
     how = [f"--rounds={_ROUNDS}", f"--models={','.join(fact.path for fact in facts)}", f"--output_dir={folder}"]
@@ -122,6 +122,6 @@ def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
 
 
 def _median_ms(path: str, rows: Sequence[dict]) -> float:
-    """The median over the rounds; rows of a file that was replaced since do not count."""
+    """Median time over the rounds in ms; rows of an older file with the same name are ignored."""
     digest = sha256_of(path)
     return float(np.median([row["median_ns"] for row in rows if row["sha256"] == digest])) / 1e6

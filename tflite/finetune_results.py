@@ -19,7 +19,7 @@ from fd_keras.training.finetune.preparation import Prepared
 from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults
 
 PAGE = "report.html"
-_DISAGREEING = 98.0  # percent of agreement below which an int8 file gets a warning
+_DISAGREEING = 98.0  # percent; an int8 file with less agreement gets a warning
 
 
 def gather(
@@ -31,7 +31,7 @@ def gather(
     keras_file: str,
     files: Sequence[FileFacts],
 ) -> FinetuneResults:
-    """Gathers what the page shows."""
+    """Gathers the results that the page shows."""
     sides = [Counter(label for _, label in side) for side in (prepared.split.train, prepared.split.held_out)]
     counts = [ClassCount(name, *(side[label] for side in sides)) for label, name in enumerate(network.classes)]
     cost = profile(found.model)
@@ -59,7 +59,7 @@ def gather(
 
 
 def _with_originals(candidate: Candidate, prepared: Prepared) -> Candidate:
-    """The candidate with the paths of the user's files in the place of those of our copies."""
+    """Replaces the paths of our copies in a candidate with those of the user's files."""
     measured = candidate.measured
     paths = [prepared.originals[path] for path in measured.paths]
     return dataclasses.replace(candidate, measured=dataclasses.replace(measured, paths=paths))
@@ -67,21 +67,21 @@ def _with_originals(candidate: Candidate, prepared: Prepared) -> Candidate:
 
 def _of_files(files: Sequence[FileFacts]) -> list[str]:
     return [
-        f"{os.path.basename(file.path)} names another class than the Keras model on {100 - file.agreement:.1f}% of the "
-        "held-out photos; more photos to calibrate on help."
+        f"{os.path.basename(file.path)} predicts another class than the Keras model on {100 - file.agreement:.1f}% of "
+        "the held-out photos; add more photos, which are also used for calibration."
         for file in files
         if file.agreement < _DISAGREEING
     ]
 
 
 def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[tuple[str, str]]:
-    """What to do next, by what for."""
+    """Suggested next steps, as (purpose, command)."""
     small = files[-1].path
     photo = prepared.originals[prepared.split.held_out[0][0]]
     listed = ",".join(file.path for file in files)
     return [
         ("Try a photo", command("classify", photo, model=small, upright=True)),
-        ("See it work on a phone's screen", command("page", small, phone=True)),
+        ("Try it with a phone's camera", command("page", small, phone=True)),
         ("Time the files on a phone over adb", command("bench", models=folder, fetch_binary=True)),
         ("Put it on a microcontroller", command("export-mcu", small, output_dir=join(folder, "microcontroller"))),
         ("Compare the files with Keras again", command("verify", tflite=listed, run_dir=folder)),
@@ -89,7 +89,7 @@ def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[t
 
 
 def training_text(results: FinetuneResults) -> str:
-    """What the network was trained on and how good it is, for its model card."""
+    """Describes the training data and the accuracy, for the model card."""
     photos = sum(count.train for count in results.counts)
     return (
         f"{photos:,} photos. {results.trained_on} "
@@ -98,10 +98,10 @@ def training_text(results: FinetuneResults) -> str:
 
 
 def closing(results: FinetuneResults, card: str) -> str:
-    """The lines at the end.
+    """Formats the lines that the program prints at the end.
 
     Args:
-        results: The results.
+        results: Results of the fine-tuning.
         card: Path of the model card.
     """
     lines = [
@@ -125,7 +125,7 @@ def _described(file: FileFacts) -> str:
 
 
 def summary(results: FinetuneResults) -> dict:
-    """The figures for run.json."""
+    """The results that are stored in run.json."""
     measured = results.chosen.measured
     return {
         "kept": results.chosen.title,
@@ -141,8 +141,8 @@ def summary(results: FinetuneResults) -> dict:
 
 
 def already_done(folder: str, result: dict) -> str:
-    """The lines about a fine-tuning that was finished before."""
+    """Formats the lines for a fine-tuning that was already finished."""
     return (
-        f"{folder} is finished: {result['kept']}, top-1 {100 * result['top1']:.1f}% {result['how_measured']}. Name "
-        f"another --output_dir to train anew.\n  page     {os.path.abspath(result['page'])}\nnext: {result['next']}"
+        f"{folder} is finished: {result['kept']}, top-1 {100 * result['top1']:.1f}% {result['how_measured']}. Pass "
+        f"another --output_dir to train again.\n  page     {os.path.abspath(result['page'])}\nnext: {result['next']}"
     )

@@ -1,7 +1,6 @@
-"""Model cards: what a network's .tflite files are, in Markdown as Hugging Face reads it.
+"""Writes model cards for .tflite files, in Hugging Face's Markdown format.
 
-A card is made from the .json beside each file alone, so it holds what was measured and nothing else; write it again
-after `fd-keras verify --record`.
+A card contains only facts from the .json beside each file, so its figures were all measured.
 """
 
 import os
@@ -16,7 +15,7 @@ from fd_keras.tflite.format import flatbuffer
 from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.memory.byte_sizes import kib
 
-_MOST_NAMES = 30  # class names that a card lists
+_MOST_NAMES = 30  # maximum number of class names in a card
 _HEADER = """\
 ---
 library_name: litert
@@ -31,12 +30,12 @@ def write(paths: Sequence[str], *, training: str = "", license_text: str = "") -
     """Writes the card of a network beside its files; returns its path, NAME.md.
 
     Args:
-        paths: The .tflite files of one network, each with its .json beside it.
-        training: What the network was trained on and how that was measured, one or more sentences; "" if unknown.
-        license_text: License of the weights, if the files do not say which published ones they have.
+        paths: Paths of the .tflite files of one network, each with its .json beside it.
+        training: Description of the training data and the accuracy, as sentences; "" if unknown.
+        license_text: License of the weights; "" to derive it from the published weights that the .json files name.
 
     Raises:
-        ValueError: If a file has no .json, or a damaged one.
+        ValueError: If a file's .json is missing or damaged.
         OSError: If the card cannot be written.
     """
     files = [_facts(path) for path in paths]
@@ -48,7 +47,7 @@ def write(paths: Sequence[str], *, training: str = "", license_text: str = "") -
 def _facts(path: str) -> dict:
     facts = read_sidecar(path)
     if facts is None:
-        raise ValueError(f"{path}: has no .json beside it; convert the model again.")
+        raise ValueError(f"{path}: its .json is missing; convert the model again.")
     network = flatbuffer.read(path).network
     integers = facts.get("calibration") is not None
     return facts | {
@@ -59,7 +58,7 @@ def _facts(path: str) -> dict:
 
 
 def text(files: Sequence[dict], training: str = "", license_text: str = "") -> str:
-    """The card of files with these facts, see `write`."""
+    """Formats the card for files with these facts; see `write` for the arguments."""
     first = files[0]
     parts = [
         _header(first, license_text),
@@ -78,9 +77,9 @@ def text(files: Sequence[dict], training: str = "", license_text: str = "") -> s
 
 
 _LIMITS = (
-    "The network names one of its classes for every photo, also for photos of something else. Its accuracy holds for "
-    "photos like those it was measured on: measure it on photos of your own camera before you rely on it. Do not use "
-    "it for decisions about people or where a mistake is dangerous."
+    "The network assigns one of its classes to every photo, even if the photo shows something else. The accuracy holds "
+    "for photos like those it was measured on; measure it on photos from your own camera before you rely on it. Do not "
+    "use it for decisions about people, or where a mistake is dangerous."
 )
 
 
@@ -135,8 +134,8 @@ def _percent(value: float | None) -> str:
 def _measured(facts: dict) -> str:
     measured = facts.get("accuracy")
     if not measured:
-        return "Accuracy was not measured; `fd-keras verify --record` measures it."
-    also = ", which the network was also trained on in the end" if measured.get("trained_on_these") else ""
+        return "The accuracy has not been measured; `fd-keras verify --record` measures it."
+    also = ", which were finally used for training too" if measured.get("trained_on_these") else ""
     return f"Measured on {measured['images']:,} photos{also}."
 
 
@@ -152,7 +151,7 @@ def _interface(files: Sequence[dict]) -> str:
         source, result = facts["input"], facts["output"]
         shape = " x ".join(map(str, source["shape"]))
         pixels = "raw RGB, 0 to 255" if facts["include_preprocessing"] else "normalized RGB"
-        answer = f"gives {result['dtype']}, one score for each class"
+        answer = f"returns {result['dtype']}, one score for each class"
         lines.append(f"- {facts['recipe']}: takes {source['dtype']} {shape}, {pixels}; {answer}.")
     return "\n".join(lines)
 
@@ -163,20 +162,20 @@ def _how_to_run(facts: dict) -> str:
     call = shlex.join(["fd-keras", "classify", f"--model={printable(facts['file'])}", "--upright", "photo.jpg"])
     return (
         f"    {call}\n\n"
-        f"In your own code: resize the photo until it just covers {resized} pixels (bilinear, with antialiasing), and "
-        f"crop the central {' x '.join(map(str, size))}."
+        f"In your own code, resize the photo to the smallest size that covers {resized} pixels (bilinear, with "
+        f"antialiasing), and crop the central {' x '.join(map(str, size))}."
     )
 
 
 def _license(facts: dict) -> str:
-    """The license of published weights; what to do about others."""
+    """The license of published weights, or where to find that of others."""
     for checkpoint in weights.CHECKPOINTS:
         network = (checkpoint.collection, checkpoint.arch, checkpoint.alpha)
         if network == (facts.get("weights"), facts.get("arch"), facts.get("alpha")):
             return f"{checkpoint.license} ({checkpoint.url})"
-    return "That of the weights that training started from, and of your photos."
+    return "The licenses of the initial weights and of your training photos apply."
 
 
 def _escaped(name: str) -> str:
-    """A name from outside as plain text in Markdown."""
+    """Escapes a name from a file, so that Markdown shows it as plain text."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>&~])", r"\\\1", printable(name))

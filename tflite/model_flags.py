@@ -1,4 +1,4 @@
-"""The flags that choose the model that a program converts, its calibration images and the steps of the int8 recipe."""
+"""Flags for the model to convert, its calibration images and the steps of the int8 recipe."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _define_step(field: dataclasses.Field) -> flags.FlagHolder:
-    """A flag for a field of `Int8Settings`."""
+    """Defines the flag for a field of `Int8Settings`."""
     name, text = f"int8_{field.name}", field.metadata["text"]
     default: Any = field.default
     low, high = field.metadata["low"], field.metadata["high"]
@@ -36,28 +36,28 @@ def _define_step(field: dataclasses.Field) -> flags.FlagHolder:
 with flag_group("Model"):
     _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to convert.")
     _ALPHA = define_positive("alpha", 1.0, "Width multiplier of the network.", 100)
-    _SIZE = flags.DEFINE_integer("size", 224, "Side of its square image.", 32, 8192)
+    _SIZE = flags.DEFINE_integer("size", 224, "Side of the square input image.", 32, 8192)
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).", lower_bound=1)
     _STEM = define_positive("stem_multiplier", None, "Stem width of a ShuffleNet (default alpha, at least 0.5).", 100)
     _WEIGHTS = flags.DEFINE_string("weights", "imagenet", 'imagenet, imagenet_authors, a path, or "none" (random).')
     _KERAS_MODEL = flags.DEFINE_string("keras_model", None, "Saved .keras model to convert instead of --model.")
-    INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Whether the files take raw RGB 0..255.")
+    INCLUDE_PREPROCESSING = flags.DEFINE_bool("include_preprocessing", True, "Let the files take raw RGB 0..255.")
 with flag_group("Calibration"):
-    CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, for int8.")
-    _COUNT = flags.DEFINE_integer("calibration_count", 128, "Number of them to take, evenly.", lower_bound=1)
-    _IDS = flags.DEFINE_string("calibration_ids", None, "File with one image of that folder a line: take these.")
+    CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of training images, to calibrate int8.")
+    _COUNT = flags.DEFINE_integer("calibration_count", 128, "Number of images, evenly spaced.", lower_bound=1)
+    _IDS = flags.DEFINE_string("calibration_ids", None, "Text file of images in the folder to use, one per line.")
 with flag_group("Int8 recipe"):
     IO = flags.DEFINE_enum("io", "uint8", IO_TYPES, "Type of the input and output of int8 files.")
     _STEPS = {field.name: _define_step(field) for field in dataclasses.fields(Int8Settings)}
 with flag_group("Output"):
-    OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write into.", required=True)
+    OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
 
 
 def check(images: str | None = None) -> None:
-    """Raises ValueError or OSError for files and folders that are not there, before anything large is loaded.
+    """Validates the flags before TensorFlow is loaded; raises ValueError or OSError for missing files and folders.
 
     Args:
-        images: Folder to take calibration images from without --calibration_dir.
+        images: Default folder of calibration images, used without --calibration_dir.
     """
     check_folder(OUTPUT_DIR.value)
     if _KERAS_MODEL.value:
@@ -78,7 +78,7 @@ def _ids() -> tuple[str, ...] | None:
 
 
 def goes_on(paths: Sequence[str]) -> str:
-    """The line about what to do with files: verify them on photos that the model's run held out, or time them."""
+    """Formats the line with the next command: `verify` if the model's run held photos out, else `bench`."""
     from fd_keras.training import evaluation_photos
 
     run = class_names.run_of(_KERAS_MODEL.value) if _KERAS_MODEL.value else None
@@ -88,11 +88,14 @@ def goes_on(paths: Sequence[str]) -> str:
 
 
 def model() -> "tuple[keras.Model, str, dict]":
-    """The model that the flags name, the name for its files, and what identifies it.
+    """Loads or builds the model that the flags name.
+
+    Returns:
+        The model, the name for its files, and facts that identify it.
 
     Raises:
-        ValueError: If it cannot be built or loaded; the message has the reason.
-        OSError: If a file is not there.
+        ValueError: If the model cannot be built or loaded.
+        OSError: If a file does not exist.
     """
     return _load(_KERAS_MODEL.value) if _KERAS_MODEL.value else _build()
 
@@ -104,8 +107,8 @@ def _load(path: str) -> "tuple[keras.Model, str, dict]":
     for layer in loaded._flatten_layers():
         if mode := layer.dtype_policy.quantization_mode:
             raise ValueError(
-                f"{path}: the layer {layer.name!r} was quantized by Keras ({mode}), which cannot be converted; convert "
-                "the float model, with --recipes=int8 for integers."
+                f"{path}: layer {layer.name!r} was quantized by Keras ({mode}), which cannot be converted; convert the "
+                "float model with --recipes=int8 instead."
             )
     name = os.path.splitext(os.path.basename(path))[0]
     return loaded, name, saved_source(path)
@@ -134,22 +137,22 @@ def _build() -> "tuple[keras.Model, str, dict]":
 
 
 def settings() -> Int8Settings:
-    """The steps of the int8 recipe, as the flags change them."""
+    """The steps of the int8 recipe, as set by the flags."""
     return Int8Settings(**{name: flag.value for name, flag in _STEPS.items()})
 
 
 def calibration(size: Sequence[int], otherwise: str | None = None) -> Calibration | None:
-    """The calibration images that the flags name, cropped to `size`.
+    """Loads the calibration images that the flags name, cropped to `size`.
 
     Args:
-        size: (height, width, channels).
-        otherwise: Folder to take them from without --calibration_dir.
+        size: (height, width, channels) of the images.
+        otherwise: Default folder, used without --calibration_dir.
 
     Returns:
-        The images, or None if there is no folder.
+        The images, or None if no folder is given.
 
     Raises:
-        ValueError, OSError: As `load_calibration`.
+        ValueError, OSError: See `load_calibration`.
     """
     folder = CALIBRATION.value or otherwise
     if not folder:

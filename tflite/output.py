@@ -1,4 +1,4 @@
-"""The folder that files are written into: checked before the work, and each .tflite written together with its .json."""
+"""Checks the output folder before the work, and writes each .tflite file together with its .json."""
 
 import contextlib
 import fcntl
@@ -11,9 +11,12 @@ from fd_keras.tflite.format.sidecar import sidecar_path
 
 
 def check_folder(folder: str) -> None:
-    """Raises OSError unless files can be written into a folder, or it can be made; clears it of unfinished files.
+    """Checks that files can be written to a folder, and removes unfinished files from it.
 
-    Nothing is made, so that a program that fails before it writes leaves nothing behind.
+    A folder that does not exist is not created, so that a program that fails early leaves nothing behind.
+
+    Raises:
+        OSError: If the folder cannot be written to or created; the message names it.
     """
     existing = os.path.abspath(folder)
     while not os.path.lexists(existing):
@@ -28,16 +31,16 @@ def check_folder(folder: str) -> None:
 
 
 def check_file(flag: str, path: str) -> None:
-    """Raises FileNotFoundError, which names the flag, unless there is a file."""
+    """Raises FileNotFoundError, naming the flag, unless `path` is a file."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"--{flag}={path}: no such file")
 
 
 def write_pair(path: str, data: bytes, facts: Mapping) -> None:
-    """Writes a .tflite file and its .json; a process killed between the two leaves the file without one.
+    """Writes a .tflite file and its .json; a process killed in between leaves only the .tflite file.
 
     Raises:
-        OSError: If there is no room, or the folder is read-only; names it. Neither file is left.
+        OSError: If the disk is full or the folder is read-only; names the folder. Neither file is left.
     """
     with writing(path, replaced=sidecar_path(path)):
         write_atomically(path, data)
@@ -50,15 +53,15 @@ def write_pair(path: str, data: bytes, facts: Mapping) -> None:
 
 @contextlib.contextmanager
 def writing(path: str, replaced: str) -> Iterator[None]:
-    """Makes the folder of two files, and removes the second, which would describe another first one meanwhile.
+    """Creates the folder of a file, and removes `replaced`, an older description that would not match the new file.
 
     Raises:
-        OSError: If that, or the writing in the block, fails; names the folder.
+        OSError: If that fails, or the block raises one; the message names the folder.
     """
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        with _locked(folder, fcntl.LOCK_SH):  # so that no other process clears it meanwhile
+        with _locked(folder, fcntl.LOCK_SH):  # so that no other process removes our unfinished files
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(replaced)
             yield
@@ -68,11 +71,11 @@ def writing(path: str, replaced: str) -> Iterator[None]:
 
 def _explained(error: OSError, folder: str) -> OSError:
     reason = error.strerror or str(error)
-    return OSError(f"{folder}: cannot be written to ({reason}); make room there, or name another folder")
+    return OSError(f"{folder}: cannot be written to ({reason}); free space there, or pass another folder")
 
 
 def _clear(folder: str) -> None:
-    """Removes what killed processes left, unless another process is writing there."""
+    """Removes unfinished files of killed processes, unless another process is writing there."""
     with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
         if alone:
             remove_unfinished(folder)
@@ -80,12 +83,12 @@ def _clear(folder: str) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: str, kind: int) -> Iterator[bool]:
-    """Locks the folder itself, until the block or the process ends; yields whether that was possible."""
+    """Locks the folder until the block or the process ends; yields whether that succeeded."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, kind)
         locked = True
-    except OSError:  # another process has it, or the file system knows no locks
+    except OSError:  # another process holds the lock, or the file system does not support locks
         locked = False
     try:
         yield locked

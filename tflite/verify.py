@@ -1,11 +1,11 @@
-"""Compares .tflite files with the Keras model that they were made from, on the same images.
+"""Compares .tflite files with their source model on the same images.
 
 fd-keras verify --tflite=OUT/a_float32.tflite,OUT/a_int8.tflite --images=PHOTOS
 fd-keras verify --tflite=OUT/a_int8.tflite --run_dir=RUN --record
 fd-keras verify --tflite=OUT/a_int8.tflite --images=PHOTOS --sensitivity=alone --calibration_dir=TRAINING_PHOTOS
 
-Top-1 needs labels: PHOTOS has a folder for each class, of the class's name; or --labels has a line for each photo; or
-RUN is the run that the model comes from, which held photos out.
+Top-1 needs labels. They come from PHOTOS, if it has a folder named after each class; from --labels, with a line for
+each photo; or from RUN, the run folder of the model, whose held-out photos are used.
 """
 
 import json
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
 with flag_group("Files and images"):
     _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
-    _IMAGES = flags.DEFINE_string("images", None, "Folder of images; of class folders for top-1 and top-5.")
-    _RUN = flags.DEFINE_string("run_dir", None, "Run whose held-out photos to take, instead of --images.")
-    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label`, in place of class folders.")
-    _REFERENCE = flags.DEFINE_string("reference", None, "A .keras or .tflite; default: origin of the first file.")
-    _RESIZE = flags.DEFINE_bool("resize", True, "Resize as for evaluation before the central crop, or only crop.")
-    _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of the interpreter.", lower_bound=1)
+    _IMAGES = flags.DEFINE_string("images", None, "Folder of images, or of class folders, for top-1 and top-5.")
+    _RUN = flags.DEFINE_string("run_dir", None, "Run folder whose held-out photos are used instead of --images.")
+    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label`, not class folders.")
+    _REFERENCE = flags.DEFINE_string("reference", None, "A .keras or .tflite (default: first file's source model).")
+    _RESIZE = flags.DEFINE_bool("resize", True, "Resize as for evaluation before the central crop.")
+    _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Number of threads.", lower_bound=1)
 with flag_group("Output"):
     _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
     _RECORD = flags.DEFINE_bool("record", False, "Write the accuracy into the .json of each file.")
-    _CLASSES = flags.DEFINE_integer("per_class", 0, "Number of classes that lost most to print.", lower_bound=0)
+    _CLASSES = flags.DEFINE_integer("per_class", 0, "Number of classes with the largest drop to print.", lower_bound=0)
 with flag_group("Limits"):
-    _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file is too far from the reference.")
-    _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: points of top-1 that a file may lose.", lower_bound=0)
-    _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: percent of images that must agree.", 0)
-    _ERROR = define_positive("max_error", 50.0, "For --check: error of outputs, percent of the reference's deviation.")
-    _MEASURE = flags.DEFINE_enum("measure", None, MEASURES, "What the outputs are (default: by the reference's head).")
+    _CHECK = flags.DEFINE_bool("check", False, "Exit with status 1 if a file exceeds a limit.")
+    _DROP = flags.DEFINE_float("max_drop", 1.0, "For --check: maximum drop of top-1, in points.", lower_bound=0)
+    _AGREEMENT = flags.DEFINE_float("min_agreement", 92.0, "For --check: minimum percentage of images that agree.", 0)
+    _ERROR = define_positive("max_error", 50.0, "For --check: maximum error, in % of the reference's deviation.")
+    _MEASURE = flags.DEFINE_enum("measure", None, MEASURES, "Kind of the outputs (default: by the reference's head).")
 with flag_group("Sensitivity of layers"):
     _SENSITIVITY = flags.DEFINE_enum(
         "sensitivity",
         None,
         SENSITIVITY_MODES,
-        "Rank the layers of an int8 file: each the only one of integers, or the only one of floats.",
+        "Rank the layers of an int8 file: each as the only int8 layer, or as the only float layer.",
     )
-    _CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder that the file was calibrated on.")
-    _PLOT = flags.DEFINE_string("plot", None, "Draw the ranking into this .png, .svg or .pdf.")
+    _CALIBRATION = flags.DEFINE_string("calibration_dir", None, "Folder of the file's calibration images.")
+    _PLOT = flags.DEFINE_string("plot", None, "Plot the ranking to this .png, .svg or .pdf.")
 
 
 def report(names: Sequence[str], results: "Sequence[Comparison]", sizes: Sequence[int | None]) -> list[dict]:
-    """One record a classifier, the reference first."""
+    """Builds one record for each classifier, the reference first."""
     return [
         {"file": name, **result.percentages(), "size_bytes": size, "by_class": result.by_class()[: _CLASSES.value]}
         for name, result, size in zip(names, results, sizes, strict=True)
@@ -65,7 +65,7 @@ def report(names: Sequence[str], results: "Sequence[Comparison]", sizes: Sequenc
 
 
 def table(records: Sequence[dict]) -> str:
-    """The records as aligned text."""
+    """Formats the records as aligned text."""
 
     def cell(value: float | None, form: str) -> str:
         return format("-" if value is None else format(value, form), ">" + form.split(".")[0])
@@ -85,19 +85,19 @@ def table(records: Sequence[dict]) -> str:
 
 
 def measure_notes(reference: dict) -> list[str]:
-    """What was compared, and what these images cannot show; `reference` is its record."""
+    """Notes on what was compared, and on the limits of these images; `reference` is the reference's record."""
     from fd_keras.head import HEADS
 
     notes = [f"compared: {HEADS[reference['measure']].text}"]
     if reference["measure"] == "classes" and reference["error_decides"]:
         notes.append(
-            "The reference names one class on all of these images, so the error of the scores is compared too."
+            "The reference predicts the same class for all of these images, so the error of the scores is compared too."
         )
     return notes
 
 
 def class_table(record: dict) -> str:
-    """The classes that lost most in a file."""
+    """Formats the classes with the largest drop in a file."""
     rows = [
         f"  class {row['label']:4}  {row['images']:4} images  {row['reference']:6.1f} -> {row['top1']:5.1f}"
         for row in record["by_class"]
@@ -109,7 +109,7 @@ RECORDED = ("top1", "top5", "agreement", "ties", "measure", "relative_error", "l
 
 
 def record_accuracy(records: Sequence[dict], images: "EvaluationSet | SourceImages") -> None:
-    """Writes what was measured into the sidecars, where `fd-keras bench` finds it."""
+    """Writes the accuracy to the sidecars, where `fd-keras bench` reads it."""
     from fd_keras.tflite.format import sidecar
 
     of = {"images": records[0]["images"], **photos_facts(images)}
@@ -120,7 +120,7 @@ def record_accuracy(records: Sequence[dict], images: "EvaluationSet | SourceImag
 
 
 def photos_facts(images: "EvaluationSet | SourceImages") -> dict:
-    """Which labeled photos were taken, for the record."""
+    """Facts that identify the labeled photos, for the record."""
     from fd_keras.tflite.verification.evaluation_set import SourceImages
 
     if isinstance(images, SourceImages):
@@ -129,34 +129,34 @@ def photos_facts(images: "EvaluationSet | SourceImages") -> dict:
 
 
 def images_for(path: str) -> "EvaluationSet | SourceImages":
-    """The images that the flags name, as a file takes them, labeled as it counts its classes.
+    """Loads the images that the flags name, cropped to a file's input size, with labels in the file's class order.
 
     Raises:
-        ValueError: If they are of other classes, cannot be read, or have no labels although --record needs some.
-        OSError: If they are not there.
+        ValueError: If the classes are not the file's, images cannot be read, or --record has no labels.
+        OSError: If the images do not exist.
     """
     from fd_keras.litert import Runner
     from fd_keras.tflite.verification.evaluation_set import EvaluationSet, SourceImages
 
     runner = Runner(path)
-    classes = max(runner.classes, 2)  # one score is that of class 1; the other class is 0
+    classes = max(runner.classes, 2)  # a single score is that of class 1 of two
     source = None if _LABELS.value else labeled_photos(path, classes)
     if source is not None:
         return SourceImages(source, runner.input_shape, _RESIZE.value)
     if _RECORD.value and not _LABELS.value:
         raise ValueError(
-            f"--record needs labels: folders in --images={_IMAGES.value} with the names of the classes, or --labels."
+            f"--record needs labels: name the folders in --images={_IMAGES.value} after the classes, or pass --labels."
         )
     names = class_names.names_of(path, classes) if _LABELS.value else None
     return EvaluationSet.load(_IMAGES.value or "", _LABELS.value, runner.input_shape, classes, _RESIZE.value, names)
 
 
 def labeled_photos(path: str, classes: int) -> "Source | None":
-    """The photos of the run or of class folders, labeled as a file counts its classes; None if --images has no labels.
+    """The photos of the run or of class folders, with labels in a file's class order; None if --images has no labels.
 
     Raises:
-        ValueError: If they are of other classes.
-        OSError: If they are not there.
+        ValueError: If the run has another number of classes.
+        OSError: If the photos do not exist.
     """
     from fd_keras.training import evaluation_photos
 
@@ -169,10 +169,10 @@ def labeled_photos(path: str, classes: int) -> "Source | None":
 
 
 def photos_in_folders(root: str, path: str, classes: int) -> "Source | None":
-    """The photos of class folders; None if there are none, or, with a warning, if they are not the file's classes."""
+    """The photos of class folders; None if there are none, or (with a warning) if they are not the file's classes."""
     from fd_keras.training import evaluation_photos
 
-    if not os.path.isdir(root):  # a photo, or nothing
+    if not os.path.isdir(root):  # a single photo, or missing
         return None
     source = evaluation_photos.of_folder(root, class_names.names_of(path, classes), classes)
     if source is None and (folders := evaluation_photos.class_folders(root)):
@@ -182,13 +182,13 @@ def photos_in_folders(root: str, path: str, classes: int) -> "Source | None":
 
 
 def rank_layers(path: str, mode: str) -> None:
-    """Prints and draws the sensitivity of the layers of a file to int8."""
+    """Prints and plots the sensitivity of a file's layers to int8."""
     from fd_keras.tflite.format import sidecar
     from fd_keras.tflite.verification import sensitivity
     from fd_keras.tflite.verification.reference import calibration_of, reference_of
 
     if len(_TFLITE.value) > 1 or _CALIBRATION.value is None:
-        raise UsageError("--sensitivity takes one file, and --calibration_dir, the folder it was calibrated on")
+        raise UsageError("--sensitivity needs one file and --calibration_dir, the folder of its calibration images")
     if _PLOT.value:
         check_figure(_PLOT.value)
     images = images_for(path)
@@ -202,7 +202,7 @@ def rank_layers(path: str, mode: str) -> None:
 
 
 def measured(images: "EvaluationSet | SourceImages") -> list[dict]:
-    """The records of the reference and of all files."""
+    """Measures the reference and all files; returns their records."""
     from fd_keras.head import HEADS
     from fd_keras.litert import Runner
     from fd_keras.tflite.verification.compare import compare, tflite_classifier
@@ -218,11 +218,11 @@ def measured(images: "EvaluationSet | SourceImages") -> list[dict]:
 
 
 def check_flags() -> None:
-    """Raises UsageError for flags that contradict each other, or lack something."""
+    """Raises UsageError for flags that contradict each other, or that are missing."""
     if (_IMAGES.value is None) == (_RUN.value is None):
-        raise UsageError("--images is required: a folder of images; or in its place --run_dir, a run's folder")
+        raise UsageError("pass either --images, a folder of images, or --run_dir, a run folder")
     if _LABELS.value and _RUN.value:
-        raise UsageError("--labels goes with --images; a run knows the labels of its photos")
+        raise UsageError("--labels cannot be combined with --run_dir, whose photos already have labels; remove it")
 
 
 def main(argv: list[str]) -> None:

@@ -142,7 +142,7 @@ def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_
     run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=20KiB")
     run.assert_refused("--max_ram=20KiB", "at least", "KiB")
     run = run_program(CONVERT, *flags, "--recipes=float32,int8", "--max_ram=56KiB")
-    run.assert_refused("leave float32 out of --recipes")
+    run.assert_refused("remove float32 from --recipes")
 
 
 def test_steps_of_the_recipe_can_be_changed_and_are_reported(run_program, tiny, photos, tmp_path):

@@ -282,10 +282,10 @@ def give_sides(bad: Path) -> None:
         (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one folder of photos for each")),
         (remove_class, (), ("need at least 2 class folders, found amber",)),
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
-        (give_sides, ("--val_fraction=0.3",), ("has held-out photos of its own; leave --val_fraction out",)),
+        (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
         (lambda bad: None, ("--teacher=gone.keras",), ("--teacher=gone.keras: no such file",)),
         (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras", "no weights in . fit")),
-        (lambda bad: None, ("more",), ("name one folder of photos, not 2",)),
+        (lambda bad: None, ("more",), ("expected one folder of photos, got 2",)),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_before_anything_is_written(run, bad, spoil, flags, words):

@@ -50,7 +50,7 @@ def test_photos_are_shown_by_the_users_files_not_by_our_copies(results):
 def test_files_that_disagree_come_with_a_warning(results):
     assert results[0].warnings[0] == "Few photos."
     assert len(results[0].warnings) == 3  # both files agree on 97.5%
-    assert "net_int8.tflite names another class than the Keras model on 2.5%" in results[0].warnings[2]
+    assert "net_int8.tflite predicts another class than the Keras model on 2.5%" in results[0].warnings[2]
 
 
 def test_commands_have_the_real_paths_quoted(results):

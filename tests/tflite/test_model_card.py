@@ -37,8 +37,8 @@ def test_a_card_lies_beside_its_files_and_names_them(files, tmp_path):
     assert rows[0].split(" | ")[3] == ""  # RAM is only known of integer files
     assert rows[1].split(" | ")[3].endswith("KiB")
     assert f"{facts_of(files[0])['parameters']:,} parameters" in body
-    assert "takes uint8 1 x 64 x 96 x 3, raw RGB, 0 to 255; gives uint8" in body
-    assert "just covers 73 x 109 pixels" in body
+    assert "takes uint8 1 x 64 x 96 x 3, raw RGB, 0 to 255; returns uint8" in body
+    assert "covers 73 x 109 pixels" in body
 
 
 def test_class_names_are_text(files):
@@ -47,13 +47,13 @@ def test_class_names_are_text(files):
 
 
 def test_what_was_measured_is_there_and_nothing_else(files):
-    assert "Accuracy was not measured" in card_of(files)
+    assert "accuracy has not been measured" in card_of(files)
     accuracy = {"images": 40, "top1": 87.5, "top5": None, "agreement": 97.5, "trained_on_these": True}
     write_json(sidecar.sidecar_path(files[1]), facts_of(files[1]) | {"accuracy": accuracy})
     body = card_of(files, training="On 9 photos.", license_text="MIT (here)")
     (row,) = [line for line in body.splitlines() if line.startswith("| insects\\_int8")]
     assert row.endswith("| 87.5% |  | 97.5% |")
-    assert "Measured on 40 photos, which the network was also trained on in the end." in body
+    assert "Measured on 40 photos, which were finally used for training too." in body
     assert "On 9 photos." in body
     assert "license: mit" in body
 
@@ -68,6 +68,6 @@ def test_the_license_of_published_weights_is_named(files):
 
 def test_a_file_without_its_description_is_refused(files, tmp_path):
     (tmp_path / "insects_int8.json").unlink()
-    with pytest.raises(ValueError, match=r"insects_int8\.tflite: has no \.json beside it; convert the model again"):
+    with pytest.raises(ValueError, match=r"insects_int8\.tflite: its \.json is missing; convert the model again"):
         model_card.write(files)
     assert not (tmp_path / "insects.md").exists()

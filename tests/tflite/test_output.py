@@ -60,7 +60,7 @@ def test_no_room_names_the_folder_and_leaves_nothing(tmp_path, room):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-        with pytest.raises(OSError, match=r"out: cannot be written to \(.*\); make room there"):
+        with pytest.raises(OSError, match=r"out: cannot be written to \(.*\); free space there"):
             write_pair(str(tmp_path / "out" / "a.tflite"), bytes(1000), {"text": "x" * 10000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,6 +1,6 @@
-"""The int8 recipe: from a Keras model to a graph that loses almost nothing when the converter rounds it.
+"""The int8 recipe: prepares a Keras model so that quantization loses almost no accuracy.
 
-In the order in which the steps run: `fold` makes a `graph` of the model with batch normalization folded in,
-`equalize` makes its channels alike, `gptq` rounds and corrects the weights, `xnnpack_ops` chooses the ops that XNNPACK
-runs fastest. `pipeline` runs the steps. `packed_pixels` and `camera_bytes` then arrange the file for XNNPACK.
+The steps, in order: `fold` converts the model to a `graph` and folds batch normalization, `equalize` equalizes the
+ranges of the channels, `gptq` rounds and corrects the weights, and `xnnpack_ops` chooses the ops that XNNPACK runs
+fastest. `pipeline` runs the steps. After conversion, `packed_pixels` and `camera_bytes` arrange the file for XNNPACK.
 """

@@ -1,9 +1,9 @@
-"""Lets XNNPACK convert the camera's bytes to the int8 that a network computes with.
+"""Lets XNNPACK convert the camera's bytes to the network's int8 input.
 
-The converter puts a QUANTIZE from uint8 to int8 at the input. XNNPACK does not take that, and LiteRT's own kernel
-multiplies each byte by 1, on x86 one by one. XNNPACK takes a DEQUANTIZE to float and a QUANTIZE of that, and runs both
-as one op. Bytes are exact in float, so the results are the same to the bit. An interpreter without XNNPACK holds the
-image in float, which a microcontroller has no room for.
+The converter puts a QUANTIZE from uint8 to int8 at the input. XNNPACK does not support this op, and LiteRT's own kernel
+multiplies each byte by 1, on x86 one by one. XNNPACK does support a DEQUANTIZE to float followed by a QUANTIZE, and
+fuses the two. Floats represent bytes exactly, so the results are bit-identical. An interpreter without XNNPACK stores
+the image in float, for which microcontrollers do not have enough RAM.
 """
 
 import copy
@@ -17,14 +17,14 @@ from fd_keras.tflite_file import kind_of, type_of
 
 
 def convert_in_xnnpack(data: bytes) -> bytes:
-    """Splits the conversion of the camera's bytes into two that XNNPACK takes.
+    """Splits the conversion of the camera's bytes into two ops that XNNPACK supports.
 
     Args:
-        data: A .tflite file.
+        data: Content of a .tflite file.
 
     Returns:
-        A file of the same outputs; `data` itself unless it begins with a QUANTIZE of pixels for a frame, as the int8
-        recipe's files do.
+        Content of a file with the same outputs, or `data` unless it begins with a QUANTIZE of pixels and a frame
+        around them, as files of the int8 recipe do.
     """
     model = parse(data)
     (graph,) = model.subgraphs
@@ -47,7 +47,7 @@ def _converts_pixels(model: Any, op: Any) -> bool:
 
 
 def _real(like: Any) -> Any:
-    """A tensor of float32, and otherwise as another."""
+    """Copies a tensor as float32."""
     tensor = copy.copy(like)
     tensor.type, tensor.quantization, tensor.name = schema.TensorType.FLOAT32, None, b"pixels"
     return tensor

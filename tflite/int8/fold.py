@@ -1,4 +1,4 @@
-"""A trained Keras model as a plain graph of convolutions, with batch normalization folded in."""
+"""Converts a trained Keras model to a graph of convolutions, with batch normalization folded into them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,20 +31,21 @@ from fd_keras.tflite.int8.graph import (
 
 
 class UnsupportedModelError(ValueError):
-    """A model with a layer that the int8 recipe does not know; the message names it and the way out."""
+    """A layer that the int8 recipe does not support; the message names the layer and an alternative."""
 
     def __init__(self, what: str):
-        super().__init__(f"{what}; the int8 recipe does not know that, convert with --recipes=int8_plain.")
+        super().__init__(f"{what}, which the int8 recipe does not support; convert with --recipes=int8_plain.")
 
 
 def fold(model: keras.Model) -> Graph:
-    """Makes the graph of a classifier: batch norm and activations go into the layer before, dropout goes away.
+    """Converts a classifier to a graph; folds batch norms and activations into the preceding layer, removes dropout.
 
     Args:
-        model: Functional or sequential, nested ones included, of fixed input size, with one input and one output.
+        model: Functional or sequential model, possibly with nested models, of fixed input size, with one input and one
+            output.
 
     Raises:
-        UnsupportedModelError: If a layer is not known here.
+        UnsupportedModelError: If a layer is not supported.
     """
     height, width, channels = model.inputs[0].shape[1:]
     reader = _Reader()
@@ -54,7 +55,7 @@ def fold(model: keras.Model) -> Graph:
 
 
 class _Reader:
-    """Walks a Keras model from its output back to its input and appends the nodes in running order."""
+    """Traverses a Keras model from its output back to its input, and collects the nodes in execution order."""
 
     def __init__(self):
         self.nodes: dict[str, Node] = {}
@@ -74,7 +75,7 @@ class _Reader:
 
     def _tensor(self, tensor: Any, done: dict[int, str]) -> str:
         if id(tensor) not in done:
-            layer, index, _ = tensor._keras_history  # Keras offers no public way from a tensor to its layer
+            layer, index, _ = tensor._keras_history  # Keras has no public API for the layer of a tensor
             sources = [self._tensor(source, done) for source in layer._inbound_nodes[index].input_tensors]
             done[id(tensor)] = self._layer(layer, sources, tensor.shape[-1])
         return done[id(tensor)]
@@ -91,7 +92,7 @@ class _Reader:
         return self._activation(layer, name, channels)
 
     def _activation(self, layer: Any, name: str, channels: int) -> str:
-        """Appends what a layer's `activation` argument does."""
+        """Appends the node of a layer's `activation` argument, if it has one."""
         function = getattr(layer, "activation", None)
         if function in (None, keras.activations.linear) or layer.__class__.__name__ == "Activation":
             return name
@@ -116,7 +117,7 @@ _IDENTITIES = frozenset(
 )
 
 
-# --- readers of layers: the layer, the names of its sources and its channels -> its node -------------------
+# --- readers of layers: (layer, names of its inputs, number of output channels) -> node --------------------
 
 Reader = Callable[[Any, tuple[str, ...], int], Node]
 
@@ -134,7 +135,7 @@ def _activation(function: Callable, name: str, inputs: tuple[str, ...], channels
 
 
 def _identity(name: str, inputs: tuple[str, ...], channels: int, **activation: Any) -> Affine:
-    """A node that does nothing but its ReLU."""
+    """A node that only applies its ReLU."""
     return Affine(name, inputs, channels, np.ones(channels, "float32"), np.zeros(channels, "float32"), **activation)
 
 
@@ -217,7 +218,7 @@ def _read_plain(kind: type[Node]) -> Reader:
 
 
 def _along_channels(read: Reader) -> Reader:
-    """Reads layers that have an `axis`, which must be the last one."""
+    """Wraps the reader of a layer with an `axis`, which must be the last one."""
 
     def checked(layer: Any, inputs: tuple[str, ...], channels: int) -> Node:
         if layer.axis not in (-1, len(layer.output.shape) - 1):
@@ -253,7 +254,7 @@ _READERS: dict[str, Reader] = {
 
 
 def _merged(nodes: dict[str, Node]) -> dict[str, Node]:
-    """Merges every affine (batch norm, activation) into the only node it follows, where that is exact."""
+    """Merges affine nodes (batch norms, activations) into the preceding node, where this is exact."""
     merged: dict[str, Node] = {}
     alias: dict[str, str] = {}
     uses = {name: sum(name in other.inputs for other in nodes.values()) for name in nodes}
@@ -271,7 +272,7 @@ def _merged(nodes: dict[str, Node]) -> dict[str, Node]:
 
 
 def _absorbed(before: Node, affine: Node) -> Node | None:
-    """`before` followed by `affine` as one node, or None where that is not possible."""
+    """Combines `before` and the `affine` node after it; returns None if this is not possible."""
     if not isinstance(affine, Affine) or before.relu:
         return None
     activation = {"relu": affine.relu, "cap": affine.cap}

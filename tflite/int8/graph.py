@@ -1,7 +1,7 @@
-"""A network as a plain graph of convolutions, everything in numpy, and how to run it on TensorFlow.
+"""A network as a graph of convolutions with numpy weights, and functions that run it with TensorFlow.
 
-The graph is what the int8 recipe works on, what it simulates integers with, and what it hands to the converter.
-Nothing here imports Keras: the process that trains for integers must not (see `tflite.qat`).
+The int8 recipe modifies this graph, simulates integers with it, and passes it to the converter. This module does not
+import Keras, since the process for quantization-aware training must not (see `tflite.qat`).
 """
 
 import abc
@@ -19,15 +19,15 @@ RELU6 = 6.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node(abc.ABC):
-    """One operation; each kind of it is a subclass.
+    """Base class of the operations in a graph.
 
     Attributes:
-        name: Its unique name in the graph.
-        inputs: Names of the nodes whose outputs it takes.
-        channels: Number of channels of the output.
-        relu: Whether negative outputs become 0.
-        cap: What larger outputs become, if it has a ReLU: one number, or one a channel; None: they stay.
-        limit: The cap that the network had before it was clipped lower, or None.
+        name: Unique name of the node in the graph.
+        inputs: Names of the nodes whose outputs are the inputs.
+        channels: Number of output channels.
+        relu: Whether a ReLU follows.
+        cap: Upper limit of the ReLU: one number, or one per channel, (channels,); None for no limit.
+        limit: The cap before the recipe lowered it, or None.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Node(abc.ABC):
     limit: float | np.ndarray | None = None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some attributes changed."""
+        """Returns a copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
     def compute(self, inputs: Sequence[Any]) -> Any:
-        """The output before the ReLU.
+        """Computes the output before the ReLU.
 
         Args:
             inputs: TensorFlow tensors of shape (batch, height, width, channels) or (batch, channels).
@@ -52,10 +52,10 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     def _compute(self, *inputs: Any) -> Any:
-        """What the kind of operation does to its inputs."""
+        """Computes the operation itself."""
 
     def activate(self, x: Any) -> Any:
-        """The output after the ReLU and its cap."""
+        """Applies the ReLU and its cap."""
         if not self.relu:
             return x
         if self.cap is None:
@@ -64,18 +64,18 @@ class Node(abc.ABC):
         return tf.nn.relu6(x) if six else tf.clip_by_value(x, 0.0, self.cap)
 
     def output(self, inputs: Sequence[Any]) -> Any:
-        """What the nodes after it take."""
+        """Computes the output after the ReLU, which is the input of the next nodes."""
         return self.activate(self.compute(inputs))
 
 
 class Input(Node):
-    """The image, which is given to the graph."""
+    """The input image."""
 
     def _compute(self, image: Any) -> Any:
         return image
 
 
-# --- multiplications ---------------------------------------------------------------------------------------
+# --- linear operations -------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,27 +83,27 @@ class LinearNode(Node):
     """A node that multiplies by a kernel and adds a bias.
 
     Attributes:
-        kernel: What it multiplies by, in a shape of its kind.
-        bias: What it adds to each channel, (channels,).
+        kernel: Weights; the shape depends on the subclass.
+        bias: Bias of each channel, shape (channels,).
     """
 
     kernel: np.ndarray
     bias: np.ndarray
 
     def per_input(self, values: np.ndarray) -> np.ndarray:
-        """One number an input channel, in a shape that multiplies the kernel."""
+        """Reshapes one value per input channel so that it broadcasts with the kernel."""
         return values[:, None]
 
     def per_output(self, values: np.ndarray) -> np.ndarray:
-        """One number an output channel, in a shape that multiplies the kernel."""
+        """Reshapes one value per output channel so that it broadcasts with the kernel."""
         return values
 
 
 class Affine(LinearNode):
-    """A factor and an offset a channel, such as a batch normalization; the kernel is the factors, (channels,)."""
+    """A factor and an offset per channel, such as a batch normalization; the kernel has shape (channels,)."""
 
     def per_input(self, values: np.ndarray) -> np.ndarray:
-        """One number an input channel, in a shape that multiplies the kernel."""
+        """Reshapes one value per input channel so that it broadcasts with the kernel."""
         return values
 
     def _compute(self, x: Any) -> Any:
@@ -115,12 +115,12 @@ class WeightedNode(LinearNode):
 
     @property
     def fan_in(self) -> int:
-        """Number of inputs that an output sums over."""
+        """Number of inputs that each output sums over."""
         return math.prod(self.kernel.shape[:-1])
 
     @property
     def matrix(self) -> np.ndarray:
-        """The kernel with a column for each output channel, (fan_in, channels)."""
+        """The kernel as a matrix of shape (fan_in, channels)."""
         return self.kernel.reshape(-1, self.channels)
 
 
@@ -129,9 +129,9 @@ class Conv(WeightedNode):
     """A convolution with a kernel of shape (height, width, input channels / groups, channels).
 
     Attributes:
-        stride: Step of the window, down and to the right.
+        stride: Stride along height and width.
         padding: "same" or "valid".
-        groups: Number of groups of channels that are convolved apart.
+        groups: Number of channel groups, which are convolved separately.
     """
 
     stride: int = 1
@@ -139,7 +139,7 @@ class Conv(WeightedNode):
     groups: int = 1
 
     def per_input(self, values: np.ndarray) -> np.ndarray:
-        """One number an input channel, in a shape that multiplies the kernel."""
+        """Reshapes one value per input channel so that it broadcasts with the kernel."""
         by_group = values.reshape(self.groups, -1)
         return np.repeat(by_group, self.channels // self.groups, axis=0).T
 
@@ -152,9 +152,9 @@ class DepthwiseConv(WeightedNode):
     """A depthwise convolution with a kernel of shape (height, width, input channels, multiplier).
 
     Attributes:
-        stride: Step of the window, down and to the right.
+        stride: Stride along height and width.
         padding: "same" or "valid".
-        split: Where the range of each channel was cut if every channel became two, see `equalize.split_ranges`.
+        split: Value at which each channel's range was split into two channels, see `equalize.split_ranges`; or None.
     """
 
     stride: int = 1
@@ -163,11 +163,11 @@ class DepthwiseConv(WeightedNode):
 
     @property
     def fan_in(self) -> int:
-        """Number of inputs that an output sums over."""
+        """Number of inputs that each output sums over."""
         return math.prod(self.kernel.shape[:2])
 
     def per_output(self, values: np.ndarray) -> np.ndarray:
-        """One number an output channel, in a shape that multiplies the kernel."""
+        """Reshapes one value per output channel so that it broadcasts with the kernel."""
         return values.reshape(self.kernel.shape[2:])
 
     def _compute(self, x: Any) -> Any:
@@ -183,7 +183,7 @@ class Dense(WeightedNode):
 
 
 def grouped_conv2d(x: Any, kernel: Any, stride: int, padding: str, groups: int) -> Any:
-    """A convolution of groups of channels, one by one: TensorFlow has no gradient of the one op on a CPU."""
+    """Grouped convolution as one op per group, since TensorFlow has no CPU gradient for the single op."""
     if groups == 1:
         return tf.nn.conv2d(x, kernel, stride, _upper(padding))
     parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
@@ -191,20 +191,20 @@ def grouped_conv2d(x: Any, kernel: Any, stride: int, padding: str, groups: int) 
 
 
 def _upper(padding: str) -> Literal["SAME", "VALID"]:
-    """Keras's name of a padding as TensorFlow spells it."""
+    """Converts Keras's name of a padding to TensorFlow's."""
     return "SAME" if padding == "same" else "VALID"
 
 
-# --- all other kinds ---------------------------------------------------------------------------------------
+# --- other operations --------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool(Node):
-    """Pooling of a window that moves.
+    """Pooling over a moving window.
 
     Attributes:
-        window: Side of the square window.
-        stride: Step of the window, down and to the right.
+        window: Side of the square window in pixels.
+        stride: Stride along height and width.
         padding: "same" or "valid".
     """
 
@@ -214,32 +214,32 @@ class Pool(Node):
 
 
 class MaxPool(Pool):
-    """The largest number in each window."""
+    """Max pooling."""
 
     def _compute(self, x: Any) -> Any:
         return tf.nn.max_pool2d(x, self.window, self.stride, _upper(self.padding))
 
 
 class AveragePool(Pool):
-    """The mean of each window."""
+    """Average pooling."""
 
     def _compute(self, x: Any) -> Any:
         return tf.nn.avg_pool2d(x, self.window, self.stride, _upper(self.padding))
 
 
 class GlobalPool(Node):
-    """Pooling of all pixels."""
+    """Pooling over all pixels."""
 
 
 class GlobalAveragePool(GlobalPool):
-    """The mean of all pixels."""
+    """Global average pooling."""
 
     def _compute(self, x: Any) -> Any:
         return tf.reduce_mean(x, axis=(1, 2))
 
 
 class GlobalMaxPool(GlobalPool):
-    """The largest of all pixels."""
+    """Global max pooling."""
 
     def _compute(self, x: Any) -> Any:
         return tf.reduce_max(x, axis=(1, 2))
@@ -250,9 +250,9 @@ class Pad(Node):
     """Rows and columns added around the image.
 
     Attributes:
-        widths: Their numbers: ((top, bottom), (left, right)).
-        value: What they hold: one number, so that a convolution after it can take the padding up; or one a channel,
-            (channels,), which makes it a frame that is concatenated.
+        widths: Number of rows and columns: ((top, bottom), (left, right)).
+        value: Value of the padding: one number, for padding that the converter can merge into the next convolution; or
+            one per channel, shape (channels,), for a frame that is concatenated with the image.
     """
 
     widths: tuple[tuple[int, int], tuple[int, int]]
@@ -269,7 +269,7 @@ class Pad(Node):
 
 
 def _filled(x: Any, shape: list[int | None], values: float | np.ndarray) -> Any:
-    """One number a channel in a block of this shape, a constant unless the batch may be of any size."""
+    """A block of this shape with one value per channel; it is a constant unless the batch size is dynamic."""
     values = np.asarray(values, "float32")
     if shape[0] is None:
         return tf.broadcast_to(values, [tf.shape(x)[0], *shape[1:]])
@@ -278,10 +278,10 @@ def _filled(x: Any, shape: list[int | None], values: float | np.ndarray) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shuffle(Node):
-    """A channel shuffle: every group's first channel, then every group's second one, and so on.
+    """Channel shuffle: the first channel of each group, then the second channel of each group, and so on.
 
     Attributes:
-        groups: Number of groups of neighbouring channels.
+        groups: Number of groups of adjacent channels.
     """
 
     groups: int
@@ -293,12 +293,12 @@ class Shuffle(Node):
 
     @property
     def order(self) -> np.ndarray:
-        """For each output channel the input channel that it is."""
+        """Index of the input channel for each output channel."""
         return np.arange(self.channels).reshape(self.groups, -1).T.ravel()
 
 
 class Add(Node):
-    """The sum of the inputs."""
+    """Sum of the inputs."""
 
     def _compute(self, *inputs: Any) -> Any:
         first, second, *more = inputs
@@ -306,21 +306,21 @@ class Add(Node):
 
 
 class Concat(Node):
-    """The channels of all inputs, one after another."""
+    """Concatenation of the inputs along the channels."""
 
     def _compute(self, *inputs: Any) -> Any:
         return tf.concat(inputs, axis=-1)
 
 
 class Flatten(Node):
-    """The pixels of a map, row by row, as one vector."""
+    """Flattens a feature map to a vector, row by row."""
 
     def _compute(self, x: Any) -> Any:
         return tf.reshape(x, (x.shape[0], -1))
 
 
 class Softmax(Node):
-    """The softmax over the channels."""
+    """Softmax over the channels."""
 
     def _compute(self, x: Any) -> Any:
         return tf.nn.softmax(x)
@@ -331,11 +331,11 @@ class Softmax(Node):
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A network from one image to one vector.
+    """A network that maps one image to one vector.
 
     Attributes:
-        nodes: Nodes by name, in the order in which they run; the first is the `Input`, the last the output.
-        input_shape: (height, width, channels).
+        nodes: Nodes by name in execution order; the first is the `Input`, the last is the output.
+        input_shape: (height, width, channels) of the image.
     """
 
     nodes: Mapping[str, Node]
@@ -355,26 +355,26 @@ class Graph:
         return [node for node in self if isinstance(node, WeightedNode)]
 
     def consumers(self, name: str) -> list[Node]:
-        """The nodes that take a node's output."""
+        """The nodes that use a node's output."""
         return [node for node in self if name in node.inputs]
 
     def updated(self, changed: Mapping[str, Node]) -> "Graph":
-        """The graph with some nodes replaced by others of the same name."""
+        """Returns a copy with some nodes replaced by others of the same name."""
         return dataclasses.replace(self, nodes={name: changed.get(name, node) for name, node in self.nodes.items()})
 
 
-NodeOutput = Callable[[Node, list], Any]  # a node and its inputs -> what the nodes after it take
+NodeOutput = Callable[[Node, list], Any]  # (node, its inputs) -> its output
 
 
 def walk(graph: Graph, images: Any, output: NodeOutput = Node.output) -> Iterator[tuple[Node, Any]]:
-    """Runs the graph and yields every node with its output, as the nodes after it take it.
+    """Runs the graph, and yields each node with its output after the ReLU.
 
-    Outputs that no later node needs are let go.
+    Outputs are freed when no later node needs them.
 
     Args:
         graph: Network to run.
         images: Images of shape (batch, height, width, channels).
-        output: How the output of each node but the input is computed.
+        output: Function that computes the output of each node except the input.
     """
     last_use = {name: node.name for node in graph for name in node.inputs}
     live: dict[str, Any] = {}
@@ -391,13 +391,13 @@ def walk(graph: Graph, images: Any, output: NodeOutput = Node.output) -> Iterato
 
 
 def run(graph: Graph, images: Any, output: NodeOutput = Node.output) -> Any:
-    """The output of the graph for images of shape (batch, height, width, channels); `output` as of `walk`."""
+    """Computes the graph's output for images of shape (batch, height, width, channels); see `walk` for `output`."""
     ((_, value),) = collections.deque(walk(graph, images, output), maxlen=1)
     return value
 
 
 def logits(graph: Graph) -> Graph:
-    """The graph without the softmax that it ends in; as it is if it ends in none."""
+    """Returns the graph without its final softmax, if it has one."""
     if not isinstance(graph.output, Softmax):
         return graph
     return dataclasses.replace(graph, nodes=dict(list(graph.nodes.items())[:-1]))

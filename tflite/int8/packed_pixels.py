@@ -1,10 +1,10 @@
 """Packs the pixels of a narrow first convolution, so that it fills the tiles of XNNPACK's kernels.
 
-A tile has 16 channels in int8. A first convolution of 8 would leave half of each empty, and begins a loop for each of
-the 9 pixels of its window, over 3 numbers each. So neighboring pixels are taken for one pixel of more channels, in the
-image and in the output alike: the numbers stay where they are in memory, and the outputs are the same to the bit. Only
-the kernel is arranged anew, with zeros for the columns of a group that an output does not need. They fill tiles that
-were empty; a processor that computes one number after the other, as a microcontroller does, has to multiply by them.
+A tile has 16 channels in int8. A first convolution with 8 channels leaves half of each tile empty, and loops over only
+3 values for each of the 9 pixels in its window. This module therefore treats adjacent pixels as one pixel with more
+channels, in the image and in the output: the values keep their places in memory, and the outputs are bit-identical.
+Only the kernel is rearranged, with zeros for the columns of a group that an output does not need. The zeros cost
+nothing where they fill empty tiles, but processors without SIMD, such as microcontrollers, multiply by them.
 """
 
 import copy
@@ -17,22 +17,22 @@ from fd_keras.tflite.format.draft import Draft
 from fd_keras.tflite.format.flatbuffer import pack, parse
 from fd_keras.tflite_file import kind_of, type_of
 
-TILE = 16  # channels of a tile in XNNPACK's int8 kernels for ARM
+TILE = 16  # channels per tile in XNNPACK's int8 kernels for ARM
 _VALID = 1  # schema.Padding
 _COLUMNS = 2  # axis of the columns in (batch, height, width, channels)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Opening:
-    """The frame's columns and the convolution after them.
+    """The concatenation that adds the frame's columns, and the convolution after it.
 
     Attributes:
-        frame: Operation that puts the columns beside the image.
+        frame: Operation that concatenates the columns with the image.
         conv: The convolution.
         left: Number of columns on the left.
         window: Width of the kernel.
-        stride: Step of the window to the right.
-        pixels: Number of output pixels that are computed at a time.
+        stride: Stride along the width.
+        pixels: Number of adjacent output pixels that form a group.
     """
 
     frame: Any
@@ -44,7 +44,7 @@ class _Opening:
 
     @property
     def group(self) -> int:
-        """Columns of the image that are taken for one pixel."""
+        """Number of image columns that form a group."""
         return self.stride * self.pixels
 
 
@@ -52,11 +52,11 @@ def pack_pixels(data: bytes) -> bytes:
     """Packs the pixels of the first convolution.
 
     Args:
-        data: A .tflite file.
+        data: Content of a .tflite file.
 
     Returns:
-        A file of the same outputs; `data` itself unless the first convolution is of int8, has 8, 4, 2 or 1 channels,
-        and takes the image in a frame, as in the int8 recipe's files.
+        Content of a file with the same outputs, or `data` unless the first convolution is int8, has 8, 4, 2 or 1
+        channels, and takes the image with a frame around it, as in files of the int8 recipe.
     """
     model = parse(data)
     draft = Draft(model)
@@ -72,7 +72,7 @@ def pack_pixels(data: bytes) -> bytes:
 
 
 def _opening(model: Any, draft: Draft) -> _Opening | None:
-    """The part to change, if the first convolution can be changed."""
+    """Finds the part to rewrite; None if the first convolution cannot be packed."""
     (graph,) = model.subgraphs
     conv = next((op for op in graph.operators if kind_of(model, op) == "CONV_2D"), None)
     if conv is None or len(conv.inputs) != 3 or type_of(graph.tensors[conv.inputs[1]]) != "INT8":
@@ -93,14 +93,14 @@ def _opening_of(draft: Draft, frame: Any, conv: Any) -> _Opening | None:
     if not plain or not constants or frame.builtinOptions.axis != _COLUMNS or TILE % channels:
         return None
     opening = _Opening(frame, conv, columns, window, options.strideW, TILE // channels)
-    # An output needs columns of its own group and of the one before.
+    # A group of outputs needs columns of its own group and of the previous one.
     near = columns <= opening.group and window - columns <= opening.stride
     whole = width % opening.group == 0 and draft.shape(conv.outputs[0])[_COLUMNS] == width // opening.stride
     return opening if opening.pixels > 1 and near and whole else None
 
 
 def _add_frame(draft: Draft, opening: _Opening) -> int:
-    """Adds the frame's columns, one group of them and on the left only; returns the image as groups."""
+    """Adds one group of frame columns, on the left only; returns the image reshaped to groups."""
     left, image, *_ = opening.frame.inputs
     values = _values(draft, left)
     unused = [values[:, :, :1]] * (opening.group - opening.left)
@@ -113,7 +113,7 @@ def _add_frame(draft: Draft, opening: _Opening) -> int:
 
 
 def _add_convolution(draft: Draft, opening: _Opening, image: int) -> None:
-    """Adds the convolution of groups, and what takes its output apart."""
+    """Adds the convolution of groups, and the reshape of its output back to pixels."""
     _, kernel, bias = opening.conv.inputs
     (output,) = opening.conv.outputs
     kernel = draft.constant(kernel, _packed(_values(draft, kernel), opening), opening.pixels)
@@ -127,7 +127,7 @@ def _add_convolution(draft: Draft, opening: _Opening, image: int) -> None:
 
 
 def _packed(kernel: np.ndarray, opening: _Opening) -> np.ndarray:
-    """The kernel (channels, rows, columns, image's channels, 1) for groups: two groups wide, a copy a pixel."""
+    """Rearranges the kernel (channels, rows, columns, image channels) for groups: two groups wide, a copy per pixel."""
     outputs, rows, _, inputs, _ = kernel.shape
     packed = np.zeros((opening.pixels, outputs, rows, 2 * opening.group, inputs, 1), kernel.dtype)
     for pixel in range(opening.pixels):
@@ -137,7 +137,7 @@ def _packed(kernel: np.ndarray, opening: _Opening) -> np.ndarray:
 
 
 def _values(draft: Draft, index: int) -> Any:
-    """The values of a tensor that is known to be constant."""
+    """The values of a constant tensor."""
     return draft.values(index)
 
 

@@ -1,7 +1,6 @@
-"""The same network in the ops that LiteRT runs fastest.
+"""Rewrites a network to the ops that LiteRT runs fastest.
 
-Nothing here adds arithmetic, so that what is gained on one processor is not lost on another. `benchmarks.forms` times
-each form.
+The rewrites do not add arithmetic, so they should not cost time on other processors. `benchmarks.forms` times each one.
 """
 
 import dataclasses
@@ -12,14 +11,14 @@ from fd_keras.tflite.int8.graph import AveragePool, Conv, DepthwiseConv, Graph, 
 
 
 def arrange(graph: Graph) -> Graph:
-    """A graph of the same outputs: `without_free_shuffles`, `with_depthwise_pooling` and `with_framed_pools`."""
+    """Applies all rewrites of this module; the outputs do not change."""
     return with_framed_pools(with_depthwise_pooling(without_free_shuffles(graph)))
 
 
 def without_free_shuffles(graph: Graph) -> Graph:
-    """Leaves out each shuffle that follows an ungrouped convolution, which can give its channels in that order.
+    """Removes shuffles after ungrouped convolutions, by reordering the output channels of the convolution.
 
-    After a grouped convolution the shuffle has to stay: its groups are neighbours in the output.
+    A shuffle after a grouped convolution has to stay, since the channels of a group are adjacent in the output.
     """
     for node in graph:
         if isinstance(node, Shuffle) and (conv := _reorderable(graph, node.inputs[0])):
@@ -29,14 +28,14 @@ def without_free_shuffles(graph: Graph) -> Graph:
 
 
 def _reorderable(graph: Graph, name: str) -> Conv | None:
-    """The convolution of that name, if the order of its channels matters to one node only."""
+    """The convolution with this name; None if its channels cannot be reordered."""
     node = graph.nodes.get(name)
     alone = len(graph.consumers(name)) == 1
     return node if isinstance(node, Conv) and node.groups == 1 and alone else None
 
 
 def _without(graph: Graph, gone: Node) -> Graph:
-    """The graph in which what takes `gone` takes its input."""
+    """Removes a node, and connects its consumers to its input."""
     nodes = {
         name: node.replace(inputs=tuple(gone.inputs[0] if source == gone.name else source for source in node.inputs))
         for name, node in graph.nodes.items()
@@ -46,7 +45,7 @@ def _without(graph: Graph, gone: Node) -> Graph:
 
 
 def with_depthwise_pooling(graph: Graph) -> Graph:
-    """Writes average pooling as a depthwise convolution, which XNNPACK also takes in int8 and pads by itself."""
+    """Replaces average pooling with depthwise convolutions, which XNNPACK also supports in int8, padding included."""
     pools = [node for node in graph if isinstance(node, AveragePool) and node.padding == "valid"]
     return graph.updated({node.name: _as_depthwise(node) for node in pools})
 
@@ -58,7 +57,7 @@ def _as_depthwise(pool: AveragePool) -> DepthwiseConv:
 
 
 def with_framed_pools(graph: Graph) -> Graph:
-    """Writes each padding that is for no convolution, which would take it up, as a frame: see `Pad.value`."""
+    """Replaces each padding that the converter cannot merge into a convolution with a frame, see `Pad.value`."""
     pads = [node for node in graph if isinstance(node, Pad) and np.ndim(node.value) == 0]
     pads = [pad for pad in pads if all(isinstance(node, Pool) for node in graph.consumers(pad.name))]
     return graph.updated({pad.name: pad.replace(value=np.full(pad.channels, pad.value, "float32")) for pad in pads})

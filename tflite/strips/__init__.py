@@ -1,5 +1,5 @@
-"""Less RAM on microcontrollers: the first layers of a finished file run on a few rows at a time, with the same answers.
+"""Reduces RAM on microcontrollers: the first layers of a file run on a few rows at a time, with bit-identical outputs.
 
-`layers` knows which rows an operation needs, `rewrite` changes the file, `placement` plans its memory, and
-`search` chooses where the strips end.
+`layers` computes the rows that an operation needs, `rewrite` changes the file, `placement` plans its memory, and
+`search` chooses the layers and where the strips end.
 """

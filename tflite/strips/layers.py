@@ -1,4 +1,4 @@
-"""Which operations can run on a few rows of an image at a time: the rows that each needs, and how it is written."""
+"""Operations that can run on a few rows at a time: the input rows that each needs, and how a strip repeats it."""
 
 import abc
 import copy
@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from fd_keras.tflite_file import kind_of
 
-Rows = tuple[int, int]  # the first, and the one behind the last
+Rows = tuple[int, int]  # first row, and the row after the last
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _POOLS = ("MAX_POOL_2D", "AVERAGE_POOL_2D")
@@ -21,30 +21,30 @@ _ROW_AXIS = 1
 
 
 class Writer(Protocol):
-    """What layers are written to; `rewrite.Strip` is one."""
+    """The interface that layers write to, implemented by `rewrite.Strip`."""
 
     def take(self, index: int, rows: Rows) -> int:
-        """The tensor that holds some rows of a tensor of the file."""
+        """Returns the tensor that contains these rows of a tensor of the file."""
         ...
 
     def padded(self, source: int, rows: Rows, columns: Rows, template: Any = None) -> int:
-        """A tensor with rows above and below and columns at both sides."""
+        """Pads a tensor with rows (above, below) and columns (left, right); returns the new tensor."""
         ...
 
     def add(self, op: Any, inputs: Sequence[int], rows: Rows, options: Any = None) -> int:
-        """Repeats an operation for some rows of its output; returns the tensor that holds them."""
+        """Repeats an operation for some rows of its output; returns the tensor that contains them."""
         ...
 
 
 class Layer(abc.ABC):
-    """An operation of a graph that computes any rows of its output from some rows of its inputs."""
+    """An operation that can compute a range of output rows from ranges of input rows."""
 
     def __init__(self, graph: Any, op: Any):
         self.graph, self.op = graph, op
 
     @property
     def output(self) -> int:
-        """Index of the tensor that it writes."""
+        """Index of the output tensor."""
         return int(self.op.outputs[0])
 
     def shape(self, index: int) -> list[int]:
@@ -53,15 +53,15 @@ class Layer(abc.ABC):
 
     @abc.abstractmethod
     def reads(self, rows: Rows) -> dict[int, Rows]:
-        """The rows of each input that some rows of the output need."""
+        """The rows of each input that these output rows need, by tensor index."""
 
     @abc.abstractmethod
     def write(self, strip: Writer, rows: Rows) -> int:
-        """Adds what computes these rows of the output to a strip; returns the tensor that holds them."""
+        """Adds the operations for these output rows to a strip; returns the tensor that contains the rows."""
 
 
 def layer(model: Any, op: Any) -> Layer | None:
-    """The operation as a layer; None if it cannot run on a few rows at a time."""
+    """Wraps an operation as a layer; returns None if it cannot run on a few rows at a time."""
     kind, (graph,) = kind_of(model, op), model.subgraphs
     shapes = [graph.tensors[index].shape for index in (op.inputs[0], op.outputs[0])]
     if any(shape is None or len(shape) != 4 or shape[0] != 1 for shape in shapes):
@@ -84,7 +84,7 @@ def _made(kind: str, graph: Any, op: Any, buffers: Sequence[Any]) -> Layer | Non
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """How a window moves along an axis: its extent, its stride, and the padding at both ends."""
+    """Movement of a window along an axis, in pixels: extent of the window, stride, padding before and after."""
 
     extent: int
     stride: int
@@ -93,19 +93,19 @@ class Axis:
 
     @classmethod
     def of(cls, side: int, outputs: int, size: int, stride: int, dilation: int, same: bool) -> "Axis":
-        """The axis of a window of `size` over `side` pixels, padded as TensorFlow pads."""
+        """Computes the axis for a window of `size` over `side` pixels, with TensorFlow's padding."""
         extent = (size - 1) * dilation + 1
         total = max((outputs - 1) * stride + extent - side, 0) if same else 0
         return cls(extent, stride, total // 2, total - total // 2)
 
     def span(self, rows: Rows) -> Rows:
-        """What the window covers while it makes these outputs, padding included: it may begin below 0."""
+        """The input rows that the window covers for these outputs; with padding, the first may be negative."""
         first = rows[0] * self.stride - self.before
         return first, (rows[1] - 1) * self.stride - self.before + self.extent
 
 
 class Windowed(Layer):
-    """A convolution or a pool; in a strip its padding becomes an operation of its own."""
+    """A convolution or pooling; in a strip, its padding becomes a separate operation."""
 
     def __init__(self, graph: Any, op: Any, size: Sequence[int]):
         super().__init__(graph, op)
@@ -123,7 +123,7 @@ class Windowed(Layer):
         return {int(self.op.inputs[0]): _within(self.rows.span(rows), self.height)}
 
     def write(self, strip: Writer, rows: Rows) -> int:
-        """Adds the padding that these rows need, and the operation without any."""
+        """Adds the padding that these rows need, and the operation without padding."""
         span, kept = self.rows.span(rows), _within(self.rows.span(rows), self.height)
         pads = (kept[0] - span[0], span[1] - kept[1])
         source = strip.padded(strip.take(self.op.inputs[0], kept), pads, self.sides)
@@ -133,7 +133,7 @@ class Windowed(Layer):
 
 
 class Padded(Layer):
-    """A PAD or PADV2; only the strips at the ends get rows of padding."""
+    """A PAD or PADV2; only the first and the last strip get rows of padding."""
 
     def __init__(self, graph: Any, op: Any, rows: Rows, columns: Rows):
         super().__init__(graph, op)
@@ -141,7 +141,7 @@ class Padded(Layer):
 
     @classmethod
     def of(cls, graph: Any, op: Any, buffers: Sequence[Any]) -> "Padded | None":
-        """The layer of an operation; None unless its constant padding is of rows and columns."""
+        """Wraps a padding; returns None unless it is constant and pads only rows and columns."""
         paddings = graph.tensors[op.inputs[1]]
         data = buffers[paddings.buffer].data
         if data is None or paddings.type != schema.TensorType.INT32:
@@ -163,10 +163,10 @@ class Padded(Layer):
 
 
 class Stacked(Layer):
-    """A concatenation of rows, such as an image between the rows of its frame."""
+    """A concatenation along the rows, such as that of an image and the rows of its frame."""
 
     def _parts(self, rows: Rows) -> list[tuple[int, Rows]]:
-        """Each input of which rows are needed, and which."""
+        """The inputs that contribute to these output rows, each with its rows."""
         parts, start = [], 0
         for index in map(int, self.op.inputs):
             height = self.shape(index)[1]
@@ -176,21 +176,21 @@ class Stacked(Layer):
         return parts
 
     def reads(self, rows: Rows) -> dict[int, Rows]:
-        """The rows of the inputs that they come from."""
+        """The input rows that these output rows are copied from."""
         return dict(self._parts(rows))
 
     def write(self, strip: Writer, rows: Rows) -> int:
-        """Adds a concatenation if the rows come from several inputs."""
+        """Adds a concatenation if several inputs contribute to the rows."""
         taken = [strip.take(index, part) for index, part in self._parts(rows)]
         return taken[0] if len(taken) == 1 else strip.add(self.op, taken, rows)
 
 
 class Pointwise(Layer):
-    """An operation whose rows need the same rows of all its inputs, but for constants that it broadcasts."""
+    """An operation whose output rows need the same rows of all inputs, except constants that are broadcast."""
 
     @classmethod
     def of(cls, graph: Any, op: Any) -> "Pointwise | None":
-        """The layer of an operation; None if an input neither has the output's rows nor is broadcast."""
+        """Wraps an operation; returns None if an input has neither the output's rows nor is broadcast."""
         height = int(graph.tensors[op.outputs[0]].shape[1])
         shapes = [graph.tensors[index].shape for index in op.inputs]
         rows = [1 if shape is None or len(shape) < 4 else int(shape[1]) for shape in shapes]
@@ -201,7 +201,7 @@ class Pointwise(Layer):
         return shape is not None and len(shape) == 4 and shape[1] == self.shape(self.output)[1]
 
     def reads(self, rows: Rows) -> dict[int, Rows]:
-        """The same rows, of each input that has them."""
+        """The same rows of each input that is not broadcast."""
         return {int(index): rows for index in self.op.inputs if self._has_rows(index)}
 
     def write(self, strip: Writer, rows: Rows) -> int:
@@ -211,5 +211,5 @@ class Pointwise(Layer):
 
 
 def _within(rows: Rows, height: int) -> Rows:
-    """The rows that exist."""
+    """Clips a range of rows to those of an image of this height."""
     return max(rows[0], 0), min(rows[1], height)

@@ -1,10 +1,10 @@
-"""A plan of the arena, written into the file, that frees an image row by row.
+"""Plans the arena of a file with strips so that rows of the image are freed one by one, and stores the plan in it.
 
-TensorFlow Lite Micro (TFLM) plans by whole tensors: an image that strips are cut from is kept until the last is cut.
-Yet it takes the offsets that it finds in a file's metadata "OfflineMemoryAllocation" as they are, and these tensors may
-overlap if their values are not needed at the same time (memory_management.md in its docs). So here what strips make is
-placed over the rows that no later strip reads, and an image is quantized in place, byte by byte. Interpreters that do
-not know the metadata compute the same in more memory.
+The planner of TensorFlow Lite Micro (TFLM) handles whole tensors: it keeps the image until the last strip is cut. But
+TFLM also accepts offsets from a file, in the metadata "OfflineMemoryAllocation". These tensors may overlap if their
+values are not needed at the same time (memory_management.md in its docs). Here, the outputs of the strips overwrite
+image rows that no later strip reads, and the image is quantized in place, byte by byte. Interpreters that ignore the
+metadata compute the same outputs, with more memory.
 """
 
 import collections
@@ -26,8 +26,8 @@ class Block:
     """Tensors that share an offset.
 
     Attributes:
-        tensors: Their indices.
-        steps: What is taken of the arena and when, offsets counted from the block's; it may shrink with time.
+        tensors: Indices of the tensors.
+        steps: Bytes that the block needs over time, with offsets relative to the block's; the size may shrink.
     """
 
     tensors: tuple[int, ...]
@@ -35,17 +35,17 @@ class Block:
 
     @property
     def end(self) -> int:
-        """Its largest extent, in bytes."""
+        """Maximum size in bytes."""
         return max(step.end for step in self.steps)
 
     @property
     def first(self) -> int:
-        """Number of the operation that makes it."""
+        """Number of the operation that creates the block."""
         return min(step.first for step in self.steps)
 
 
 def with_plan(model: Any) -> Any:
-    """The model with the best plan found in its metadata; the model itself stays as it is."""
+    """Returns a copy of the model with the best plan that was found in its metadata."""
     plan = np.array([0, 0, len(model.subgraphs[0].tensors), *offsets(model)], "<i4")  # version, graph, number
     planned, buffer, entry = copy.copy(model), schema.BufferT(), schema.MetadataT()
     vars(buffer)["data"], vars(entry)["name"], entry.buffer = plan.view("uint8"), OFFLINE_PLAN, len(model.buffers)
@@ -55,7 +55,7 @@ def with_plan(model: Any) -> Any:
 
 
 def offsets(model: Any) -> list[int]:
-    """The offset of every tensor in the arena, in bytes; -1 for those that need none or have one chosen by TFLM."""
+    """Offset of each tensor in the arena in bytes; -1 for constants, and for tensors that TFLM places itself."""
     network = network_of(model)
     whole = _blocks(model, network)
     largest = sorted(whole, key=lambda block: (-block.end, -block.tensors[-1]))
@@ -67,7 +67,7 @@ def offsets(model: Any) -> list[int]:
 
 
 def _blocks(model: Any, network: FileNetwork) -> list[Block]:
-    """The tensors that need RAM; one that is quantized in place is in a block with its origin."""
+    """The blocks of the tensors that need RAM; the input and output of an in-place quantization share a block."""
     reads = _reads(model, network)
     made = {span.tensor: Block((span.tensor,), _steps(span, reads[span.tensor])) for span in lifetimes(network)}
     for time, op in enumerate(network.ops):
@@ -79,7 +79,7 @@ def _blocks(model: Any, network: FileNetwork) -> list[Block]:
 
 
 def _reads(model: Any, network: FileNetwork) -> dict[int, dict[int, int]]:
-    """By tensor and number of the operation: how many of its bytes, from the beginning, that reads."""
+    """Bytes that each operation reads from the beginning of a tensor, by tensor index and operation number."""
     reads: dict[int, dict[int, int]] = collections.defaultdict(dict)
     for time, op in enumerate(network.ops):
         for index in op.inputs:
@@ -90,7 +90,7 @@ def _reads(model: Any, network: FileNetwork) -> dict[int, dict[int, int]]:
 
 
 def _sliced_bytes(model: Any, network: FileNetwork, op: FileOp) -> int:
-    """How many bytes of its input, from the beginning, a slice of rows reads; all, unless its numbers are constant."""
+    """Bytes that a slice reads from the beginning of its input; all of them, unless it has constant rows."""
     (graph,), source = model.subgraphs, network.tensors[op.inputs[0]]
     begin, size = (model.buffers[graph.tensors[index].buffer].data for index in op.inputs[1:])
     if begin is None or size is None or len(source.shape) != 4 or source.shape[0] != 1:
@@ -100,7 +100,7 @@ def _sliced_bytes(model: Any, network: FileNetwork, op: FileOp) -> int:
 
 
 def _steps(span: ArenaBuffer, reads: dict[int, int]) -> tuple[ArenaBuffer, ...]:
-    """What a tensor takes and when: of its bytes those that are still read."""
+    """Bytes that a tensor needs over time: those that a later operation still reads."""
     reads = {span.last: span.bytes if span.last not in reads else 0} | reads
     times, first, steps = sorted(reads), span.first, []
     for number, time in enumerate(times):
@@ -111,11 +111,11 @@ def _steps(span: ArenaBuffer, reads: dict[int, int]) -> tuple[ArenaBuffer, ...]:
 
 
 def _placed(order: Iterable[Block]) -> list[tuple[Block, int]]:
-    """A place for each block in turn, at the lowest offset that is free for all its steps."""
+    """Places the blocks in this order, each at the lowest offset that is free during all its steps."""
     placed: list[tuple[Block, int]] = []
     for block in order:
         taken = sorted(
-            (offset - step.end, offset + other.end)  # the block's offset cannot lie between them
+            (offset - step.end, offset + other.end)  # the block cannot start between these offsets
             for there, offset in placed
             for other in there.steps
             for step in block.steps

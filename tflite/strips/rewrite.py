@@ -1,4 +1,4 @@
-"""A file whose first layers run in strips: slices of the image, the layers on each, and a concatenation."""
+"""Rewrites a network so that its first layers run in strips: slices, the layers on each slice, a concatenation."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from fd_keras.tflite.format.draft import Draft
 from fd_keras.tflite.strips.layers import Layer, Padded, Rows, Stacked, layer
 from fd_keras.tflite_file import kind_of
 
-MOST_STRIPS = 10  # inputs that TFLM's concatenation takes (kMaxInputNum in its concatenation.cc)
+MOST_STRIPS = 10  # maximum number of inputs of TFLM's concatenation (kMaxInputNum in its concatenation.cc)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Region:
     Attributes:
         source: Index of the tensor that is cut into strips.
         first: Number of the first operation.
-        layers: The layers, in the order in which they run; the last one's output is what the strips make.
+        layers: Layers in execution order; the output of the last one is concatenated from the strips.
     """
 
     source: int
@@ -29,16 +29,16 @@ class Region:
 
     @property
     def target(self) -> int:
-        """Index of the tensor that the strips make."""
+        """Index of the tensor that is concatenated from the strips."""
         return self.layers[-1].output
 
     @property
     def height(self) -> int:
-        """Rows of the target."""
+        """Number of rows of the target."""
         return self.layers[-1].shape(self.target)[1]
 
     def needed(self, rows: Rows) -> dict[int, Rows]:
-        """The rows of every tensor that some rows of the target need."""
+        """The rows of each tensor that these rows of the target need, by tensor index."""
         needed = {self.target: rows}
         for part in reversed(self.layers):
             if part.output in needed:
@@ -49,12 +49,12 @@ class Region:
 
 
 def regions(model: Any) -> list[Region]:
-    """All beginnings of a network that can run in strips, the shortest first."""
+    """All groups of first layers that can run in strips, the shortest first."""
     (graph,) = model.subgraphs
     if len(graph.inputs) != 1:
         return []
     source, first, found = int(graph.inputs[0]), 0, []
-    if kind_of(model, graph.operators[0]) == "QUANTIZE":  # TFLM slices int8, not uint8, so all is quantized first
+    if kind_of(model, graph.operators[0]) == "QUANTIZE":  # TFLM slices int8, not uint8: quantize it all first
         source, first = int(graph.operators[0].outputs[0]), 1
     parts: list[Layer] = []
     for number in range(first, len(graph.operators)):
@@ -69,19 +69,19 @@ def regions(model: Any) -> list[Region]:
 
 
 def _divisible(region: Region) -> bool:
-    """Whether each row of the target needs some of the source, and no step of its way padding alone."""
+    """Whether each target row depends on the source, and no layer needs only padding for it."""
     needed = [region.needed((row, row + 1)) for row in range(region.height)]
     return all(region.source in spans and all(first < end for first, end in spans.values()) for spans in needed)
 
 
 def _alone(graph: Any, source: int, parts: Sequence[Layer], end: int) -> bool:
-    """Whether nothing but the last output of these layers is read later."""
+    """Whether later operations read only the last output of these layers."""
     later = {int(index) for op in graph.operators[end:] for index in op.inputs} | {*map(int, graph.outputs)}
     return later & {source, *(part.output for part in parts)} == {parts[-1].output}
 
 
 class Strip:
-    """Some rows of a region: the operations that compute them are added to a draft."""
+    """Adds the operations that compute some rows of a region to a draft."""
 
     def __init__(self, draft: Draft, region: Region, rows: Rows):
         self._draft, needed = draft, region.needed(rows)
@@ -94,7 +94,7 @@ class Strip:
         self.result = self._held[region.target][0]
 
     def take(self, index: int, rows: Rows) -> int:
-        """The tensor that holds some rows of a tensor of the region, or of a constant."""
+        """Returns the tensor that contains these rows of a tensor of the region or of a constant."""
         values = self._draft.values(index)
         if values is not None:
             return self._draft.constant(index, values[:, rows[0] : rows[1]])
@@ -110,13 +110,13 @@ class Strip:
         return output
 
     def padded(self, source: int, rows: Rows, columns: Rows, template: Any = None) -> int:
-        """A tensor with rows above and below and columns at both sides, of the value that stands for 0.
+        """Pads a tensor with its zero point; returns the new tensor.
 
         Args:
             source: Index of the tensor.
-            rows: How many above and below.
-            columns: How many left and right.
-            template: The operation that pads, if it is one of the file.
+            rows: Number of rows above and below.
+            columns: Number of columns on the left and right.
+            template: Padding operation of the file to repeat, with its own value; None to add a new one.
         """
         if not any(rows + columns):
             return source
@@ -130,7 +130,7 @@ class Strip:
         return output
 
     def add(self, op: Any, inputs: Sequence[int], rows: Rows, options: Any = None) -> int:
-        """Repeats an operation of the region for some rows of its output; returns the tensor that holds them."""
+        """Repeats an operation of the region for some rows of its output; returns the tensor that contains them."""
         shape = self._draft.shape(op.outputs[0])
         shape[1] = rows[1] - rows[0]
         output = self._draft.tensor(op.outputs[0], shape)
@@ -139,12 +139,15 @@ class Strip:
 
 
 def in_strips(model: Any, region: Region, cuts: Sequence[int]) -> Any:
-    """The network with a region in strips, the lowest first: so the image is freed from its end, see `placement`.
+    """Rewrites a region to strips; the lowest strip runs first, which frees the image from its end (`placement`).
 
     Args:
-        model: A `schema.ModelT`; it stays as it is.
-        region: What to run in strips.
-        cuts: The rows at which strips begin and end, ascending, from 0 to the region's height.
+        model: The network, a `schema.ModelT`; it is not changed.
+        region: Layers to run in strips.
+        cuts: Target rows where strips begin and end, ascending, from 0 to the region's height.
+
+    Returns:
+        The new network, a `schema.ModelT`.
     """
     (graph,) = model.subgraphs
     draft = Draft(model)

@@ -1,4 +1,4 @@
-"""Chooses which layers run in strips, and where the strips end: the least extra work within the RAM of a device."""
+"""Chooses the layers to run in strips and where the strips end: the fewest extra MACs within a device's RAM."""
 
 import dataclasses
 import functools
@@ -16,15 +16,15 @@ from fd_keras.tflite.strips.rewrite import MOST_STRIPS, Region, in_strips, regio
 
 @dataclasses.dataclass(frozen=True)
 class StripPlan:
-    """A network, whole or in strips, and what it needs.
+    """A network, whole or in strips, with its RAM and MACs.
 
     Attributes:
-        model: It, a `schema.ModelT`; in strips with a plan of its memory.
-        activations: Bytes of the planned arena.
-        tflm: Bytes that TFLM needs beside that, an upper estimate.
+        model: The network, a `schema.ModelT`; with strips, its memory plan is included.
+        activations: Bytes of activations in the planned arena.
+        tflm: Bytes of TFLM's tables, an upper estimate.
         macs: Multiply-accumulates for one image.
-        shape: Shape of the tensor that the strips make; empty: there are none.
-        cuts: The rows of it at which strips begin and end.
+        shape: Shape of the tensor that is concatenated from the strips; empty without strips.
+        cuts: Rows of that tensor where strips begin and end; empty without strips.
     """
 
     model: Any
@@ -54,11 +54,14 @@ class StripPlan:
 
 
 def trade(model: Any, kernels: KernelLibrary = TFLM) -> list[StripPlan]:
-    """What RAM can be had for which work: the network as it is, then ever less RAM for ever more MACs.
+    """Computes the trade-off of RAM and MACs.
 
     Args:
         model: The network, a `schema.ModelT`.
-        kernels: Whose kernels run it.
+        kernels: Kernel library that runs the network.
+
+    Returns:
+        The whole network, then networks in strips, with decreasing RAM and increasing MACs.
     """
     front = [StripPlan.of(model, kernels)]
     for candidate in sorted(_candidates(model, kernels), key=lambda candidate: (candidate.macs, candidate.ram)):
@@ -68,10 +71,14 @@ def trade(model: Any, kernels: KernelLibrary = TFLM) -> list[StripPlan]:
 
 
 def fitting(front: Sequence[StripPlan], ram: int) -> StripPlan:
-    """The first of `trade` that needs at most so many bytes.
+    """Selects the plan with the fewest MACs that fits into `ram` bytes.
+
+    Args:
+        front: Result of `trade`.
+        ram: Limit of TFLM's arena in bytes.
 
     Raises:
-        ValueError: If none does; it has the least RAM that can be reached.
+        ValueError: If no plan fits; the message has the minimum RAM.
     """
     for candidate in front:
         if candidate.ram <= ram:
@@ -79,12 +86,12 @@ def fitting(front: Sequence[StripPlan], ram: int) -> StripPlan:
     least = front[-1]
     raise ValueError(
         f"needs at least {kib(least.ram)} of RAM ({kib(least.activations)} of activations, {kib(least.tflm)} of TFLM's "
-        f"tables); take a smaller --size or --alpha, or allow more."
+        f"tables); reduce --size or --alpha, or raise the limit."
     )
 
 
 def table(front: Sequence[StripPlan], chosen: StripPlan | None) -> str:
-    """The trade as text."""
+    """Formats the trade-off as text."""
     lines = ["strips  activations + TFLM's tables = RAM KiB  MACs"]
     for candidate in front:
         extra = f"+{100 * (candidate.macs / front[0].macs - 1):.1f}%"
@@ -97,14 +104,14 @@ def table(front: Sequence[StripPlan], chosen: StripPlan | None) -> str:
 
 
 def facts(front: Sequence[StripPlan], chosen: StripPlan) -> dict:
-    """What a file's .json says about its strips."""
+    """Facts about the strips for a file's .json."""
     whole = {"activations": front[0].activations, "tflm": front[0].tflm, "macs": front[0].macs}
     ours = {"activations": chosen.activations, "tflm": chosen.tflm, "macs": chosen.macs}
     return {"count": chosen.strips, "shape": list(chosen.shape), "cuts": list(chosen.cuts), **ours, "whole": whole}
 
 
 def _candidates(model: Any, kernels: KernelLibrary) -> Iterator[StripPlan]:
-    """Networks in strips worth considering; each is planned exactly."""
+    """Yields promising networks in strips; each is planned exactly."""
     network = network_of(model)
     for region in regions(model):
         shape = network.tensors[region.target].shape
@@ -113,9 +120,10 @@ def _candidates(model: Any, kernels: KernelLibrary) -> Iterator[StripPlan]:
 
 
 def _partitions(network: FileNetwork, region: Region) -> set[tuple[int, ...]]:
-    """Cuts in which the lowest strip has any height, and each other is as high as fits in the memory that this takes.
+    """Candidate cuts: for each height of the lowest strip, the other strips are as high as its memory peak allows.
 
-    The lowest strip runs first and meets the whole image; others find room where rows are not needed any more.
+    The lowest strip runs first, while the whole image is in memory. The others can overwrite image rows that are no
+    longer needed, so they can be higher.
     """
     peaks, found = _Peaks(network, region), set()
     for height in range(1, region.height):
@@ -128,7 +136,7 @@ def _partitions(network: FileNetwork, region: Region) -> set[tuple[int, ...]]:
 
 
 class _Peaks:
-    """About how many bytes are alive at most while a strip runs; the exact plan follows."""
+    """Estimates the peak memory of a strip in bytes, to choose candidates; the exact plan is computed later."""
 
     def __init__(self, network: FileNetwork, region: Region):
         tensors = {region.source, *(part.output for part in region.layers)}
@@ -149,5 +157,5 @@ class _Peaks:
         return made + max(slicing, self._image(first) + work)
 
     def _image(self, end: int) -> int:
-        """Bytes of the image that rows up to this one of the target need."""
+        """Bytes of the image that the target rows before `end` need."""
         return self._region.needed((0, end))[self._region.source][1] * self._bytes[self._region.source] if end else 0
