@@ -1,1 +1,1 @@
-"""Projects for microcontrollers: a .tflite file with all that it takes to run it on camera frames (`export-mcu`)."""
+"""Projects for microcontrollers that run a .tflite file on camera frames; the logic of `export-mcu`."""

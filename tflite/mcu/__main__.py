@@ -1,10 +1,10 @@
-"""Writes a project for microcontrollers around a .tflite file: C++ for TensorFlow Lite Micro (TFLM), with a self-test.
+"""Writes a microcontroller project for a .tflite file: C++ for TensorFlow Lite Micro (TFLM), with a self-test.
 
     fd-keras export-mcu out/fd_mobilenet_0.25_128_int8.tflite --output_dir=project --photo=cat.jpg --board=nucleo-h743zi
 
-The project has the file as a C++ array, class names, arena size and ops; a function from camera frames (RGB565, RGB888)
-to the network's input; a self-test on a stored frame; and build files for a computer, STM32 (CMake) and ESP32-S3
-(ESP-IDF). Its README.md has the commands.
+The project contains the file as a C++ array with class names, arena size and ops; a function that converts camera
+frames (RGB565, RGB888) to the network's input; a self-test on a stored frame; and build files for a computer, STM32
+(CMake) and ESP32-S3 (ESP-IDF). Its README.md has the commands.
 """
 
 import os
@@ -22,30 +22,35 @@ _README = "README.md"
 _SIDES = (16, 8192)
 
 with flag_group("Project"):
-    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of the project; must not exist.", required=True)
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for the project, which must not exist.", required=True)
     _LABELS = flags.DEFINE_string("labels", None, "Text file of one class name per line (default: the file's own).")
-    _BOARD = flags.DEFINE_string("board", None, f"Board to check the network's needs for: {', '.join(boards.BOARDS)}.")
-    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "RAM of the board for camera frame, stack and program.")
-    _CAMERA = flags.DEFINE_string("camera", "320x240", "Largest frames, WIDTHxHEIGHT, that will be resized.")
-    _PHOTO = flags.DEFINE_string("photo", None, "Photo for the self-test (default: a disk before a gradient).")
+    _BOARD = flags.DEFINE_string("board", None, f"Board to check the memory of: {', '.join(boards.BOARDS)}.")
+    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "Board RAM to keep free for camera, stack and program.")
+    _CAMERA = flags.DEFINE_string("camera", "320x240", "Maximum size of camera frames, WIDTHxHEIGHT.")
+    _PHOTO = flags.DEFINE_string("photo", None, "Photo for the self-test (default: a disk on a gradient).")
 
 
 def camera_size() -> tuple[int, int]:
-    """Width and height by --camera."""
+    """Parses --camera as (width, height)."""
     found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", _CAMERA.value)
     if not found or not all(_SIDES[0] <= int(side) <= _SIDES[1] for side in found.groups()):
         raise UsageError(
-            f"--camera={_CAMERA.value}: not a size; write one like 320x240, sides {_SIDES[0]} to {_SIDES[1]}"
+            f"--camera={_CAMERA.value}: must be WIDTHxHEIGHT, both between {_SIDES[0]} and {_SIDES[1]}, such as 320x240"
         )
     return int(found[1]), int(found[2])
 
 
 def check(arguments: list[str]) -> str:
-    """The file's path; raises UsageError or OSError for what cannot work."""
+    """Validates the arguments and flags; returns the file's path.
+
+    Raises:
+        UsageError: If the arguments are not one .tflite file.
+        OSError: If the output folder exists, or a file does not.
+    """
     if len(arguments) != 1 or not arguments[0].endswith(".tflite"):
-        raise UsageError("give one .tflite file; fd-keras convert --recipes=int8 --c_array writes one")
+        raise UsageError("pass one .tflite file, such as fd-keras convert --recipes=int8 --c_array writes")
     if os.path.lexists(_OUTPUT.value):
-        raise FileExistsError(f"--output_dir={_OUTPUT.value}: exists already; name another folder, or remove it")
+        raise FileExistsError(f"--output_dir={_OUTPUT.value}: already exists; pass another folder, or remove it")
     for flag in (_PHOTO, _LABELS):
         if flag.value:
             check_file(flag.name, flag.value)
@@ -53,19 +58,19 @@ def check(arguments: list[str]) -> str:
 
 
 def labels_of(path: str, classes: int) -> tuple[str, ...]:
-    """The class names; if nobody knows them, ImageNet's for as many classes, or numbers, with a note."""
+    """The class names; if they are unknown, ImageNet's if their number matches, else numbers, with a note."""
     from fd_keras import class_names, imagenet
 
     if names := class_names.names_of(path, classes, _LABELS.value):
         return names
     numbers = tuple(f"class {number}" for number in range(classes))
     names, what = (imagenet.class_names(), "ImageNet's") if classes == imagenet.CLASSES else (numbers, "numbers")
-    print(f"note: the class names are unknown; took {what} (--labels names others)")
+    print(f"note: the class names are unknown; using {what} (pass others with --labels)")
     return names
 
 
 def main(argv: list[str]) -> None:
-    """Writes the project and prints what it takes."""
+    """Writes the project and prints its flash and RAM."""
     camera, path = camera_size(), check(argv)
     board, reserve = _BOARD.value and boards.get_board(_BOARD.value), parse_bytes("reserve", _RESERVE.value)
     from fd_keras.tflite.mcu import project, reference

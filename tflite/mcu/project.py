@@ -1,4 +1,4 @@
-"""Makes a project for TensorFlow Lite Micro (TFLM) of a .tflite file: the templates beside this module, filled."""
+"""Creates a TensorFlow Lite Micro (TFLM) project for a .tflite file from the templates beside this module."""
 
 import importlib.resources
 import os
@@ -19,25 +19,25 @@ from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.c_array import c_array
 from fd_keras.tflite.memory.scratch import CORTEX_M, ESP_NN, KernelLibrary
 
-TOLERANCE = 8  # of 255 levels of a score, by which kernels may differ from LiteRT's
+TOLERANCE = 8  # maximum difference of a score from LiteRT's, of 255 levels; vendors' kernels round differently
 _RAW_PIXELS = {"uint8": 0, "int8": -128}  # zero points of an input of scale 1, by type
-_MODEL = "model"  # name of the array's files and of its namespace
+_MODEL = "model"  # name of the array's files and its namespace
 
 
 class NetworkFile:
-    """A .tflite file that a camera's frames can be given to.
+    """A .tflite file that takes camera frames.
 
     Args:
         path: Path of the file.
 
     Attributes:
         path: Path of the file.
-        content: Its tensors and operations.
-        runner: Runs it in LiteRT.
+        content: Tensors and operations of the file.
+        runner: LiteRT runner of the file.
 
     Raises:
-        LiteRTError: If it cannot be run; is not of integers, raw pixels in; or is arranged for phones. The message has
-            the way out.
+        LiteRTError: If the file cannot be run, its input or output is not an integer, it does not take raw pixels, or
+            it is arranged for phones; the message has the fix.
     """
 
     def __init__(self, path: str):
@@ -45,14 +45,14 @@ class NetworkFile:
         for what, details in (("input", self.runner.input), ("output", self.runner.output)):
             if self._type(details) not in _RAW_PIXELS:
                 raise LiteRTError(
-                    f"{path}: its {what} is {self._type(details)}; for a microcontroller convert the model with "
-                    "--recipes=int8 and --io=uint8."
+                    f"{path}: its {what} is {self._type(details)}, but a microcontroller needs integers; convert the "
+                    "model with --recipes=int8 and --io=uint8."
                 )
         if self.runner.input["quantization"] != (1.0, _RAW_PIXELS[self.input_type]):
             raise LiteRTError(f"{path}: does not take raw pixels; convert the model with --include_preprocessing.")
         if self.runner.input_shape[-1] not in (1, 3):
             raise LiteRTError(
-                f"{path}: takes {self.runner.input_shape[-1]} channels, but cameras give 3, or 1 as gray."
+                f"{path}: takes {self.runner.input_shape[-1]} channels, but cameras have 3, or 1 for gray."
             )
         if arrangement.is_for_phones(self.content.network):
             raise LiteRTError(f"{path}: {arrangement.ADVICE}.")
@@ -63,16 +63,16 @@ class NetworkFile:
 
     @property
     def input_type(self) -> str:
-        """Type of its input: uint8 or int8."""
+        """Type of the input: uint8 or int8."""
         return self._type(self.runner.input)
 
     def values(self, image: np.ndarray) -> np.ndarray:
-        """An image as its input: the pixels, uint8, as they are or 128 lower as int8."""
+        """Converts a uint8 image to the input type; for int8, 128 is subtracted."""
         return (image.astype("int16") + _RAW_PIXELS[self.input_type]).astype(self.input_type)
 
 
 def _taps(frame: reference.TestFrame | tuple[int, int], shape: Sequence[int]) -> int:
-    """Pixels of a frame, along a side, that make one of the image; the frame as such or as (width, height)."""
+    """Number of frame pixels, along one side, that the resize combines to one; `frame` may be (width, height)."""
     width, height = frame if isinstance(frame, tuple) else (frame.width, frame.height)
     covered = imagenet.resized_size(height, width, imagenet.resize_target(shape[:2]))
     return max(-(-2 * max(pair) // pair[1]) for pair in zip((height, width), covered, strict=True))
@@ -81,13 +81,16 @@ def _taps(frame: reference.TestFrame | tuple[int, int], shape: Sequence[int]) ->
 def project(
     file: NetworkFile, labels: Sequence[str], frame: reference.TestFrame, camera: tuple[int, int]
 ) -> dict[str, bytes]:
-    """The project's files by their paths in it.
+    """Creates the project's files.
 
     Args:
-        file: The network.
-        labels: Class names.
-        frame: The self-test's frame.
-        camera: (width, height) of the largest frames.
+        file: File of the network.
+        labels: Class names in label order.
+        frame: Frame for the self-test.
+        camera: Maximum (width, height) of camera frames.
+
+    Returns:
+        Contents of the files, by path in the project.
     """
     gaps = _network_gaps(file, labels) | _camera_gaps(file, frame, camera) | _test_gaps(file, frame)
     found = {name: AtTemplate(text).substitute(gaps) for name, text in sorted(templates().items())}
@@ -96,7 +99,7 @@ def project(
 
 
 def templates() -> dict[str, str]:
-    """The templates by their paths in the project."""
+    """Texts of the templates, by path in the project."""
     root = importlib.resources.files(__package__ or "") / "templates"
     with importlib.resources.as_file(root) as folder:
         paths = [path for path in folder.rglob("*") if path.is_file()]
@@ -127,7 +130,7 @@ def _network_gaps(file: NetworkFile, labels: Sequence[str]) -> dict:
 
 
 def ram_note(content: TFLiteFile) -> str:
-    """What the arena takes, in words: with TFLM's own kernels, and with the vendors' on boards."""
+    """Formats the RAM of the arena with TFLM's own kernels, and with those of the vendors."""
     network = content.network
     arena = plan(network).arena + tflm_bytes(network)
     arm, esp = (kib(arena + scratch_bytes(network, *kernels)) for kernels in (CORTEX_M, (ESP_NN,)))
@@ -135,7 +138,7 @@ def ram_note(content: TFLiteFile) -> str:
 
 
 def scratch_bytes(network: FileNetwork, *libraries: KernelLibrary) -> int:
-    """By how much the scratch memory of kernels makes the arena larger, with the library that asks for most."""
+    """Additional arena bytes for scratch memory, with the library that needs the most."""
     return max(0, *(plan(network, library).arena - plan(network).arena for library in libraries))
 
 

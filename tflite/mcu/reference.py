@@ -1,4 +1,4 @@
-"""The self-test's camera frame, and what fd_keras and LiteRT make of it."""
+"""The camera frame for the self-test, its preprocessing by fd_keras and its scores by LiteRT."""
 
 import dataclasses
 import io
@@ -10,44 +10,44 @@ from PIL import Image
 
 from fd_keras import imagenet, litert
 
-_SIDES = (160, 120)  # QQVGA, 38 kB of flash in RGB565
+_SIDES = (160, 120)  # maximum (width, height), QQVGA: 38 kB of flash in RGB565
 
 
 @dataclasses.dataclass(frozen=True)
 class TestFrame:
-    """A camera's frame.
+    """A camera frame.
 
     Attributes:
         words: Pixels in RGB565, uint16 of shape (height, width).
     """
 
-    __test__ = False  # pytest would take it for a test
+    __test__ = False  # otherwise pytest collects the class
     words: np.ndarray
 
     @property
     def width(self) -> int:
-        """Its columns."""
+        """Number of columns."""
         return self.words.shape[1]
 
     @property
     def height(self) -> int:
-        """Its rows."""
+        """Number of rows."""
         return self.words.shape[0]
 
     @property
     def bytes(self) -> bytes:
-        """Its pixels, red in the first byte of each."""
+        """The pixels as big-endian RGB565: red is in the first byte."""
         return self.words.astype(">u2").tobytes()
 
     def rgb(self) -> np.ndarray:
-        """Its pixels in 8 bits, uint8 of shape (height, width, 3); the highest bits are repeated below."""
+        """Converts to uint8 RGB of shape (height, width, 3); the high bits are repeated in the low bits."""
         red, green, blue = self.words >> 11, self.words >> 5 & 63, self.words & 31
         colors = [red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2]
         return np.stack(colors, axis=-1).astype("uint8")
 
 
 def frame_of(photo: str | None, width: int, height: int) -> TestFrame:
-    """A photo, or shapes in colors, as a camera's frame of at most that size.
+    """Converts a photo, or colored shapes if `photo` is None, to a frame of at most this size and 160 x 120.
 
     Raises:
         ValueError, OSError: If the photo cannot be read; see `imagenet.load_image`.
@@ -59,7 +59,7 @@ def frame_of(photo: str | None, width: int, height: int) -> TestFrame:
 
 
 def _shapes(width: int, height: int) -> np.ndarray:
-    """A disk before a gradient."""
+    """Draws a disk on a gradient, uint8 RGB of shape (height, width, 3)."""
     y, x = np.mgrid[:height, :width]
     background = np.stack([255 * x // width, 255 * y // height, 255 - 255 * x // width], axis=-1)
     inside = (2 * x - width) ** 2 + (2 * y - height) ** 2 < (min(width, height) * 2 // 3) ** 2
@@ -67,7 +67,7 @@ def _shapes(width: int, height: int) -> np.ndarray:
 
 
 def image_of(frame: TestFrame, shape: Sequence[int]) -> np.ndarray:
-    """The network's image of a frame by fd_keras.imagenet, uint8 of `shape`."""
+    """Preprocesses a frame with fd_keras.imagenet; returns a uint8 image of `shape`."""
     file = io.BytesIO()
     Image.fromarray(frame.rgb()).save(file, "PNG")
     file.seek(0)
@@ -75,13 +75,16 @@ def image_of(frame: TestFrame, shape: Sequence[int]) -> np.ndarray:
 
 
 def scores_of(path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
-    """A file's scores of an image, integers of shape (classes,), by LiteRT's reference kernels, which TFLM's resemble.
+    """Runs a file with LiteRT's reference kernels, which are close to TFLM's.
 
     Args:
         path: Path of the .tflite file.
-        image: Input values in the file's own type, of shape (height, width, channels).
+        image: Input in the file's own type, of shape (height, width, channels).
+
+    Returns:
+        Integer scores of shape (classes,).
     """
-    litert.interpreter_class()  # says so if LiteRT is missing
+    litert.interpreter_class()  # raises an error with the install command if LiteRT is missing
     from ai_edge_litert.interpreter import OpResolverType
 
     interpreter = litert.load(path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
@@ -91,7 +94,7 @@ def scores_of(path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
 
 
 def fnv1a(data: bytes) -> int:
-    """The 32-bit FNV-1a hash, as self_test.cc computes it."""
+    """Computes the 32-bit FNV-1a hash, like self_test.cc."""
     value = 2166136261
     for byte in data:
         value = (value ^ byte) * 16777619 & 0xFFFFFFFF

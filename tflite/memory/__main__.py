@@ -1,12 +1,12 @@
-"""Estimates what a network needs of a microcontroller: flash, RAM and multiply-accumulates (MACs).
+"""Estimates the flash, RAM and multiply-accumulates (MACs) that a network needs on a microcontroller.
 
     fd-keras memory out/fd_mobilenet_0.25_224_int8.tflite --plot=memory.png
     fd-keras memory out/fd_mobilenet_0.25_224_int8.tflite --board=nano-33-ble
     fd-keras memory --grid --classes=5 --ram=256KiB --flash=512KiB
 
-The first two read a .tflite file and plan its arena as TensorFlow Lite Micro (TFLM) does. The third estimates int8 and
-int4 files of many networks, widths and resolutions without making them, whole and in strips: which fit, and which of
-those is the most accurate.
+The first two commands read a .tflite file and plan its arena as TensorFlow Lite Micro (TFLM) does. The third estimates
+many networks, widths and resolutions as int8 and int4 files, whole and in strips, without converting them, and reports
+which fit and which of those is the most accurate.
 """
 
 import json
@@ -22,36 +22,36 @@ from fd_keras.tflite.memory import boards, grid
 from fd_keras.tflite.memory.byte_sizes import parse_bytes
 
 with flag_group("Device"):
-    _BOARD = flags.DEFINE_string("board", None, f"Board, in place of --ram and --flash: {', '.join(boards.BOARDS)}.")
-    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "RAM of the board for camera frame, stack and program.")
-    _RAM = flags.DEFINE_string("ram", "256KiB", "RAM to spare for TFLM's arena.")
-    _FLASH = flags.DEFINE_string("flash", "512KiB", "Flash to spare for the file; TFLM's code comes on top.")
+    _BOARD = flags.DEFINE_string("board", None, f"Board, instead of --ram and --flash: {', '.join(boards.BOARDS)}.")
+    _RESERVE = flags.DEFINE_string("reserve", boards.RESERVED, "Board RAM to keep free for camera, stack and program.")
+    _RAM = flags.DEFINE_string("ram", "256KiB", "RAM available for TFLM's arena.")
+    _FLASH = flags.DEFINE_string("flash", "512KiB", "Flash available for the file, not counting TFLM's code.")
 with flag_group("Grid of networks"):
     _GRID = flags.DEFINE_bool("grid", False, "Estimate many networks instead of reading a file.")
     _MODEL = flags.DEFINE_list("model", list(zoo.ARCHS), "Networks of the grid.")
     _GROUPS = flags.DEFINE_integer("groups", None, "Groups of a ShuffleNet (default 3).")
     _ALPHAS = flags.DEFINE_list("alphas", ["0.25", "0.5", "0.75", "1.0"], "Width multipliers.")
-    _SIZES = flags.DEFINE_list("sizes", ["96", "128", "160", "192", "224"], "Sides of the square image.")
+    _SIZES = flags.DEFINE_list("sizes", ["96", "128", "160", "192", "224"], "Sides of the square image in pixels.")
     _CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes.", lower_bound=1)
 with flag_group("Output"):
     _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
-    _PLOT = flags.DEFINE_string("plot", None, "Draw the arena of the file into a .png, .svg or .pdf.")
+    _PLOT = flags.DEFINE_string("plot", None, "Plot the arena of the file to a .png, .svg or .pdf.")
 
 
 def parse_numbers(flag: str, texts: Sequence[str], kind: type, low: float, high: float) -> list:
-    """The numbers in a list of texts; raises UsageError that names the flag."""
+    """Parses a flag's list of numbers; raises UsageError, naming the flag, if one is invalid or out of range."""
     try:
         numbers = [kind(text) for text in texts]
     except ValueError as error:
         raise UsageError(f"--{flag}={','.join(texts)}: {error}") from error
     for text, number in zip(texts, numbers, strict=True):
-        if not low <= number <= high:  # nor if it is NaN
+        if not low <= number <= high:  # also rejects NaN
             raise UsageError(f"--{flag}={text}: must be between {low:g} and {high:g}")
     return numbers
 
 
 def archs() -> list[Arch]:
-    """The tables of the grid's networks; raises UsageError for an unknown one."""
+    """The tables of the networks in --model; raises UsageError if one is unknown."""
     names = _MODEL.value
     for name in names or [""]:
         if name not in zoo.ARCHS:
@@ -63,7 +63,7 @@ def archs() -> list[Arch]:
 
 
 def limits() -> grid.DeviceLimits:
-    """What the device has to spare: the board's memory but for --reserve, or --ram and --flash."""
+    """The available memory: the board's without --reserve, or --ram and --flash."""
     board, kept = board_of(), reserve()
     if board:
         return grid.DeviceLimits(*boards.free(board, kept), board.kernels)
@@ -71,7 +71,7 @@ def limits() -> grid.DeviceLimits:
 
 
 def board_of() -> boards.Board | None:
-    """The board by --board; raises UsageError if it is unknown, or its memory is given as well."""
+    """The board in --board, if any; raises UsageError if it is unknown, or combined with --ram or --flash."""
     if _BOARD.value is None:
         return None
     board = boards.get_board(_BOARD.value)
@@ -82,12 +82,12 @@ def board_of() -> boards.Board | None:
 
 
 def reserve() -> int:
-    """Bytes by --reserve."""
+    """Parses --reserve to bytes."""
     return parse_bytes("reserve", _RESERVE.value)
 
 
 def grid_report(device: grid.DeviceLimits) -> str | list:
-    """The grid that the flags ask for, as text or as data."""
+    """Estimates the grid of networks; returns text, or data with --json."""
     networks = archs()
     alphas = parse_numbers("alphas", _ALPHAS.value, float, 0.01, 100)
     sizes = parse_numbers("sizes", _SIZES.value, int, 32, 8192)
@@ -96,7 +96,7 @@ def grid_report(device: grid.DeviceLimits) -> str | list:
 
 
 def file_report(path: str, device: grid.DeviceLimits) -> str | dict:
-    """What a file needs, as text or as data; draws it if asked to."""
+    """Reports the needs of a file as text, or as data with --json; plots the arena with --plot."""
     from fd_keras.tflite.format.flatbuffer import read
     from fd_keras.tflite.memory.arena import plan
     from fd_keras.tflite.memory.plot import arena_plot
@@ -116,7 +116,7 @@ def file_report(path: str, device: grid.DeviceLimits) -> str | dict:
 
 
 def verdict_of(facts: dict, device: grid.DeviceLimits) -> str:
-    """Whether a file fits --ram and --flash."""
+    """Formats whether a file fits into --ram and --flash."""
     from fd_keras.tflite.memory.report import verdict
 
     return verdict(facts["activations"] + facts["tflm"], facts["flash"]["bytes"], device.ram, device.flash)
@@ -125,9 +125,9 @@ def verdict_of(facts: dict, device: grid.DeviceLimits) -> str:
 def main(argv: list[str]) -> None:
     """Prints the report of a file or of the grid."""
     if len(argv) != (0 if _GRID.value else 1):
-        raise UsageError("give one .tflite file, or --grid without one")
+        raise UsageError("pass either one .tflite file or --grid")
     if _GRID.value and _PLOT.value:
-        raise UsageError("--plot draws the arena of a file, not --grid")
+        raise UsageError("--plot needs a file and cannot be combined with --grid; remove one of the two")
     device = limits()
     found = grid_report(device) if _GRID.value else file_report(argv[0], device)
     print(found if isinstance(found, str) else json.dumps(found, indent=1))

@@ -1,7 +1,7 @@
-"""RAM for a network's activations: how long each tensor lives, and where it goes in one arena.
+"""Plans the RAM for a network's activations: the lifetime of each tensor, and its offset in the arena.
 
 The plan is the one that TensorFlow Lite Micro (TFLM) makes at start-up: the largest tensor first, each at the lowest
-offset that is free for as long as it lives. Nothing here reads files or imports anything large.
+offset that is free during its lifetime. This module reads no files and imports only small modules.
 """
 
 import dataclasses
@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from fd_keras.tflite.format.network import WEIGHTED, FileNetwork
 from fd_keras.tflite.memory.scratch import TFLM, KernelLibrary
 
-ALIGNMENT = 16  # of every tensor in TFLM's arena, in bytes
+ALIGNMENT = 16  # bytes, of each tensor in TFLM's arena
 
 
 @dataclasses.dataclass(frozen=True)
 class ArenaBuffer:
-    """The place of a tensor: `bytes` from `offset` on, from op `first` to op `last`, both included.
+    """Memory of a tensor, or scratch memory of an op.
 
-    Scratch memory of an op has a number, too, behind those of the tensors.
+    Attributes:
+        tensor: Index of the tensor; for scratch memory, the number of tensors plus the number of the op.
+        bytes: Size in bytes, without padding.
+        first: Number of the first op during which the memory is needed.
+        last: Number of the last op during which the memory is needed.
+        offset: Offset in the arena in bytes.
     """
 
     tensor: int
@@ -29,18 +34,18 @@ class ArenaBuffer:
 
     @property
     def end(self) -> int:
-        """The first byte behind it."""
+        """Offset of the first byte after the buffer and its padding."""
         return self.offset + -(-self.bytes // ALIGNMENT) * ALIGNMENT
 
 
 def lifetimes(network: FileNetwork, kernels: KernelLibrary = TFLM) -> list[ArenaBuffer]:
-    """What needs RAM, with the first and the last op during which it must exist: tensors, then scratch memory.
+    """Computes the lifetimes of everything that needs RAM: the tensors, then scratch memory; offsets are all 0.
 
-    Of constant tensors those are kernels of four bits that their ops unpack before they compute.
+    Constant tensors need RAM only if they are int4 kernels that an op unpacks.
 
     Args:
-        network: The network.
-        kernels: Whose kernels run it.
+        network: Network to plan.
+        kernels: Kernel library that runs the network.
     """
     spans: dict[int, tuple[int, int]] = dict.fromkeys(network.inputs, (0, 0))
     for time, op in enumerate(network.ops):
@@ -53,7 +58,7 @@ def lifetimes(network: FileNetwork, kernels: KernelLibrary = TFLM) -> list[Arena
 
 
 def _of_layers(network: FileNetwork, kernels: KernelLibrary) -> Iterator[ArenaBuffer]:
-    """What layers take of the arena only while they run."""
+    """Yields the memory that layers need only while they run."""
     for time, op in enumerate(network.ops):
         if unpacked := kernels.unpacked(network, op):
             yield ArenaBuffer(op.inputs[1], unpacked, time, time)
@@ -63,11 +68,11 @@ def _of_layers(network: FileNetwork, kernels: KernelLibrary) -> Iterator[ArenaBu
 
 @dataclasses.dataclass(frozen=True)
 class ArenaPlan:
-    """Where the tensors of a network go.
+    """Plan of the arena.
 
     Attributes:
-        network: The network that is planned.
-        buffers: A place for each tensor that needs RAM, by offset.
+        network: The planned network.
+        buffers: Buffers of everything that needs RAM, sorted by offset.
     """
 
     network: FileNetwork
@@ -75,16 +80,16 @@ class ArenaPlan:
 
     @property
     def arena(self) -> int:
-        """Bytes of the arena, TFLM's "head"."""
+        """Size of the planned arena in bytes, TFLM's "head"."""
         return max((buffer.end for buffer in self.buffers), default=0)
 
     def alive(self, time: int) -> list[ArenaBuffer]:
-        """What exists while op number `time` runs, largest first."""
+        """Buffers that are needed while op number `time` runs, the largest first."""
         found = [buffer for buffer in self.buffers if buffer.first <= time <= buffer.last]
         return sorted(found, key=lambda buffer: -buffer.bytes)
 
     def live_bytes(self, time: int) -> int:
-        """Their size, what overlaps once: no plan without overlaps can have a smaller arena."""
+        """Total bytes of `alive`, overlaps counted once; a lower bound of the arena for plans without overlaps."""
         found, end = 0, 0
         for buffer in sorted(self.alive(time), key=lambda buffer: buffer.offset):
             found += max(0, buffer.offset + buffer.bytes - max(end, buffer.offset))
@@ -98,13 +103,13 @@ class ArenaPlan:
 
 
 def plan(network: FileNetwork, kernels: KernelLibrary = TFLM) -> ArenaPlan:
-    """Plans as TFLM does: by size, largest first (of equals the later tensor), each at the lowest offset that fits.
+    """Plans the arena as TFLM does: the largest tensor first (the later one of equals), each at the lowest free offset.
 
-    Tensors that the file plans itself have their places before the others; they may overlap.
+    Tensors with an offset in the file are placed before the others, and may overlap.
 
     Args:
-        network: The network.
-        kernels: Whose kernels run it.
+        network: Network to plan.
+        kernels: Kernel library that runs the network.
     """
     buffers = lifetimes(network, kernels)
     offsets = dict(enumerate(network.offsets))
@@ -124,9 +129,9 @@ def plan(network: FileNetwork, kernels: KernelLibrary = TFLM) -> ArenaPlan:
 
 
 def in_place_bytes(network: FileNetwork) -> int:
-    """The least RAM if every op could write its output over the input that it is the last to read.
+    """Minimum RAM in bytes if each op could overwrite an input that no later op reads.
 
-    What a compiler reaches whose kernels work row by row, apart from the few rows that they hold back.
+    Compilers with kernels that work row by row come close to this, except for the few rows that they have to keep.
     """
     whole, least = plan(network), 0
     for time, op in enumerate(network.ops):
@@ -137,11 +142,10 @@ def in_place_bytes(network: FileNetwork) -> int:
 
 
 def tflm_bytes(network: FileNetwork) -> int:
-    """About what TFLM keeps in the arena beside the activations, its "tail"; an upper estimate.
+    """Upper estimate of the bytes that TFLM keeps in the arena beside the activations, its "tail".
 
-    Eight bytes for each output channel (multiplier and shift), the rest for its tables. The constants are those of a
-    64-bit machine, where tflite-micro reported 3 to 10% less than this for the networks here; with 32-bit pointers it
-    is less again.
+    This is 8 bytes per output channel (multiplier and shift), and TFLM's tables. The constants are for 64-bit machines,
+    where tflite-micro reported 3 to 10% less than this for the networks here; 32-bit pointers need even less.
     """
     channels = sum(network.tensors[op.outputs[0]].shape[-1] for op in network.ops if op.kind in WEIGHTED)
     return 24 * len(network.tensors) + 164 * len(network.ops) + 8 * channels + 2048

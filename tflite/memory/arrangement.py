@@ -1,9 +1,9 @@
-"""Recognizes files that `convert` arranged for the CPUs of phones, which cost a microcontroller RAM and work."""
+"""Detects files that `convert` arranged for phone CPUs, which need more RAM and MACs on microcontrollers."""
 
 from fd_keras.tflite.format.network import FileNetwork
 
 ADVICE = (
-    "arranged for phones (XNNPACK), which takes a microcontroller more RAM and multiplications; convert the model "
+    "arranged for phones (XNNPACK), which needs more RAM and multiplications on a microcontroller; convert the model "
     "again with --c_array, --max_ram or --noxnnpack"
 )
 

@@ -1,6 +1,6 @@
-"""Boards with microcontrollers: their memory, the kernels that run on them, and whether a network fits.
+"""Microcontroller boards: their memory and kernel library, and whether a network fits.
 
-Figures are of the largest contiguous piece of RAM, since TFLM's arena is contiguous.
+RAM sizes are those of the largest contiguous region, since TFLM's arena is contiguous.
 """
 
 import dataclasses
@@ -13,21 +13,21 @@ from fd_keras.tflite.memory.byte_sizes import kib
 from fd_keras.tflite.memory.scratch import CMSIS_NN, CMSIS_NN_DSP, ESP_NN, KernelLibrary
 
 _ZEPHYR = "zephyrproject-rtos/zephyr: "
-PROGRAM_FLASH = 128 << 10  # bytes of flash that are kept for TFLM's code and the program
+PROGRAM_FLASH = 128 << 10  # bytes of flash, reserved for TFLM's code and the program
 RESERVED = "64KiB"  # of RAM: a frame of 160x120 in RGB565 (37.5 KiB), and 26.5 KiB for stack, drivers and variables
 
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """A board.
+    """A microcontroller board.
 
     Attributes:
-        title: Board, chip and core.
+        title: Names of the board, the chip and the core.
         sram: Bytes of RAM in the chip.
         flash: Bytes of flash.
-        kernels: Library of kernels that TFLM runs there.
-        source: Where the figures are from.
-        psram: Bytes of RAM beside the chip, which is slower; 0 without.
+        kernels: Kernel library that TFLM uses on the board.
+        source: Source of the figures.
+        psram: Bytes of external RAM, which is slower; 0 if there is none.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Board:
 BOARDS = {
     "esp32-s3-eye": Board(
         "ESP32-S3-EYE (ESP32-S3)",
-        416 << 10,  # SOC_DIRAM_DRAM_LOW to _HIGH; code that runs from RAM is in it, too
+        416 << 10,  # SOC_DIRAM_DRAM_LOW to _HIGH, including code that runs from RAM
         8 << 20,
         ESP_NN,
         "espressif/esp-idf: components/soc/esp32s3/include/soc/soc.h; "
@@ -102,7 +102,7 @@ BOARDS = {
 
 
 def get_board(name: str) -> Board:
-    """Looks up a board; raises UsageError that lists the known ones."""
+    """Looks up a board; raises UsageError, listing the known boards, if it is unknown."""
     if name not in BOARDS:
         raise UsageError(f"--board={name}: unknown board{nearest(name, BOARDS)} (there are {', '.join(BOARDS)})")
     return BOARDS[name]
@@ -110,15 +110,15 @@ def get_board(name: str) -> Board:
 
 @dataclasses.dataclass(frozen=True)
 class BoardFit:
-    """How a network fits a board.
+    """The memory that a network needs on a board.
 
     Attributes:
         board: The board.
         activations: Bytes of the planned activations.
-        scratch: Bytes by which the board's kernels make the arena larger than TFLM's own; may be below 0.
-        tflm: Bytes of TFLM's tables, about.
+        scratch: Additional arena bytes with the board's kernels, relative to TFLM's own; may be negative.
+        tflm: Bytes of TFLM's tables, an upper estimate.
         file: Bytes of the .tflite file.
-        reserve: Bytes of the chip's RAM that are kept for the rest of the program.
+        reserve: Bytes of the chip's RAM that are reserved for the rest of the program.
     """
 
     board: Board
@@ -142,29 +142,29 @@ class BoardFit:
 
     @property
     def free(self) -> tuple[int, int]:
-        """Bytes of the chip's RAM and of flash to spare for the network."""
+        """Bytes of the chip's RAM and of flash that are available for the network."""
         return free(self.board, self.reserve)
 
     @property
     def place(self) -> str | None:
-        """Memory that the arena fits into: "SRAM" or, if that is too small, "PSRAM"; None if neither."""
+        """Memory that the arena fits into: "SRAM", or "PSRAM" if SRAM is too small; None if it fits neither."""
         if self.arena <= self.free[0]:
             return "SRAM"
         return "PSRAM" if self.arena <= self.board.psram else None
 
     @property
     def fits(self) -> bool:
-        """Whether arena and file fit."""
+        """Whether the arena and the file fit."""
         return self.place is not None and self.file <= self.free[1]
 
     def record(self) -> dict:
-        """It as data."""
+        """Converts the needs to data for JSON."""
         board = {key: getattr(self.board, key) for key in ("title", "sram", "psram", "flash", "source")}
         found = {key: getattr(self, key) for key in ("reserve", "scratch", "arena", "place", "fits")}
         return {**board, "kernels": self.board.kernels.title, **found}
 
     def text(self) -> str:
-        """It as text."""
+        """Formats the needs as text."""
         ram, flash = self.free
         lines = [
             f"{self.board.title}, kernels of {self.board.kernels.title}:",
@@ -184,7 +184,7 @@ class BoardFit:
 
 
 def free(board: Board, reserve: int) -> tuple[int, int]:
-    """Bytes of a board's SRAM and flash beside what is kept for the rest of the program."""
+    """Bytes of a board's SRAM and flash that are not reserved for the rest of the program."""
     return max(0, board.sram - reserve), max(0, board.flash - PROGRAM_FLASH)
 
 

@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write and read them."""
+"""Parses and formats sizes in bytes, such as 256KiB."""
 
 import re
 
@@ -9,10 +9,10 @@ _LARGEST = 2**40
 
 
 def parse_bytes(flag: str, text: str) -> int:
-    """Bytes of a size like 256KiB, 1.5MiB, 300kB or 262144B; raises UsageError that names the flag."""
+    """Parses a size such as 256KiB, 1.5MiB, 300kB or 262144B to bytes; raises UsageError, naming the flag."""
     found = re.fullmatch(r"([0-9]+\.?[0-9]*)\s*([a-z]*)", text.strip().lower())
     if found and not found[2]:
-        raise UsageError(f"--{flag}={text}: in which unit? Write {text}KiB, {text}MiB or {text}B")
+        raise UsageError(f"--{flag}={text}: unit missing; write {text}KiB, {text}MiB or {text}B")
     if not found or found[2] not in _UNITS:
         raise UsageError(f"--{flag}={text}: not a size; write one like 256KiB, 1.5MiB or 262144B")
     size = float(found[1]) * _UNITS[found[2]]
@@ -22,5 +22,5 @@ def parse_bytes(flag: str, text: str) -> int:
 
 
 def kib(number: int) -> str:
-    """Bytes as KiB."""
+    """Formats bytes as KiB."""
     return f"{number / 1024:.1f} KiB"

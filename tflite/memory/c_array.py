@@ -1,4 +1,4 @@
-"""A .tflite file as a C++ array, for microcontrollers that have no file system."""
+"""Writes a .tflite file as a C++ array, for microcontrollers without a file system."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from fd_keras.tflite.format.network import FileNetwork, FileTensor
 from fd_keras.tflite.memory.arena import ALIGNMENT, plan, tflm_bytes
 from fd_keras.tflite.output import writing
 
-# What the method of tflite::MicroMutableOpResolver is called where it is not the name in the schema, capitalized.
+# Methods of tflite::MicroMutableOpResolver whose names differ from the schema's names in CamelCase.
 _METHODS = {"PADV2": "PadV2"}
-# The ops that files of this package consist of and that TensorFlow Lite Micro runs.
+# Ops that this package's files use and that TensorFlow Lite Micro supports.
 _SUPPORTED = {
     "ADD",
     "AVERAGE_POOL_2D",
@@ -55,12 +55,12 @@ constexpr std::size_t kModelSize = {size};
 
 // The activations, as TFLM or the file itself plans them.
 constexpr std::size_t kActivationBytes = {activations};
-// An estimate of the tensor arena: the activations and {tflm} bytes for what TFLM keeps beside them (its tables, and a
-// multiplier and shift for each channel), as on a 64-bit machine. Kernels of a vendor may need scratch memory on top:
-// measure with MicroInterpreter::arena_used_bytes().
+// Estimated size of the tensor arena: the activations, and {tflm} bytes for TFLM's tables and for a multiplier and a
+// shift per channel, as on a 64-bit machine. A vendor's kernels may need additional scratch memory: measure with
+// MicroInterpreter::arena_used_bytes().
 constexpr std::size_t kArenaSize = {arena};
 
-// For a tflite::MicroMutableOpResolver<kOpCount>: the kinds of operation in this network. False if one was refused.
+// Adds the operations of this network to a tflite::MicroMutableOpResolver<kOpCount>. Returns false if one is rejected.
 constexpr unsigned int kOpCount = {op_count};
 template <typename Resolver>
 bool AddOps(Resolver& resolver) {{
@@ -90,7 +90,7 @@ def write_c_array(path: str) -> Iterator[str]:
 
     Raises:
         LiteRTError: If the .tflite file cannot be read.
-        ValueError: If it has an op that TFLM does not run; names it.
+        ValueError: If the file has an op that TFLM does not support; the message names it.
     """
     stem = os.path.splitext(path)[0]
     texts = c_array(path, os.path.basename(stem))
@@ -102,11 +102,11 @@ def write_c_array(path: str) -> Iterator[str]:
 
 
 def c_array(path: str, name: str) -> tuple[str, str]:
-    """The header and the source of an array; raises as `write_c_array`.
+    """Formats the header and the source of an array; raises the same errors as `write_c_array`.
 
     Args:
         path: Path of the .tflite file.
-        name: Name of the two files, without a suffix; as an identifier, that of the namespace.
+        name: Name of the two files without a suffix, from which the namespace is derived.
     """
     with open(path, "rb") as file:
         data = file.read()
@@ -138,20 +138,20 @@ def _facts(path: str, space: str) -> dict:
 
 
 def resolver_methods(network: FileNetwork) -> list[str]:
-    """The methods of MicroMutableOpResolver that add the kinds of op of a network, by name.
+    """Names of the MicroMutableOpResolver methods that add the ops of a network.
 
     Raises:
-        ValueError: If TFLM does not run one of them.
+        ValueError: If TFLM does not support an op.
     """
     kinds = sorted({op.kind for op in network.ops})
     unknown = [kind for kind in kinds if kind not in _SUPPORTED]
     if unknown:
-        raise ValueError(f"it has the operation {unknown[0]}, which is not known to run on microcontrollers.")
+        raise ValueError(f"contains the operation {unknown[0]}, which is not known to run on microcontrollers.")
     return [f"Add{_METHODS.get(kind) or _capitalized(kind)}" for kind in kinds]
 
 
 def _capitalized(kind: str) -> str:
-    """DEPTHWISE_CONV_2D as DepthwiseConv2D."""
+    """Converts a name such as DEPTHWISE_CONV_2D to DepthwiseConv2D."""
     return "".join(part.capitalize() for part in kind.split("_")).replace("2d", "2D")
 
 

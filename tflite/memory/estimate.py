@@ -1,4 +1,4 @@
-"""The networks of int8 and int4 .tflite files, and the files' sizes, from the networks' tables alone."""
+"""Estimates the ops and sizes of int8 and int4 .tflite files from the networks' tables, without converting."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from fd_keras import spec
 from fd_keras.spec import Arch
 from fd_keras.tflite.format.network import FOUR_BIT_SHARE, WEIGHTED, FileNetwork, FileOp, FileTensor, Window
 
-# Bytes of the tables, names and options in a file for each of its tensors; files of the four networks have 138 to 147.
+# Bytes of tables, names and options per tensor of a file; files of the four networks have 138 to 147.
 TABLE_BYTES = 145
 
 
 def file_bytes(network: FileNetwork) -> int:
-    """Estimates the size of a file: weights, a scale (4 bytes) and a zero point (8) for each channel, tables."""
+    """Estimates the bytes of a file: weights, tables, and a scale (4 bytes) and a zero point (8) per channel."""
     weights = sum(tensor.bytes for tensor in network.tensors if tensor.constant)
     channels = sum(network.tensors[op.outputs[0]].shape[-1] for op in network.ops if op.kind in WEIGHTED)
     activations = sum(not tensor.constant for tensor in network.tensors)
@@ -20,13 +20,13 @@ def file_bytes(network: FileNetwork) -> int:
 
 
 def converted(arch: Arch, ops: Sequence[spec.Op], size: tuple[int, int], *, four_bits: bool = False) -> FileNetwork:
-    """The network that a recipe makes of a network lowered for a (height, width), with uint8 at its edges.
+    """Builds the network that the int8 or int4 recipe converts a lowered network to, with uint8 input and output.
 
     Args:
         arch: Table of the network.
-        ops: The lowered network.
-        size: Height and width of the image.
-        four_bits: Whether the recipe is int4, not int8.
+        ops: Lowered network.
+        size: (height, width) of the image.
+        four_bits: Whether the recipe is int4 instead of int8.
     """
     weights = sum(math.prod(op.kernel_shape) for op in ops if op.kernel_shape)
     writer = _NetworkWriter(size, FOUR_BIT_SHARE * weights if four_bits else math.inf)
@@ -36,9 +36,9 @@ def converted(arch: Arch, ops: Sequence[spec.Op], size: tuple[int, int], *, four
 
 
 class _NetworkWriter:
-    """Collects tensors and ops; `values` are the tensors that hold the outputs of the lowered ops.
+    """Collects tensors and ops; `values` maps the outputs of the lowered ops to tensor indices.
 
-    Pointwise and dense kernels of `least` or more weights are of four bits.
+    Pointwise and dense kernels with at least `least` weights are int4.
     """
 
     def __init__(self, size: tuple[int, int], least: float):
@@ -54,7 +54,7 @@ class _NetworkWriter:
         return len(self.tensors) - 1
 
     def shared(self, name: str, dtype: str, shape: tuple[int, ...]) -> int:
-        """A constant that several ops use, which is in the file once."""
+        """Returns a constant that several ops share, and adds it on first use."""
         if name not in self._shared:
             self._shared[name] = self.tensor(dtype, shape, constant=True)
         return self._shared[name]
@@ -80,12 +80,12 @@ class _NetworkWriter:
         return self.add(kind, (source, weights, bias), shape, window=window)
 
     def is_large(self, kernel: tuple[int, ...], source: int) -> bool:
-        """Whether a kernel is stored in four bits."""
+        """Whether a kernel is stored as int4."""
         dense = kernel[1:] in [(1, 1, self.tensors[source].shape[-1]), self.tensors[source].shape[1:]]
         return dense and math.prod(kernel) >= self._least
 
     def shuffles_itself(self, value: int) -> bool:
-        """Whether an ungrouped convolution made the value, see `xnnpack_ops.without_free_shuffles`."""
+        """Whether the value is the output of an ungrouped convolution, see `xnnpack_ops.without_free_shuffles`."""
         maker = next(op for op in self.ops if op.outputs == (value,))
         return maker.kind == "CONV_2D" and len({self.tensors[index].shape[-1] for index in maker.inputs[:2]}) == 1
 
@@ -95,9 +95,9 @@ class _NetworkWriter:
 
 
 def _framed(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> int:
-    """The input of a window with a stride, with the frame that symmetric padding needs as an op of its own.
+    """Adds the ops for symmetric padding of a strided window, if they are needed; returns the window's input.
 
-    TensorFlow's own padding is symmetric on odd sides: a convolution then frames its input with zeros itself.
+    They are not needed on odd sides, where TensorFlow's own padding is symmetric.
     """
     source = writer.values[op.inputs[0]]
     _, height, width, channels = writer.tensors[source].shape
@@ -114,13 +114,13 @@ def _framed(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> int:
 
 
 def _between(writer: _NetworkWriter, source: int, border: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    """A tensor between two constant ones."""
+    """Concatenates a tensor with a constant before and after it."""
     before, after = (writer.tensor("INT8", border, constant=True) for _ in range(2))
     return writer.add("CONCATENATION", (before, source, after), shape)
 
 
 def _shape(op: spec.Op) -> tuple[int, ...]:
-    """The shape of an op's output; its sides are known, since the image's are."""
+    """Output shape of an op; it is fully known, since the image size is."""
     return (1, *(side for side in op.size if side is not None), op.cout)
 
 
@@ -130,7 +130,7 @@ def _conv(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
 
 
 def _depthwise(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
-    """Also average pooling, which the recipe writes as a depthwise convolution."""
+    """Adds a depthwise convolution, or an average pooling, which the recipe converts to one."""
     kernel, source = (1, op.kernel, op.kernel, op.cin), _framed(writer, arch, op)
     writer.values[op.name] = writer.weighted("DEPTHWISE_CONV_2D", source, kernel, _shape(op), op.stride)
 
@@ -166,7 +166,7 @@ def _global_pool(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
 
 
 def _dense(writer: _NetworkWriter, arch: Arch, op: spec.Op) -> None:
-    """A layer of four bits is written as a convolution, see `format.int4`."""
+    """Adds a dense layer; an int4 layer becomes a convolution, see `format.int4`."""
     source, kernel, shape = writer.values[op.inputs[0]], (op.cout, op.cin), (1, op.cout)
     if writer.is_large(kernel, source):
         pixel, result = (1, 1, 1, op.cin), (1, 1, 1, op.cout)

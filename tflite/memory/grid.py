@@ -1,4 +1,4 @@
-"""What networks of many widths and resolutions cost as int8 and int4 files, whole and in strips, and which fit."""
+"""Estimates networks of many widths and resolutions as int8 and int4 files, whole and in strips, and which fit."""
 
 import dataclasses
 import itertools
@@ -14,12 +14,12 @@ from fd_keras.tflite.memory.estimate import converted, file_bytes
 from fd_keras.tflite.memory.scratch import TFLM, KernelLibrary
 
 RECIPES = ("int8", "int4")
-PAPER_SIZE = 224  # side of the images of the published accuracies
+PAPER_SIZE = 224  # image side in pixels for the published accuracies
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceLimits:
-    """What a device has to spare: bytes of RAM and of flash, and the kernels that it runs."""
+    """Available bytes of RAM and of flash on a device, and its kernel library."""
 
     ram: int
     flash: int
@@ -28,20 +28,20 @@ class DeviceLimits:
 
 @dataclasses.dataclass(frozen=True)
 class GridCell:
-    """Cost of one network in one form.
+    """Cost of one network with one recipe, whole or in strips.
 
     Attributes:
         arch: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        size: Side of the square image.
+        size: Side of the square image in pixels.
         recipe: "int8" or "int4".
-        strips: Number of strips that its first layers run in; 1: it is whole.
+        strips: Number of strips that the first layers run in; 1 for a whole network.
         macs: Multiply-accumulates for one image.
         flash: Bytes of the .tflite file, within 2%.
-        activations: Bytes of the planned arena, scratch memory included: the file's for the MobileNets, within 5% for
-            the ShuffleNets, where the converter may run the branches of a unit in another order.
-        tflm: Bytes that TFLM needs beside that, an upper estimate.
-        top1: Published ImageNet top-1 of the float network of 1000 classes in percent; None if there is none.
+        activations: Bytes of the planned arena, including scratch memory: exact for MobileNets, within 5% for
+            ShuffleNets, since the converter may run the branches of a unit in another order.
+        tflm: Bytes of TFLM's tables, an upper estimate.
+        top1: Published ImageNet top-1 of the float network with 1000 classes in percent; None if there is none.
     """
 
     arch: str
@@ -57,30 +57,30 @@ class GridCell:
 
     @property
     def ram(self) -> int:
-        """Bytes of TFLM's whole arena."""
+        """Total bytes of TFLM's arena."""
         return self.activations + self.tflm
 
     @property
     def title(self) -> str:
-        """For example "FD-MobileNet 0.25x"."""
+        """Name of the network, such as "FD-MobileNet 0.25x"."""
         return f"{zoo.get_arch(self.arch).title} {self.alpha:g}x"
 
     @property
     def form(self) -> str:
-        """For example "int8 in 2 strips"."""
+        """Recipe and strips, such as "int8 in 2 strips"."""
         return self.recipe + (f" in {self.strips} strips" if self.strips > 1 else "")
 
     def fits(self, limits: DeviceLimits) -> bool:
-        """Whether a device can run it."""
+        """Whether the network fits a device."""
         return self.ram <= limits.ram and self.flash <= limits.flash
 
 
 def grid(
     archs: Iterable[Arch], alphas: Sequence[float], sizes: Sequence[int], classes: int, limits: DeviceLimits
 ) -> Iterator[GridCell]:
-    """The cost of every combination; raises ValueError for a width, size or class count that is impossible.
+    """Yields the cost of each combination; raises ValueError for an impossible width, size or number of classes.
 
-    A network is also tried in strips if that is all it lacks: its file fits, but not its arena.
+    If a file fits but its arena does not, the network is also tried in strips.
     """
     combinations = list(itertools.product(archs, alphas, sizes, RECIPES))
     for arch, alpha, size, recipe in progress(combinations, unit="networks"):
@@ -93,7 +93,7 @@ def grid(
 def cell(
     arch: Arch, alpha: float, size: int, classes: int, recipe: str, kernels: KernelLibrary = TFLM
 ) -> tuple[FileNetwork, GridCell]:
-    """A network, and its cost as a whole."""
+    """Estimates a network; returns it, and its cost as a whole."""
     ops = spec.lower(arch, alpha, (size, size), classes=classes)
     network = converted(arch, ops, (size, size), four_bits=recipe == "int4")
     published = [row.top1 for row in zoo.PAPER_TABLE2 if (row.arch, row.alpha) == (arch.name, alpha)]
@@ -113,8 +113,8 @@ def cell(
 
 
 def _in_strips(network: FileNetwork, whole: GridCell, limits: DeviceLimits) -> Iterator[GridCell]:
-    """The form with the least work that fits, or else the one with the least RAM; none if strips save no RAM."""
-    from fd_keras.tflite.format.flatbuffer import network_of  # needs LiteRT, which the rest does not
+    """Yields the cost with the fewest MACs in strips that fit, or else the least RAM; none if strips save no RAM."""
+    from fd_keras.tflite.format.flatbuffer import network_of  # needs LiteRT, unlike the rest of the module
     from fd_keras.tflite.memory.table_model import model_of
     from fd_keras.tflite.strips.search import trade
 
@@ -122,7 +122,7 @@ def _in_strips(network: FileNetwork, whole: GridCell, limits: DeviceLimits) -> I
     fitting = [plan for plan in front if plan.ram <= limits.ram]
     for chosen in (fitting or front[-1:])[:1]:
         planned = network_of(chosen.model)
-        plan_bytes = 4 * len(planned.offsets)  # of the plan that is in the file
+        plan_bytes = 4 * len(planned.offsets)  # of the memory plan in the file
         yield dataclasses.replace(
             whole,
             strips=chosen.strips,
@@ -134,19 +134,19 @@ def _in_strips(network: FileNetwork, whole: GridCell, limits: DeviceLimits) -> I
 
 
 def most_accurate(cells: Iterable[GridCell], recipe: str, limits: DeviceLimits) -> GridCell | None:
-    """Of a recipe's networks that fit and have a published accuracy the most accurate one, with the least work."""
+    """The most accurate network of a recipe that fits and has a published accuracy; of equals, the fewest MACs."""
     known = [cell for cell in cells if cell.recipe == recipe and cell.fits(limits) and cell.top1 is not None]
     return max(known, key=lambda cell: (cell.top1, -cell.macs), default=None)
 
 
 def largest(cells: Iterable[GridCell], recipe: str, limits: DeviceLimits) -> GridCell | None:
-    """Of a recipe's networks that fit the one with most multiply-accumulates."""
+    """The network of a recipe with the most MACs that fits."""
     fitting = [cell for cell in cells if cell.recipe == recipe and cell.fits(limits)]
     return max(fitting, key=lambda cell: cell.macs, default=None)
 
 
 def records(cells: Sequence[GridCell], limits: DeviceLimits) -> list[dict]:
-    """The grid as data."""
+    """Converts the grid to data for JSON."""
     accurate = [most_accurate(cells, recipe, limits) for recipe in RECIPES]
     biggest = [largest(cells, recipe, limits) for recipe in RECIPES]
     return [
@@ -162,7 +162,7 @@ def records(cells: Sequence[GridCell], limits: DeviceLimits) -> list[dict]:
 
 
 def table(cells: Sequence[GridCell], limits: DeviceLimits) -> str:
-    """The grid as text, a line for each network: both recipes, whole and in strips, and what fits."""
+    """Formats the grid, with a line for each network: both recipes, whole and in strips, and what fits."""
     lines = [
         f"{'':20} {'':4} {'million':>7} {'':>5}  {'int8: KiB of':^29}  {'int4: KiB of':^29}",
         f"{'network':20} {'size':>4} {'MACs':>7} {'top-1':>5}  "

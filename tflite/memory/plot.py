@@ -1,17 +1,17 @@
-"""Draws an arena: every tensor a rectangle, from its first op to its last and from its first byte to its last."""
+"""Plots an arena: each tensor is a rectangle from its first to its last op, and from its first to its last byte."""
 
 from fd_keras.io import write_figure
 from fd_keras.tflite.format.network import COPIES, FileNetwork
 from fd_keras.tflite.memory.arena import ArenaBuffer, ArenaPlan
 
-# By what the op that writes the tensor does; an op of another kind is "other".
+# Colors by the kind of op that writes the tensor; other kinds are "other".
 _COLORS = {"input": "0.55", "copy": "#e08a2c", "convolution": "#3b6fb6", "depthwise": "#4fa58a", "other": "#a58ac0"}
-_LINE, _TEXT = 0.015, (0.055, 0.2)  # of the width or height of the picture: a line of text; its length either way
-_MOST_NAMES = 60  # of ops that can be read side by side
+_LINE, _TEXT = 0.015, (0.055, 0.2)  # height of a text line, and its length along x and y, as a share of the plot
+_MOST_NAMES = 60  # maximum number of op names that are legible side by side
 
 
 def arena_plot(path: str, whole: ArenaPlan) -> None:
-    """Draws the arena into a file, in the format that its name ends in; see `fd_keras.io.check_figure`."""
+    """Plots the arena to a file, in the format of its suffix; see `fd_keras.io.check_figure`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5), layout="constrained")
@@ -65,7 +65,7 @@ def _draw_buffers(axes, whole: ArenaPlan) -> None:
 
 
 def _maker(network: FileNetwork, buffer: ArenaBuffer) -> str:
-    """What kind of op writes a tensor."""
+    """The kind of op that writes a tensor."""
     kinds = [op.kind for op in network.ops if buffer.tensor in op.outputs] or ["input"]
     if kinds[0] in COPIES:
         return "copy"
@@ -73,7 +73,7 @@ def _maker(network: FileNetwork, buffer: ArenaBuffer) -> str:
 
 
 def _label(axes, whole: ArenaPlan, buffer: ArenaBuffer) -> None:
-    """Writes the shape into a rectangle that has room for it."""
+    """Writes the shape into a rectangle that is large enough for it."""
     wide, tall = (buffer.last - buffer.first + 1) / len(whole.network.ops), buffer.bytes / whole.arena
     if not (wide > _TEXT[0] and tall > 2 * _LINE or wide > _LINE and tall > _TEXT[1]):
         return

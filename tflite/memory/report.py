@@ -1,4 +1,4 @@
-"""The report of `fd-keras memory` about a file: what it needs, as data and as text."""
+"""Reports the RAM, flash and MACs that a file needs, as data and as text, for `fd-keras memory`."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def report(path: str, file: "TFLiteFile", whole: ArenaPlan) -> dict:
-    """What a file needs: bytes and MACs, in all and by op, and every tensor's place in the arena."""
+    """Collects a file's bytes and MACs, in total and by op, and the place of each tensor in the arena."""
     network = file.network
     return {
         "file": path,
@@ -52,7 +52,7 @@ def _place(whole: ArenaPlan, buffer: ArenaBuffer) -> dict:
 
 
 def tables(facts: dict, fit: str) -> str:
-    """A file's needs as text, and below whether it fits, such as `verdict` says."""
+    """Formats a report as text; `fit` is the last part, such as the result of `verdict`."""
     blocks = [_op_table(facts), _peak(facts), _totals(facts)]
     blocks += [f"warning: this file is {arrangement.ADVICE}"] if facts["for_phones"] else []
     return "\n\n".join([*blocks, fit])
@@ -112,7 +112,7 @@ def _with_kernels(arenas: dict[str, int]) -> list[tuple[str, int, str]]:
 
 
 def verdict(ram_needed: int, flash_needed: int, ram: int, flash: int) -> str:
-    """Whether it fits, in words."""
+    """Formats whether a network fits the limits; all arguments are in bytes."""
     missing = [
         f"needs {kib(needed - limit)} more {what}"
         for what, needed, limit in (("RAM", ram_needed, ram), ("flash", flash_needed, flash))

@@ -1,10 +1,10 @@
-"""Scratch memory that kernels ask for in TFLM's arena while a layer runs, by the library that they are of.
+"""Scratch memory that kernels request in TFLM's arena while a layer runs, by kernel library.
 
-The formulas are those of the vendors' sources as of August 2026: `*_get_buffer_size*` of CMSIS-NN (99f736a6 of
+The formulas are from the vendors' sources as of August 2026: `*_get_buffer_size*` of CMSIS-NN (99f736a6 of
 ARM-software/CMSIS-NN; Source/ConvolutionFunctions, FullyConnectedFunctions and PoolingFunctions),
 `esp_nn_get_*_scratch_size_esp32s3` of ESP-NN (d45b843 of espressif/esp-nn; src/convolution and src/softmax), and what
 TFLM's layers around them request (kernels/cmsis_nn in 90b983c of tensorflow/tflite-micro, kernels/esp_nn in 99f49e1 of
-espressif/esp-tflite-micro). For dilated layers, of which CMSIS-NN asks less, they are upper bounds.
+espressif/esp-tflite-micro). For dilated layers, for which CMSIS-NN requests less, they are upper bounds.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from fd_keras.tflite.format.network import WEIGHTED, FileNetwork, FileOp
 
 @dataclasses.dataclass(frozen=True)
 class LayerSizes:
-    """A convolution or a pool as the formulas take it.
+    """Sizes of a convolution or pooling, as the formulas need them.
 
     Attributes:
-        image: Rows, columns and channels of its input.
-        result: Rows, columns and channels of its output.
-        window: Rows and columns of its window.
-        strides: Steps of the window, along rows and columns.
+        image: Rows, columns and channels of the input.
+        result: Rows, columns and channels of the output.
+        window: Rows and columns of the window.
+        strides: Strides along rows and columns.
         padding: Rows above and columns to the left that the kernel adds.
-        grouped: Whether each output sees a part of the input's channels.
+        grouped: Whether each output channel depends on only a part of the input channels.
     """
 
     image: tuple[int, ...]
@@ -36,13 +36,13 @@ class LayerSizes:
 
     @classmethod
     def of(cls, network: FileNetwork, op: FileOp) -> "LayerSizes | None":
-        """The sizes of an op; None if it is neither a convolution nor a pool."""
+        """Computes the sizes of an op; returns None unless it is a convolution or pooling."""
         shapes = [network.tensors[index].shape for index in (*op.inputs[:1], *op.outputs[:1])]
         if op.window is None or [len(shape) for shape in shapes] != [4, 4]:
             return None
         (_, *image), (_, *result) = shapes
         window = op.window
-        totals = [  # of padding, as TFLM computes it: none is left if the file asks for none ("VALID")
+        totals = [  # total padding as TFLM computes it, which is 0 for "VALID"
             (result[axis] - 1) * window.strides[axis]
             + (window.size[axis] - 1) * window.dilations[axis]
             + 1
@@ -55,20 +55,20 @@ class LayerSizes:
 
     @property
     def pointwise(self) -> bool:
-        """Whether the window is a pixel, and nothing is padded."""
+        """Whether the window is a single pixel, without padding."""
         return self.window == (1, 1) and self.padding == (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelLibrary:
-    """Kernels that TFLM can run a network with.
+    """A library of kernels for TFLM.
 
     Attributes:
-        title: Name for people.
-        unpacks: Whether they unpack kernels of four bits into the arena.
-        layer_bytes: Scratch memory of a layer, in bytes, by kind of operation.
-        dense_bytes: Scratch memory in bytes for each output of a dense layer.
-        softmax_bytes: The same for a softmax.
+        title: Name that is shown to users.
+        unpacks: Whether int4 kernels are unpacked into the arena.
+        layer_bytes: Functions that compute the scratch memory of a layer in bytes, by kind of operation.
+        dense_bytes: Scratch memory in bytes per output of a dense layer.
+        softmax_bytes: Scratch memory in bytes per output of a softmax.
     """
 
     title: str
@@ -78,14 +78,14 @@ class KernelLibrary:
     softmax_bytes: int = 0
 
     def unpacked(self, network: FileNetwork, op: FileOp) -> int:
-        """Bytes for the op's kernel of four bits; 0 if it has none, or is computed from as it is."""
+        """Bytes for unpacking the op's int4 kernel; 0 if it has none, or the library does not unpack it."""
         if not self.unpacks or op.kind not in WEIGHTED or len(op.inputs) < 2:
             return 0
         kernel = network.tensors[op.inputs[1]]
         return math.prod(kernel.shape) if kernel.dtype == "INT4" else 0
 
     def scratch(self, network: FileNetwork, op: FileOp) -> int:
-        """Bytes that the op asks for beside that; layers of floats ask for none."""
+        """Bytes of scratch memory that the op requests, without `unpacked`; float layers request none."""
         if not op.inputs or network.tensors[op.inputs[0]].dtype != "INT8":
             return 0
         outputs = math.prod(network.tensors[op.outputs[0]].shape[1:])
@@ -105,12 +105,12 @@ _MVE_BLOCK = 124  # CH_IN_BLOCK_MVE
 
 
 def _cmsis_conv(sizes: LayerSizes) -> int:
-    """Two windows of the image, in 16 bits."""
+    """Two windows of the image in int16."""
     return 0 if sizes.pointwise and not sizes.grouped else 2 * 2 * _up(math.prod(sizes.window) * sizes.image[2], 4)
 
 
 def _cmsis_conv_dsp(sizes: LayerSizes) -> int:
-    """Compiled by Arm's own compiler, a pointwise convolution asks for two pixels."""
+    """Like `_cmsis_conv`; a pointwise convolution requests two pixels if it is compiled with Arm's own compiler."""
     fast = sizes.pointwise and not sizes.grouped and sizes.strides == (1, 1)
     return 2 * 2 * sizes.image[2] if fast else _cmsis_conv(sizes)
 
@@ -122,7 +122,7 @@ def _cmsis_depthwise_dsp(sizes: LayerSizes) -> int:
 
 
 def _cmsis_conv_mve(sizes: LayerSizes) -> int:
-    """Four windows of the image, in whole vectors."""
+    """Four windows of the image, padded to whole vectors."""
     return 0 if sizes.pointwise and not sizes.grouped else 4 * _up(math.prod(sizes.window) * sizes.image[2])
 
 
@@ -135,7 +135,7 @@ def _cmsis_depthwise_mve(sizes: LayerSizes) -> int:
 
 # --- ESP-NN on an ESP32-S3 ---------------------------------------------------------------------------------
 
-_WHOLE_IMAGE, _WHOLE_LAYER = 40 * 1024, 48 * 1024  # up to which it is copied whole, not row by row
+_WHOLE_IMAGE, _WHOLE_LAYER = 40 * 1024, 48 * 1024  # bytes; larger ones are copied row by row
 
 
 def _esp_conv(sizes: LayerSizes) -> int:
@@ -157,7 +157,7 @@ def _esp_padded(sizes: LayerSizes) -> int:
 
 
 def _esp_bordered(sizes: LayerSizes) -> int:
-    """The image with what the last windows need below and to the right of it."""
+    """The image with the rows below and the columns on the right that the last windows need."""
     below, right = (max(0, border) for border in _borders(sizes))
     return (sizes.image[1] + right) * (sizes.image[0] + below) * sizes.image[2] if below or right else 0
 
@@ -178,12 +178,12 @@ def _esp_depthwise(sizes: LayerSizes) -> int:
 
 
 def _esp_doubled(sizes: LayerSizes) -> int:
-    """Kernel and image in 16 bits."""
+    """The kernel and the image in int16."""
     return 2 * (math.prod(sizes.window) * sizes.result[2] + math.prod(sizes.image)) + 32
 
 
 def _esp_vectors(sizes: LayerSizes) -> int:
-    """3x3, channels in whole vectors: the kernel, and the padded image or three rows of it."""
+    """3x3 with whole vectors of channels: the kernel, and the padded image or three rows of it."""
     height, width, channels = sizes.image
     rows, columns = [2 * side for side in sizes.padding] if any(sizes.padding) else _borders(sizes)
     image = (width + columns) * (height + rows) * channels if rows or columns else 0
@@ -192,7 +192,7 @@ def _esp_vectors(sizes: LayerSizes) -> int:
 
 
 def _esp_widened(sizes: LayerSizes) -> int:
-    """3x3, channels filled up to whole vectors: kernel, image and result."""
+    """3x3 with channels padded to whole vectors: the kernel, the image and the result."""
     wide, (below, right) = _up(sizes.image[2]), (max(0, border) for border in _borders(sizes))
     rows, columns = 2 * sizes.padding[0] + below, 2 * sizes.padding[1] + right
     image = (sizes.image[1] + columns) * (sizes.image[0] + rows) * wide
@@ -200,7 +200,7 @@ def _esp_widened(sizes: LayerSizes) -> int:
 
 
 def _esp_by_rows(sizes: LayerSizes) -> int:
-    """Kernel and image in 16 bits; of a large image as many rows as the window has. 3x3 takes it whole."""
+    """The kernel and the image in int16; for a large image only the rows of a window, unless the window is 3x3."""
     whole = _esp_doubled(sizes)
     if sizes.window == (3, 3) or whole - 32 <= _WHOLE_LAYER:
         return whole
@@ -209,7 +209,7 @@ def _esp_by_rows(sizes: LayerSizes) -> int:
 
 
 def _esp_in_eights(sizes: LayerSizes) -> int:
-    """Channels filled up to eights: kernel and image in 16 bits, the result, and three tables of the channels."""
+    """Channels padded to multiples of 8: the kernel and the image in int16, the result, three tables of channels."""
     wide = _up(sizes.image[2], 8)
     kernel, image = (2 * wide * math.prod(sides[:2]) for sides in (sizes.window, sizes.image))
     result = sizes.result[0] * sizes.result[1] * wide

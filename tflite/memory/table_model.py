@@ -1,4 +1,4 @@
-"""A network that was estimated from a table as a `schema.ModelT` without weights, which strips can be cut from."""
+"""Converts a network that was estimated from a table to a `schema.ModelT` without weights, to plan strips with."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor
 
 
 def model_of(network: FileNetwork) -> Any:
-    """The network in the schema's types; its constants are zeros, except for the paddings of a PAD.
+    """Converts a network to the schema's types; constants are zeros, except for the widths of a PAD.
 
     Args:
-        network: A network by `estimate.converted`, whose paddings are as wide before an axis as behind it.
+        network: Network from `estimate.converted`, whose padding is symmetric.
     """
     model, graph = schema.ModelT(), schema.SubGraphT()
     kinds = sorted({op.kind for op in network.ops})
@@ -31,7 +31,7 @@ def model_of(network: FileNetwork) -> Any:
 def _code(kind: str) -> Any:
     code: Any = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-    code.version = 4  # not below that of any operator of int8
+    code.version = 4  # at least that of each int8 operator
     return code
 
 

@@ -19,14 +19,14 @@ _TOLERANCE = 1e-5  # maximum error of the twin's outputs
 
 
 def check_twin(asked: training_job.TrainingJob) -> None:
-    """Raises RuntimeError unless the student's twin has the outputs that the student had in the other process."""
+    """Raises RuntimeError unless the twin's outputs match those that the student had in the other process."""
     error = np.abs(keras_twin.build(asked.student, tf_keras).predict_on_batch(asked.probe) - asked.expected).max()
     if not error <= _TOLERANCE:  # also rejects NaN
         raise RuntimeError(f"The tf_keras twin's outputs are off by {error:.2g}.")
 
 
 def train(asked: training_job.TrainingJob, send: Callable[[dict], None]) -> Graph:
-    """Trains the student; returns the version that was closest to the teacher on the held-out images."""
+    """Trains the student; returns the version whose outputs are closest to the teacher's on the held-out images."""
     tf_keras.utils.set_random_seed(asked.training.seed)
     student, teacher = logits(asked.student), logits(asked.teacher)
     model = fake_quantization.quantized(student, asked.ranges)

@@ -36,7 +36,7 @@ def check_installed() -> None:
 
 
 def image_paths(folder: str, count: int) -> list[str]:
-    """Selects `count` images of a folder, evenly spaced.
+    """Selects up to `count` images of a folder, evenly spaced.
 
     Raises:
         ValueError: If there are too few images to train on.
@@ -44,7 +44,7 @@ def image_paths(folder: str, count: int) -> list[str]:
     """
     paths = evenly(list_images(folder), count)
     if len(paths) < MIN_IMAGES:
-        raise ValueError(f"{folder}: found {len(paths)} images; need at least {MIN_IMAGES} for training.")
+        raise ValueError(f"{folder}: found {len(paths)} images, but training needs at least {MIN_IMAGES}; add images.")
     return paths
 
 

@@ -46,7 +46,7 @@ def test_a_photo_a_board_and_numbers_for_names(run_program, convert_tiny, photos
 
 def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
     (tmp_path / "project").mkdir()
-    run_program(MCU, convert_tiny("int8"), OUT).assert_refused("--output_dir=project: exists already")
+    run_program(MCU, convert_tiny("int8"), OUT).assert_refused("--output_dir=project: already exists")
     assert not list((tmp_path / "project").iterdir())
 
 

@@ -149,12 +149,12 @@ def pixels(exported, tmp_path_factory):
 
 
 def photo(width: int, height: int) -> np.ndarray:
-    """Blots with sharp edges and noise; uint8 of shape (height, width, 3)."""
+    """Draws random rectangles with sharp edges and noise; uint8 of shape (height, width, 3)."""
     rng = np.random.default_rng(width * height)
-    blots = Image.fromarray(rng.integers(0, 256, (6, 8, 3), "uint8")).resize((width, height), Image.Resampling.NEAREST)
-    return np.where(rng.random((height, width, 1)) < 0.2, rng.integers(0, 256, (height, width, 3)), blots).astype(
-        "uint8"
-    )
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), "uint8"))
+    rectangles = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+    noise, noisy = rng.integers(0, 256, (height, width, 3)), rng.random((height, width, 1)) < 0.2
+    return np.where(noisy, noise, rectangles).astype("uint8")
 
 
 def by_imagenet(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

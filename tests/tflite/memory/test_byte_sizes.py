@@ -22,7 +22,7 @@ def test_sizes_are_read(text, size):
 
 
 def test_number_without_a_unit_is_asked_for_one():
-    with pytest.raises(UsageError, match="--flash=512: in which unit"):
+    with pytest.raises(UsageError, match="--flash=512: unit missing"):
         parse_bytes("flash", "512")
 
 

@@ -16,7 +16,7 @@ def test_missing_packages_name_the_extra(monkeypatch):
 def test_images_are_taken_evenly(many_photos):
     found = training_process.image_paths(str(many_photos), 10_000)
     assert len(found) == training_process.MIN_IMAGES
-    with pytest.raises(ValueError, match="found 127 images; need at least 128"):
+    with pytest.raises(ValueError, match="found 127 images, but training needs at least 128"):
         training_process.image_paths(str(many_photos), 127)
 
 

@@ -5,25 +5,25 @@
 namespace classifier {
 namespace {
 
-constexpr int kBits = 22;  // of a weight's fraction, as in PIL
+constexpr int kBits = 22;  // fractional bits of a weight, as in PIL
 constexpr std::int32_t kHalf = 1 << (kBits - 1);
 
-// The frame's pixels that make one pixel of the result, along one side.
+// The frame pixels that are combined to one pixel of the result, along one side.
 struct Window {
   int first;
   int count;
 };
 
-// Filled anew for each frame; static, since stacks are small.
+// Overwritten for each frame; static, since stacks are small.
 std::int32_t column_weights[kWidth][kTaps];
 Window columns[kWidth];
 std::int32_t row[kWidth * kChannels];
 
 int Taps(int from, int to) { return (2 * std::max(from, to) + to - 1) / to; }
 
-// The weights of a window when a side of `from` pixels becomes one of `to`, for the pixel at `position`.
+// Computes the weights of the pixel at `position` for resizing a side of `from` pixels to `to` pixels.
 Window Weigh(int from, int to, int position, std::int32_t* weights) {
-  // In units of 1 / (2 * to) pixels of the frame, so that all are integers.
+  // In units of 1 / (2 * to) frame pixels, so that all values are integers.
   const std::int64_t center = (2LL * position + 1) * from;
   const std::int64_t reach = 2LL * std::max(from, to);
   const std::int64_t before = center - reach - to;
@@ -41,7 +41,7 @@ Window Weigh(int from, int to, int position, std::int32_t* weights) {
   return {first, last - first + 1};
 }
 
-// Red, green and blue of a pixel, 0 to 255.
+// Reads red, green and blue of a pixel, 0 to 255.
 void Read(const Frame& frame, std::int32_t index, std::int32_t* color) {
   const bool words = frame.format == PixelFormat::kRgb565 || frame.format == PixelFormat::kRgb565Swapped;
   const std::uint8_t* bytes = frame.pixels + index * (words ? 2 : 3);
@@ -60,13 +60,13 @@ void Read(const Frame& frame, std::int32_t index, std::int32_t* color) {
   color[2] = blue << 3 | blue >> 2;
 }
 
-// The same in the network's channels: RGB, or gray as PIL makes it.
+// Reads a pixel in the network's channels: RGB, or gray as PIL computes it.
 void ReadChannels(const Frame& frame, std::int32_t index, std::int32_t* color) {
   Read(frame, index, color);
   if (kChannels == 1) color[0] = (color[0] * 19595 + color[1] * 38470 + color[2] * 7471 + 0x8000) >> 16;
 }
 
-// Adds a row of the frame, resized to the result's columns, to `row`.
+// Adds a row of the frame, resized to the columns of the result, to `row`.
 void AddRow(const Frame& frame, int y, std::int32_t weight) {
   for (int x = 0; x < kWidth; ++x) {
     std::int32_t sums[3] = {kHalf, kHalf, kHalf}, color[3];
@@ -78,7 +78,7 @@ void AddRow(const Frame& frame, int y, std::int32_t weight) {
   }
 }
 
-// The smallest size that covers the network's image with the frame's proportions.
+// Computes the smallest size with the frame's aspect ratio that covers kResizeWidth x kResizeHeight.
 void Cover(const Frame& frame, int* width, int* height) {
   const std::int64_t w = frame.width, h = frame.height;
   const bool upright = h * kResizeWidth > w * kResizeHeight;
@@ -86,7 +86,7 @@ void Cover(const Frame& frame, int* width, int* height) {
   *height = upright ? std::max<int>(kResizeHeight, static_cast<int>(kResizeWidth * h / w)) : kResizeHeight;
 }
 
-// Half of what a crop leaves over, rounded to the even number.
+// Half of the pixels that a crop removes, rounded half to even.
 int Margin(int rest) { return rest / 2 + (rest % 4 == 3 ? 1 : 0); }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 
 tflite::MicroInterpreter* interpreter = nullptr;
 
-// Whether the model is the one that the constants are of.
+// Whether the sizes of the model match the constants.
 bool Fits() {
   const std::size_t pixels = sizeof(InputValue) * kWidth * kHeight * kChannels;
   return interpreter->input(0)->bytes == pixels && interpreter->output(0)->bytes == sizeof(OutputValue) * kClasses;
@@ -23,7 +23,7 @@ bool Begin(std::uint8_t* arena, std::size_t size) {
   static tflite::MicroMutableOpResolver<model::kOpCount> resolver;
   static const bool added = model::AddOps(resolver);
   if (!added || network->version() != TFLITE_SCHEMA_VERSION) {
-    MicroPrintf("this release of TFLM does not run the model");
+    MicroPrintf("this release of TFLM does not support the model");
     return false;
   }
   static tflite::MicroInterpreter only(network, resolver, arena, size);

@@ -13,28 +13,28 @@
 
 #include "model.h"
 
-// Scratch memory that the kernels ask for in the arena: none for TFLM's own, see the platforms' build files for others.
+// Scratch memory of the kernels in the arena: none for TFLM's own, see the platforms' build files for others.
 #ifndef CLASSIFIER_SCRATCH_BYTES
 #define CLASSIFIER_SCRATCH_BYTES 0
 #endif
 
 namespace classifier {
 
-// The image.
+// Input image.
 constexpr int kWidth = @width;
 constexpr int kHeight = @height;
 constexpr int kChannels = @channels;
 using InputValue = std::@{input_type}_t;
-constexpr int kInputZeroPoint = @input_zero_point;  // what a black pixel is
+constexpr int kInputZeroPoint = @input_zero_point;  // value of a black pixel
 
 // Frames are resized to cover this before the central crop.
 constexpr int kResizeWidth = @resize_width;
 constexpr int kResizeHeight = @resize_height;
-// Pixels of a frame, along a side, that make one of the image: enough for frames of @camera_width x @camera_height.
-// Larger frames need more; each takes 4 * kWidth bytes of RAM.
+// Number of frame pixels, along one side, that are combined to one: enough for @camera_width x @camera_height frames.
+// Larger frames need more; each one takes 4 * kWidth bytes of RAM.
 constexpr int kTaps = @taps;
 
-// The scores.
+// Scores.
 constexpr int kClasses = @classes;
 using OutputValue = std::@{output_type}_t;
 constexpr float kOutputScale = @{output_scale}f;
@@ -43,22 +43,23 @@ extern const char* const kLabels[kClasses];
 
 constexpr std::size_t kArenaSize = model::kArenaSize + CLASSIFIER_SCRATCH_BYTES;
 
-// Prepares the network in an arena that stays; once. False if the arena is too small or TFLM refuses the model.
+// Prepares the network; call it once. The arena must stay valid. Returns false if it is too small, or if TFLM rejects
+// the model.
 bool Begin(std::uint8_t* arena, std::size_t size);
 
-// Where the image goes: kWidth * kHeight * kChannels values.
+// The buffer for the image, kWidth * kHeight * kChannels values.
 InputValue* Input();
 
-// Runs the network: kClasses scores, or nullptr if it failed.
+// Runs the network; returns kClasses scores, or nullptr if it failed.
 const OutputValue* Run();
 
 // The class with the highest score.
 int Best(const OutputValue* scores);
 
-// A score as a number: a probability, if the network ends with softmax or sigmoid.
+// Converts a score to a number, which is a probability if the network ends with softmax or sigmoid.
 inline float Probability(OutputValue score) { return kOutputScale * (score - kOutputZeroPoint); }
 
-// Bytes of the arena in use; the rest can be saved.
+// Number of arena bytes in use; the arena can be reduced to this size.
 std::size_t ArenaUsed();
 
 }  // namespace classifier

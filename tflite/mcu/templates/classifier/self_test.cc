@@ -29,7 +29,7 @@ int LargestDifference(const OutputValue* scores) {
 bool SelfTest() {
   const Frame frame = {kTestFrame, kTestFrameWidth, kTestFrameHeight, PixelFormat::kRgb565};
   if (!CameraToTensor(frame, Input()) || Hash(Input(), kWidth * kHeight * kChannels) != kTestPixels) {
-    MicroPrintf("self-test: FAILED: CameraToTensor gives other pixels than fd_keras");
+    MicroPrintf("self-test: FAILED: the pixels of CameraToTensor differ from those of fd_keras");
     return false;
   }
   const OutputValue* const scores = Run();

@@ -1,11 +1,11 @@
-// A stored camera frame, and what LiteRT answered to it on the computer that made this project.
+// Compares the scores for a stored camera frame with those of LiteRT on the computer that created this project.
 #ifndef CLASSIFIER_SELF_TEST_H_
 #define CLASSIFIER_SELF_TEST_H_
 
 namespace classifier {
 
-// Whether the frame becomes the same pixels, and the network's scores differ from LiteRT's by at most kTolerance;
-// logs what it finds. Call Begin() first.
+// Returns whether the preprocessed pixels are identical and the scores differ from LiteRT's by at most kTolerance, and
+// logs the result. Call Begin() first.
 bool SelfTest();
 
 }  // namespace classifier

@@ -1,4 +1,4 @@
-// What the main() of STM32CubeMX calls.
+// Functions to call from the main() of STM32CubeMX.
 #ifndef APP_H_
 #define APP_H_
 
@@ -6,13 +6,14 @@
 extern "C" {
 #endif
 
-// Once, after the clocks and the UART are set up. 1: the self-test passed; 0: it failed.
+// Call once, after the clocks and the UART are set up. Returns 1 if the self-test passed, 0 if it failed.
 int AppBegin(void);
 
-// The class of a frame of RGB565 as the camera interface (DCMI) stores it, or -1. `swapped`: red is in the second byte.
+// Classifies an RGB565 frame, as the camera interface (DCMI) stores it; returns the class, or -1 if that failed.
+// `swapped`: whether red is in the second byte.
 int AppClassify(const unsigned char* frame, int width, int height, int swapped);
 
-// Its name.
+// The name of a class.
 const char* AppLabel(int label);
 
 #ifdef __cplusplus

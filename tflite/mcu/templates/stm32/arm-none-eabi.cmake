@@ -1,4 +1,5 @@
-# Arm's compiler for a Cortex-M; another core with -DCPU_FLAGS="-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard".
+# Arm's compiler for a Cortex-M7. For other cores, pass for example
+# -DCPU_FLAGS="-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard".
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR arm)
 set(CMAKE_C_COMPILER arm-none-eabi-gcc)
