@@ -279,7 +279,7 @@ def give_sides(bad: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "flags", "words"),
     [
-        (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one folder of photos for each")),
+        (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one subfolder of photos per class")),
         (remove_class, (), ("need at least 2 class folders, found amber",)),
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
