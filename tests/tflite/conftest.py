@@ -1,4 +1,4 @@
-"""Networks with weights worth converting, each converted with every recipe once; and the programs."""
+"""Fixtures: networks with realistic weights, their files by recipe (each converted once), and programs."""
 
 import contextlib
 import dataclasses
@@ -39,7 +39,7 @@ def pytest_itemcollected(item):
 
 
 def smooth_images(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
-    """Raw uint8 RGB images of soft blobs, which have the low frequencies of photos, each in a colour of its own."""
+    """Raw uint8 RGB images of soft blobs, with low frequencies like photos, each in a different color."""
     rng = np.random.default_rng(seed)
     blobs, colours = rng.integers(0, 256, (count, 4, 6, 3)), rng.integers(0, 256, (count, 1, 1, 3))
     coarse = ((blobs + 2 * colours) // 3).astype("uint8")
@@ -47,17 +47,17 @@ def smooth_images(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np
 
 
 def give_statistics(model: keras.Model, images: np.ndarray) -> None:
-    """Makes the layers behave as trained ones do.
+    """Gives the layers statistics like those of trained ones.
 
-    Batch normalization gets four weights that all matter. Depthwise kernels become blurs: those of random sign would
-    cancel soft images, and then any rounding drowns what is left.
+    All four weights of each batch normalization get values that affect the output. Depthwise kernels become blurs,
+    since kernels with random signs would cancel soft images, and rounding errors would dominate.
     """
     rng = np.random.default_rng(1)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.gamma.assign(rng.uniform(0.4, 0.8, layer.gamma.shape))
         layer.beta.assign(rng.uniform(0, 1, layer.beta.shape))
-        layer.momentum = 0.0  # one pass then replaces the moving averages by those of these images
+        layer.momentum = 0.0  # one pass then replaces the moving averages with the statistics of these images
     for layer in model.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.kernel.assign(np.abs(layer.kernel))
@@ -67,7 +67,7 @@ def give_statistics(model: keras.Model, images: np.ndarray) -> None:
 
 
 def balance_head(model: keras.Model, images: np.ndarray) -> None:
-    """Centres the logits on these images and gives them a spread of 1: no class always wins, no softmax saturates."""
+    """Normalizes the logits on these images, so that predicted classes vary and the softmax does not saturate."""
     head = model.layers[-1]
     features = keras.Model(model.input, head.input).predict_on_batch(images)
     kernel = head.get_weights()[0]
@@ -85,7 +85,7 @@ def prepared(model: keras.Model, include_preprocessing: bool = True) -> keras.Mo
 
 @pytest.fixture(scope="session")
 def build():
-    """Builds a narrow network whose random weights have the statistics of trained ones, by name."""
+    """Builds a narrow network by name, with random weights that have the statistics of trained ones."""
 
     def build(name: str, **arguments) -> keras.Model:
         keras.utils.set_random_seed(0)
@@ -98,7 +98,7 @@ def build():
 
 @pytest.fixture(scope="session")
 def network(build):
-    """The same, built once for each name: do not change it."""
+    """Returns the network of `build`, built once for each name; do not modify it."""
     return functools.cache(build)
 
 
@@ -113,13 +113,13 @@ def tiny_classifier(include_preprocessing: bool) -> keras.Model:
 
 @pytest.fixture(scope="session")
 def tiny() -> keras.Model:
-    """A classifier of four classes that converts in a second and takes raw pixels: do not change it."""
+    """A classifier of four classes that takes raw pixels and converts in a second; do not modify it."""
     return tiny_classifier(True)
 
 
 @pytest.fixture(scope="session")
 def tiny_normalized() -> keras.Model:
-    """The same for images that `preprocess_input` has normalized."""
+    """The tiny classifier for images that `preprocess_input` has normalized."""
     return tiny_classifier(False)
 
 
@@ -130,7 +130,7 @@ def calibration() -> Calibration:
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    """Raw images that calibration has not seen."""
+    """Raw images that are not used for calibration."""
     return smooth_images(50, seed=4).astype("float32")
 
 
@@ -155,7 +155,7 @@ _TYPES = {code: name for name, code in vars(schema.TensorType).items() if isinst
 
 @dataclasses.dataclass(frozen=True)
 class ParsedTensor:
-    """A tensor of a file: its type as the schema spells it, and how many scales it has."""
+    """A tensor of a file: the schema's name of its type, and its number of scales."""
 
     name: str
     dtype: str
@@ -178,7 +178,7 @@ class ParsedOp:
 
 
 def read_ops(data: bytes) -> list[ParsedOp]:
-    """The operations of a .tflite file, parsed without an interpreter, which would show its delegates."""
+    """The operations of a .tflite file, parsed without an interpreter, which would add delegates."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     (graph,) = model.subgraphs
 
@@ -198,7 +198,7 @@ def read_ops(data: bytes) -> list[ParsedOp]:
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A network, the file made from it, and what both say to `images`."""
+    """A network, its file, and the outputs of both for `images`."""
 
     model: keras.Model
     recipe: ConversionRecipe
@@ -225,7 +225,7 @@ class Converted:
 
 @contextlib.contextmanager
 def saving_once(folder: Path):
-    """Lets conversions of one model share the SavedModel that the first of them writes; saving is half of the time."""
+    """Lets conversions of one model share its SavedModel, since saving takes half of the time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("save_model", "_save_folded"):
             patch.setattr(export, name, _once(getattr(export, name), folder / name))
@@ -233,7 +233,7 @@ def saving_once(folder: Path):
 
 
 def _once(save, folder: Path):
-    """A function that saves into a folder, whose last argument it is, the first time only, and copies it from there."""
+    """Wraps a function whose last argument is the output folder; later calls copy the files of the first call."""
 
     def saved(*arguments):
         *others, target = arguments
@@ -246,7 +246,7 @@ def _once(save, folder: Path):
 
 @pytest.fixture(scope="session")
 def converted(network, calibration, images, tmp_path_factory):
-    """What `write` makes of a network with a recipe, both by name, made once."""
+    """Converts a network with a recipe, both by name; each pair is converted once."""
     folder = tmp_path_factory.mktemp("converted")
 
     @functools.cache
@@ -261,7 +261,7 @@ def converted(network, calibration, images, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def convert_tiny(tiny, tiny_normalized, calibration, tmp_path_factory):
-    """What `write` makes of the tiny classifier with a recipe and other arguments, made once: a path."""
+    """Converts the tiny classifier with a recipe and other arguments, once each; returns the path."""
 
     @functools.cache
     def convert(recipe_name: str, include_preprocessing: bool = True, io: str = "uint8") -> str:
@@ -282,7 +282,7 @@ def convert_tiny(tiny, tiny_normalized, calibration, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def op_names():
-    """Names of the operations in a file, by path."""
+    """Returns a function that lists the names of the operations in a file."""
     return lambda path: {op.name for op in read_ops(Path(path).read_bytes())}
 
 
@@ -291,7 +291,7 @@ def op_names():
 
 @pytest.fixture(scope="session")
 def detector_photo() -> np.ndarray:
-    """Soft blots, 4:3 as VOC's photos are."""
+    """An image of soft blobs in 4:3, like VOC's photos."""
     blots = np.random.default_rng(0).uniform(0, 255, (15, 20, 3))
     return tf.image.resize(blots, (375, 500), "bicubic").numpy().clip(0, 255).astype("uint8")
 
@@ -305,13 +305,13 @@ def detector(detector_photo) -> Detector:
 
 
 class ProgramRun(subprocess.CompletedProcess):
-    """A program that has ended, and what tests check about that."""
+    """A finished program, with assertions about how it ended."""
 
     def assert_done(self) -> None:
         assert self.returncode == 0, self.stderr
 
     def assert_refused(self, *words: str) -> None:
-        """The program failed before it printed anything, and one line says why."""
+        """Checks that the program failed with a single line that contains the words, and no other output."""
         assert self.returncode in (1, 2)
         assert "Traceback" not in self.stderr
         assert self.stdout == ""
@@ -323,7 +323,7 @@ class ProgramRun(subprocess.CompletedProcess):
 
 @pytest.fixture(scope="session")
 def run_in_shell():
-    """Runs a program as a process of its own, in a folder and from the clone; returns a `ProgramRun`."""
+    """Runs a program from the clone as a separate process in a folder; returns a `ProgramRun`."""
 
     def run(folder: Path, module: str, *flags: str) -> ProgramRun:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -353,7 +353,7 @@ def run_program(forked_programs, tmp_path):
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory, images) -> Path:
-    """Forty images as files, none of which calibration has seen."""
+    """Forty image files that are not used for calibration."""
     folder = tmp_path_factory.mktemp("photos")
     for index, image in enumerate(images[:40].astype("uint8")):
         Image.fromarray(image).save(folder / f"{index:03}.png")
@@ -362,7 +362,7 @@ def photos(tmp_path_factory, images) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_flowers(tmp_path_factory, build) -> Path:
-    """A model of five classes, saved by its owner."""
+    """A saved Keras model with five classes."""
     path = tmp_path_factory.mktemp("saved") / "my.flowers.keras"
     build("fd_mobilenet", classes=5).save(path)
     return path
@@ -370,7 +370,7 @@ def saved_flowers(tmp_path_factory, build) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Flowers:
-    """A run of `convert` on that model, and the folder in which it ran; the files are in `out` there."""
+    """A run of `convert` on the saved model, and its working folder; the files are in `out` there."""
 
     run: ProgramRun
     folder: Path

@@ -1,7 +1,7 @@
 """Damages a .tflite file at random and reads it: `python damaged_readers.py FILE FOLDER FIRST COUNT SECONDS`.
 
-A process of its own, since LiteRT ends the process that gives it what it does not expect. Prints the number of each
-damaged file before it is read, and in the end how many were read, and how many refused.
+Runs in a separate process, since LiteRT may abort on unexpected input. Prints the number of each damaged file before
+it is read, and at the end the counts of files that were read and that were rejected.
 """
 
 import collections
@@ -27,7 +27,7 @@ _REALS = (0.0, -1.0, float("nan"), float("inf"), 1e30, 1e-30)
 
 
 def with_field(rng: random.Random, content: bytes) -> bytes:
-    """A field or two of the tables are others, in a flatbuffer that is well formed."""
+    """Changes one or two fields of the tables; the flatbuffer stays well formed."""
     model = flatbuffer.parse(content)
     for _ in range(rng.choice((1, 1, 2))):
         table, name = rng.choice(list(_fields(model)))
@@ -76,19 +76,19 @@ def _other(rng: random.Random, value: Any) -> Any:
 
 
 def run(path: str) -> None:
-    """As verify, classify and evaluate do."""
+    """Runs the file, like verify, classify and evaluate."""
     runner = litert.Runner(path)
     runner(np.zeros((1, *runner.input_shape), "float32"))
 
 
 def plan(path: str) -> None:
-    """As memory does."""
+    """Plans the memory, like `fd-keras memory`."""
     file = flatbuffer.read(path)
     report.tables(report.report(path, file, arena.plan(file.network)), 2**20, 2**20)
 
 
 def write_array(path: str) -> None:
-    """As convert --c_array does."""
+    """Writes the C++ array, like `convert --c_array`."""
     list(c_array.write_c_array(path))
 
 
@@ -97,7 +97,7 @@ DAMAGES = (damage_bytes, with_field)
 
 
 def outcome(reader: Callable, path: str) -> str:
-    """ "read" or "refused"; raises whatever is not one line that names the file."""
+    """Returns "read" or "refused"; raises any error that is not a single line with the file's name."""
     reason = ""
     try:
         reader(path)
@@ -108,7 +108,7 @@ def outcome(reader: Callable, path: str) -> str:
 
 
 def main(source: str, folder: str, first: str, count: str, seconds: str) -> None:
-    """Reads damaged files until both the count and the time are used up."""
+    """Reads damaged files until both the count and the time are reached."""
     with open(source, "rb") as file:
         content = file.read()
     path, found, end = os.path.join(folder, "damaged.tflite"), collections.Counter(), time.monotonic() + float(seconds)

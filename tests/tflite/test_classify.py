@@ -1,4 +1,4 @@
-"""`fd-keras classify` on models of one's own, as a user runs it."""
+"""Tests the program `fd-keras classify` with user models."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = ("ant", "bee", "cat", "dog")
 
 @pytest.fixture(scope="module")
 def files(tiny, calibration, tmp_path_factory) -> Path:
-    """A folder with a .keras, and .tflite files of float and integers, with names inside."""
+    """A folder with a .keras file, and float and integer .tflite files with embedded names."""
     folder = tmp_path_factory.mktemp("files")
     tiny.save(folder / "tiny.keras")
     for io in ("uint8", "int8"):
@@ -34,7 +34,7 @@ def classified(capsys, *arguments) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", ["float_float32", "uint8_int8", "int8_int8"])
-def test_files_of_any_type_name_their_classes(files, photos, capsys, tiny, name):
+def test_files_of_any_type_have_class_names(files, photos, capsys, tiny, name):
     found = classified(capsys, f"--model={files / name}.tflite", photos)
     assert [p.keys() for p in found[0]] == [{"label", "name", "probability"}] * 4
     assert all(p["name"] == NAMES[p["label"]] for row in found for p in row)
@@ -44,7 +44,7 @@ def test_files_of_any_type_name_their_classes(files, photos, capsys, tiny, name)
     np.testing.assert_allclose(scores, expected, atol=1e-5 if name.startswith("float") else 0.1)
 
 
-def test_classes_without_names_are_numbered_and_can_be_given(files, photos, capsys, tmp_path):
+def test_classes_without_names_are_numbered_unless_labels_are_given(files, photos, capsys, tmp_path):
     model, photo = f"--model={files / 'tiny.keras'}", photos / "000.png"
     assert {p["name"] for p in classified(capsys, model, photo)[0]} == {f"class {i}" for i in range(4)}
     (tmp_path / "names.txt").write_text("w\nx\ny\n\x1b[31mz\n")
@@ -84,7 +84,7 @@ def test_one_score_of_a_gray_image_is_the_probability_of_the_second_class(photos
         (["--model=FILE", "--labels=PHOTO"], "not valid UTF-8"),
     ],
 )
-def test_what_cannot_be_is_named(files, photos, flags, word):
+def test_invalid_arguments_are_named(files, photos, flags, word):
     photo = str(photos / "000.png")
     given = [flag.replace("FILE", str(files / "tiny.keras")).replace("PHOTO", photo) for flag in flags]
     with pytest.raises((ValueError, OSError), match=word):

@@ -1,4 +1,4 @@
-"""`fd-keras convert` as a user runs it. Most runs are forks of a process that has imported TensorFlow already."""
+"""Tests the program `fd-keras convert`. Most runs are forks of a process that has already imported TensorFlow."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CONVERT = "fd_keras.tflite.convert"
 ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
 
 
-def test_a_model_of_one_s_own_is_converted_under_its_name(flowers):
+def test_a_user_model_is_converted_under_its_name(flowers):
     flowers.run.assert_done()
     assert sorted(path.name for path in flowers.out.iterdir()) == [
         "my.flowers.md",
@@ -36,7 +36,7 @@ def test_a_model_of_one_s_own_is_converted_under_its_name(flowers):
     ]
 
 
-def test_convert_prints_a_line_for_each_file_and_what_to_do_with_them(flowers):
+def test_convert_prints_a_line_for_each_file_and_the_next_command(flowers):
     *lines, card, last = flowers.run.stdout.splitlines()
     assert (len(lines), card) == (2, "out/my.flowers.md")
     assert re.fullmatch("next: .+ bench --models=out --target=host", last)
@@ -46,14 +46,14 @@ def test_convert_prints_a_line_for_each_file_and_what_to_do_with_them(flowers):
         assert abs(int(size.replace(",", "")) - os.path.getsize(flowers.folder / path) / 1e3) <= 0.5
 
 
-def test_sidecar_of_a_model_of_one_s_own(flowers, saved_flowers):
+def test_sidecar_of_a_user_model(flowers, saved_flowers):
     facts = json.loads((flowers.out / "my.flowers_int8.json").read_text())
     assert (facts["name"], facts["classes"], facts["arch"]) == ("my.flowers", 5, None)
     assert (facts["keras_model"], facts["weights_sha256"]) == (str(saved_flowers), sha256_of(str(saved_flowers)))
     assert facts["calibration"]["ids"] == [f"{int(i * 2.5):03}.png" for i in range(16)]
 
 
-def test_files_of_a_model_of_one_s_own_give_its_scores(flowers, saved_flowers, images):
+def test_files_of_a_user_model_have_its_scores(flowers, saved_flowers, images):
     expected = keras.saving.load_model(saved_flowers).predict_on_batch(images)
     runner = Runner(flowers.out / "my.flowers_float32.tflite")
     np.testing.assert_allclose(runner(images), expected, rtol=0, atol=1e-5)
@@ -89,7 +89,7 @@ def test_class_names_and_an_array_are_written_on_request(run_program, saved_flow
         (["--embed_labels=imagenet", "--strip"], "--strip"),
     ],
 )
-def test_names_and_arrays_that_cannot_be_are_refused_before_anything_is_converted(run_program, tmp_path, flags, word):
+def test_invalid_names_and_arrays_are_rejected_before_conversion(run_program, tmp_path, flags, word):
     (tmp_path / "two.txt").write_text("a\nb")
     run_program(CONVERT, *ZOO, "--weights=none", "--output_dir=out", *flags).assert_refused(word)
     assert not (tmp_path / "out").exists()
@@ -121,8 +121,8 @@ def test_a_file_is_arranged_for_xnnpack_unless_it_is_for_a_microcontroller(
     assert found == [("DEQUANTIZE", (16, 3, 2, 12)), ("QUANTIZE", (8, 3, 3, 3))]
 
 
-def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_flowers, photos, tmp_path, images):
-    """The trade is printed and recorded, the answers stay the same; what cannot fit is refused with the least."""
+def test_a_file_is_split_into_strips_that_fit_the_ram(run_program, flowers, saved_flowers, photos, tmp_path, images):
+    """The trade-off is printed and recorded, and outputs do not change; if nothing fits, the minimum RAM is named."""
     flags = [
         f"--keras_model={saved_flowers}",
         f"--calibration_dir={photos}",
@@ -146,7 +146,7 @@ def test_a_file_is_put_into_strips_that_fit_the_ram(run_program, flowers, saved_
 
 
 def test_steps_of_the_recipe_can_be_changed_and_are_reported(run_program, tiny, photos, tmp_path):
-    """Without any step but the first, the report has a row for each and ends where the whole recipe does."""
+    """The report has a row for each step, and the last row is the whole recipe."""
     tiny.save(tmp_path / "tiny.keras")
     flags = ["--keras_model=tiny.keras", f"--calibration_dir={photos}", "--calibration_count=8", "--output_dir=out"]
     run = run_program(
@@ -171,11 +171,11 @@ def test_steps_of_the_recipe_can_be_changed_and_are_reported(run_program, tiny, 
         ("--report_plot=a.tiff2", "a.tiff2"),
     ],
 )
-def test_flags_that_cannot_be_are_named(run_program, flag, word):
+def test_invalid_flags_are_named(run_program, flag, word):
     run_program(CONVERT, "--output_dir=out", flag).assert_refused(word)
 
 
-def test_output_folder_is_asked_for(run_program):
+def test_output_folder_is_required(run_program):
     run_program(CONVERT).assert_refused("--output_dir")
 
 
@@ -185,7 +185,7 @@ def test_unknown_recipe_is_named_with_those_that_exist(run_program):
 
 
 @pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.calibrated])
-def test_calibrated_recipe_asks_for_images(run_program, tmp_path, recipe):
+def test_calibrated_recipe_requires_images(run_program, tmp_path, recipe):
     run = run_program(CONVERT, *ZOO, "--weights=none", f"--recipes={recipe}", "--output_dir=out")
     run.assert_refused(recipe, "--calibration_dir")
     assert not (tmp_path / "out").exists()
@@ -199,14 +199,14 @@ def test_calibrated_recipe_asks_for_images(run_program, tmp_path, recipe):
         (["--calibration_dir=.", "--calibration_ids=no_such_list"], ["no_such_list"]),
     ],
 )
-def test_calibration_that_is_not_there_is_named(run_program, flags, words):
+def test_missing_calibration_is_named(run_program, flags, words):
     run = run_program(CONVERT, *ZOO[:3], "--weights=none", "--recipes=int8", "--output_dir=out", *flags)
     run.assert_refused(*words)
 
 
 @pytest.mark.parametrize("path", ["a_file", "a_file/below"])
 def test_folder_that_cannot_be_written_is_named(run_program, tmp_path, path):
-    """Below a regular file nobody can make a folder, not even root."""
+    """Not even root can create a folder inside a regular file."""
     (tmp_path / "a_file").write_text("here first")
     run_program(CONVERT, *ZOO, "--weights=none", f"--output_dir={path}").assert_refused(path)
     assert (tmp_path / "a_file").read_text() == "here first"
@@ -230,7 +230,7 @@ importlib.import_module(sys.argv[1]).PROGRAM.run(sys.argv[2:], "it")
         ("qat.__main__", ["--train_dir=gone"], "gone: no such file or folder"),
     ],
 )
-def test_what_is_missing_is_named_before_tensorflow_is_loaded(tmp_path, program, flags, word):
+def test_missing_files_are_named_before_tensorflow_is_loaded(tmp_path, program, flags, word):
     (tmp_path / "file").touch()
     command = [sys.executable, "-c", PROGRAM, f"fd_keras.tflite.{program}", "--output_dir=out", *flags]
     done = subprocess.run(
@@ -265,9 +265,7 @@ def test_impossible_network_is_explained(run_program, flag, word):
     run_program(CONVERT, *ZOO, "--weights=none", flag, "--output_dir=out").assert_refused(word)
 
 
-def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_whole_files(
-    run_program, saved_flowers, tmp_path, reliability_seconds
-):
+def test_running_again_after_a_kill_completes_all_files(run_program, saved_flowers, tmp_path, reliability_seconds):
     moments, attempt, kills, end = random.Random(0), 0, 0, time.monotonic() + reliability_seconds
     flags = (f"--keras_model={saved_flowers}", "--recipes=float32,float16")
     run_program(CONVERT, *flags, "--output_dir=whole").assert_done()
@@ -288,7 +286,7 @@ def test_whatever_the_moment_of_a_kill_the_same_command_ends_with_whole_files(
 
 @pytest.mark.parametrize("include_preprocessing", [True, False])
 def test_gray_network_is_converted_and_verified_on_photos(run_program, photos, tmp_path, include_preprocessing):
-    """The usual input of microcontrollers; the photos are colored."""
+    """Gray is a common input on microcontrollers; the photos are in color."""
     keras.utils.set_random_seed(0)
     image = keras.Input((48, 48, 1))
     x = keras.layers.Rescaling(1 / 64, -2)(image) if include_preprocessing else image
@@ -321,7 +319,7 @@ def test_other_channels_are_converted_without_photos_and_refused_with_them(run_p
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-def test_model_that_keras_has_quantized_is_refused_with_the_way_out(run_program, tmp_path):
+def test_model_that_keras_has_quantized_is_rejected_with_the_fix(run_program, tmp_path):
     image = keras.Input((16, 16, 3))
     model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(image)))
     model.quantize("int8")

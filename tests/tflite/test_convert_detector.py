@@ -1,4 +1,4 @@
-"""`fd-keras detect convert` as a user runs it."""
+"""Tests the program `fd-keras detect convert`."""
 
 import json
 import re
@@ -15,7 +15,7 @@ CONVERT = "fd_keras.tflite.convert_detector"
 
 @pytest.fixture
 def run_dir(detector, tmp_path) -> Path:
-    """What a run leaves."""
+    """The folder of a finished run."""
     facts = {"config": detector.config, "class_names": detector.classes, "name": detector.name}
     saved = Path(model_path(str(tmp_path / "run"), "last", detector.name))
     saved.parent.mkdir(parents=True)
@@ -53,5 +53,5 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
         ([], "no run of"),
     ],
 )
-def test_what_is_wrong_is_named(run_program, tmp_path, flags, words):
+def test_invalid_arguments_are_named(run_program, tmp_path, flags, words):
     run_program(CONVERT, f"--run_dir={tmp_path}", f"--output_dir={tmp_path}", *flags).assert_refused(words)

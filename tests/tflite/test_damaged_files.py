@@ -1,4 +1,4 @@
-"""Damaged .tflite files and their .json: every reader gives a result, or one line that names the file."""
+"""Tests damaged .tflite and .json files: each reader returns a result, or fails with one line that names the file."""
 
 import json
 import random
@@ -19,8 +19,8 @@ FILES = 60  # of each model, at least
 
 
 @pytest.mark.parametrize("recipe", ["float32", "int8", "dynamic"])
-def test_no_damage_ends_a_reader_otherwise_than_with_one_line(convert_tiny, tmp_path, recipe, reliability_seconds):
-    """In a process of its own, so that a crash of LiteRT fails the test; the last line of its output is the seed."""
+def test_readers_of_damaged_files_succeed_or_fail_with_one_line(convert_tiny, tmp_path, recipe, reliability_seconds):
+    """Runs in a separate process, so that a crash of LiteRT fails the test; the last line of output is the seed."""
     arguments = [convert_tiny(recipe), str(tmp_path), "0", str(FILES), str(reliability_seconds / 3)]
     done = subprocess.run([sys.executable, SCRIPT, *arguments], cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True)
     *_, last = done.stdout.decode().splitlines()
@@ -31,7 +31,7 @@ def test_no_damage_ends_a_reader_otherwise_than_with_one_line(convert_tiny, tmp_
 
 @pytest.fixture
 def described(convert_tiny, photos, tmp_path) -> Path:
-    """A file with a .json that names an origin, a recipe and images."""
+    """A file with a .json that names a source model, a recipe and images."""
     path = tmp_path / "a.tflite"
     shutil.copy(convert_tiny("int8"), path)
     facts = json.loads(Path(convert_tiny("int8")).with_suffix(".json").read_text())
@@ -52,7 +52,7 @@ OTHERS = (None, True, 0, -1, 1e300, float("nan"), "", "x", "\x1b[2J\n", [], ["a"
 
 
 def damaged_json(rng: random.Random, facts: dict) -> bytes:
-    """One field is missing or of another value, anywhere; or the text is not what it was."""
+    """Removes or changes one field anywhere, or damages the text."""
     holder = copy = json.loads(json.dumps(facts))
     while isinstance(holder, dict) and holder:
         key = rng.choice(sorted(holder))
@@ -66,7 +66,7 @@ def damaged_json(rng: random.Random, facts: dict) -> bytes:
     return text if rng.random() < 0.8 else rng.choice((text[: len(text) // 2], b"\xff" + text, b"[" * 10**5, b""))
 
 
-def test_no_damaged_json_is_taken_or_ends_otherwise_than_with_one_line(described, photos):
+def test_damaged_json_is_rejected_with_one_line(described, photos):
     sidecar = described.with_suffix(".json")
     facts = json.loads(sidecar.read_text())
     readers = (read_sidecar, reference_of, lambda path: calibration_of(path, str(photos)))

@@ -1,4 +1,4 @@
-"""The detector's .tflite: TFLite's own operations, and Keras's boxes."""
+"""Tests detectors as .tflite files: built-in operations, and the same boxes as Keras."""
 
 import dataclasses
 import json
@@ -29,14 +29,14 @@ def converted(detector, tmp_path_factory):
 
 
 def check_same(found, expected, least: float) -> int:
-    """Checks that all sure detections of `expected` are in `found`; returns how many there are."""
+    """Checks that all confident detections of `expected` are in `found`; returns their number."""
     sure = expected[expected.scores > 0.5]
     for box, label in zip(sure.boxes, sure.labels, strict=True):
         assert metric.iou(box[None].astype("float64"), found.boxes[found.labels == label]).max() > least
     return len(sure)
 
 
-def test_the_file_gives_kerass_boxes(detector, converted, detector_photo):
+def test_the_file_has_keras_boxes(detector, converted, detector_photo):
     found, expected = exported.TFLiteDetector(converted["float32"])(detector_photo), detector(detector_photo)
     assert check_same(found, expected, 0.95) > 3
     assert check_same(expected, found, 0.95) > 3
@@ -47,14 +47,14 @@ def test_the_file_gives_kerass_boxes(detector, converted, detector_photo):
     assert (found.boxes.max(axis=0) <= [499.01, 374.01, 499.01, 374.01]).all()
 
 
-def test_the_file_gives_kerass_boxes_on_a_real_photo(detector, converted, data):
+def test_the_file_has_keras_boxes_on_a_real_photo(detector, converted, data):
     path = min((data / "VOCdevkit" / "VOC2007" / "JPEGImages").glob("*.jpg"))
     overlaps = exported.compare(detector, exported.TFLiteDetector(converted["float32"]), read_image(str(path)))
     assert len(overlaps) > 3
     assert min(overlaps) > 0.95
 
 
-def test_weights_of_eight_bits_give_kerass_boxes(detector, converted, detector_photo):
+def test_int8_weights_have_keras_boxes(detector, converted, detector_photo):
     runner = exported.TFLiteDetector(converted["int8_weights"])
     overlaps = exported.compare(detector, runner, detector_photo)
     assert len(overlaps) > 3
@@ -63,7 +63,7 @@ def test_weights_of_eight_bits_give_kerass_boxes(detector, converted, detector_p
     assert sizes[0] < 0.5 * sizes[1]
 
 
-def test_the_converters_own_eight_bits_stay_near(detector, converted, detector_photo):
+def test_dynamic_range_quantization_is_close_to_keras(detector, converted, detector_photo):
     overlaps = exported.compare(detector, exported.TFLiteDetector(converted["dynamic"]), detector_photo)
     assert np.median(overlaps) > 0.8
     sizes = [os.path.getsize(converted[recipe]) for recipe in ("dynamic", "float32")]
@@ -71,7 +71,7 @@ def test_the_converters_own_eight_bits_stay_near(detector, converted, detector_p
 
 
 @pytest.mark.parametrize("recipe", ["float32", "int8_weights", "dynamic"])
-def test_only_operations_of_tflite_itself(converted, recipe, op_names):
+def test_all_operations_are_built_in(converted, recipe, op_names):
     ops = op_names(converted[recipe])
     assert "NON_MAX_SUPPRESSION_V4" in ops
     assert "TOPK_V2" in ops
@@ -87,7 +87,7 @@ def test_the_json_describes_the_file(detector, converted):
 
 
 def test_boxes_without_an_area_are_not_repeated(tmp_path):
-    """LiteRT's suppression gives such a box again and again; `suppress` keeps them from it."""
+    """LiteRT's suppression returns such a box repeatedly, so `suppress` removes these boxes first."""
     flat = tf.constant([[10.0, 10, 10, 10], [50, 50, 50, 90], [20, 20, 40, 40]])
 
     @tf.function(input_signature=[tf.TensorSpec((3,), tf.float32, name="scores")])
@@ -127,7 +127,7 @@ def test_other_files_are_not_detectors(converted, tmp_path):
         litert.Runner(converted["float32"])
 
 
-def test_the_file_s_own_detections_score_as_the_truth(converted, detector_photo):
+def test_the_file_s_own_detections_have_full_score(converted, detector_photo):
     runner = exported.TFLiteDetector(converted["float32"])
     sure = runner(detector_photo)
     sure = sure[sure.scores > 0.5]
@@ -145,7 +145,7 @@ def test_default_size_is_that_of_a_photo(detector):
     assert exported.file_size(detector, (64, 96)) == (64, 96)
 
 
-def test_a_retinanet_becomes_a_file_of_tflites_own_operations(tmp_path, op_names):
+def test_a_retinanet_is_converted_to_built_in_operations(tmp_path, op_names):
     small = small_retinanet.with_sure_detections(small_retinanet.build(3))
     config = small.recipe.settings() | {"detector": "retinanet", "backbone": "fd_mobilenet", "alpha": 0.25}
     one = Detector(small.net, config, CLASSES, "retinanet")

@@ -17,7 +17,7 @@ from fd_keras.tflite import export as module
 from fd_keras.tflite.export import export, write
 from fd_keras.tflite.recipes import IO_TYPES, RECIPES, load_calibration
 
-# Every recipe of two networks that have all kinds of layers between them, and the others as most people want them.
+# Two networks, which together have all kinds of layers, with every recipe, and the others with the usual recipes.
 _ALL = [(name, recipe) for name in ("fd_mobilenet", "fd_shufflenet") for recipe in RECIPES]
 _USUAL = [(name, recipe) for name in zoo.ARCHS for recipe in ("float32", "int8")]
 every_file = pytest.mark.parametrize(("name", "recipe"), list(dict.fromkeys(_ALL + _USUAL)))
@@ -34,8 +34,8 @@ every_integer_file = pytest.mark.parametrize(
 )
 
 
-# How far scores may be from Keras's, by the types of weights and activations, in parts of how far those of a wrong
-# image are on average. About three times what was measured, since kernels differ between processors.
+# Maximum error of scores by the types of weights and activations, relative to the mean error for a wrong image. About
+# three times the measured error, since kernels differ between processors.
 LIMITS = {
     ("float16", "float32"): 0.02,
     ("int8", "float32"): 0.2,
@@ -44,7 +44,7 @@ LIMITS = {
 }
 
 
-# Any of these means that the converter did not know a shape, or that mobile delegates leave the graph.
+# Any of these ops means that the converter did not know a shape, or that mobile delegates cannot run the whole graph.
 UNWANTED = {"SHAPE", "PACK", "SELECT", "SELECT_V2", "CAST", "GATHER", "GATHER_ND", "STRIDED_SLICE", "SPLIT", "WHILE"}
 
 
@@ -91,7 +91,7 @@ def test_scores_stay_close_to_keras_s(converted, name, recipe):
 def test_scores_are_probabilities(converted, name, recipe):
     file = converted(name, recipe)
     step = 1 / 256 if file.recipe.calibrated else 1e-6
-    # Every integer score is up to half a step off.
+    # Each integer score has an error of up to half a step.
     np.testing.assert_allclose(file.scores.sum(axis=1), 1, atol=step * file.scores.shape[1] / 2 + 1e-6)
     assert file.scores.min() >= 0
 
@@ -107,10 +107,10 @@ def test_only_builtin_ops_on_tensors_of_at_most_four_dimensions(converted, name,
 def test_weights_are_stored_in_the_recipe_s_type(converted, name, recipe):
     file = converted(name, recipe)
     constants = [tensor for op in file.ops for tensor in op.inputs if tensor.constant]
-    # The converter leaves kernels of up to 1,024 numbers as they are unless all is to be integer.
+    # The converter keeps kernels of up to 1,024 weights in float, unless all operations are integer.
     large = [tensor for tensor in constants if np.prod(tensor.shape) > 1024]
     assert large
-    # Of four bits are only kernels that are a large part of the network, see test_int4.py.
+    # Only kernels that are a large part of the network are int4, see test_int4.py.
     types = {"INT4", "INT8"} if file.recipe.weights == "int4" else {file.recipe.weights.upper()}
     assert {tensor.dtype for tensor in large} <= types
 
@@ -124,7 +124,7 @@ def test_every_op_computes_in_integers(converted, name, recipe):
 
 
 @every_integer_file
-def test_numbers_are_requantized_at_the_edges_only(converted, name, recipe):
+def test_values_are_requantized_only_at_input_and_output(converted, name, recipe):
     ops = converted(name, recipe).ops
     first, *inner, last = ops
     assert (first.inputs[0].dtype, last.outputs[0].dtype) == ("UINT8", "UINT8")
@@ -149,7 +149,7 @@ def test_integer_input_means_pixels(converted, name, recipe):
 @pytest.mark.parametrize("name", zoo.ARCHS)
 @pytest.mark.parametrize("recipe", FLOAT)
 def test_the_float_graph_is_one_piece_for_xnnpack(converted, name, recipe):
-    """What cannot be delegated would appear beside the delegate, or split it."""
+    """Ops that cannot be delegated would appear beside the delegate, or split it."""
     file = converted(name, recipe)
     assert [op["op_name"] for op in file.runner._interpreter._get_ops_details()].count("DELEGATE") == 1
 
@@ -159,7 +159,7 @@ def test_the_float_graph_is_one_piece_for_xnnpack(converted, name, recipe):
 
 @pytest.mark.parametrize("recipe", CALIBRATED)
 @pytest.mark.parametrize("io", IO_TYPES)
-def test_integer_files_have_the_input_and_output_that_was_asked_for(convert_tiny, tiny, images, recipe, io):
+def test_integer_files_have_the_requested_input_and_output_types(convert_tiny, tiny, images, recipe, io):
     runner = Runner(convert_tiny(recipe, io=io))
     assert runner.input["dtype"].__name__ == runner.output["dtype"].__name__ == io
     pixels = {"uint8": (1.0, 0), "int8": (1.0, -128), "float32": (0.0, 0)}[io]
@@ -168,7 +168,7 @@ def test_integer_files_have_the_input_and_output_that_was_asked_for(convert_tiny
 
 
 @pytest.mark.parametrize("recipe", CALIBRATED)
-def test_the_type_of_input_and_output_does_not_change_the_answer(convert_tiny, images, recipe):
+def test_types_of_input_and_output_do_not_change_the_prediction(convert_tiny, images, recipe):
     byte, signed, real = (Runner(convert_tiny(recipe, io=io))(images) for io in ("uint8", "int8", "float32"))
     np.testing.assert_array_equal(byte, signed)
     np.testing.assert_array_equal(byte, real)
@@ -215,7 +215,7 @@ def test_converter_prints_nothing(tiny, capfd):
 
 
 def test_a_width_and_groups_other_than_the_default_convert(build, tmp_path, images):
-    """Eight groups and a stem of its own: shapes that the tables' defaults do not have."""
+    """Eight groups and another stem width have shapes that the tables' defaults do not have."""
     model = build("shufflenet", groups=8, stem_multiplier=1.0, alpha=0.5)
     path = tmp_path / "g8.tflite"
     path.write_bytes(export(model, RECIPES["float32"]))
@@ -234,21 +234,21 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def quick(monkeypatch, convert_tiny):
-    """Makes `export` return the tiny classifier's file without converting anything."""
+    """Makes `export` return the tiny classifier's file without a conversion."""
     data = Path(convert_tiny("float32")).read_bytes()
     monkeypatch.setattr(module, "export", lambda *_, **__: data)
     return data
 
 
 def assert_described(folder: Path, name: str) -> None:
-    """The .json in a folder describes the .tflite beside it."""
+    """Checks that the .json in a folder describes the .tflite beside it."""
     runner = Runner(folder / f"{name}.tflite")
     facts = json.loads((folder / f"{name}.json").read_text())
     assert facts["sha256"] == sha256_of(runner.path)
     assert facts["classes"] == runner.classes
 
 
-def test_sidecar_has_all_that_identifies_the_source(quick, tiny, tmp_path):
+def test_sidecar_identifies_the_source(quick, tiny, tmp_path):
     source = {"arch": "fd_mobilenet", "alpha": 0.25, "size": [64, 96], "weights": None, "weights_sha256": None}
     (path,) = write(tiny, "m", source, [RECIPES["float32"]], str(tmp_path))
     facts = json.loads((tmp_path / "m_float32.json").read_text())
@@ -261,7 +261,7 @@ def test_sidecar_says_whether_the_file_normalizes(quick, tiny, tmp_path):
     assert json.loads((tmp_path / "m_float32.json").read_text())["include_preprocessing"] is False
 
 
-def test_folder_is_made_and_paths_come_in_the_recipes_order(quick, tiny, tmp_path):
+def test_folder_is_created_and_paths_are_in_the_order_of_recipes(quick, tiny, tmp_path):
     folder = tmp_path / "new" / "folder"
     recipes = [RECIPES["float16"], RECIPES["float32"]]
     paths = list(write(tiny, "m", SOURCE, recipes, str(folder)))
@@ -307,7 +307,7 @@ def test_full_disk_leaves_no_temporary_file(monkeypatch, quick, tiny, tmp_path, 
 
 @pytest.mark.parametrize("ending", ["tflite", "json"])
 def test_a_sidecar_never_describes_another_file(monkeypatch, convert_tiny, tiny, tmp_path, ending):
-    """Also when the disk is full half way through replacing an older pair."""
+    """Also if the disk becomes full while an older pair is replaced."""
     contents = iter([Path(convert_tiny(recipe)).read_bytes() for recipe in ("float32", "float16")])
     monkeypatch.setattr(module, "export", lambda *_, **__: next(contents))
     list(write(tiny, "m", SOURCE, [RECIPES["float32"]], str(tmp_path)))
@@ -326,7 +326,7 @@ def test_a_sidecar_never_describes_another_file(monkeypatch, convert_tiny, tiny,
         assert json.loads(left["m_float32.json"])["sha256"] == hashlib.sha256(left["m_float32.tflite"]).hexdigest()
 
 
-def test_model_that_is_no_classifier_leaves_nothing(tmp_path):
+def test_model_that_is_not_a_classifier_leaves_no_files(tmp_path):
     image = keras.Input((32, 32, 3))
     trunk = keras.Model(image, keras.layers.Conv2D(4, 3)(image))
     with pytest.raises(ValueError, match="not a classifier"):
@@ -334,7 +334,7 @@ def test_model_that_is_no_classifier_leaves_nothing(tmp_path):
     assert listing(tmp_path) == {}
 
 
-# --- real weights and photos: what a conversion may cost in accuracy -------------------------------------
+# --- real weights and photos: accuracy after conversion --------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +342,7 @@ def agreement(data, tmp_path_factory) -> dict[str, float]:
     """Percent of 100 photos on which a recipe's file has the same first class as the Keras model."""
     model = FDMobileNet(alpha=0.25, weights=str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar"))
     calibration = load_calibration(str(data / "imagenet" / "sample"), (imagenet.SIZE, imagenet.SIZE), 64)
-    # Every sixth of the 650, so that classes from all over are there; stored at 227x227 for a plain central crop.
+    # Every sixth of the 650, to cover all kinds of classes; stored at 227x227, so only a central crop is needed.
     paths = list_images(data / "imagenet" / "val")[::6][:100]
     photos = np.stack([imagenet.load_image(path, resize=False) for path in paths]).astype("float32")
     expected = model.predict(photos, batch_size=50, verbose=0).argmax(axis=1)
@@ -363,5 +363,5 @@ def test_integer_file_mostly_names_the_same_class(agreement, recipe):
     assert agreement[recipe] > (80 if prepared else 60)
 
 
-def test_preparing_pays(agreement):
+def test_int8_recipe_beats_the_converter_alone(agreement):
     assert agreement["int8"] >= agreement["int8_plain"] + 5

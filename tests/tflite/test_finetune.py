@@ -1,4 +1,4 @@
-"""`fd-keras finetune` as a user runs it, on photos as people have them."""
+"""Tests the program `fd-keras finetune` on realistic photo folders."""
 
 import dataclasses
 import json
@@ -23,13 +23,13 @@ from tests.training.conftest import write_photos
 
 MODULE = "fd_keras.tflite.finetune"
 NAME = "fd_mobilenet_0.25_32"
-CLASSES = ("blå <b>", "c & 'y'", "ámber")  # as sorted() orders them
+CLASSES = ("blå <b>", "c & 'y'", "ámber")  # in the order of sorted()
 QUICK = ("--image_size=32", "--threads=1", "--views=2", "--batch_size=16", "--epochs=2")
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A finished run of the program, and what it left."""
+    """A finished run of the program, and its output."""
 
     run: ProgramRun
     folder: Path
@@ -42,7 +42,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def run(start_programs, tmp_path_factory):
-    """Runs the program in a folder with a photos folder beside; returns a `ProgramRun`."""
+    """Runs the program in a folder that contains a folder of photos; returns a `ProgramRun`."""
     programs = start_programs("fd_keras.tflite.finetune_files", "fd_keras.training.finetune.finetuning")
 
     def run(folder: Path, *flags: str, module: str = MODULE, **environment: str) -> ProgramRun:
@@ -54,7 +54,7 @@ def run(start_programs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with `my photos` of odd names, plain `photos`, and random weights."""
+    """A folder with `my photos`, which have unusual names, `photos` with simple names, and random weights."""
     folder = tmp_path_factory.mktemp("home")
     write_photos(folder / "photos", 8, seed=1)
     for old, new in zip(("blue", "cyan", "amber"), CLASSES, strict=True):
@@ -76,14 +76,14 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(run, folder) -> Made:
-    """The linear head on random weights, of photos with odd names."""
+    """A run that trains the linear head on random weights, with photos that have unusual names."""
     flags = ("my photos", "--output_dir=my model", "--init_weights=weights.keras", "--method=head", *QUICK)
     done = run(folder, *flags)
     done.assert_done()
     return Made(done, folder / "my model", flags)
 
 
-# What a run leaves.
+# Output of a run.
 
 
 def test_everything_is_written(made):
@@ -127,7 +127,7 @@ def test_the_record_has_flags_result_and_notes(made):
     assert sum(data["photos"] for data in record["data"].values()) == 26
 
 
-def test_notes_are_printed_and_nothing_of_libraries_is(made):
+def test_only_notes_are_printed_not_library_logs(made):
     out = made.run.stdout
     assert "note: Skipped 1 photo that cannot be decoded: " in out
     assert "note: 1 photo stored rotated or mirrored" in out
@@ -136,7 +136,7 @@ def test_notes_are_printed_and_nothing_of_libraries_is(made):
         assert word not in made.run.stderr + out
 
 
-def test_the_saved_network_is_the_one_that_the_files_hold(made):
+def test_files_contain_the_saved_network(made):
     model = load_model(str(made.folder / f"{NAME}.keras"))
     assert model.input_shape == (None, 32, 32, 3)
     assert model.output_shape == (None, 3)
@@ -167,7 +167,7 @@ def test_the_last_line_is_a_command_that_works(made, folder):
     assert any(name in done.stdout for name in CLASSES)
 
 
-def test_the_same_command_again_says_that_it_is_finished(made, run, folder):
+def test_the_same_command_again_reports_a_finished_run(made, run, folder):
     before = {path: path.stat().st_mtime_ns for path in made.folder.glob("*.*") if path.name != ".lock"}
     again = run(folder, *made.flags)
     again.assert_done()
@@ -195,12 +195,12 @@ def test_other_photos_are_refused(made, run, folder):
     assert "photos, now " in again.stderr
 
 
-# Runs that are cut short.
+# Interrupted runs.
 
 
 @pytest.fixture(scope="module")
 def scratch(run, folder) -> Made:
-    """A network trained from random weights."""
+    """A run that trains from random weights."""
     flags = ("photos", "--init_weights=none", "--refit=no", *QUICK)
     done = run(folder, *flags, "--output_dir=scratch")
     done.assert_done()
@@ -217,8 +217,8 @@ def test_random_weights_are_compared_with_a_classifier_of_pixels(scratch):
     assert int8["top1"] is not None
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(scratch, run, folder):
-    """Killed in the midst of writing its second checkpoint."""
+def test_a_killed_run_resumes_to_the_same_weights(scratch, run, folder):
+    """The run is killed while it writes its second checkpoint."""
     flags = (*scratch.flags, "--output_dir=killed")
     killed = run(folder, MODULE, "2", str(int(signal.SIGKILL)), *flags, module="tests.training.interrupted")
     assert killed.returncode == -signal.SIGKILL
@@ -232,7 +232,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(scratch, run, folder):
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_interrupt_before_training_leaves_nothing_half_written(folder):
+def test_an_interrupt_before_training_leaves_no_partial_files(folder):
     command = [sys.executable, "-m", MODULE, "photos", "--init_weights=weights.keras", "--output_dir=stopped", *QUICK]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -254,12 +254,12 @@ def test_an_interrupt_before_training_leaves_nothing_half_written(folder):
     assert "result" not in json.loads((folder / "stopped" / "run.json").read_text())
 
 
-# Runs that cannot begin.
+# Invalid flags and photos.
 
 
 @pytest.fixture
 def bad(tmp_path, folder):
-    """A folder of photos to spoil."""
+    """A copy of the photos for a test to damage."""
     shutil.copytree(folder / "photos", tmp_path / "photos")
     return tmp_path
 
@@ -279,7 +279,7 @@ def give_sides(bad: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "flags", "words"),
     [
-        (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one subfolder of photos per class")),
+        (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one subfolder of photos")),
         (remove_class, (), ("need at least 2 class folders, found amber",)),
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
@@ -288,14 +288,14 @@ def give_sides(bad: Path) -> None:
         (lambda bad: None, ("more",), ("expected one folder of photos, got 2",)),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused_before_anything_is_written(run, bad, spoil, flags, words):
+def test_invalid_arguments_are_rejected_before_anything_is_written(run, bad, spoil, flags, words):
     spoil(bad)
     weights = () if any("init_weights" in flag for flag in flags) else ("--init_weights=none",)
     run(bad, "photos", "--output_dir=mine", *weights, *flags).assert_refused(*words)
     assert not (bad / "mine").exists()
 
 
-def test_without_a_network_the_file_to_get_is_named(run, bad):
+def test_without_internet_the_file_to_download_is_named(run, bad):
     (bad / "weights").mkdir()
     offline = {
         "https_proxy": "http://127.0.0.1:9",

@@ -18,7 +18,7 @@ NAMES = ("ant", "bee <b>", "čat", "dog")
 
 @pytest.fixture(scope="module")
 def labeled(photos) -> list[tuple[str, int]]:
-    """Forty images with labels of no meaning."""
+    """Forty images with arbitrary labels."""
     return [(str(path), index % 4) for index, path in enumerate(sorted(photos.iterdir()))]
 
 
@@ -34,7 +34,7 @@ def sidecar_of(path: str) -> dict:
         return json.load(file)
 
 
-def test_files_are_calibrated_on_training_photos_alone(files, labeled):
+def test_files_are_calibrated_on_training_photos_only(files, labeled):
     assert [os.path.basename(path) for path in files] == ["tiny_float32.tflite", "tiny_int8.tflite"]
     assert sidecar_of(files[0])["calibration"] is None
     ids = sidecar_of(files[1])["calibration"]["ids"]
@@ -44,7 +44,7 @@ def test_files_are_calibrated_on_training_photos_alone(files, labeled):
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_comparison_is_that_of_the_outputs(files, labeled, tiny, refit):
+def test_comparison_matches_the_outputs(files, labeled, tiny, refit):
     facts = finetune_files.measure(tiny, files, labeled, "tiny.keras", refit)
     images = np.stack([imagenet.load_image(path, SIZE) for path, _ in labeled]).astype("float32")
     expected, labels = tiny.predict_on_batch(images).argmax(-1), np.array([label for _, label in labeled])
@@ -69,7 +69,7 @@ def test_files_are_timed_by_the_bench(files, tmp_path):
         assert fact.milliseconds == times[len(times) // 2] / 1e6 > 0
 
 
-def test_files_that_cannot_be_timed_are_an_error(tmp_path):
+def test_failed_timing_is_an_error(tmp_path):
     (tmp_path / "x.tflite").write_bytes(b"nothing")
     fact = FileFacts(str(tmp_path / "x.tflite"), "int8", 1, None, 100.0, 0, 0.0)
     with pytest.raises(ProgramError, match=r"timing the files failed: .*x\.tflite"):

@@ -42,12 +42,12 @@ def test_everything_that_the_page_shows_is_there(results):
     assert found.notes == ("A note.",)
 
 
-def test_photos_are_shown_by_the_users_files_not_by_our_copies(results):
+def test_photos_have_the_paths_of_the_user_s_files(results):
     for candidate in results[0].candidates:
         assert candidate.measured.paths == ["my photos/b 1.jpg", "my photos/big.jpg"]
 
 
-def test_files_that_disagree_come_with_a_warning(results):
+def test_files_that_disagree_get_a_warning(results):
     assert results[0].warnings[0] == "Few photos."
     assert len(results[0].warnings) == 3  # both files agree on 97.5%
     assert "net_int8.tflite predicts another class than the Keras model on 2.5%" in results[0].warnings[2]

@@ -30,7 +30,7 @@ def details(dtype, scale: float, zero_point: int) -> dict:
         (np.uint8, 0.0, 0, [3, 200], [3, 200]),
     ],
 )
-def test_quantize_by_hand(dtype, scale, zero_point, real, stored):
+def test_quantize_matches_manual_values(dtype, scale, zero_point, real, stored):
     result = quantize(np.array(real, "float32"), details(dtype, scale, zero_point))
     assert result.dtype == dtype
     assert result.tolist() == stored
@@ -45,13 +45,13 @@ def test_quantize_by_hand(dtype, scale, zero_point, real, stored):
         (np.float32, 0.0, 0, [0.25, -3], [0.25, -3]),
     ],
 )
-def test_dequantize_by_hand(dtype, scale, zero_point, stored, real):
+def test_dequantize_matches_manual_values(dtype, scale, zero_point, stored, real):
     result = dequantize(np.array(stored, dtype), details(dtype, scale, zero_point))
     assert result.dtype == np.float32
     assert result.tolist() == real
 
 
-def test_every_stored_number_survives_the_way_there_and_back():
+def test_all_integers_survive_a_round_trip():
     for dtype, zero_point in ((np.uint8, 3), (np.int8, -77)):
         limits = np.iinfo(dtype)
         stored = np.arange(limits.min, limits.max + 1, dtype=dtype)
@@ -62,7 +62,7 @@ def test_every_stored_number_survives_the_way_there_and_back():
 # --- heads -------------------------------------------------------------------------------------------------
 
 
-def test_head_behind_the_operation_that_makes_scores_bytes(convert_tiny):
+def test_head_before_the_quantization_of_scores(convert_tiny):
     assert {tflite_head(convert_tiny(name)).name for name in ("float32", "int8")} == {"classes"}
 
 
@@ -70,8 +70,8 @@ def test_head_behind_the_operation_that_makes_scores_bytes(convert_tiny):
 
 
 @pytest.mark.parametrize("io", IO_TYPES)
-def test_runner_gives_what_the_interpreter_gives(convert_tiny, images, io):
-    """Raw bytes are set and read by hand: for uint8 the pixels themselves, for int8 the pixels less 128."""
+def test_runner_equals_the_interpreter(convert_tiny, images, io):
+    """The test sets and reads raw bytes itself: the pixels for uint8, and the pixels minus 128 for int8."""
     path = convert_tiny("int8_plain", io=io)
     interpreter = Interpreter(path)
     interpreter.allocate_tensors()
@@ -85,7 +85,7 @@ def test_runner_gives_what_the_interpreter_gives(convert_tiny, images, io):
     np.testing.assert_array_equal(Runner(path)(images[:5].round()), expected)
 
 
-def test_runner_tells_shape_and_classes(convert_tiny, tiny):
+def test_runner_has_shape_and_classes(convert_tiny, tiny):
     runner = Runner(Path(convert_tiny("float32")))
     assert runner.input_shape == tiny.input_shape[1:]
     assert runner.classes == tiny.output_shape[1]
@@ -102,13 +102,13 @@ def test_an_image_s_scores_do_not_depend_on_the_others(convert_tiny, images, rec
     np.testing.assert_array_equal(runner(images[3:4]), together[3:4])
 
 
-def test_bytes_and_floats_of_the_same_image_give_the_same(convert_tiny, images):
+def test_bytes_and_floats_of_an_image_have_the_same_scores(convert_tiny, images):
     for recipe in ("float32", "int8"):
         runner = Runner(convert_tiny(recipe))
         np.testing.assert_array_equal(runner(images[:3].astype("uint8")), runner(images[:3].round()))
 
 
-def test_threads_do_not_change_the_answer(convert_tiny, images):
+def test_threads_do_not_change_the_scores(convert_tiny, images):
     path = convert_tiny("int8_plain")
     np.testing.assert_array_equal(Runner(path, threads=2)(images[:5]), Runner(path)(images[:5]))
 
@@ -118,7 +118,7 @@ def test_image_of_another_size_is_refused(convert_tiny):
         Runner(convert_tiny("float32"))(np.zeros((1, 40, 40, 3), "float32"))
 
 
-# --- files that are no use ---------------------------------------------------------------------------------
+# --- invalid files -----------------------------------------------------------------------------------------
 
 
 def test_missing_file_is_named(tmp_path):
@@ -143,7 +143,7 @@ def test_folder_is_refused(tmp_path):
         b"version https://git-lfs.github.com/spec/v1\n",
     ],
 )
-def test_what_is_no_tflite_file_is_named(tmp_path, content):
+def test_invalid_file_is_named(tmp_path, content):
     (tmp_path / "a.tflite").write_bytes(content)
     with pytest.raises(LiteRTError, match=r"a\.tflite: not a \.tflite file"):
         Runner(tmp_path / "a.tflite")
@@ -157,7 +157,7 @@ def test_truncated_file_is_named(convert_tiny, tmp_path, part):
         Runner(tmp_path / "cut.tflite")
 
 
-def test_marked_file_of_garbage_is_named(tmp_path):
+def test_garbage_with_a_valid_identifier_is_named(tmp_path):
     garbage = np.random.default_rng(0).integers(0, 256, 5000, dtype="uint8").tobytes()
     (tmp_path / "a.tflite").write_bytes(garbage[:4] + b"TFL3" + garbage)
     with pytest.raises(LiteRTError, match=r"a\.tflite: damaged"):
@@ -166,7 +166,7 @@ def test_marked_file_of_garbage_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def other_networks(tmp_path_factory) -> dict[str, Path]:
-    """Files of networks that take or give something else."""
+    """Files of networks with other inputs or outputs than a classifier's."""
     import keras
     import tensorflow as tf
 
@@ -189,12 +189,12 @@ def other_networks(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", ["feature map out", "vector in", "two inputs", "two outputs"])
-def test_network_that_is_no_classifier_is_refused_and_named(other_networks, name):
+def test_network_that_is_not_a_classifier_is_rejected_and_named(other_networks, name):
     with pytest.raises(LiteRTError, match=f"{name}.tflite: not a classifier"):
         Runner(other_networks[name])
 
 
-def test_without_litert_it_says_what_to_install(convert_tiny, monkeypatch):
+def test_without_litert_the_package_to_install_is_named(convert_tiny, monkeypatch):
     path = convert_tiny("float32")
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match="pip install ai-edge-litert"):
@@ -204,7 +204,7 @@ def test_without_litert_it_says_what_to_install(convert_tiny, monkeypatch):
 # --- quiet -------------------------------------------------------------------------------------------------
 
 
-def test_quiet_silences_native_code_and_only_meanwhile(capfd):
+def test_quiet_silences_native_code_only_in_its_block(capfd):
     os.write(2, b"before ")
     with quiet():
         os.write(2, b"meanwhile ")
@@ -212,7 +212,7 @@ def test_quiet_silences_native_code_and_only_meanwhile(capfd):
     assert capfd.readouterr().err == "before after"
 
 
-def test_quiet_ends_with_an_exception_and_leaks_nothing(capfd):
+def test_quiet_ends_after_an_exception_without_leaks(capfd):
     opened = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     for _ in range(3):
         with pytest.raises(KeyError), quiet():

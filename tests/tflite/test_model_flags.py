@@ -1,4 +1,4 @@
-"""The flags of a model, in processes of their own: other programs define flags of the same names."""
+"""Tests the model flags in separate processes, since other programs define flags with the same names."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ print(json.dumps([found, sorted({name.split(".")[0] for name in sys.modules})]))
 
 
 def evaluate(expression: str, *flags: str):
-    """The value of an expression once the flags are parsed, and the packages that it took."""
+    """Evaluates an expression after the flags are parsed; returns its value and the imported packages."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, expression, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -37,7 +37,12 @@ def test_steps_are_changed_one_by_one():
     assert Int8Settings(**found) == Int8Settings(clip=False, split=2, power=0.5)
 
 
-def test_every_step_is_explained_in_words_of_its_own():
+def test_flags_that_were_not_given_keep_the_settings_of_the_recipe():
+    found, _ = evaluate("dataclasses.asdict(model_flags.settings(model_flags.Int8Settings(fit=0.1)))", "--int8_split=1")
+    assert Int8Settings(**found) == Int8Settings(fit=0.1, split=1)
+
+
+def test_each_step_has_its_own_help_text():
     texts, _ = evaluate("[flags.FLAGS[name].help for name in flags.FLAGS if name.startswith('int8_')]")
     assert len(set(texts)) == len(texts) == 8
     assert all(len(text) > 30 for text in texts)
@@ -57,7 +62,7 @@ def test_calibration_images_are_taken_evenly_or_by_name(photos, tmp_path, monkey
     assert found == ids
 
 
-def test_without_a_folder_there_is_no_calibration_but_of_the_other_folder(photos):
+def test_without_a_folder_the_default_folder_is_used_for_calibration(photos):
     expression = f"[model_flags.calibration((32, 48)), len(model_flags.calibration((32, 48), {str(photos)!r}).ids)]"
     found, _ = evaluate(expression)
     assert found == [None, 40]

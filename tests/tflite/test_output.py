@@ -33,7 +33,7 @@ def test_pair_is_written(pair, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_file_of_a_killed_process_has_no_json_of_another(pair, tmp_path):
+def test_file_of_a_killed_process_has_no_json_of_an_older_file(pair, tmp_path):
     (tmp_path / f"{TEMPORARY}of a killed process").touch()
     done = subprocess.run([sys.executable, "-c", KILLED, str(pair)], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
@@ -43,7 +43,7 @@ def test_file_of_a_killed_process_has_no_json_of_another(pair, tmp_path):
     assert list(tmp_path.iterdir()) == [pair]
 
 
-def test_unfinished_file_of_a_process_at_work_stays(pair, tmp_path):
+def test_unfinished_file_of_a_running_process_is_kept(pair, tmp_path):
     unfinished = tmp_path / f"{TEMPORARY}of a process at work"
     with writing(str(pair), replaced=str(pair.with_suffix(".json"))):
         unfinished.touch()
@@ -54,8 +54,8 @@ def test_unfinished_file_of_a_process_at_work_stays(pair, tmp_path):
 
 
 @pytest.mark.parametrize("room", [100, 5000])
-def test_no_room_names_the_folder_and_leaves_nothing(tmp_path, room):
-    """The system refuses longer files than `room`: first the .tflite, then its .json."""
+def test_full_disk_names_the_folder_and_leaves_no_files(tmp_path, room):
+    """The system rejects files longer than `room`: first the .tflite, then its .json."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -68,7 +68,7 @@ def test_no_room_names_the_folder_and_leaves_nothing(tmp_path, room):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_folder_that_cannot_be_is_named_and_none_is_made(tmp_path):
+def test_impossible_folder_is_named_and_not_created(tmp_path):
     (tmp_path / "file").touch()
     check_folder(str(tmp_path / "new" / "below"))
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -83,7 +83,7 @@ def test_read_only_folder_is_named(tmp_path):
     if os.geteuid():
         assert is_denied(folder)
         return
-    child = os.fork()  # root may write everywhere, so this process becomes nobody
+    child = os.fork()  # root can write everywhere, so this process switches to the user nobody
     if not child:
         os.setuid(NOBODY)
         os._exit(0 if is_denied(folder) else 1)

@@ -21,7 +21,7 @@ COUNT = 100
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images 000.png to 099.png, the i-th one of grey level i, in two folders."""
+    """Images 000.png to 099.png in two folders; image i has gray level i."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(COUNT):
         path = folder / ("first" if i < 40 else "second") / f"{i:03}.png"
@@ -37,11 +37,11 @@ def test_recipes_are_found_by_name_in_the_order_asked_for():
     assert get_recipes(["int8", "float32"]) == [RECIPES["int8"], RECIPES["float32"]]
 
 
-def test_recipe_asked_for_twice_comes_once():
+def test_repeated_recipe_is_used_once():
     assert get_recipes(["int8", "float32", "int8"]) == [RECIPES["int8"], RECIPES["float32"]]
 
 
-def test_unknown_recipe_is_named_and_the_known_ones_are_offered():
+def test_unknown_recipe_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="--recipes=int2: .*did you mean int8") as error:
         get_recipes(["float32", "int4", "int2"])
     assert all(name in str(error.value) for name in RECIPES)
@@ -60,10 +60,10 @@ def test_recipe_is_well_formed(name):
     assert recipe.weights in ("float32", "float16", "int8", "int4")
     assert recipe.activations in ("float32", "int8")
     assert recipe.calibrated == (recipe.activations == "int8")
-    assert recipe.calibrated or recipe.settings is None  # nothing is prepared without images
+    assert recipe.calibrated or recipe.settings is None  # preparation needs images
 
 
-def test_the_four_that_the_documentation_names_are_there():
+def test_the_four_documented_recipes_exist():
     assert {"float32", "float16", "dynamic", "int8"} <= RECIPES.keys()
     assert IO_TYPES[0] == "uint8"
 
@@ -86,7 +86,7 @@ def test_images_are_taken_evenly(folder, count):
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_an_image_that_cannot_be_decoded_costs_no_other(folder, tmp_path, caplog):
+def test_an_undecodable_image_does_not_drop_another(folder, tmp_path, caplog):
     copy = shutil.copytree(folder, tmp_path / "images")
     (copy / "first" / "._000.png").write_bytes(b"of macOS")
     paths = sorted(copy.glob("*/[0-9]*.png"))
@@ -133,14 +133,14 @@ def test_ids_can_be_given(folder):
     assert calibration.images[:, 0, 0, 0].tolist() == indices(ids)
 
 
-def test_the_ids_of_one_calibration_make_it_again(folder):
+def test_the_ids_of_a_calibration_reproduce_it(folder):
     first = load_calibration(folder, SIZE, 20)
     again = load_calibration(folder, SIZE, 1, first.ids)
     assert again.ids == first.ids
     np.testing.assert_array_equal(again.images, first.images)
 
 
-def test_image_that_is_not_there_is_named(folder):
+def test_missing_image_is_named(folder):
     with pytest.raises(OSError, match="gone.png"):
         load_calibration(folder, SIZE, 8, [f"first/{i:03}.png" for i in range(9)] + ["first/gone.png"])
 
@@ -151,26 +151,26 @@ def test_ids_are_read_from_lines(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 1, MIN_CALIBRATION - 1])
-def test_too_few_images_asked_for_are_refused(folder, count):
+def test_too_small_count_is_rejected(folder, count):
     with pytest.raises(ValueError, match=f"at least {MIN_CALIBRATION}"):
         load_calibration(folder, SIZE, count)
 
 
 @pytest.mark.parametrize("there", [1, MIN_CALIBRATION - 1])
-def test_folder_of_too_few_images_is_refused_and_named(tmp_path, there):
+def test_folder_with_too_few_images_is_rejected_and_named(tmp_path, there):
     for i in range(there):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
     with pytest.raises(ValueError, match=f"{tmp_path.name}.*{there} images.*at least {MIN_CALIBRATION}"):
         load_calibration(str(tmp_path), SIZE, 128)
 
 
-def test_just_enough_images_will_do(tmp_path):
+def test_the_minimum_number_of_images_is_accepted(tmp_path):
     for i in range(MIN_CALIBRATION):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
     assert len(load_calibration(str(tmp_path), SIZE, 128).ids) == MIN_CALIBRATION
 
 
-def test_folder_that_is_not_there_is_named(tmp_path):
+def test_missing_folder_is_named(tmp_path):
     with pytest.raises(OSError, match="no-such-folder"):
         load_calibration(str(tmp_path / "no-such-folder"), SIZE, 128)
 
@@ -210,8 +210,8 @@ def test_truncated_image_is_named(tmp_path, caplog):
         ("I;16", 51_400, "x.png"),
     ],
 )
-def test_images_of_other_colour_modes_become_rgb(tmp_path, mode, colour, name):
-    """All of these are a light grey, of level 200."""
+def test_images_in_other_color_modes_become_rgb(tmp_path, mode, colour, name):
+    """All of these are light gray, level 200."""
     image = Image.new(mode, (8, 8), colour)
     if mode == "P":
         image.putpalette([level for level in range(256) for _ in range(3)])
@@ -231,8 +231,8 @@ def test_tiny_narrow_and_huge_images_are_cropped_too(tmp_path, size):
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_photos_are_not_turned_as_in_training(tmp_path, orientation):
-    """The networks were trained on ImageNet's pixels as they are stored, whatever EXIF says."""
+def test_photos_are_not_rotated_by_exif(tmp_path, orientation):
+    """The networks were trained on ImageNet's pixels as stored, without EXIF rotation."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype="uint8"))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -242,8 +242,8 @@ def test_photos_are_not_turned_as_in_training(tmp_path, orientation):
     assert (load_calibration(str(tmp_path), SIZE, 128).images[-1] == stored).all()
 
 
-def test_calibration_is_cropped_as_evaluation_is(tmp_path):
-    """A mark in the middle of a wide photo stays in the middle; what is left and right of the square goes."""
+def test_calibration_images_are_cropped_like_for_evaluation(tmp_path):
+    """A mark in the middle of a wide photo stays in the middle; the parts beside the square are cropped."""
     save_all_but_one(tmp_path, "x.png", None)
     pixels = np.zeros((256, 512, 3), "uint8")
     pixels[128:, 256:] = 255

@@ -1,4 +1,4 @@
-"""`fd-keras verify` as a user runs it. Most runs are forks of a process that has imported TensorFlow already."""
+"""Tests the program `fd-keras verify`. Most runs are forks of a process that has already imported TensorFlow."""
 
 import dataclasses
 import json
@@ -27,13 +27,13 @@ ZOO = ["--model=fd_mobilenet", "--alpha=0.25", "--size=32", "--recipes=float32"]
 
 @pytest.fixture
 def out(flowers, tmp_path) -> Path:
-    """A copy of the converted flowers, for one test to spoil."""
+    """A copy of the converted flowers, for one test to damage."""
     return Path(shutil.copytree(flowers.out, tmp_path / "out"))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    """Weights of the zoo's FD-MobileNet .25x, with its 1000 classes."""
+    """Weights of the zoo's FD-MobileNet 0.25x with 1000 classes."""
     keras.utils.set_random_seed(3)
     path = tmp_path_factory.mktemp("home") / "mine.weights.h5"
     FDMobileNet((32, 32, 3), 0.25, weights=None).save_weights(path)
@@ -47,7 +47,7 @@ def verified(run_program, out: Path, photos: Path, *flags: str, recipes=("float3
     return json.loads(run.stdout)
 
 
-def test_verify_measures_what_scikit_learn_does(run_program, flowers, saved_flowers, photos, images, tmp_path):
+def test_verify_equals_scikit_learn(run_program, flowers, saved_flowers, photos, images, tmp_path):
     images = images[:40].astype("uint8").astype("float32")
     expected = keras.saving.load_model(saved_flowers).predict_on_batch(images)
     labels = np.where(np.arange(40) % 2, expected.argmax(axis=1), 0)
@@ -101,12 +101,12 @@ def test_accuracy_is_recorded_beside_the_file(run_program, out, photos, tmp_path
     run_program(VERIFY, f"--tflite={path}", f"--images={photos}", "--record").assert_refused("--record", "--labels")
 
 
-NAMES = ("dog", "ant", "cat", "bee")  # not in the order of the alphabet
+NAMES = ("dog", "ant", "cat", "bee")  # not in alphabetical order
 
 
 @pytest.fixture(scope="module")
 def class_folders(images, tmp_path_factory) -> Path:
-    """Thirty images in three of the four folders that `NAMES` has, each image in the folder of its number."""
+    """Thirty images in three of the four folders in `NAMES`; each image is in the folder of its number."""
     root = tmp_path_factory.mktemp("folders")
     for index, image in enumerate(images[:30].astype("uint8")):
         (root / NAMES[index % 3]).mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ def class_folders(images, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def named(tiny, class_folders, tmp_path) -> Path:
-    """A file with those names in a run's folder, beside the .keras that it was made from."""
+    """A file with the class names `NAMES` in a run folder, beside its source .keras file."""
     (tmp_path / "run").mkdir()
     tiny.save(tmp_path / "run" / "tiny.keras")
     source = saved_source(str(tmp_path / "run" / "tiny.keras"))
@@ -169,7 +169,7 @@ def test_check_exits_with_a_status(run_program, flowers, photos, flag, code):
 
 
 def test_check_names_a_file_that_lost_accuracy(run_program, convert_tiny, photos, images, tmp_path):
-    """A file made for normalized images, against one for raw images that answers all as the labels say."""
+    """Compares a file for normalized images with one for raw images that is right for all labels."""
     reference, path = convert_tiny("float32"), convert_tiny("float32", include_preprocessing=False)
     labels = Runner(reference)(images[:40].astype("uint8").astype("float32")).argmax(axis=1)
     (tmp_path / "labels.txt").write_text("".join(f"{i:03}.png {label}\n" for i, label in enumerate(labels)))
@@ -182,7 +182,7 @@ def test_check_names_a_file_that_lost_accuracy(run_program, convert_tiny, photos
 
 
 def yes_or_no(images: np.ndarray) -> keras.Model:
-    """A network of one score, which is above 0.5 for all of these images."""
+    """A network with a single score, which is above 0.5 for all of these images."""
     keras.utils.set_random_seed(0)
     image = keras.Input((*images.shape[1:3], 3))
     x = keras.layers.Rescaling(1 / 64, -2)(image)
@@ -194,7 +194,7 @@ def yes_or_no(images: np.ndarray) -> keras.Model:
     return keras.Model(image, keras.layers.Activation("sigmoid")(logits.output))
 
 
-def test_check_of_one_score_refuses_files_that_answer_otherwise(run_program, photos, images, tmp_path):
+def test_check_of_one_score_rejects_files_with_other_outputs(run_program, photos, images, tmp_path):
     model = yes_or_no(images[:40].astype("uint8").astype("float32"))
     model.save(tmp_path / "model.keras")
     ends = {"right": lambda x: x, "inverted": lambda x: 1 - x, "constant": lambda x: 0 * x + 0.8}
@@ -208,13 +208,13 @@ def test_check_of_one_score_refuses_files_that_answer_otherwise(run_program, pho
     assert "compared: each score against 0.5" in run.stdout
     assert "inverted.tflite: agrees on 0.00%" in run.stderr
     assert "constant.tflite: output error" in run.stderr
-    assert "constant.tflite: agrees" not in run.stderr  # which is why the error decides
+    assert "constant.tflite: agrees" not in run.stderr  # so the error decides
     assert "right.tflite" not in run.stderr
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-    """A saved model that takes normalized images, and the file made from it."""
+    """A saved model that takes normalized images, and its .tflite file."""
 
     saved: Path
     file: str
@@ -255,7 +255,7 @@ def test_a_reference_without_preprocessing_gets_normalized_images(run_program, n
     assert record["agreement"] == 100
 
 
-def test_weights_in_the_home_folder_are_found_again(run_program, checkpoint, photos):
+def test_weights_in_the_home_folder_are_found(run_program, checkpoint, photos):
     home = {"HOME": str(checkpoint.parent)}
     run_program(CONVERT, *ZOO, "--weights=~/mine.weights.h5", "--output_dir=out", **home).assert_done()
     path = "out/fd_mobilenet_0.25_32_float32.tflite"
@@ -266,7 +266,7 @@ def test_weights_in_the_home_folder_are_found_again(run_program, checkpoint, pho
     assert record["agreement"] == 100
 
 
-def test_file_without_sidecar_asks_for_the_reference(run_program, out, photos):
+def test_file_without_sidecar_requires_the_reference(run_program, out, photos):
     (out / "my.flowers_float32.json").unlink()
     run = run_program(VERIFY, f"--tflite={out}/my.flowers_float32.tflite", f"--images={photos}")
     run.assert_refused("my.flowers_float32.json", "--reference")
@@ -292,7 +292,7 @@ def test_sidecar_without_an_origin_is_named(run_program, out, photos, content):
         ({"reference": "gone.tflite"}, "gone.tflite"),
     ],
 )
-def test_what_verify_cannot_use_is_named(run_program, flowers, photos, tmp_path, flags, word):
+def test_invalid_files_are_named(run_program, flowers, photos, tmp_path, flags, word):
     (tmp_path / "few.txt").write_text("000.png 1\n")
     (tmp_path / "bad.txt").write_text("000.png 1\n001.png one\n")
     given = {"tflite": flowers.out / "my.flowers_float32.tflite", "images": photos, **flags}
@@ -322,7 +322,7 @@ def program(converted, run_program, network, tmp_path, save_images, images, cali
     network("fd_mobilenet").save(tmp_path / "mine.keras")
     loaded = load_calibration(str(tmp_path / "training"), images.shape[1:3], 8)
     source = saved_source(str(tmp_path / "mine.keras"))
-    # One step is enough to tell whether the sidecar's settings are taken.
+    # One step is enough to check that the sidecar's settings are used.
     recipe = dataclasses.replace(RECIPES["int8"], settings=Int8Settings(fit=0.0, compensate=False))
     list(write(network("fd_mobilenet"), "mine", source, [recipe], str(tmp_path), calibration=loaded))
 
@@ -356,11 +356,11 @@ def test_verify_ranks_layers_and_refuses_other_images(program, tmp_path):
         ("--threads=0", "threads"),
     ],
 )
-def test_flags_that_cannot_be_are_named(run_program, flag, word):
+def test_invalid_flags_are_named(run_program, flag, word):
     run_program(VERIFY, "--tflite=a", "--images=b", flag).assert_refused(word)
 
 
 @pytest.mark.parametrize("flag", ["tflite", "images"])
-def test_required_flag_is_asked_for(run_program, flag):
+def test_missing_required_flag_is_named(run_program, flag):
     (other,) = {"tflite", "images"} - {flag}
     run_program(VERIFY, f"--{other}=a").assert_refused(f"--{flag}")

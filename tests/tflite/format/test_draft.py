@@ -29,8 +29,8 @@ def test_a_draft_without_changes_is_the_same_network(model, scores):
     np.testing.assert_array_equal(scores(draft.finished()), scores(model))
 
 
-def test_operations_are_added_and_what_is_not_used_is_left_out(model, scores):
-    """A slice of all columns but the last, and a padding in their place: only an unused constant would be new."""
+def test_operations_are_added_and_unused_constants_are_removed(model, scores):
+    """Adds a slice and a padding before an operation, and a constant that is not used."""
     draft, (graph,), before = Draft(model), model.subgraphs, pack(model)
     image, reader = int(graph.operators[0].outputs[0]), graph.operators[1]
     _, height, width, _ = draft.shape(image)
@@ -58,7 +58,7 @@ def test_equal_constants_are_stored_once(model):
     np.testing.assert_array_equal(draft.values(one), np.zeros((1, 2, 3, 1)))
 
 
-def test_an_operator_of_the_file_is_used_again_unless_it_is_too_old(model):
+def test_operators_of_the_file_are_reused_unless_too_old(model):
     draft, (graph,) = Draft(model), model.subgraphs
     draft.operators += graph.operators
     draft.add(

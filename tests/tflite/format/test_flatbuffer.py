@@ -28,8 +28,8 @@ def test_ops_and_tensors_are_those_of_the_file(converted, name, recipe):
             ]
 
 
-def test_parts_of_the_flash_by_hand(tiny_int8):
-    """A stem of 3x3x3x8 and a dense layer of 8x4, in int8; for each channel a bias, a scale and a zero point."""
+def test_flash_by_part_matches_manual_count(tiny_int8):
+    """The network has int8 kernels of 3x3x3x8 and 8x4, with a bias, a scale and a zero point per channel."""
     file = read(tiny_int8)
     layers, channels = 216 + 32 + 4 * 12, 2 * 12
     others = [t.bytes for t in file.network.tensors if t.constant and t.shape not in {(8, 3, 3, 3), (4, 8), (8,), (4,)}]
@@ -44,7 +44,7 @@ def test_a_file_that_is_packed_again_is_the_same_network(tiny_int8, tmp_path):
 
 
 def with_offsets(path: str, words: list[int]) -> bytes:
-    """The file with a plan of its memory: a version, the number of graphs, that of the offsets, and the offsets."""
+    """Adds a memory plan: a version, the number of graphs, the number of offsets, and the offsets."""
     model = parse(Path(path).read_bytes())
     entry, buffer = schema.MetadataT(), schema.BufferT()
     entry.name, entry.buffer, vars(buffer)["data"] = OFFLINE_PLAN, len(model.buffers), np.array(words, "<i4").view("u1")
@@ -66,11 +66,11 @@ def test_a_plan_that_does_not_fit_the_tensors_is_named(tiny_int8, tmp_path, word
         read(str(tmp_path / "a.tflite"))
 
 
-# --- files that are no use -------------------------------------------------------------------------------
+# --- invalid files ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is text", b"\0\0\0\0TFL"])
-def test_what_is_no_tflite_file_is_named(tmp_path, content):
+def test_invalid_file_is_named(tmp_path, content):
     (tmp_path / "a.tflite").write_bytes(content)
     with pytest.raises(LiteRTError, match=r"a\.tflite: not a \.tflite file"):
         read(str(tmp_path / "a.tflite"))

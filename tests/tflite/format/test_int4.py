@@ -1,4 +1,4 @@
-"""Kernels in four bits: how they are packed, and that a file answers as with the same levels in eight bits."""
+"""Tests int4 kernels: packing, and outputs that equal those of the same levels stored as int8."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from tests import needs
 
 
 def unpacked(data: bytes, count: int) -> np.ndarray:
-    """Levels of four bits, the first in the lower half of a byte, read plainly."""
+    """Unpacks int4 levels in a straightforward way; the first is in the lower half of a byte."""
     halves = [half for byte in data for half in (byte & 15, byte >> 4)]
     return np.array([half - 16 * (half > 7) for half in halves[:count]], "int8")
 
 
 def in_eight_bits(data: bytes) -> bytes:
-    """The file with each kernel of four bits in eight, on the same levels."""
+    """Stores each int4 kernel of a file as int8 with the same levels."""
     model = parse(data)
     for tensor in model.subgraphs[0].tensors:
         if tensor.type == schema.TensorType.INT4:
@@ -43,7 +43,7 @@ def int8_twin(int4_file, tmp_path) -> str:
 
 
 def in_litert(path: str, images: np.ndarray) -> np.ndarray:
-    """The outputs by LiteRT's own kernels: XNNPACK takes no int4 convolutions, and rounds in another way."""
+    """Runs a file with LiteRT's own kernels; XNNPACK does not support int4 convolutions, and rounds differently."""
     interpreter = load(path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     found = []
@@ -54,13 +54,13 @@ def in_litert(path: str, images: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def test_levels_are_packed_from_the_lower_half_on():
+def test_levels_are_packed_from_the_lower_half():
     levels = np.array([[-7, 7, 0], [1, -1, 5]])
     assert packed(levels).tobytes() == bytes([0x79, 0x10, 0x5F])
     np.testing.assert_array_equal(unpacked(packed(levels[0]).tobytes(), 3), levels[0])
 
 
-def test_large_kernels_are_in_four_bits(int4_file):
+def test_large_kernels_are_int4(int4_file):
     network = network_of(parse(Path(int4_file).read_bytes()))
     kernels = [network.tensors[op.inputs[1]] for op in network.ops if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D")]
     of_type = {kind: sum(np.prod(t.shape) for t in kernels if t.dtype == kind) for kind in ("INT4", "INT8")}
@@ -68,13 +68,13 @@ def test_large_kernels_are_in_four_bits(int4_file):
     assert all(tensor.dtype == "INT8" for tensor in kernels if tensor.shape[1] == 3)
 
 
-def test_answers_are_those_of_the_same_levels_in_eight_bits(int4_file, int8_twin, images):
+def test_outputs_equal_those_of_the_same_levels_in_int8(int4_file, int8_twin, images):
     expected = in_litert(int8_twin, images[:8])
     assert len(np.unique(expected)) > 8
     np.testing.assert_array_equal(in_litert(int4_file, images[:8]), expected)
 
 
-def test_tflm_answers_the_same_in_the_ram_that_is_planned(int4_file, int8_twin, images, capfd):
+def test_tflm_has_the_same_outputs_within_the_planned_ram(int4_file, int8_twin, images, capfd):
     runtime = needs.package("tflite_micro").runtime
     network, found = network_of(parse(Path(int4_file).read_bytes())), []
     arena = (plan(network).arena + tflm_bytes(network)) // 16 * 16 + 16

@@ -1,4 +1,4 @@
-"""Class names and normalization in a file: as zip and LiteRT see them, and as MediaPipe's tasks read them."""
+"""Tests class names and normalization in a file, as read by zip, LiteRT and MediaPipe's tasks."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ FIXED = [f"class {index}" for index in range(10)]
 
 
 class Field:
-    """Reads a flatbuffer by the numbers that the fields have in metadata_schema.fbs."""
+    """Reads a flatbuffer by the field numbers in metadata_schema.fbs."""
 
     def __init__(self, data: bytes, at: int):
         self.table = Table(bytearray(data), at)
@@ -50,7 +50,7 @@ class Field:
         return self.table.Vector(offset), self.table.VectorLen(offset)
 
     def only(self, slot: int) -> "Field":
-        """The one element of a vector of tables."""
+        """Returns the only element of a vector of tables."""
         start, length = self._vector(slot)
         assert length == 1
         return Field(self.table.Bytes, self.table.Indirect(start))
@@ -61,7 +61,7 @@ class Field:
 
 
 def metadata_of(data: bytes) -> Field:
-    """The metadata of a file, whose mark is checked."""
+    """Reads the metadata of a file, and checks the identifier."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     (entry,) = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
     content = bytes(model.buffers[entry.buffer].data)
@@ -114,7 +114,7 @@ def test_network_is_the_same(plain, convert_tiny, images, tmp_path):
     np.testing.assert_array_equal(Runner(path)(images[:5]), Runner(convert_tiny("int8"))(images[:5]))
 
 
-def test_what_the_converter_noted_is_kept(plain):
+def test_metadata_of_the_converter_is_kept(plain):
     before, after = (schema.ModelT.InitFromPackedBuf(d, 0) for d in (plain, metadata.embed(plain, NAMES, True)))
     assert [entry.name for entry in after.metadata] == [*(entry.name for entry in before.metadata), b"TFLITE_METADATA"]
     assert [s.signatureKey for s in after.signatureDefs] == [s.signatureKey for s in before.signatureDefs]
@@ -180,7 +180,7 @@ def test_empty_line_is_named(tmp_path):
         metadata.load_labels(str(tmp_path / "names.txt"))
 
 
-def test_file_that_is_no_text_is_named(tmp_path):
+def test_file_that_is_not_text_is_named(tmp_path):
     (tmp_path / "names.bin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"names\.bin: not valid UTF-8"):
         metadata.load_labels(str(tmp_path / "names.bin"))
@@ -189,11 +189,11 @@ def test_file_that_is_no_text_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "include", "integers", "word"), [(5, True, True, "4 names"), (4, False, True, "--io=float32")]
 )
-def test_names_that_would_mislead_are_refused(classes, include, integers, word):
+def test_misleading_names_are_rejected(classes, include, integers, word):
     with pytest.raises(ValueError, match=word):
         metadata.check_labels(NAMES, classes, include, integers)
 
 
 @pytest.mark.parametrize(("include", "integers"), [(True, True), (True, False), (False, False)])
-def test_names_that_fit_are_taken(include, integers):
+def test_valid_names_are_accepted(include, integers):
     metadata.check_labels(NAMES, 4, include, integers)

@@ -14,7 +14,7 @@ from fd_keras.tflite.format.network import BITS, FileNetwork, FileOp, FileTensor
         ("INT32", (), 4),
     ],
 )
-def test_bytes_of_a_tensor_by_hand(dtype, shape, size):
+def test_bytes_of_a_tensor_match_manual_count(dtype, shape, size):
     assert FileTensor("t", dtype, shape).bytes == size
 
 
@@ -25,7 +25,7 @@ def test_sizes_of_types_are_numpy_s():
 
 
 def network_of(sizes: list[int], *ops: tuple[str, tuple[int, ...], tuple[int, ...]], constants=()) -> FileNetwork:
-    """A network over int8 vectors of these sizes; its input is the first one, its output the last one."""
+    """Builds a network of int8 vectors with these sizes; the first is the input, the last is the output."""
     tensors = (FileTensor(f"t{i}", "INT8", (1, size), constant=i in constants) for i, size in enumerate(sizes))
     return FileNetwork(tuple(tensors), tuple(FileOp(*op) for op in ops), (0,), (len(sizes) - 1,))
 

@@ -62,7 +62,7 @@ def test_sidecar_describes_the_file(converted, name, recipe):
 
 
 @every_file
-def test_sidecar_says_how_the_file_was_made(converted, name, recipe):
+def test_sidecar_describes_the_conversion(converted, name, recipe):
     steps = converted(name, recipe).facts["recipe_steps"]
     settings = steps.pop("settings")
     assert steps == {key: getattr(RECIPES[recipe], key) for key in ("name", "weights", "activations", "summary")}
@@ -154,7 +154,7 @@ def test_damaged_sidecar_is_named(tmp_path, content):
         sidecar.read_sidecar(str(tmp_path / "a_int8.tflite"))
 
 
-def test_sidecar_is_beside_the_file_whatever_points_its_name_has():
+def test_sidecar_is_beside_files_with_dots_in_the_name():
     assert sidecar.sidecar_path("out/fd_mobilenet_0.25_64_int8.tflite") == "out/fd_mobilenet_0.25_64_int8.json"
 
 

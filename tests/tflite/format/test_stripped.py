@@ -1,4 +1,4 @@
-"""Stripped files: what is gone, what stays, and the same answers everywhere."""
+"""Tests stripped files: removed and kept parts, and identical outputs in all interpreters."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def scores(path: Path, images: np.ndarray, kernels: OpResolverType) -> np.ndarra
     ("name", "recipe"),
     [*((name, "int8") for name in zoo.ARCHS), ("fd_mobilenet", "int4"), ("fd_mobilenet", "float32")],
 )
-def test_answers_and_plan_stay_the_same(converted, images, tmp_path, name, recipe):
+def test_outputs_and_plan_do_not_change(converted, images, tmp_path, name, recipe):
     whole, path = Path(converted(name, recipe).path), tmp_path / "stripped.tflite"
     path.write_bytes(strip(whole.read_bytes()))
     before, after = read(str(whole)), read(str(path))
@@ -45,7 +45,7 @@ def test_answers_and_plan_stay_the_same(converted, images, tmp_path, name, recip
         np.testing.assert_array_equal(scores(path, images[:4], kernels), expected)
 
 
-def test_tables_and_names_are_gone_and_the_rest_is_what_it_was(converted):
+def test_tables_and_names_are_removed_and_the_rest_does_not_change(converted):
     data = Path(converted("fd_mobilenet", "int8").path).read_bytes()
     before, after = parse(data), parse(strip(embed(data, [str(label) for label in range(CLASSES)], True)))
     (old,), (new,) = before.subgraphs, after.subgraphs
@@ -72,7 +72,7 @@ def test_scales_that_are_shared_count_once(converted, tmp_path):
     assert after.weights + after.scales < after.bytes
 
 
-def test_a_plan_of_the_memory_stays(converted, tmp_path):
+def test_memory_plan_is_kept(converted, tmp_path):
     candidate = trade(parse(Path(converted("fd_mobilenet", "int8").path).read_bytes()))[-1]
     path = tmp_path / "strips.tflite"
     path.write_bytes(strip(pack(candidate.model)))
@@ -80,7 +80,7 @@ def test_a_plan_of_the_memory_stays(converted, tmp_path):
     assert plan(read(str(path)).network).arena == candidate.activations
 
 
-def test_tflm_answers_the_same(converted, images):
+def test_tflm_has_the_same_outputs(converted, images):
     runtime = needs.package("tflite_micro").runtime
     data, found = Path(converted("fd_mobilenet", "int8").path).read_bytes(), []
     for content in (data, strip(data)):

@@ -1,4 +1,4 @@
-"""Kernels in eight bits: how they are rounded, and that the rest of the file stays as it was."""
+"""Tests weight-only int8: rounding of kernels, and that the rest of the file does not change."""
 
 import keras
 import numpy as np
@@ -31,13 +31,13 @@ def test_roundings_of_a_kernel_cancel_out(shape):
     assert np.allclose(scales, np.abs(kernel).reshape(shape[0], -1).max(axis=1) / 127)
     errors = levels - kernel / scales.reshape(-1, *[1] * (len(shape) - 1))
     plain = np.round(errors) - errors  # any other choice of levels is off by a whole number
-    assert np.abs(errors).max() < 1.01  # the two nearest levels, and no others
+    assert np.abs(errors).max() < 1.01  # only the two nearest levels
     assert np.abs(errors.reshape(shape[0], -1).sum(axis=1)).max() < 0.51
     assert np.abs(plain.reshape(shape[0], -1).sum(axis=1)).max() > 1  # so it would not be without
 
 
 def test_windows_cancel_out_too():
-    """Up to the few weights, one a window at most on average, that the sum over the output takes."""
+    """Except for few weights, on average at most one per window, that the sum over the output needs."""
     kernel = np.random.default_rng(1).normal(0, 0.1, (8, 3, 3, 64)).astype("float32")
     levels, scales = weight_only_int8.round_kernel(kernel)
     sums = (levels - kernel / scales[:, None, None, None]).sum(axis=(1, 2))
@@ -45,7 +45,7 @@ def test_windows_cancel_out_too():
     assert np.abs(sums).mean() < 0.5 * np.abs(nearest).mean()
 
 
-def test_a_channel_of_zeros_stays_one():
+def test_a_channel_of_zeros_does_not_change():
     kernel = np.ones((3, 1, 1, 8), "float32")
     kernel[1] = 0
     levels, scales = weight_only_int8.round_kernel(kernel)
@@ -55,7 +55,7 @@ def test_a_channel_of_zeros_stays_one():
 
 
 def test_only_large_kernels_change(float_file):
-    """And those exactly to what `round_kernel` says; all other constants keep their bits."""
+    """They equal the result of `round_kernel`; all other constants are bit-identical."""
     before, after = (
         schema.ModelT.InitFromPackedBuf(data, 0) for data in (float_file, weight_only_int8.store(float_file))
     )
@@ -88,8 +88,8 @@ def _constants(model) -> dict[str, np.ndarray]:
     return found
 
 
-def test_the_file_computes_what_its_kernels_say(float_file, images, tmp_path):
-    """The float file with the rounded kernels in it gives the same numbers: LiteRT reads the scales as meant."""
+def test_file_has_the_outputs_of_its_rounded_kernels(float_file, images, tmp_path):
+    """A float file with the rounded kernels has the same outputs, so LiteRT applies the scales correctly."""
     stored = weight_only_int8.store(float_file)
     levels = schema.ModelT.InitFromPackedBuf(stored, 0)
     rounded = schema.ModelT.InitFromPackedBuf(float_file, 0)
@@ -110,8 +110,8 @@ def test_the_file_computes_what_its_kernels_say(float_file, images, tmp_path):
     assert len(stored) < 0.5 * len(float_file)
 
 
-def test_kernels_that_share_their_values_are_left(float_file):
-    """Another tensor would lose its values with them."""
+def test_kernels_with_shared_buffers_do_not_change(float_file):
+    """Otherwise another tensor would lose its values."""
     model = schema.ModelT.InitFromPackedBuf(float_file, 0)
     for tensor in list(model.subgraphs[0].tensors):
         other = schema.TensorT()
@@ -122,7 +122,7 @@ def test_kernels_that_share_their_values_are_left(float_file):
 
 
 def test_buffers_are_aligned(float_file):
-    """The schema asks for 16 bytes; microcontrollers read the values where they lie."""
+    """The schema requires 16 bytes, since microcontrollers read values without copying them."""
     packed = flatbuffer.pack(schema.ModelT.InitFromPackedBuf(float_file, 0))
     model = schema.Model.GetRootAs(packed, 0)
     starts = [model.Buffers(i)._tab for i in range(model.BuffersLength()) if not model.Buffers(i).DataIsNone()]

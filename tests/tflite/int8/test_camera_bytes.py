@@ -12,7 +12,7 @@ def _read(file):
 
 
 @pytest.mark.parametrize("name", ["fd_mobilenet", "shufflenet"])
-def test_scores_are_the_same_to_the_bit_and_xnnpack_takes_the_conversion(converted, images, tmp_path, name):
+def test_scores_are_bit_identical_and_xnnpack_runs_the_conversion(converted, images, tmp_path, name):
     file = converted(name, "int8")
     path = str(tmp_path / "m.tflite")
     (tmp_path / "m.tflite").write_bytes(convert_in_xnnpack(_read(file)))
@@ -24,12 +24,12 @@ def test_scores_are_the_same_to_the_bit_and_xnnpack_takes_the_conversion(convert
 
 
 @pytest.mark.parametrize("recipe", ["float32", "int8_plain", "dynamic"])
-def test_other_files_stay(converted, recipe):
+def test_other_files_do_not_change(converted, recipe):
     data = _read(converted("fd_mobilenet", recipe))
     assert convert_in_xnnpack(data) is data
 
 
-def test_other_types_of_input_stay(convert_tiny):
+def test_other_input_types_do_not_change(convert_tiny):
     for io in ("int8", "float32"):
         with open(convert_tiny("int8", io=io), "rb") as opened:
             data = opened.read()

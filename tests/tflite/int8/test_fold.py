@@ -31,14 +31,14 @@ def test_folded_network_computes_the_same(network, batch, name):
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_no_normalization_is_left_but_the_image_s(network, name):
+def test_only_the_normalization_of_the_image_remains(network, name):
     image, normalization, *others = fold(network(name))
     assert isinstance(image, Input)
     assert isinstance(normalization, Affine)
     assert not [node.name for node in others if isinstance(node, Affine)]
 
 
-# --- layers that others' models have ---------------------------------------------------------------------
+# --- layers of other models ------------------------------------------------------------------------------
 
 
 LAYERS = {
@@ -83,7 +83,7 @@ LAYERS = {
 
 
 def odd_model(build) -> keras.Model:
-    """A classifier with an odd layer in the middle, and weights that are all something."""
+    """Builds a classifier with an unusual layer in the middle and nonzero random weights."""
     keras.utils.set_random_seed(4)
     image = keras.Input(SHAPE)
     x = layers.Conv2D(6, 3, padding="same", bias_initializer="random_normal")(image)
@@ -99,7 +99,7 @@ def odd_model(build) -> keras.Model:
     return model
 
 
-# Layers of `LAYERS` that the recipe does not know; all others it folds.
+# Layers of `LAYERS` that the recipe does not support; it folds all others.
 UNKNOWN = {
     "oblong average pooling",
     "oblong max pooling",
@@ -130,8 +130,8 @@ def test_other_layers_compute_the_same_in_every_form(title):
 
 
 @pytest.mark.parametrize("title", sorted(UNKNOWN))
-def test_layers_that_it_does_not_know_are_refused(title):
-    """Never folded wrongly: an int8 file of another function would look like one that quantization has spoilt."""
+def test_unsupported_layers_are_rejected(title):
+    """They must not be folded incorrectly: the result would look like a quantization error."""
     with pytest.raises(UnsupportedModelError, match="int8_plain"):
         fold(odd_model(LAYERS[title]))
 
@@ -156,7 +156,7 @@ def test_flattened_maps_keep_their_order():
         (layers.Conv2D(4, 1, activation="gelu"), "gelu"),
     ],
 )
-def test_unknown_layer_is_named_with_the_way_out(layer, name):
+def test_unknown_layer_is_named_with_an_alternative(layer, name):
     with pytest.raises(UnsupportedModelError, match=f"{name}.*int8_plain"):
         fold(odd_model(layer))
 

@@ -140,7 +140,7 @@ def test_fan_in_is_what_an_output_sums_over():
 
 @pytest.fixture
 def graph() -> Graph:
-    """Two branches of an image that are added, and a softmax of the sum."""
+    """A graph that adds two branches of an image, and applies a softmax."""
     nodes = [
         Input("image", (), 4),
         Affine("double", ("image",), 4, np.full(4, 2, "float32"), np.zeros(4, "float32"), relu=True),
@@ -160,12 +160,12 @@ def test_every_node_is_run_in_order_with_its_output(graph):
 
 
 def test_later_nodes_take_what_the_caller_computes(graph):
-    """As the simulation of integers does."""
+    """The simulation of integers relies on this."""
     found = {node.name: np.asarray(v) for node, v in walk(graph, X, lambda node, inputs: inputs[0] + 1)}
     np.testing.assert_allclose(found["scores"], X + 4, rtol=1e-5)
 
 
-def test_outputs_that_nobody_needs_are_let_go(graph):
+def test_outputs_that_are_no_longer_needed_are_freed(graph):
     kept = {}
     for node, values in walk(graph, X):
         kept[node.name] = weakref.ref(values)
@@ -175,12 +175,12 @@ def test_outputs_that_nobody_needs_are_let_go(graph):
         assert alive <= needed | {node.name}
 
 
-def test_logits_are_what_the_softmax_takes(graph):
+def test_logits_are_the_input_of_the_softmax(graph):
     assert logits(graph).output.name == "mean"
     assert logits(logits(graph)).output.name == "mean"
 
 
-def test_graphs_are_looked_through_and_changed_by_name(graph):
+def test_nodes_are_found_and_replaced_by_name(graph):
     assert [node.name for node in graph.consumers("image")] == ["double", "triple"]
     changed = graph.updated({"double": graph.nodes["double"].replace(relu=False)})
     assert list(changed.nodes) == list(graph.nodes)
@@ -188,8 +188,8 @@ def test_graphs_are_looked_through_and_changed_by_name(graph):
     np.testing.assert_allclose(run(logits(changed), X), (5 * X).mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
 
 
-def test_graphs_go_to_another_process_whole(graph):
-    """As they do for quantization-aware training."""
+def test_graphs_can_be_pickled(graph):
+    """Quantization-aware training relies on this."""
     again = pickle.loads(pickle.dumps(graph))
     assert [type(node) for node in again] == [type(node) for node in graph]
     np.testing.assert_array_equal(run(again, X), run(graph, X))

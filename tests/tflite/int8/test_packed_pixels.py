@@ -24,7 +24,7 @@ def saved(tmp_path):
 
 @pytest.fixture
 def framed(calibration):
-    """The int8 file of a classifier that begins with a padding and a convolution."""
+    """Converts a classifier that begins with a padding and a convolution to int8."""
 
     def export_one(channels, width=64, **convolution):
         images = calibration.images[:, :32, :width]
@@ -39,7 +39,7 @@ def framed(calibration):
 
 
 def _convolutions(path):
-    """Shapes of image, kernel and output of each convolution."""
+    """Shapes of the image, kernel and output of each convolution."""
     network = read(path).network
     return [
         [network.tensors[index].shape for index in (*op.inputs[:2], *op.outputs)]
@@ -49,7 +49,7 @@ def _convolutions(path):
 
 
 @pytest.mark.parametrize("name", ["fd_mobilenet", "mobilenet"])
-def test_a_network_of_8_channels_gives_the_same_scores_to_the_bit(converted, images, saved, name):
+def test_scores_of_a_network_with_8_channels_are_bit_identical(converted, images, saved, name):
     file = converted(name, "int8")
     with open(file.path, "rb") as opened:
         packed = saved(pack_pixels(opened.read()))
@@ -73,14 +73,14 @@ def test_fewer_channels_fill_a_tile_too(framed, images, saved, channels):
 @pytest.mark.parametrize(
     "convolution",
     [
-        {"channels": 16},  # fill a tile already
+        {"channels": 16},  # already fill a tile
         {"channels": 6},
-        {"channels": 8, "width": 62},  # columns that are not whole groups
-        {"channels": 8, "kernel_size": 5},  # reaches into three groups
+        {"channels": 8, "width": 62},  # the columns do not divide into groups
+        {"channels": 8, "kernel_size": 5},  # the window spans three groups
     ],
     ids=str,
 )
-def test_other_convolutions_stay(framed, convolution):
+def test_other_convolutions_do_not_change(framed, convolution):
     data = framed(**convolution)
     assert pack_pixels(data) is data
 
@@ -97,7 +97,7 @@ def test_options_that_change_the_window_are_respected(framed):
 
 
 @pytest.mark.parametrize("recipe", ["float32", "int8_plain"])
-def test_files_without_a_framed_integer_convolution_stay(converted, recipe):
+def test_files_without_a_framed_integer_convolution_do_not_change(converted, recipe):
     with open(converted("fd_mobilenet", recipe).path, "rb") as opened:
         data = opened.read()
     assert pack_pixels(data) is data

@@ -23,7 +23,7 @@ def shuffles(graph) -> list[str]:
     return [node.name for node in graph if isinstance(node, Shuffle)]
 
 
-def test_only_the_shuffle_after_an_ungrouped_convolution_goes(network):
+def test_only_the_shuffle_after_an_ungrouped_convolution_is_removed(network):
     graph = fold(network("shufflenet"))
     first, *others = shuffles(graph)
     before = graph.nodes[graph.nodes[first].inputs[0]]
@@ -32,7 +32,7 @@ def test_only_the_shuffle_after_an_ungrouped_convolution_goes(network):
     assert shuffles(arrange(graph)) == others
 
 
-def test_a_shuffle_stays_where_something_else_takes_the_unshuffled():
+def test_a_shuffle_is_kept_if_another_node_needs_its_input():
     image = keras.Input((8, 8, 3))
     straight = keras.layers.Conv2D(6, 1)(image)
     both = keras.layers.Add()([straight, ChannelShuffle(3)(straight)])
@@ -43,7 +43,7 @@ def test_a_shuffle_stays_where_something_else_takes_the_unshuffled():
     np.testing.assert_allclose(run(arranged, batch).numpy(), run(graph, batch).numpy(), rtol=0, atol=1e-6)
 
 
-def test_average_pooling_becomes_a_depthwise_convolution_where_nothing_is_padded():
+def test_average_pooling_without_padding_becomes_a_depthwise_convolution():
     image = keras.Input((9, 9, 3))
     padded = keras.layers.AveragePooling2D(3, 2, "same")(image)
     pooled = keras.layers.AveragePooling2D(2, 1)(padded)
@@ -56,7 +56,7 @@ def test_average_pooling_becomes_a_depthwise_convolution_where_nothing_is_padded
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
 @pytest.mark.parametrize("recipe", FLOAT_AND_INT8)
-def test_files_have_no_op_for_the_normalization_nor_a_padding_that_nothing_takes_up(converted, name, recipe):
+def test_files_have_no_ops_for_normalization_or_separate_padding(converted, name, recipe):
     ops = converted(name, recipe).ops
     names = [op.name for op in ops]
     assert "PADV2" not in names

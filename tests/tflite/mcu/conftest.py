@@ -1,4 +1,4 @@
-"""An exported project, compiled against stubs of TFLM's headers."""
+"""Fixtures: an exported project, compiled with stubs of TFLM's headers."""
 
 import dataclasses
 import subprocess
@@ -17,7 +17,7 @@ STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-fs
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A project, and the file that it is of."""
+    """A project, and its .tflite file."""
 
     folder: Path
     tflite: str
@@ -25,11 +25,11 @@ class Exported:
 
     @property
     def classifier(self) -> Path:
-        """The folder of the sources that all platforms share."""
+        """The folder of the sources for all platforms."""
         return self.folder / "classifier"
 
     def compile(self, binary: Path, *sources: Path, compiler: str = "g++", flags: tuple[str, ...] = STRICT) -> Path:
-        """Compiles sources with the stubs, without a warning; skips the test if the compiler is not installed."""
+        """Compiles sources with the stubs, with warnings as errors; skips the test if the compiler is not installed."""
         sizes = f"-DSTUB_INPUT_BYTES={3 * SIZE[0] * SIZE[1]}", f"-DSTUB_OUTPUT_BYTES={CLASSES}"
         includes = f"-I{self.classifier}", f"-isystem{HERE / 'stubs'}"
         command = [needs.program(compiler), *flags, *sizes, *includes, *map(str, sources), "-o", str(binary)]
@@ -40,7 +40,7 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def exported(converted, forked_programs, tmp_path_factory) -> Exported:
-    """The project of an FD-MobileNet with class names that are hostile to C++."""
+    """The project of an FD-MobileNet with class names that need escaping in C++."""
     folder, path = tmp_path_factory.mktemp("mcu"), converted("fd_mobilenet", "int8").path
     (folder / "names.txt").write_text("\n".join(LABELS))
     flags = ("--output_dir=project", "--labels=names.txt", f"--camera={CAMERA[0]}x{CAMERA[1]}")

@@ -63,7 +63,7 @@ def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
         (["a.tflite", "--labels=gone.txt"], "--labels=gone.txt"),
     ],
 )
-def test_what_cannot_work_is_named(run_program, arguments, word, tmp_path):
+def test_invalid_arguments_are_named(run_program, arguments, word, tmp_path):
     run_program(MCU, OUT, *arguments).assert_refused(word)
     assert not list(tmp_path.iterdir())
 
@@ -82,7 +82,7 @@ def test_files_without_raw_pixels_are_refused(run_program, convert_tiny, recipe,
     assert not list(tmp_path.iterdir())
 
 
-def test_files_for_phones_are_refused_with_the_way_out(run_program, converted, tmp_path):
+def test_files_for_phones_are_rejected_with_the_fix(run_program, converted, tmp_path):
     data = Path(converted("fd_mobilenet", "int8").path).read_bytes()
     (tmp_path / "phone.tflite").write_bytes(convert_in_xnnpack(pack_pixels(data)))
     run_program(MCU, "phone.tflite", OUT).assert_refused(

@@ -36,7 +36,11 @@ RGB565, RGB565_SWAPPED, RGB888, BGR888 = range(4)
 
 @pytest.fixture(scope="module")
 def self_test(exported, tmp_path_factory):
-    """Runs the self-test on this computer, with a network that gives `scores`; returns the process and what it saw."""
+    """Runs the self-test on this computer, with a stub network that returns `scores`.
+
+    Returns:
+        The process, and the input that the network received.
+    """
     sources = exported.classifier.glob("*.cc")
     binary = exported.compile(tmp_path_factory.mktemp("host") / "self_test", exported.folder / "host/main.cc", *sources)
 
@@ -50,12 +54,12 @@ def self_test(exported, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(exported) -> tuple[np.ndarray, np.ndarray]:
-    """The image of the stored frame, and LiteRT's scores."""
+    """The preprocessed image of the stored frame, and LiteRT's scores."""
     image = reference.image_of(reference.frame_of(None, *CAMERA), (*SIZE, 3))
     return image, reference.scores_of(exported.tflite, image)
 
 
-def test_the_self_test_passes_on_litert_s_answer(self_test, expected, tmp_path):
+def test_the_self_test_passes_with_litert_s_scores(self_test, expected, tmp_path):
     image, scores = expected
     done, seen = self_test(tmp_path, scores)
     assert done.returncode == 0, done.stderr
@@ -86,7 +90,7 @@ def test_the_array_is_the_file_s(exported):
     assert (exported.classifier / "model.cc").read_text() == source
 
 
-def test_labels_are_those_given(exported, tmp_path):
+def test_labels_match_the_given_names(exported, tmp_path):
     main = tmp_path / "main.cc"
     main.write_text(
         '#include <cstdio>\n#include "classifier.h"\n'
@@ -134,7 +138,7 @@ def test_cmake_builds_the_self_test(exported, expected, tmp_path):
 
 @pytest.fixture(scope="module")
 def pixels(exported, tmp_path_factory):
-    """What the project makes of a frame; None if it refuses it."""
+    """Preprocesses a frame with the project's code; returns None if the code rejects it."""
     binary = exported.compile(
         tmp_path_factory.mktemp("camera") / "pixels", HERE / "pixels.cc", exported.classifier / "camera.cc"
     )
@@ -166,14 +170,14 @@ def by_imagenet(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize(
     "size", [(320, 240), (240, 320), (700, 500), (160, 120), (96, 64), (97, 73), (61, 301), (109, 73), (8, 8), (1, 3)]
 )
-def test_frames_become_imagenet_s_pixels_to_the_bit(pixels, size):
+def test_pixels_of_frames_are_bit_identical_to_imagenet_s(pixels, size):
     image = photo(*size)
     expected = by_imagenet(image, (*SIZE, 3))
     np.testing.assert_array_equal(pixels(image.tobytes(), *size, RGB888), expected)
     np.testing.assert_array_equal(pixels(image[..., ::-1].tobytes(), *size, BGR888), expected)
 
 
-def test_frames_of_five_and_six_bits(pixels):
+def test_rgb565_frames(pixels):
     words = np.random.default_rng(0).integers(0, 2**16, (60, 80), "uint16")
     expected = by_imagenet(reference.TestFrame(words).rgb(), (*SIZE, 3))
     np.testing.assert_array_equal(pixels(words.astype(">u2").tobytes(), 80, 60, RGB565), expected)
@@ -209,7 +213,7 @@ def test_gray_and_signed_input(exported, pixels, tmp_path):
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def test_templates_have_no_gap_left(exported):
+def test_templates_have_no_placeholders_left(exported):
     for path in exported.folder.rglob("*"):
         if path.is_file() and path.name != "labels.cc":
             assert "@" not in path.read_text(), path
@@ -217,7 +221,7 @@ def test_templates_have_no_gap_left(exported):
     assert names == {*project.templates(), "classifier/model.h", "classifier/model.cc"}
 
 
-def test_tflm_itself_answers_within_the_tolerance(exported, expected):
+def test_scores_of_tflm_are_within_the_tolerance(exported, expected):
     runtime = needs.package("tflite_micro").runtime
     interpreter = runtime.Interpreter.from_file(exported.tflite)
     interpreter.set_input(expected[0][None], 0)

@@ -1,4 +1,4 @@
-"""The stored frame, by arithmetic of its own."""
+"""Tests the stored frame against independent arithmetic."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 from fd_keras.tflite.mcu import reference
 
 
-def test_colors_of_five_and_six_bits_span_the_whole_range():
+def test_rgb565_colors_span_the_whole_range():
     words = np.array([[0x0000, 0xFFFF, 0xF800, 0x07E0, 0x001F, 0x8410]], "uint16")
     expected = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [132, 130, 132]]
     assert reference.TestFrame(words).rgb()[0].tolist() == expected

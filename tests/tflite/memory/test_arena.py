@@ -1,4 +1,4 @@
-"""The plan of an arena, against brute force, a plain reading of the rule, and what TFLM itself reported."""
+"""Tests arena plans against brute force, a straightforward implementation of the rule, and figures from TFLM."""
 
 import dataclasses
 import itertools
@@ -31,18 +31,18 @@ every_file = pytest.mark.parametrize(("name", "recipe"), [(n, r) for n in zoo.AR
 
 
 def network_of(sizes: list[int], *ops: tuple[str, tuple, tuple], constants=(), outputs=()) -> FileNetwork:
-    """A network over int8 vectors of these sizes; its input is the first one, its output by default the last one."""
+    """Builds a network of int8 vectors with these sizes; the first is the input, the last by default the output."""
     tensors = (FileTensor(f"t{i}", "INT8", (1, size), constant=i in constants) for i, size in enumerate(sizes))
     return FileNetwork(tuple(tensors), tuple(FileOp(*op) for op in ops), (0,), outputs or (len(sizes) - 1,))
 
 
 def chain(*sizes: int) -> FileNetwork:
-    """Every op reads the tensor that the op before it wrote."""
+    """Builds a network in which each op reads the output of the previous one."""
     return network_of(list(sizes), *(("CONV_2D", (i,), (i + 1,)) for i in range(len(sizes) - 1)))
 
 
 def random_network(seed: int, count: int, units: int = 6) -> FileNetwork:
-    """Every op reads one or two earlier tensors."""
+    """Builds a network in which each op reads one or two earlier tensors."""
     rng = np.random.default_rng(seed)
     ops = []
     for out in range(1, count):
@@ -60,7 +60,7 @@ def padded(size: int) -> int:
 
 
 def assert_apart(whole) -> None:
-    """No two tensors have a byte in common while both are alive, and all are aligned."""
+    """Checks that tensors with overlapping lifetimes do not overlap in memory, and that all are aligned."""
     assert all(buffer.offset % ALIGNMENT == 0 <= buffer.offset for buffer in whole.buffers)
     for one, other in itertools.combinations(whole.buffers, 2):
         together = one.first <= other.last and other.first <= one.last
@@ -69,12 +69,12 @@ def assert_apart(whole) -> None:
 
 
 def lowest_free(taken: np.ndarray, first: int, last: int, size: int) -> int:
-    """The lowest offset at which `size` units are free from `first` to `last`, tried one by one."""
+    """Finds the lowest offset at which `size` units are free from `first` to `last`, by trying them one by one."""
     return next(at for at in itertools.count() if not taken[first : last + 1, at : at + size].any())
 
 
 def placed_in_order(network: FileNetwork, order) -> dict[int, int]:
-    """Offsets in bytes when tensors are placed in this order, each as low as it goes, on a map of what is taken."""
+    """Places tensors in this order, each at the lowest free offset of an occupancy map; returns offsets in bytes."""
     units = {index: padded(network.tensors[index].bytes) // ALIGNMENT for index in order}
     taken, alive, offsets = np.zeros((len(network.ops), 2 * sum(units.values())), bool), spans(network), {}
     for index in order:
@@ -90,15 +90,15 @@ def arena_of(network: FileNetwork, offsets: dict[int, int]) -> int:
 
 
 def optimum(network: FileNetwork) -> int:
-    """The smallest arena there is: some order of placing the tensors as low as they go reaches it."""
+    """The size of the smallest possible arena, found by trying all orders of placement."""
     return min(arena_of(network, placed_in_order(network, order)) for order in itertools.permutations(spans(network)))
 
 
 # --- lifetimes -------------------------------------------------------------------------------------------
 
 
-def test_lifetimes_by_hand():
-    """0 -> 1 -> 3 with 2 a constant, and 1 again at the end; 4 is the output of the first op but one."""
+def test_lifetimes_match_manual_values():
+    """The ops are 0 -> 1 -> 3, where 2 is a constant; 1 is read again at the end, and 4 is the second op's output."""
     network = network_of(
         [16, 16, 99, 16, 16, 16],
         ("CONV_2D", (0, 2), (1,)),
@@ -111,18 +111,18 @@ def test_lifetimes_by_hand():
     assert spans(network) == {0: (0, 0), 1: (0, 3), 3: (2, 3), 4: (1, 3), 5: (3, 3)}
 
 
-def test_an_input_that_nothing_reads_needs_room_when_it_is_set():
+def test_an_unused_input_needs_memory_at_the_start():
     tensors = FileTensor("a", "INT8", (16,)), FileTensor("b", "INT8", (16,))
     network = FileNetwork(tensors, (FileOp("ABS", (1,), (1,)),), (0, 1), (1,))
     assert spans(network) == {0: (0, 0), 1: (0, 0)}
     assert plan(network).arena == 32
 
 
-# --- where tensors go ------------------------------------------------------------------------------------
+# --- placement -------------------------------------------------------------------------------------------
 
 
-def test_a_chain_by_hand():
-    """The largest, 80, lies at 0; its neighbours above it; the last one, which meets only the second, at 0 again."""
+def test_plan_of_a_chain_matches_manual_values():
+    """The largest tensor, 80, is at 0, its neighbors above it, and the last one at 0 again, as the largest is freed."""
     whole = plan(chain(48, 80, 64, 32))
     assert {buffer.tensor: buffer.offset for buffer in whole.buffers} == {1: 0, 2: 80, 0: 80, 3: 0}
     assert whole.arena == 144
@@ -130,7 +130,7 @@ def test_a_chain_by_hand():
     assert whole.live_bytes(1) == 144
 
 
-def test_greed_is_not_the_optimum_and_neither_is_tflm():
+def test_tflm_s_greedy_plan_is_not_optimal():
     network = chain(96, 80, 80, 96)
     assert optimum(network) == 176
     assert plan(network).arena == 256
@@ -142,7 +142,7 @@ def test_tensors_are_padded_to_sixteen_bytes_each():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_offsets_are_those_of_the_rule_read_plainly(seed):
+def test_offsets_match_a_straightforward_implementation(seed):
     network = random_network(seed, 12)
     sizes = {index: network.tensors[index].bytes for index in spans(network)}
     expected = placed_in_order(network, sorted(sizes, key=lambda index: (-sizes[index], -index)))
@@ -153,14 +153,14 @@ def test_offsets_are_those_of_the_rule_read_plainly(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_arena_is_between_the_optimum_and_what_is_alive(seed):
+def test_arena_is_at_least_the_optimum_and_the_live_bytes(seed):
     network = random_network(seed, 6)
     whole = plan(network)
     assert whole.live_bytes(whole.peak) <= optimum(network) <= whole.arena
 
 
-def test_places_that_the_file_plans_stay_and_what_overlaps_counts_once():
-    """The first two tensors lie one over the other; the third goes where TFLM finds a gap."""
+def test_offsets_of_the_file_are_kept_and_overlaps_count_once():
+    """The first two tensors overlap in the file's plan; TFLM places the third in a gap."""
     network = dataclasses.replace(chain(48, 80, 64, 32), offsets=(0, 16, -1, -1))
     whole = plan(network)
     assert {buffer.tensor: buffer.offset for buffer in whole.buffers} == {0: 0, 1: 16, 2: 96, 3: 0}
@@ -172,7 +172,7 @@ def test_places_that_the_file_plans_stay_and_what_overlaps_counts_once():
 
 
 @every_file
-def test_arena_of_a_file_is_what_tflm_recorded(converted, name, recipe):
+def test_arena_of_a_file_equals_tflm_s_record(converted, name, recipe):
     whole = plan(read(converted(name, recipe).path).network)
     head, tail = TFLM[name, recipe]
     assert whole.arena == head
@@ -182,7 +182,7 @@ def test_arena_of_a_file_is_what_tflm_recorded(converted, name, recipe):
 
 
 @every_file
-def test_tflm_itself_needs_what_is_planned(converted, name, recipe, capfd):
+def test_tflm_needs_the_planned_memory(converted, name, recipe, capfd):
     runtime = needs.package("tflite_micro").runtime
     network = read(converted(name, recipe).path).network
     arena = padded(plan(network).arena + tflm_bytes(network))
@@ -198,7 +198,7 @@ def test_tflm_itself_needs_what_is_planned(converted, name, recipe, capfd):
 # --- what a compiler would save --------------------------------------------------------------------------
 
 
-def test_least_ram_in_place_by_hand():
-    """A chain needs its largest tensor; a sum can lie over one of its inputs, not while another op needs that."""
+def test_in_place_bytes_match_manual_values():
+    """A chain needs its largest tensor; a sum can overwrite an input unless a later op reads it."""
     assert in_place_bytes(chain(48, 80, 64)) == 80
     assert in_place_bytes(network_of([8, 8, 8], ("ABS", (0,), (1,)), ("ADD", (0, 1), (2,)))) == 16

@@ -1,4 +1,4 @@
-"""Files arranged for phones, made by the conversion's own steps."""
+"""Tests the detection of files arranged for phones, with files from the conversion's own steps."""
 
 from pathlib import Path
 
@@ -21,5 +21,5 @@ def test_both_arrangements_are_recognized_in_every_network(converted, name, step
 
 
 @pytest.mark.parametrize(("recipe", "io"), [("float32", "uint8"), ("int8", "float32"), ("int8", "int8")])
-def test_other_files_are_not_taken_for_them(convert_tiny, recipe, io):
+def test_other_files_are_not_recognized(convert_tiny, recipe, io):
     assert not is_for_phones(network_of(parse(Path(convert_tiny(recipe, io=io)).read_bytes())))

@@ -1,4 +1,4 @@
-"""Boards, and whether a network fits them."""
+"""Tests boards, and whether a network fits them."""
 
 import re
 
@@ -14,7 +14,7 @@ KIB = 1 << 10
 
 
 def network(side: int) -> FileNetwork:
-    """A 3x3 convolution of an image of 16 channels to one of equal size: two images at a time."""
+    """A 3x3 convolution whose input and output both have 16 channels and the same size."""
     tensors = [FileTensor("", "INT8", (1, side, side, 16)), FileTensor("", "INT8", (1, side, side, 16))]
     kernel = FileTensor("", "INT8", (16, 3, 3, 16), True)
     return FileNetwork((*tensors, kernel), (FileOp("CONV_2D", (0, 2), (1,), Window((3, 3))),), (0,), (1,))
@@ -24,7 +24,7 @@ def fit(name: str, side: int, file: int = 100 * KIB) -> BoardFit:
     return BoardFit.of(boards.get_board(name), network(side), file, 64 * KIB)
 
 
-def test_every_board_has_a_source_and_room_for_the_reserve():
+def test_every_board_has_a_source_and_more_ram_than_the_reserve():
     for board in BOARDS.values():
         assert re.search(r"^[\w-]+/[\w-]+: \S", board.source), board
         assert all(size > 0 for size in boards.free(board, 64 * KIB))
@@ -36,7 +36,7 @@ def test_unknown_board_lists_the_known_ones():
 
 
 def test_needs_are_counted_with_the_board_s_kernels():
-    """A board with vector instructions or not: CMSIS-NN asks for two windows of the image in 16 bits."""
+    """With and without vector instructions, CMSIS-NN requests two windows of the image in int16."""
     found = fit("nano-33-ble", 64)
     assert (found.activations, found.scratch) == (2 * 64 * 64 * 16, 2 * 2 * 3 * 3 * 16)
     assert found.arena == found.activations + found.scratch + tflm_bytes(network(64))
@@ -46,7 +46,7 @@ def test_needs_are_counted_with_the_board_s_kernels():
     assert fit("esp32-s3-eye", 64).scratch > 2 * 64 * 64 * 16
 
 
-def test_what_is_missing_is_named_and_what_helps():
+def test_missing_memory_and_the_fix_are_named():
     found = fit("nano-33-ble", 96, file=1024 * KIB)  # 288 KiB of activations
     assert (found.place, found.fits) == (None, False)
     text = found.text()
@@ -56,7 +56,7 @@ def test_what_is_missing_is_named_and_what_helps():
     assert "PSRAM" not in text
 
 
-def test_an_arena_beside_the_chip():
+def test_an_arena_in_psram():
     found = fit("stm32f746g-disco", 96)
     assert (found.place, found.fits) == ("PSRAM", True)
     assert "PSRAM  " in found.text()
@@ -70,7 +70,7 @@ def test_activations_that_fit_without_tflm_s_tables():
     assert "split  the activations fit into SRAM" in found.text()
 
 
-def test_it_as_data():
+def test_record_contains_the_needs():
     found = fit("pico", 32).record()
     assert found["kernels"] == "CMSIS-NN"
     assert (found["sram"], found["psram"], found["place"], found["fits"]) == (264 * KIB, 0, "SRAM", True)

@@ -17,11 +17,11 @@ def test_text_that_is_not_a_size_is_named(text):
 @pytest.mark.parametrize(
     ("text", "size"), [("262144B", 262144), ("256KiB", 262144), ("1.5 mib", 1572864), ("300kB", 300000), ("2B", 2)]
 )
-def test_sizes_are_read(text, size):
+def test_sizes_are_parsed(text, size):
     assert parse_bytes("ram", text) == size
 
 
-def test_number_without_a_unit_is_asked_for_one():
+def test_number_without_a_unit_is_rejected():
     with pytest.raises(UsageError, match="--flash=512: unit missing"):
         parse_bytes("flash", "512")
 

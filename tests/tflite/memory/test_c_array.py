@@ -1,4 +1,4 @@
-"""The C++ array, compiled."""
+"""Tests the C++ array by compiling it."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from fd_keras.tflite.memory.arena import plan, tflm_bytes
 from fd_keras.tflite.recipes import RECIPES, check_recipes, get_recipes
 from tests import needs
 
-# A resolver with the methods that FD-MobileNet's ops have in TFLM's micro_mutable_op_resolver.h, which notes calls.
+# A resolver that records calls, with the methods for FD-MobileNet's ops in TFLM's micro_mutable_op_resolver.h.
 PROGRAM = """\
 #include <cstdint>
 #include <cstdio>
@@ -49,7 +49,7 @@ METHODS = ("Concatenation", "Conv2D", "DepthwiseConv2D", "FullyConnected", "Mean
 
 @pytest.fixture(scope="module")
 def model(converted, tmp_path_factory) -> Path:
-    """A file of FD-MobileNet under a name that is none in C++, with its array beside it."""
+    """An FD-MobileNet file whose name is not a C++ identifier, with its array beside it."""
     path = tmp_path_factory.mktemp("array") / "5-my net.v2_int8.tflite"
     shutil.copy(converted("fd_mobilenet", "int8").path, path)
     assert list(c_array.write_c_array(str(path))) == [str(path.with_suffix(".h")), str(path.with_suffix(".cc"))]
@@ -58,7 +58,7 @@ def model(converted, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def program(model) -> Path:
-    """The array with a program around it, compiled without a warning."""
+    """A program with the array, compiled with warnings as errors."""
     compiler = needs.program("g++")
     methods = "\n".join(f'  Status Add{name}() {{ return Add("{name}"); }}' for name in METHODS)
     space = "model_5_my_net_v2_int8"
@@ -88,30 +88,30 @@ def test_ops_are_registered_once_each_and_sizes_are_the_plan_s(program, model):
     assert arena % 16 == 0
 
 
-def test_a_resolver_that_is_too_small_is_noticed(program):
+def test_a_resolver_that_is_too_small_is_reported(program):
     subprocess.run([program, "small"], check=True)
 
 
-def test_header_says_what_goes_in_and_out(model):
+def test_header_describes_input_and_output(model):
     header = model.with_suffix(".h").read_text()
     assert re.search(r"input: +uint8 \[1, 64, 96, 3\]", header)
     assert re.search(r"output: +uint8 \[1, 10\]", header)
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "shufflenet", "fd_shufflenet"])
-def test_methods_of_other_networks_by_hand(converted, name):
+def test_methods_of_other_networks(converted, name):
     extra = {"AddAdd", "AddMaxPool2D", "AddReshape", "AddTranspose"} if "shuffle" in name else set()
     methods = c_array.resolver_methods(read(converted(name, "int8").path).network)
     assert set(methods) == {f"Add{method}" for method in METHODS} | extra
 
 
-def test_op_that_is_not_known_is_named():
+def test_unknown_op_is_named():
     with pytest.raises(ValueError, match="RANDOM_UNIFORM"):
         c_array.resolver_methods(FileNetwork((), (FileOp("RANDOM_UNIFORM", (), ()),), (), ()))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes_that_tflm_does_not_run_are_refused(recipe):
+def test_recipes_that_tflm_does_not_support_are_rejected(recipe):
     if recipe in ("float16", "dynamic"):
         with pytest.raises(ValueError, match=recipe):
             check_recipes(get_recipes(["float32", recipe]))

@@ -1,4 +1,4 @@
-"""What the grid computes from tables, against files that were converted, and a published figure."""
+"""Tests estimates from tables against converted files, and against a published figure."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ FILES = [*((name, "int8") for name in zoo.ARCHS), ("fd_mobilenet", "int4")]
 
 
 def of_table(file, name: str):
-    """The network that is estimated for a converted network."""
+    """Estimates the network of a converted file."""
     arch, (height, width) = zoo.get_arch(name), file.model.input_shape[1:3]
     ops = lower(arch, 0.25, (height, width), classes=file.model.output_shape[1])
     return estimate.converted(arch, ops, (height, width), four_bits=file.recipe.name == "int4")
@@ -55,7 +55,7 @@ def test_flash_of_the_table_is_within_two_percent(converted, name, recipe):
 
 
 def test_weights_are_those_that_stm32_publishes():
-    """STM32's model zoo gives 128.32 KiB for its FD-MobileNet .25 of 5 classes, at 224 and at 128 pixels."""
+    """STM32's model zoo lists 128.32 KiB for its FD-MobileNet 0.25 with 5 classes, at 224 and at 128 pixels."""
     for size in (128, 224):
         arch = zoo.get_arch("fd_mobilenet")
         network = estimate.converted(arch, lower(arch, 0.25, (size, size), classes=5), (size, size))
@@ -64,8 +64,8 @@ def test_weights_are_those_that_stm32_publishes():
         assert round(weights / 1024, 2) == 128.32
 
 
-def test_on_odd_sides_a_convolution_pads_by_itself_but_not_the_image_and_not_a_pool():
-    """65 pixels give 33, 17, 9, 5, 3: of FD-MobileNet's five strides the image's alone needs a frame of its own."""
+def test_odd_sides_need_no_separate_padding_except_for_image_and_pooling():
+    """65 pixels become 33, 17, 9, 5 and 3, so only the first of FD-MobileNet's five strides needs separate padding."""
     arch = zoo.get_arch("fd_mobilenet")
     kinds = [op.kind for op in estimate.converted(arch, lower(arch, 0.25, (65, 65)), (65, 65)).ops]
     assert "PAD" not in kinds

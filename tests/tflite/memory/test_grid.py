@@ -1,4 +1,4 @@
-"""The grid of networks: what it costs, what fits, and what is chosen."""
+"""Tests the grid of networks: costs, limits and the choice of the most accurate one."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ def test_networks_come_in_both_recipes_and_in_strips_if_that_helps(cells):
     assert [cell.fits(SMALL) for cell in cells] == [False, True, False, True, False, False]
 
 
-def test_the_least_ram_is_shown_if_nothing_fits():
+def test_the_minimum_ram_is_shown_if_nothing_fits():
     first = [list(grid.grid([MOBILE], [0.25], [96], 5, DeviceLimits(ram, 300 * KIB)))[1] for ram in (KIB, 2 * KIB)]
     assert first[0] == first[1]
     assert not first[0].fits(DeviceLimits(2 * KIB, 300 * KIB))
@@ -56,7 +56,7 @@ def test_kernels_add_their_scratch_memory():
     assert dataclasses.replace(scratched, activations=plain.activations) == plain
 
 
-def test_published_accuracy_is_that_of_224():
+def test_published_accuracy_is_only_for_224():
     assert grid.cell(MOBILE, 0.25, 224, 1000, "int8")[1].top1 == 45.1
     assert grid.cell(MOBILE, 0.25, 192, 1000, "int8")[1].top1 is None
     assert grid.cell(MOBILE, 0.75, 224, 1000, "int8")[1].top1 is None
@@ -66,7 +66,7 @@ def made(recipe: str, macs: int, top1: float | None, ram: int = 5) -> GridCell:
     return GridCell("mobilenet", 0.25, 96, recipe, 1, macs, flash=5, activations=ram - 1, tflm=1, top1=top1)
 
 
-def test_choices_are_by_accuracy_and_by_work_among_what_fits():
+def test_most_accurate_and_largest_networks_that_fit_are_chosen():
     found = [made("int8", 3, 40.0), made("int8", 4, 50.0), made("int8", 2, 50.0), made("int8", 9, None)]
     found += [made("int8", 99, 99.0, ram=50), made("int4", 1, None)]
     limits = DeviceLimits(5, 5)

@@ -1,4 +1,4 @@
-"""`fd-keras memory` as a user runs it."""
+"""Tests the program `fd-keras memory`."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_picture_that_cannot_be_written_is_named(run_program, tiny_int8, name, w
 
 
 @pytest.mark.parametrize("flags", [[], ["a.tflite", "--grid"], ["--grid", "--plot=a.png"], ["a.tflite", "b.tflite"]])
-def test_file_and_grid_are_not_both_asked_for(run_program, flags):
+def test_file_and_grid_exclude_each_other(run_program, flags):
     run_program(MEMORY, *flags).assert_refused("--grid")
 
 

@@ -28,7 +28,7 @@ def test_ops_and_the_arena_are_named(whole, tmp_path):
         assert f"<!-- {name} -->" in text
 
 
-def test_of_many_ops_the_numbers_are_shown(whole, tmp_path, monkeypatch):
+def test_many_ops_are_numbered(whole, tmp_path, monkeypatch):
     from fd_keras.tflite.memory import plot
 
     monkeypatch.setattr(plot, "_MOST_NAMES", 3)

@@ -51,7 +51,7 @@ def test_needs_of_a_file_as_text(file, facts):
     assert text.endswith("\n\nit fits")
 
 
-def test_a_file_for_phones_comes_with_a_warning(convert_tiny, facts, tmp_path):
+def test_file_for_phones_gets_a_warning(convert_tiny, facts, tmp_path):
     path = tmp_path / "phone.tflite"
     path.write_bytes(convert_in_xnnpack(pack_pixels(Path(convert_tiny("int8")).read_bytes())))
     content = read(str(path))
@@ -62,7 +62,7 @@ def test_a_file_for_phones_comes_with_a_warning(convert_tiny, facts, tmp_path):
     assert "warning" not in tables(facts, "")
 
 
-def test_verdict_says_what_is_missing():
+def test_verdict_names_missing_memory():
     assert verdict(2048, 1024, 2048, 1024).endswith("flash: fits")
     assert verdict(3072, 1024, 2048, 1024).endswith("flash: needs 1.0 KiB more RAM")
     assert verdict(3072, 4096, 2048, 1024).endswith("needs 1.0 KiB more RAM, needs 3.0 KiB more flash")

@@ -1,9 +1,8 @@
-"""Scratch memory of vendors' kernels, against their formulas by hand and, if the sources are there, against these.
+"""Tests scratch memory of vendors' kernels against values by hand, and against the vendors' compiled functions.
 
-    git clone https://github.com/ARM-software/CMSIS-NN KERNELS/CMSIS-NN
-    git clone https://github.com/espressif/esp-nn KERNELS/esp-nn
-
-and FD_KERAS_KERNELS=KERNELS compile them.
+The latter needs gcc, and the environment variable FD_KERAS_KERNELS with the path of a folder with clones of
+https://github.com/ARM-software/CMSIS-NN (as CMSIS-NN) and https://github.com/espressif/esp-nn (as esp-nn); otherwise
+these tests are skipped. See CONTRIBUTING.md.
 """
 
 import ctypes
@@ -26,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 def one(kind: str, image: Shape, kernel: Shape, result: Shape, stride: int = 1, dtype: str = "INT8") -> FileNetwork:
-    """A network of one operation; in int4 only its kernel is."""
+    """Builds a network of one operation; with int4, only its kernel is int4."""
     tensors = (
         FileTensor("image", "INT8", image),
         FileTensor("kernel", dtype, kernel, True),
@@ -83,8 +82,8 @@ def test_esp_nn(layer, size):
     assert asked(ESP_NN, *layer) == size
 
 
-def test_memory_is_taken_while_the_layer_runs():
-    """The second layer's scratch memory fits where the first layer's input was."""
+def test_scratch_memory_is_needed_while_the_layer_runs():
+    """The second layer's scratch memory reuses the memory of the first layer's input."""
     tensors = [FileTensor("", "INT8", (1, side, side, 16)) for side in (20, 10, 8)]
     kernel = FileTensor("", "INT8", (16, 3, 3, 16), True)
     ops = FileOp("MAX_POOL_2D", (0,), (1,), Window((2, 2), (2, 2))), FileOp("CONV_2D", (1, 3), (2,), Window((3, 3)))
@@ -95,7 +94,7 @@ def test_memory_is_taken_while_the_layer_runs():
     assert plan(network, CMSIS_NN_MVE).live_bytes(1) == plan(network).live_bytes(1) + scratched
 
 
-def test_kernels_of_four_bits_are_unpacked_but_by_cmsis_nn():
+def test_int4_kernels_are_unpacked_except_by_cmsis_nn():
     network = one(*POINTWISE, 1, "INT4")
     assert [plan(network, library).arena - plan(network, CMSIS_NN).arena for library in (TFLM, ESP_NN)] == [
         64 * 128,
@@ -103,8 +102,8 @@ def test_kernels_of_four_bits_are_unpacked_but_by_cmsis_nn():
     ]
 
 
-def test_a_network_s_scratch_memory_is_small_beside_its_activations():
-    """Half of the arena at most: no formula takes a whole padded image twice."""
+def test_scratch_memory_of_a_network_is_at_most_half_of_the_arena():
+    """It is at most half of the arena, since no formula copies a whole padded image twice."""
     arch = zoo.get_arch("fd_mobilenet")
     network = estimate.converted(arch, spec.lower(arch, 0.25, (224, 224), classes=5), (224, 224))
     arenas = {library.title: plan(network, library).arena for library in (*CORTEX_M, ESP_NN)}
@@ -155,12 +154,12 @@ def compiled(folder: Path, code: str, *arguments: str) -> ctypes.CDLL:
 
 
 def random_layers(kind: str, count: int = 2000):
-    """Layers padded as "SAME" or "VALID", and their sizes as the code above takes them."""
+    """Yields layers with "SAME" or "VALID" padding, and their sizes for the C functions above."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         side, kernel, stride = int(rng.integers(6, 60)), int(rng.choice([1, 3, 5])), int(rng.integers(1, 3))
         channels, outputs = (int(rng.choice([1, 3, 4, 8, 12, 16, 24, 32, 60, 64, 128])) for _ in range(2))
-        if kind == "DEPTHWISE_CONV_2D":  # with one channel and 2 to 8 outputs CMSIS-NN's answer is the compiler's
+        if kind == "DEPTHWISE_CONV_2D":  # not one channel and 2 to 8 outputs, where the result depends on the compiler
             outputs = channels * int(rng.choice([1, 16] if channels == 1 else [1, 1, 1, 2, 4]))
         result = -(-side // stride) if rng.random() < 0.5 else (side - kernel) // stride + 1
         shape = (1, kernel, kernel, outputs) if kind == "DEPTHWISE_CONV_2D" else (outputs, kernel, kernel, channels)
@@ -177,7 +176,7 @@ def assert_the_same(library: scratch.KernelLibrary, code: ctypes.CDLL, suffix: s
             assert library.scratch(network, network.ops[0]) == size, (library.title, kind, list(numbers))
 
 
-def test_cmsis_nn_s_sources_ask_for_the_same(tmp_path):
+def test_scratch_memory_equals_that_of_cmsis_nn_s_sources(tmp_path):
     folder = sources("CMSIS-NN")
     files = [
         str(folder / f"Source/ConvolutionFunctions/arm_{name}_get_buffer_sizes_s8.c")
@@ -189,7 +188,7 @@ def test_cmsis_nn_s_sources_ask_for_the_same(tmp_path):
         assert_the_same(library, code, suffix)
 
 
-def test_esp_nn_s_sources_ask_for_the_same(tmp_path):
+def test_scratch_memory_equals_that_of_esp_nn_s_sources(tmp_path):
     folder = sources("esp-nn")
     text = '#include "esp_nn_defs.h"\n#define max(a, b) ((a) > (b) ? (a) : (b))\n#include <stddef.h>\n'
     for file, name in (("conv_esp32s3", "conv"), ("depthwise_conv_s8_esp32s3", "depthwise_conv")):

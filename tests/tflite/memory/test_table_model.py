@@ -1,4 +1,4 @@
-"""Networks of tables in strips, against the files that `convert` makes."""
+"""Tests strips of networks that were estimated from tables, against converted files."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def of_table(name: str, size: tuple[int, int], four_bits: bool = False):
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
 @pytest.mark.parametrize("size", [(64, 96), (65, 65)])
-def test_it_is_the_same_network(name, size):
+def test_conversion_to_the_schema_keeps_the_network(name, size):
     network = of_table(name, size)
     assert network_of(model_of(network)) == network
 
@@ -28,7 +28,7 @@ def test_it_is_the_same_network(name, size):
 @pytest.mark.parametrize(
     ("name", "recipe"), [("fd_mobilenet", "int8"), ("mobilenet", "int8"), ("fd_mobilenet", "int4")]
 )
-def test_the_trade_is_that_of_the_file(converted, name, recipe):
+def test_strips_match_those_of_the_file(converted, name, recipe):
     data = Path(converted(name, recipe).path).read_bytes()
     plans = [
         [(plan.strips, plan.cuts, plan.activations, plan.tflm, plan.macs) for plan in trade(model)]

@@ -1,4 +1,4 @@
-"""Twins of graphs where TensorFlow's Keras is tf_keras. What needs its packages runs in processes of its own."""
+"""Fixtures: tf_keras twins of graphs. Code that needs tf_keras runs in separate processes."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def batch(images) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def equalized(network, calibration):
-    """Every network's equalized graph and the ranges of its outputs, by name."""
+    """The equalized graph of each network and the ranges of its outputs, by name."""
     few = calibration.images[:8].astype("float32")
     graphs = {name: equalize(fold_input(fold(network(name))), few) for name in NETWORKS}
     return {name: (graph, ranges(graph, few, rounding=True)) for name, graph in graphs.items()}
@@ -45,7 +45,7 @@ def equalized(network, calibration):
 
 @pytest.fixture(scope="session")
 def run_in_tf_keras(packages):
-    """Runs Python where TensorFlow's Keras is tf_keras; returns the CompletedProcess."""
+    """Runs Python with tf_keras as TensorFlow's Keras; returns the CompletedProcess."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -57,7 +57,7 @@ def run_in_tf_keras(packages):
 
 @pytest.fixture(scope="session")
 def twins(run_in_tf_keras, equalized, batch, tmp_path_factory) -> dict:
-    """The answers of tf_keras_twins.py to these."""
+    """The results of tf_keras_twins.py for the equalized graphs."""
     folder = tmp_path_factory.mktemp("twins")
     training_job.save(str(folder / "asked"), {name: (*found, batch) for name, found in equalized.items()})
     script = str(Path(__file__).with_name("tf_keras_twins.py"))
@@ -68,7 +68,7 @@ def twins(run_in_tf_keras, equalized, batch, tmp_path_factory) -> dict:
 
 @pytest.fixture(scope="session")
 def many_photos(tmp_path_factory, calibration) -> Path:
-    """As many images as it takes at least, as files: those of calibration upside down and in other colors."""
+    """The minimum number of training images as files: the calibration images upside down and in other colors."""
     folder, upright = tmp_path_factory.mktemp("photos"), calibration.images
     variants = np.concatenate([upright, upright[:, ::-1], upright[..., ::-1], upright[:, ::-1, :, ::-1]])
     assert len(variants) == training_process.MIN_IMAGES

@@ -1,4 +1,4 @@
-"""The process that trains, on a tiny network."""
+"""Tests the training process on a tiny network."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ MODULE = "fd_keras.tflite.qat.distillation"
 
 @pytest.fixture(scope="module")
 def job(tiny, calibration, tmp_path_factory) -> TrainingJob:
-    """Plain rounding leaves much to train."""
+    """A job whose student was only rounded, so that training can improve it."""
     path = tmp_path_factory.mktemp("job") / "images.npy"
     np.save(path, calibration.images)
     settings = Int8Settings(bias=False, compensate=False, fit=0.0)
@@ -38,7 +38,7 @@ def job(tiny, calibration, tmp_path_factory) -> TrainingJob:
 
 @pytest.fixture(scope="module")
 def train(run_in_tf_keras, tmp_path_factory):
-    """Runs the process on a job; returns it and the path of its result."""
+    """Runs the training process on a job; returns the process and the path of the result."""
 
     def train(job: TrainingJob):
         folder = tmp_path_factory.mktemp("train")
@@ -48,7 +48,7 @@ def train(run_in_tf_keras, tmp_path_factory):
     return train
 
 
-def test_it_prints_every_step_and_keeps_the_best_weights(job, train):
+def test_process_prints_each_step_and_keeps_the_best_weights(job, train):
     done, result = train(job)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -60,7 +60,7 @@ def test_it_prints_every_step_and_keeps_the_best_weights(job, train):
     assert any((a.kernel != b.kernel).any() for a, b in zip(student.weighted, job.student.weighted, strict=True))
 
 
-def test_a_twin_that_computes_something_else_is_refused(job, train):
+def test_a_twin_with_other_outputs_is_rejected(job, train):
     done, result = train(dataclasses.replace(job, expected=job.expected + 0.1))
     assert done.returncode == 1
     assert "The tf_keras twin's outputs are off by 0.1." in done.stderr

@@ -20,7 +20,7 @@ def test_every_kernel_has_a_quantizer(twins, equalized, name):
 
 
 @every_network
-def test_kernels_are_rounded_as_the_converter_rounds_them(twins, equalized, name):
+def test_kernels_are_rounded_like_in_the_converter(twins, equalized, name):
     nodes, kernels = equalized[name][0].weighted, twins["networks"][name]["kernels"].values()
     for node, rounded in zip(nodes, kernels, strict=True):
         exact, rounded = node.matrix, rounded.reshape(-1, node.channels)
@@ -33,7 +33,7 @@ def test_kernels_are_rounded_as_the_converter_rounds_them(twins, equalized, name
 
 @every_network
 def test_outputs_are_rounded_as_in_the_integer_network(twins, equalized, batch, name):
-    """Numbers on the border of two integers may fall to either side, hence the comparison with the error itself."""
+    """Values between two integers may be rounded to either one, so the tolerance is relative to the rounding error."""
     graph, ranges = equalized[name]
 
     def integers(node: Node, inputs: list):
@@ -53,7 +53,7 @@ def test_outputs_are_rounded_as_in_the_integer_network(twins, equalized, batch, 
 
 
 @every_network
-def test_weights_come_back_by_name(twins, equalized, name):
+def test_weights_are_returned_by_name(twins, equalized, name):
     weighted = equalized[name][0].weighted
     assert list(twins["networks"][name]["again"]) == [node.name for node in weighted]
     for node, again in zip(weighted, twins["networks"][name]["again"].values(), strict=True):
@@ -61,7 +61,7 @@ def test_weights_come_back_by_name(twins, equalized, name):
             np.testing.assert_allclose(other, array, rtol=1e-5, atol=1e-7, err_msg=node.name)
 
 
-def test_the_process_that_trains_knows_tf_keras_alone(twins):
+def test_the_training_process_imports_only_tf_keras(twins):
     assert twins["keras"] == "tf_keras"
     assert twins["imported"] == []
 

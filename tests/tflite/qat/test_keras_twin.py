@@ -32,7 +32,7 @@ def test_variables_are_the_node_s_kernel_and_bias(network, name):
         np.testing.assert_array_equal(found["bias"], node.bias, err_msg=node.name)
 
 
-def test_a_node_of_another_shape_is_refused(network):
+def test_a_node_of_another_shape_is_rejected(network):
     graph = fold(network("fd_mobilenet"))
     model = keras_twin.build(graph, keras)
     node = graph.nodes["predictions"]
@@ -41,5 +41,5 @@ def test_a_node_of_another_shape_is_refused(network):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("a/b c", "a-b-c"), ("_a", "a"), ("-", "layer")])
-def test_names_are_those_that_both_keras_take(name, expected):
+def test_names_are_valid_in_keras_2_and_3(name, expected):
     assert keras_twin.layer_name(Dense(name, ("x",), 1, np.ones((1, 1)), np.zeros(1))) == expected

@@ -1,4 +1,4 @@
-"""`fd-keras qat` as a user runs it."""
+"""Tests the program `fd-keras qat`."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from fd_keras.tflite.qat import training_process
 from fd_keras.tflite.recipes import RECIPES, Int8Settings, load_calibration
 
 QAT = "fd_keras.tflite.qat"
-# Plain rounding leaves much for the training to correct.
+# With plain rounding, there are errors for the training to correct.
 HARSH = ("--noint8_bias", "--noint8_compensate", "--int8_fit=0")
 
 
@@ -29,7 +29,7 @@ def saved(tmp_path_factory, tiny) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """The output of `fd-keras qat` on that model, and the folder with its files."""
+    """The output of `fd-keras qat` on the tiny model, and the folder of its files."""
 
     stdout: str
     out: Path
@@ -44,12 +44,12 @@ def made(packages, tmp_path_factory, saved, many_photos, run_in_shell) -> Made:
     return Made(done.stdout, folder / "out")
 
 
-def test_it_writes_a_file_and_its_sidecar_and_nothing_else(made):
+def test_only_the_file_and_its_sidecar_are_written(made):
     assert sorted(path.name for path in made.out.iterdir()) == ["mine_qat.json", "mine_qat.tflite"]
     assert made.stdout.splitlines()[-2].startswith("out/mine_qat.tflite  ")
 
 
-def test_its_file_is_all_integer(made, converted):
+def test_file_is_all_integer(made, converted):
     file = dataclasses.replace(converted("fd_mobilenet", "int8"), path=str(made.out / "mine_qat.tflite"))
     first, *inner, last = file.ops
     assert {tensor.dtype for op in inner for tensor in op.tensors} == {"INT8", "INT32"}
@@ -57,7 +57,7 @@ def test_its_file_is_all_integer(made, converted):
     assert file.runner.input["quantization"] == (1.0, 0)
 
 
-def test_sidecar_says_how_it_was_trained(made, saved):
+def test_sidecar_describes_the_training(made, saved):
     facts = json.loads((made.out / "mine_qat.json").read_text())
     assert (facts["name"], facts["recipe"], facts["keras_model"]) == ("mine", "qat", str(saved))
     assert facts["sha256"] == sha256_of(str(made.out / "mine_qat.tflite"))
@@ -66,8 +66,8 @@ def test_sidecar_says_how_it_was_trained(made, saved):
     assert facts["recipe_steps"]["settings"]["bias"] is False
 
 
-def test_training_corrects_what_rounding_does(made, tiny, many_photos, images, tmp_path):
-    """On images that the training has not seen, beside the same steps without it."""
+def test_training_corrects_rounding_errors(made, tiny, many_photos, images, tmp_path):
+    """Compares with the same steps without training, on images that were not used for training."""
     losses = json.loads((made.out / "mine_qat.json").read_text())["qat"]["held_out_loss"]
     assert 0 < losses["after"] < 0.9 * losses["before"]
     calibration = load_calibration(str(many_photos), tiny.input_shape[1:3], 32)
@@ -81,10 +81,8 @@ def test_training_corrects_what_rounding_does(made, tiny, many_photos, images, t
     assert trained < untrained
 
 
-def test_trained_weights_of_a_real_network_answer_better_than_the_converter_alone(
-    packages, run_program, data, tmp_path
-):
-    """The authors' network at 128x128 pixels: the converter alone agrees on two photos of three."""
+def test_training_a_real_network_beats_the_converter_alone(packages, run_program, data, tmp_path):
+    """Uses the authors' network at 128x128 pixels, where the converter alone agrees on two of three photos."""
     weights, photos = data / "weights/0.25x-FDMobileNet-224.pth.tar", data / "imagenette128"
     done = run_program(
         QAT,

@@ -9,7 +9,7 @@ from fd_keras.tflite.qat.training_job import TrainingJob, TrainingSettings
 
 @pytest.fixture
 def job(tiny, tmp_path) -> TrainingJob:
-    """A job on twenty images."""
+    """A job with twenty images."""
     np.save(tmp_path / "images.npy", np.arange(20 * 12, dtype="uint8").reshape(20, 2, 2, 3))
     graph = fold(tiny)
     one = np.ones(3, "float32")
@@ -23,7 +23,7 @@ def test_every_eighth_image_is_held_out_and_all_others_are_trained_on(job):
     assert job.steps == 3  # of 8, 8 and 1
 
 
-def test_the_other_process_gets_the_job_whole(job, images, tmp_path):
+def test_the_job_is_pickled_completely(job, images, tmp_path):
     training_job.save(str(tmp_path / "job"), job)
     again = training_job.load(str(tmp_path / "job"))
     assert again.training == job.training

@@ -37,6 +37,6 @@ def test_lines_of_json_are_passed_on(tmp_path, monkeypatch):
 
 
 def test_training_that_fails_ends_with_its_last_line(tmp_path):
-    """Any module that ends badly will do."""
+    """Any module that fails can take the place of the training."""
     with pytest.raises(ValueError, match=r"status 1: .*no_such_module"):
         list(training_process._lines_of("no_such_module", scratch=str(tmp_path)))

@@ -1,7 +1,9 @@
-"""Builds twins of graphs where TensorFlow's Keras is tf_keras; run by conftest.py as a process of its own.
+"""Builds tf_keras twins of graphs; conftest.py runs this in a separate process.
 
-python tf_keras_twins.py ASKED ANSWER: both are files of `tflite.qat.training_job`. Asked are, by name, a graph, the
-ranges of its outputs and a batch of images; answered are the outputs of both twins for the images, and their kernels.
+    python tf_keras_twins.py ASKED ANSWER
+
+Both are files of `tflite.qat.training_job`. ASKED has graphs by name, with the ranges of their outputs and a batch of
+images; ANSWER has the outputs of both twins for these images, and their kernels.
 """
 
 import sys
@@ -17,7 +19,7 @@ def answer(graph, ranges, images) -> dict:
     plain, rounded = keras_twin.build(graph, tf_keras), fake_quantization.quantized(graph, ranges)
     layers = {node.name: rounded.get_layer(keras_twin.layer_name(node)).layer for node in graph.weighted}
     outputs = {"plain": plain(images).numpy(), "rounded": rounded(images).numpy()}
-    kernels = {  # what the wrapper put in the variables' place when the model ran
+    kernels = {  # the tensors that the wrapper substituted for the variables when the model ran
         node.name: getattr(layer, "depthwise_kernel" if isinstance(node, DepthwiseConv) else "kernel").numpy()
         for node, layer in zip(graph.weighted, layers.values(), strict=True)
     }

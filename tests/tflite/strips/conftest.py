@@ -1,4 +1,4 @@
-"""Integer files and their networks, and what they answer in LiteRT."""
+"""Fixtures: integer files and their networks, and their outputs in LiteRT."""
 
 import functools
 from pathlib import Path
@@ -19,7 +19,7 @@ NETWORKS = (*zoo.ARCHS, OWN)
 
 
 def own_classifier() -> keras.Model:
-    """What people build: convolutions that pad by themselves, a shortcut, and a pool."""
+    """A typical user network: convolutions with padding, a shortcut, and pooling."""
     keras.utils.set_random_seed(0)
     image = keras.Input((*SIZE, 3))
     x = keras.layers.Rescaling(1 / 64, -2)(image)
@@ -34,7 +34,7 @@ def own_classifier() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def integer_file(converted, calibration):
-    """The int8 file of a network, by name."""
+    """Returns the int8 file of a network by name."""
 
     @functools.cache
     def file(name: str) -> bytes:
@@ -47,7 +47,7 @@ def integer_file(converted, calibration):
 
 @pytest.fixture
 def answers(tmp_path, images):
-    """The scores of a few images by a model, a `schema.ModelT` or the bytes of one, in LiteRT."""
+    """Computes scores of a few images in LiteRT for a model, a `schema.ModelT` or its bytes."""
 
     def run(model) -> np.ndarray:
         path = tmp_path / "model.tflite"
@@ -59,5 +59,5 @@ def answers(tmp_path, images):
 
 @pytest.fixture(scope="session")
 def parsed(integer_file):
-    """The same as a `schema.ModelT`."""
+    """Returns the int8 file of a network as a `schema.ModelT`."""
     return lambda name: parse(integer_file(name))

@@ -10,7 +10,7 @@ from fd_keras.tflite_file import kind_of
 @pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 2, 1), (2, 2, 1), (3, 1, 2)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 def test_rows_of_a_window_are_those_that_tensorflow_uses(side, size, stride, dilation, padding):
-    """A row of the output changes with exactly the rows of the input that the span holds."""
+    """An output row changes with exactly the input rows in the span."""
     column = tf.Variable(np.ones((1, side, 1, 1), "float32"))
     with tf.GradientTape(persistent=True) as tape:
         kernel = tf.ones((size, 1, 1, 1))
@@ -25,7 +25,7 @@ def test_rows_of_a_window_are_those_that_tensorflow_uses(side, size, stride, dil
 
 
 def test_rows_that_each_kind_of_operation_needs(parsed):
-    """The image of FD-MobileNet in its frame, and its first convolution; the mean needs the whole and is none."""
+    """Covers FD-MobileNet's frame and first convolution; the mean needs the whole image, so it is not a layer."""
     model = parsed("fd_mobilenet")
     ops = model.subgraphs[0].operators
     rows, columns, stem = (layer(model, op) for op in ops[1:4])

@@ -1,4 +1,4 @@
-"""Plans whose tensors overlap, against a run of the memory byte by byte, and in TFLM itself."""
+"""Tests plans with overlapping tensors against a byte-by-byte simulation of the memory, and in TFLM."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def assert_runs(model) -> None:
-    """Every operation finds its inputs as they were written, and writes over none of them but in QUANTIZE."""
+    """Checks that each operation's inputs are intact, and that only QUANTIZE overwrites its input."""
     network, (graph,) = network_of(model), model.subgraphs
     whole = plan(network)
     place = {buffer.tensor: slice(buffer.offset, buffer.offset + buffer.bytes) for buffer in whole.buffers}
@@ -44,7 +44,7 @@ def test_no_byte_is_overwritten_before_its_last_use(parsed, name):
 
 
 @every_network
-def test_a_network_that_is_whole_can_be_planned_too(parsed, name):
+def test_a_whole_network_can_be_planned_too(parsed, name):
     model = parsed(name)
     planned = with_plan(model)
     assert_runs(planned)
@@ -52,7 +52,7 @@ def test_a_network_that_is_whole_can_be_planned_too(parsed, name):
 
 
 def test_an_image_is_freed_from_its_end_and_quantized_in_place(parsed):
-    """Four strips of an image of 18,432 bytes: what the later ones make lies where rows of it were."""
+    """With four strips of an image of 18,432 bytes, outputs of later strips overwrite rows of the image."""
     model = parsed("fd_mobilenet")
     changed = in_strips(model, regions(model)[2], [0, 6, 11, 14, 16])
     network, places = network_of(changed), offsets(changed)
@@ -70,7 +70,7 @@ def test_a_plan_replaces_an_older_one(parsed):
 
 
 @every_network
-def test_tflm_needs_what_is_planned_and_answers_the_same(parsed, integer_file, images, name, tmp_path, capfd):
+def test_tflm_needs_the_planned_memory_and_has_the_same_outputs(parsed, integer_file, images, name, tmp_path, capfd):
     runtime = needs.package("tflite_micro").runtime
     candidate = trade(parsed(name))[-1]
     found = []

@@ -1,4 +1,4 @@
-"""Files whose first layers run in strips answer as before, to the bit."""
+"""Tests that files whose first layers run in strips have bit-identical outputs."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 @every_network
-def test_answers_in_strips_are_the_same_to_the_bit(parsed, answers, name):
-    """Through each of some depths, in uneven strips down to a single row."""
+def test_outputs_in_strips_are_bit_identical(parsed, answers, name):
+    """Covers several regions, and uneven strips down to a single row."""
     model = parsed(name)
     expected, found = answers(model), regions(model)
-    assert len(np.unique(expected)) > 4  # answers that could differ
+    assert len(np.unique(expected)) > 4  # the outputs differ between images
     for region in found[:: max(1, len(found) // 6)]:
         cuts = sorted({0, 1, region.height // 2 + 1, region.height})
         changed = in_strips(model, region, cuts)
@@ -29,8 +29,8 @@ def test_strips_of_one_row_each(parsed, answers, name):
     np.testing.assert_array_equal(answers(in_strips(model, region, range(region.height + 1))), answers(model))
 
 
-def test_regions_go_as_far_as_rows_do(parsed):
-    """To the mean: no operation in between needs the whole image, and a shortcut is not cut off."""
+def test_regions_extend_to_the_mean(parsed):
+    """They end before the mean, since no earlier operation needs the whole image, and include whole shortcuts."""
     model = parsed(OWN)
     ops = network_of(model).ops
     last = regions(model)[-1]
@@ -41,7 +41,7 @@ def test_regions_go_as_far_as_rows_do(parsed):
     assert inside + 1 in depths
 
 
-def test_a_packed_file_in_strips_can_be_read_and_the_model_stays_as_it_is(parsed):
+def test_a_packed_file_in_strips_can_be_read_and_the_model_does_not_change(parsed):
     model = parsed("fd_mobilenet")
     before = pack(model)
     changed = pack(in_strips(model, regions(model)[1], [0, 2, 32]))

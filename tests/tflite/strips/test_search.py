@@ -15,8 +15,8 @@ def front(parsed):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_less_ram_costs_more_work(parsed, answers, name):
-    """The front begins with the network as it is; the last one answers the same, in less memory for activations."""
+def test_less_ram_costs_more_macs(parsed, answers, name):
+    """The front begins with the whole network; the last plan has the same outputs, with less RAM for activations."""
     model = parsed(name)
     whole, *others = trade(model)
     assert whole.model is model
@@ -36,18 +36,18 @@ def test_figures_are_those_of_the_file(front):
         assert candidate.macs == network.all_macs
 
 
-def test_first_that_fits_is_taken(front):
+def test_first_plan_that_fits_is_chosen(front):
     assert fitting(front, front[0].ram) is front[0]
     assert fitting(front, front[2].ram) is front[2]
     assert fitting(front, front[1].ram - 1) is front[2]
 
 
-def test_least_ram_is_named_where_nothing_fits(front):
+def test_minimum_ram_is_named_if_nothing_fits(front):
     with pytest.raises(ValueError, match=f"at least {front[-1].ram / 1024:.1f} KiB of RAM"):
         fitting(front, front[-1].ram - 1)
 
 
-def test_trade_as_text_and_as_facts(front):
+def test_trade_off_as_text_and_as_facts(front):
     lines = table(front, front[1]).splitlines()
     assert len(lines) == len(front) + 1
     assert [line.endswith("<- chosen") for line in lines] == [i == 2 for i in range(len(lines))]

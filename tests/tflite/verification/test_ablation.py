@@ -17,7 +17,7 @@ def test_steps_add_up_to_the_recipe():
 
 
 def test_ablation_measures_every_step(monkeypatch, tiny, calibration, convert_tiny, images, tmp_path, save_images):
-    """Two rows will do; the last one is the recipe itself."""
+    """Two rows are enough; the last one is the recipe itself."""
     rows = ablation.stages()
     monkeypatch.setattr(ablation, "stages", lambda: [rows[0], rows[-1]])
     folder = save_images(tmp_path / "photos", images[:20])

@@ -26,7 +26,7 @@ def reference(scores) -> np.ndarray:
 
 @pytest.fixture
 def labels(scores) -> np.ndarray:
-    """Right for about a third of the images."""
+    """Labels that match the first class for about a third of the images."""
     rng = np.random.default_rng(2)
     return np.where(rng.random(300) < 0.3, scores.argmax(axis=1), rng.integers(0, CLASSES, 300))
 
@@ -60,7 +60,7 @@ def test_counts_are_of_images(scores, reference, labels):
 
 @pytest.mark.parametrize("batch", [300, 7])
 def test_drop_is_that_of_paired_images(scores, reference, labels, batch):
-    """The interval is that of a mean of differences of -1, 0 and 1: worse and better images, counted by hand."""
+    """The interval is that of the mean of differences of -1, 0 and 1, for images that are better, equal or worse."""
     record = compared(scores, reference, labels, batch).percentages()
     right, right_before = scores.argmax(axis=1) == labels, reference.argmax(axis=1) == labels
     worse, better = np.mean(right_before & ~right), np.mean(right & ~right_before)
@@ -82,13 +82,13 @@ def test_without_labels_there_are_no_accuracies(scores, reference):
     assert compared(scores, reference).by_class() == []
 
 
-def test_no_label_right_is_zero_and_not_nothing(scores, reference):
+def test_accuracy_without_correct_labels_is_zero_not_none(scores, reference):
     wrong = scores.argmin(axis=1)
     record = compared(scores, reference, wrong).percentages()
     assert (record["top1"], record["top5"]) == (0, 0)
 
 
-def test_of_tied_classes_the_first_counts():
+def test_the_first_of_tied_classes_counts():
     flat = np.ones((CLASSES, CLASSES), "float32")
     result = compared(flat, np.eye(CLASSES, dtype="float32"), np.arange(CLASSES))
     assert (result.top1, result.top5, result.agreeing) == (1, 5, 1)
@@ -104,7 +104,7 @@ def test_fewer_than_five_classes_have_a_top_five_of_all(scores, labels):
     assert record["top5"] == 100
 
 
-def test_classes_are_listed_by_what_they_lost():
+def test_classes_are_sorted_by_drop():
     eye = np.eye(3, dtype="float32")
     labels = np.array([0, 0, 1, 1, 2])
     reference, own = eye[[0, 0, 1, 0, 2]], eye[[0, 1, 0, 1, 0]]
@@ -115,13 +115,13 @@ def test_classes_are_listed_by_what_they_lost():
     ]
 
 
-def test_other_number_of_classes_is_refused_with_both_numbers(scores, reference):
+def test_another_number_of_classes_is_rejected_with_both_numbers(scores, reference):
     with pytest.raises(ValueError, match=r"\(12,\).*\(11,\)"):
         Comparison().update(scores, reference[:, :-1])
 
 
-def test_scores_that_are_no_numbers_do_not_pass_for_exact(scores, reference):
-    """What a float16 overflow makes of a network."""
+def test_nan_scores_do_not_count_as_exact(scores, reference):
+    """A float16 overflow causes such scores."""
     broken = scores.copy()
     broken[7] = np.nan
     for batch in (1, 300):
@@ -155,7 +155,7 @@ REFERENCES = {
 
 
 def wrong(reference: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs of files that must not pass."""
+    """Outputs of files that must not pass the check."""
     mean = reference.mean(axis=0)
     found = {
         "inverted": 1 - reference,
@@ -184,8 +184,8 @@ def test_wrong_outputs_do_not_pass(name):
 
 
 @pytest.mark.parametrize("name", sorted(REFERENCES.keys() - {"scores hardly apart"}))
-def test_eight_bits_pass(name):
-    """Noise of the size that integers make, and 256 levels between the ends of all outputs."""
+def test_int8_errors_pass(name):
+    """The outputs have noise as from quantization, and 256 levels between their minimum and maximum."""
     reference, head = REFERENCES[name], name.split()[0].strip(",")
     low, step = reference.min(), (reference.max() - reference.min()) / 255
     rounded = np.round((reference - low) / step + np.random.default_rng(9).normal(0, 1, reference.shape)) * step + low
@@ -229,7 +229,7 @@ def test_compare_without_labels(scores):
 
 
 def normalized(images: np.ndarray) -> np.ndarray:
-    """By torchvision's constants."""
+    """Normalizes images with torchvision's constants."""
     return (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
 
 

@@ -39,14 +39,14 @@ def test_constant_and_opposite_outputs_are_as_far_as_documented(reference, poole
 
 
 def test_rounding_of_outputs_that_hardly_vary_counts_less(reference):
-    """An embedding has channels that are nearly dead, which integers of one scale cannot resolve."""
+    """Embeddings have channels that are nearly constant, which integers with a single scale cannot resolve."""
     reference = reference * np.array([1, 1, 1e-4])
     rounded = reference + np.array([0, 0, 1e-3])
     assert deviation(rounded, reference).relative_error(pooled=False, even=False) < 0.1
     assert deviation(rounded, reference).relative_error(pooled=False, even=True) > 1
 
 
-def test_integers_cannot_show_less_than_a_step():
+def test_errors_below_an_integer_step_do_not_count():
     reference = np.random.default_rng(0).normal(0.5, 1e-4, (50, 1)).astype("float32")
     level = np.full_like(reference, 0.5)
     assert deviation(level, reference).relative_error(pooled=True, even=True) == pytest.approx(1, rel=0.1)
@@ -54,7 +54,7 @@ def test_integers_cannot_show_less_than_a_step():
     assert deviation(level + 1 / 256, reference).relative_error(pooled=True, even=True, step=1 / 256) > 0.9
 
 
-def test_outputs_that_are_always_zero_are_no_error():
+def test_outputs_that_are_always_zero_have_no_error():
     zeros = np.zeros((10, 2), "float32")
     assert deviation(zeros, zeros).relative_error(pooled=False, even=False) == 0
     assert not deviation(zeros * np.nan, zeros).relative_error(pooled=False, even=False) <= 1

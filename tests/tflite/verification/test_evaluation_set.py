@@ -19,7 +19,7 @@ def test_evaluation_yields_every_image_once_with_its_label(tmp_path, save_images
     assert arrays[0].dtype == np.float32
 
 
-def test_without_labels_there_are_none(tmp_path, save_images, images):
+def test_labels_are_none_without_a_file(tmp_path, save_images, images):
     photos = EvaluationSet.load(str(save_images(tmp_path, images[:3])), None, (32, 32), 10)
     assert [labels for _, labels in photos.batches()] == [None]
 
@@ -33,7 +33,7 @@ def test_without_labels_there_are_none(tmp_path, save_images, images):
         (b"\xff\xfe\x00", r"labels\.txt: not valid UTF-8"),
     ],
 )
-def test_labels_that_do_not_fit_are_named(tmp_path, save_images, images, content, message):
+def test_invalid_labels_are_named(tmp_path, save_images, images, content, message):
     folder = save_images(tmp_path / "photos", images[:2])
     (tmp_path / "labels.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):

@@ -19,7 +19,7 @@ def saved(tiny, tmp_path) -> Path:
 
 
 def describe(folder: Path, **facts) -> str:
-    """Writes the sidecar of a file that is not needed itself; returns the file's path."""
+    """Writes only the sidecar of a file; returns the file's path."""
     (folder / "a.json").write_text(json.dumps(facts))
     return str(folder / "a.tflite")
 
@@ -68,7 +68,7 @@ def test_published_weights_are_found_by_the_name_of_their_collection(data, monke
         ({"arch": "fd_mobilenet"}, "does not name its source model"),
     ],
 )
-def test_weights_that_are_not_what_they_were_are_refused(saved, tmp_path, change, word):
+def test_changed_weights_are_rejected(saved, tmp_path, change, word):
     with pytest.raises(ValueError, match=f"{word}.*--reference"):
         reference_of(describe(tmp_path, **(origin(saved) | change)))
 
@@ -90,7 +90,7 @@ def test_the_reference_may_be_a_file(convert_tiny, saved, tiny, images):
 
 @pytest.fixture
 def calibrated(tmp_path, save_images, images) -> tuple[str, str]:
-    """A sidecar of a file that was calibrated on the images in a folder, and the folder."""
+    """A file's sidecar with calibration images, and their folder."""
     folder = str(save_images(tmp_path / "photos", images[:8]))
     facts = calibration_facts(load_calibration(folder, (64, 96), 8))
     settings = {"fit": 0.0, "bias": False}

@@ -1,4 +1,4 @@
-"""Layers as integers one at a time: against the converted file, and against a network with one bad layer."""
+"""Tests single-layer quantization against the converted file, and on a network with one sensitive layer."""
 
 import numpy as np
 import pytest
@@ -22,21 +22,21 @@ def scores_of(simulation: Simulation, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["fd_mobilenet", "fd_shufflenet"])
-def test_all_integers_are_those_of_the_file(network, converted, calibration, images, name):
-    """The distance left is that of the file's own output, whose steps are 1/256, and of pads and means."""
+def test_int8_simulation_equals_the_file(network, converted, calibration, images, name):
+    """The remaining error comes from the file's output, whose steps are 1/256, and from pads and means."""
     simulated = simulations(network(name), calibration.images, Int8Settings(), True, "kept_float")
     floats, integers = scores_of(simulated["float"], images), scores_of(simulated["int8"], images)
     file = converted(name, "int8").runner(images)
     assert np.abs(integers - file).mean() < 0.5 * np.abs(floats - file).mean() + 1 / 512
 
 
-def test_without_integers_it_is_the_model(network, variants, images):
+def test_float_simulation_equals_the_model(network, variants, images):
     expected = network("fd_mobilenet").predict_on_batch(images)
-    # The frame of the image is a colour of whole levels.
+    # The frame of the image has a color of whole levels.
     np.testing.assert_allclose(scores_of(variants["alone"]["float"], images), expected, rtol=0, atol=2e-3)
 
 
-def test_every_layer_that_rounds_is_looked_at(variants):
+def test_every_layer_that_rounds_is_measured(variants):
     for mode in SENSITIVITY_MODES:
         titles = list(variants[mode])
         assert titles[:2] == ["float", "int8"]
@@ -69,7 +69,7 @@ def evaluation(images, save_images, tmp_path):
 
 @pytest.mark.parametrize("mode", SENSITIVITY_MODES)
 def test_a_layer_with_one_giant_channel_is_ranked_first(network, calibration, evaluation, mode, monkeypatch):
-    """Without the steps that would correct it: its grid is too coarse for all other channels."""
+    """The steps that would correct it are off, so its grid is too coarse for all other channels."""
     bad = "conv_dw_3"
     original = sensitivity.equalized
 
@@ -96,7 +96,7 @@ def test_a_layer_with_one_giant_channel_is_ranked_first(network, calibration, ev
     assert records[0]["agreement"] == 100
 
 
-def test_ranges_of_two_halves_are_refused(network, calibration):
+def test_split_ranges_are_rejected(network, calibration):
     with pytest.raises(ValueError, match="--int8_split"):
         simulations(network("fd_mobilenet"), calibration.images, Int8Settings(split=1), True, "alone")
 
