@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 with flag_group("Output"):
     _RECIPES = flags.DEFINE_list("recipes", ["float32", "int8"], f"Files to write: {', '.join(RECIPES)}.")
     _EMBED = flags.DEFINE_string("embed_labels", None, 'Class names to put into the files: a text file, or "imagenet".')
-    _MAX_RAM = flags.DEFINE_string("max_ram", None, "Limit of TFLM's arena, as 200KiB: runs first layers in strips.")
+    _MAX_RAM = flags.DEFINE_string("max_ram", None, "Limit of TFLM's arena, as 200KiB; strips are used if needed.")
     _XNNPACK = flags.DEFINE_bool("xnnpack", True, "Arrange int8 files for phone CPUs, not microcontrollers or NPUs.")
     _STRIP = flags.DEFINE_bool("strip", False, "Save flash: remove data that TFLM does not need, such as names.")
     _C_ARRAY = flags.DEFINE_bool("c_array", False, "Also write NAME.h and NAME.cc, for microcontrollers.")
@@ -40,9 +40,9 @@ with flag_group("Report on the int8 recipe"):
 
 
 def chosen_recipes() -> list[ConversionRecipe]:
-    """The recipes in --recipes, with the int8 steps as the flags set them."""
+    """The recipes in --recipes, with the settings that were given as flags."""
     return [
-        dataclasses.replace(recipe, settings=model_flags.settings()) if recipe.settings else recipe
+        dataclasses.replace(recipe, settings=model_flags.settings(recipe.settings)) if recipe.settings else recipe
         for recipe in get_recipes(_RECIPES.value)
     ]
 

@@ -31,7 +31,7 @@ with flag_group("Files and images"):
     _TFLITE = flags.DEFINE_list("tflite", None, "Files to check.", required=True)
     _IMAGES = flags.DEFINE_string("images", None, "Folder of images, or of class folders, for top-1 and top-5.")
     _RUN = flags.DEFINE_string("run_dir", None, "Run folder whose held-out photos are used instead of --images.")
-    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label`, not class folders.")
+    _LABELS = flags.DEFINE_string("labels", None, "Text file of lines `image-name label` for --images.")
     _REFERENCE = flags.DEFINE_string("reference", None, "A .keras or .tflite (default: first file's source model).")
     _RESIZE = flags.DEFINE_bool("resize", True, "Resize as for evaluation before the central crop.")
     _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Number of threads.", lower_bound=1)

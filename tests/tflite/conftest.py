@@ -41,8 +41,8 @@ def pytest_itemcollected(item):
 def smooth_images(count: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
     """Raw uint8 RGB images of soft blobs, with low frequencies like photos, each in a different color."""
     rng = np.random.default_rng(seed)
-    blobs, colours = rng.integers(0, 256, (count, 4, 6, 3)), rng.integers(0, 256, (count, 1, 1, 3))
-    coarse = ((blobs + 2 * colours) // 3).astype("uint8")
+    blobs, colors = rng.integers(0, 256, (count, 4, 6, 3)), rng.integers(0, 256, (count, 1, 1, 3))
+    coarse = ((blobs + 2 * colors) // 3).astype("uint8")
     return np.stack([Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC) for image in coarse])
 
 

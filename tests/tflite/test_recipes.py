@@ -200,7 +200,7 @@ def test_truncated_image_is_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "name"),
+    ("mode", "color", "name"),
     [
         ("L", 200, "x.jpg"),
         ("CMYK", (0, 0, 0, 55), "x.jpg"),
@@ -210,9 +210,9 @@ def test_truncated_image_is_named(tmp_path, caplog):
         ("I;16", 51_400, "x.png"),
     ],
 )
-def test_images_in_other_color_modes_become_rgb(tmp_path, mode, colour, name):
+def test_images_in_other_color_modes_become_rgb(tmp_path, mode, color, name):
     """All of these are light gray, level 200."""
-    image = Image.new(mode, (8, 8), colour)
+    image = Image.new(mode, (8, 8), color)
     if mode == "P":
         image.putpalette([level for level in range(256) for _ in range(3)])
     save_all_but_one(tmp_path, name, image)

@@ -50,7 +50,7 @@ LAYERS = {
     "pooling with uneven strides": layers.MaxPooling2D(2, (1, 2)),
     "uneven padding": layers.ZeroPadding2D(((0, 1), (2, 0))),
     "normalization without scale": layers.BatchNormalization(scale=False),
-    "normalization without centre": layers.BatchNormalization(center=False),
+    "normalization without center": layers.BatchNormalization(center=False),
     "normalization of rows": layers.BatchNormalization(axis=1),
     "activation": layers.Activation("relu6"),
     "capped ReLU": layers.ReLU(0.5),
