@@ -40,7 +40,7 @@ with flag_group("Choices"):
     _SHARE = define_positive(
         "val_fraction", None, "Share of each class to hold out without val/ (default 0.2, up to 1000 photos).", 1
     )
-    _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Train the head, the whole network, or keep the better.")
+    _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Head, whole network, or the better of both.")
     _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Finally train again on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo for fitting the linear head.", 1, 64)
     _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "Teacher for distillation: a .keras file, auto or none.")
