@@ -84,7 +84,7 @@ def run(path: str) -> None:
 def plan(path: str) -> None:
     """Plans the memory, like `fd-keras memory`."""
     file = flatbuffer.read(path)
-    report.tables(report.report(path, file, arena.plan(file.network)), 2**20, 2**20)
+    report.tables(report.report(path, file, arena.plan(file.network)), "fits")
 
 
 def write_array(path: str) -> None:
