@@ -136,9 +136,9 @@ def _build() -> "tuple[keras.Model, str, dict]":
     return built, model_name(arch, _ALPHA.value, size), network | {"weights": weights, "weights_sha256": digest}
 
 
-def settings() -> Int8Settings:
-    """The steps of the int8 recipe, as set by the flags."""
-    return Int8Settings(**{name: flag.value for name, flag in _STEPS.items()})
+def settings(recipe: Int8Settings = Int8Settings()) -> Int8Settings:  # noqa: B008, it is frozen
+    """The settings of a recipe, by default those of int8, changed by the flags that were given."""
+    return dataclasses.replace(recipe, **{name: flag.value for name, flag in _STEPS.items() if flag.present})
 
 
 def calibration(size: Sequence[int], otherwise: str | None = None) -> Calibration | None:

@@ -24,7 +24,7 @@ class Int8Settings:
     power: float = setting(0.75, "How far channels are scaled that a convolution sums over: 0 not, 1 wholly.", 0, 1)
     clip: bool = setting(True, "Clip activations where the squared error is least.")
     split: int = setting(0, "Number of depthwise convolutions, from the image on, that get two ranges a channel.", 0)
-    fit: float = setting(0.3, "Ridge of the least-squares fit of each layer to the exact one; 0 leaves it out.", 0)
+    fit: float = setting(0.3, "Ridge of the least-squares fit of each layer (int4: 0.1); 0 skips the fit.", 0)
     compensate: bool = setting(True, "Round each weight so that it makes up for the roundings before it (GPTQ).")
     bias: bool = setting(True, "Correct each layer's bias so that its mean output is the exact one.")
     clip_logits: bool = setting(True, "Cut off the lowest logits before the softmax, for finer steps of the others.")
@@ -63,7 +63,7 @@ RECIPES = {
         ConversionRecipe(
             "int8", "int8", "int8", "integers only, prepared so as to lose next to nothing", Int8Settings()
         ),
-        ConversionRecipe("int4", "int4", "int8", "as int8, with large kernels in four bits", Int8Settings()),
+        ConversionRecipe("int4", "int4", "int8", "as int8, with large kernels in four bits", Int8Settings(fit=0.1)),
         ConversionRecipe("int8_plain", "int8", "int8", "integers only, the converter alone, for comparison"),
     )
 }

@@ -12,7 +12,7 @@ Every step keeps the function of the network (up to the clipping of rare large a
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -167,7 +167,14 @@ class ChannelClasses:
 # --- scales and clips --------------------------------------------------------------------------------------
 
 
-def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, clip: bool = True) -> Graph:
+def equalize(
+    graph: Graph,
+    images: np.ndarray,
+    *,
+    power: float | None = 0.75,
+    clip: bool = True,
+    coarse: Collection[str] = (),
+) -> Graph:
     """Scales the channels and clips the activations.
 
     Args:
@@ -177,6 +184,8 @@ def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, cl
             use all levels, but their weights become unequal. Channels that only depthwise convolutions take are
             always made equal, since those have a scale of their own for every channel. None: no channel is.
         clip: Whether to clip where the squared error is least; else at the largest activation.
+        coarse: Names of layers whose weights get four bits. The channels that they sum over keep their proportions,
+            since unequal weights cost more there than unequal activations.
 
     Returns:
         A graph of the same function, in which ReLUs end at 6.
@@ -184,7 +193,12 @@ def equalize(graph: Graph, images: np.ndarray, *, power: float | None = 0.75, cl
     classes = ChannelClasses(graph)
     tops = _tops(graph, classes, images, clip)
     _fix_below_caps(graph, classes, tops)
-    scales = _scales(graph, classes, tops, power)
+    powers = np.full(len(tops), 0.0 if power is None else 1.0)
+    if power is not None:
+        powers[list(classes.mixed)] = power
+        for name in coarse:
+            powers[classes.of[graph.nodes[name].inputs[0]]] = 0.0
+    scales = _scales(graph, classes, tops, powers)
     return graph.updated({node.name: _scaled(node, classes, scales) for node in graph})
 
 
@@ -243,16 +257,15 @@ def _fix_below_caps(graph: Graph, classes: ChannelClasses, tops: np.ndarray) -> 
             classes.fix(members)
 
 
-def _scales(graph: Graph, classes: ChannelClasses, tops: np.ndarray, power: float | None) -> np.ndarray:
-    """The factor by which each class is divided."""
+def _scales(graph: Graph, classes: ChannelClasses, tops: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """The factor by which each class is divided; powers: how far each is made equal to the largest of its family."""
     scales = np.ones_like(tops)
     for members in _families(graph, classes):
         largest = tops[members].max()
         if not largest:
             continue
         share = np.maximum(tops[members] / largest, _FLOOR)
-        powers = [0.0 if power is None else power if c in classes.mixed else 1.0 for c in members]
-        scales[members] = largest * share**powers / CAP
+        scales[members] = largest * share ** powers[members] / CAP
     scales[FIXED] = 1.0
     return scales
 

@@ -40,6 +40,8 @@ STEPS = 127  # weights are integers from -127 to 127 times a scale of their outp
 STEPS4 = 7  # those of four bits, from -7 to 7
 _ROWS = 100_000  # positions of a layer's input that it is fitted on
 _PARTS = np.linspace(1, 0.5, 11)  # of the scale of 15 levels that holds all weights, of which the best is taken
+_SWEEPS = 10  # of the coordinate descent to 15 levels, at most
+_DENSE_DAMPING = 0.3  # of a dense layer's X'X: with one row an image, it says little about other images
 _LARGEST_FAN_IN = 1152  # above it the matrices of `round_weights` get too large; weights are rounded to nearest
 
 
@@ -159,14 +161,17 @@ def _solved(node: WeightedNode, rows: "_Rows", how: Correction) -> np.ndarray:
         # A dense layer sees one row an image, too few to move its weights by.
         if how.fit and not isinstance(node, Dense):
             weights = fit(weights, gram, inputs.T @ (columns - inputs @ weights), how.fit)
-        rows.put(kernel, part, _rounded(weights, gram, how.compensate, node.name in how.four_bits))
+        rows.put(kernel, part, _rounded(node, weights, gram, how))
     return kernel
 
 
-def _rounded(weights: np.ndarray, gram: np.ndarray, compensate: bool, four_bits: bool) -> np.ndarray:
-    if not compensate:
+def _rounded(node: WeightedNode, weights: np.ndarray, gram: np.ndarray, how: Correction) -> np.ndarray:
+    four_bits = node.name in how.four_bits
+    if not how.compensate:
         return nearest(weights, STEPS4 if four_bits else STEPS)
-    return round_to_four_bits(weights, gram) if four_bits else round_weights(weights, gram)
+    if not four_bits:
+        return round_weights(weights, gram)
+    return round_to_four_bits(weights, gram + _ridge(gram, _DENSE_DAMPING) if isinstance(node, Dense) else gram)
 
 
 class _Rows:
@@ -260,14 +265,40 @@ def scales(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
 
 
 def round_to_four_bits(weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """As `round_weights` to 15 levels, each output with the scale by which it errs least: its largest are clipped."""
+    """Rounds weights (fan-in, outputs) to 15 levels so that the outputs for inputs with this X'X have the least error.
+
+    Each output gets the best of several scales, most of which clip its largest weights. `round_weights` starts,
+    `_descend` goes on: with so few levels, a greedy rounding leaves a part of the error that can be removed.
+    """
     best, least = np.zeros_like(weights), np.full(weights.shape[1], np.inf)
     for part in _PARTS:
-        rounded = round_weights(weights, gram, scale=part * scales(weights, STEPS4), steps=STEPS4)
+        scale = part * scales(weights, STEPS4)
+        rounded = round_weights(weights, gram, scale=scale, steps=STEPS4)
+        rounded = _descend(rounded / scale, scale, weights, gram) * scale
         error = np.einsum("io,io->o", rounded - weights, gram @ (rounded - weights))
         better = error < least
         best[:, better], least[better] = rounded[:, better], error[better]
     return best
+
+
+def _descend(levels: np.ndarray, scale: np.ndarray, weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """Moves one weight after another to its best level given all others, until none moves (coordinate descent).
+
+    The largest weight of each output stays, since the converter takes the scale from it.
+    """
+    levels, largest = np.round(levels), np.abs(weights).argmax(axis=0)
+    slopes = gram @ (levels * scale - weights)
+    for _ in range(_SWEEPS):
+        before = levels.copy()
+        for row in np.flatnonzero(np.diag(gram) > 0):
+            wanted = levels[row] - slopes[row] / (gram[row, row] * scale)
+            moves = np.clip(np.round(wanted), -STEPS4, STEPS4) - levels[row]
+            moves[largest == row] = 0
+            levels[row] += moves
+            slopes += np.outer(gram[:, row], moves * scale)
+        if np.array_equal(levels, before):
+            break
+    return levels
 
 
 def round_weights(

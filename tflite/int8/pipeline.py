@@ -43,7 +43,7 @@ def prepare(
     Raises:
         UnsupportedModelError: If the model has a layer that is not known.
     """
-    exact, images = equalized(model, images, settings, include_preprocessing)
+    exact, images = equalized(model, images, settings, include_preprocessing, four_bits=four_bits)
     split = split_ranges(exact, images, count=settings.split)
     how = correction(settings)
     if four_bits:
@@ -53,7 +53,12 @@ def prepare(
 
 
 def equalized(
-    model: keras.Model, images: np.ndarray, settings: Int8Settings, include_preprocessing: bool
+    model: keras.Model,
+    images: np.ndarray,
+    settings: Int8Settings,
+    include_preprocessing: bool,
+    *,
+    four_bits: bool = False,
 ) -> tuple[Graph, np.ndarray]:
     """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
     graph = fold(model)
@@ -61,7 +66,8 @@ def equalized(
         graph = fold_input(graph, whole=True)
     images = as_taken(graph, images, include_preprocessing)
     power = settings.power if settings.equalize else None
-    return equalize(graph, images, power=power, clip=settings.clip), images
+    coarse = large_kernels(graph) if four_bits else ()
+    return equalize(graph, images, power=power, clip=settings.clip, coarse=coarse), images
 
 
 def correction(settings: Int8Settings) -> Correction:

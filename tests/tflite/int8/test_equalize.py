@@ -6,7 +6,7 @@ from fd_keras import imagenet, zoo
 from fd_keras.tflite.int8.equalize import best_clip, best_cut, equalize, fold_input, split_ranges
 from fd_keras.tflite.int8.fold import fold
 from fd_keras.tflite.int8.gptq import uncapped
-from fd_keras.tflite.int8.graph import Affine, Conv, DepthwiseConv, Input, Pad, run
+from fd_keras.tflite.int8.graph import Affine, Conv, Dense, DepthwiseConv, Input, Pad, run
 
 layers = keras.layers
 
@@ -105,6 +105,20 @@ def test_equalized_network_computes_the_same(network, batch, name, power):
     graph = fold(network(name))
     scaled = equalize(graph, batch, power=power, clip=False)
     np.testing.assert_allclose(outputs(scaled, batch), outputs(graph, batch), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", zoo.ARCHS)
+def test_kernels_of_coarse_layers_are_only_scaled_as_a_whole(network, batch, name):
+    graph = fold(network(name))
+    last = next(node for node in reversed(list(graph)) if isinstance(node, Dense))
+    scaled = equalize(graph, batch, coarse=[last.name])
+    ratio = scaled.nodes[last.name].kernel / last.kernel
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
+    equal = equalize(graph, batch).nodes[last.name].kernel / last.kernel
+    assert equal.max() > 1.1 * equal.min()
+    np.testing.assert_allclose(
+        outputs(equalize(graph, batch, clip=False, coarse=[last.name]), batch), outputs(graph, batch), rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)

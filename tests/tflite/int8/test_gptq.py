@@ -54,6 +54,20 @@ def test_weights_of_four_bits_are_on_fifteen_levels_and_err_less_than_the_neares
     assert errors[0] < 0.5 * errors[1]
 
 
+def test_no_single_weight_of_four_bits_could_move_to_a_better_level(regression):
+    """Each but the largest of its output, which sets the scale."""
+    inputs, weights = regression
+    gram = inputs.T @ inputs
+    rounded = round_to_four_bits(weights, gram)
+    scale = np.abs(rounded).max(axis=0) / 7
+    inner = np.abs(rounded / scale) < 6.5  # others can only move inwards, or are the largest
+    slopes = gram @ (rounded - weights)
+    for row, column in np.argwhere(inner):
+        for step in (-scale[column], scale[column]):
+            change = 2 * step * slopes[row, column] + step**2 * gram[row, row]
+            assert change > -1e-9 * gram[row, row]
+
+
 def test_nearest_is_off_by_half_a_step_at_most(regression):
     _, weights = regression
     assert np.abs(steps_of(nearest(weights) - weights, weights)).max() <= 0.5 + 1e-9
