@@ -1,14 +1,14 @@
-"""Rounds a graph's weights to integers and corrects what the rounding does, layer by layer.
+"""Rounds the weights of a graph to integers and corrects the rounding errors, layer by layer.
 
-The exact network and its integer twin run side by side over the calibration images. Each layer of the twin, given the
-twin's own rounded inputs, is fitted to what the exact layer puts out:
+The exact network and its integer twin run side by side on the calibration images. Each layer of the twin gets the twin's
+rounded inputs, and is fitted to the output of the exact layer:
 
-* `fit`: the weights move to where least squares wants them, held back by a ridge;
-* `round_weights`: they are rounded one by one, and what one rounding does is made up for by those still to come
-  (Frantar et al., GPTQ, arXiv 2210.17323, with the layer's inputs centered, since the bias takes care of means);
-* the bias is set so that the mean output is the exact one (Nagel et al., arXiv 1906.04721, section 4.2, empirically).
+* `fit` moves the weights towards the least-squares solution, with a ridge;
+* `round_weights` rounds the weights one by one, and the remaining ones compensate for each rounding (Frantar et al., GPTQ,
+  arXiv 2210.17323, with centered inputs, since the bias takes care of means);
+* the bias is corrected so that the mean output equals the exact one (Nagel et al., arXiv 1906.04721, section 4.2).
 
-The weights come out on the very grid that the converter chooses, so it keeps them.
+The rounded weights are on the grid that the converter chooses, so it does not change them.
 """
 
 import dataclasses
@@ -36,24 +36,24 @@ from fd_keras.tflite.int8.graph import (
     walk,
 )
 
-STEPS = 127  # weights are integers from -127 to 127 times a scale of their output channel
-STEPS4 = 7  # those of four bits, from -7 to 7
-_ROWS = 100_000  # positions of a layer's input that it is fitted on
-_PARTS = np.linspace(1, 0.5, 11)  # of the scale of 15 levels that holds all weights, of which the best is taken
-_SWEEPS = 10  # of the coordinate descent to 15 levels, at most
-_DENSE_DAMPING = 0.3  # of a dense layer's X'X: with one row an image, it says little about other images
-_LARGEST_FAN_IN = 1152  # above it the matrices of `round_weights` get too large; weights are rounded to nearest
+STEPS = 127  # int8 weights are integers from -127 to 127, times the scale of their output channel
+STEPS4 = 7  # int4 weights are integers from -7 to 7
+_ROWS = 100_000  # maximum number of positions of a layer's input to fit on
+_PARTS = np.linspace(1, 0.5, 11)  # scales to try for int4, relative to the one that clips no weight
+_SWEEPS = 10  # maximum number of passes of the coordinate descent
+_DENSE_DAMPING = 0.3  # ridge for int4 dense layers: their X'X is poorly estimated, from one row per image
+_LARGEST_FAN_IN = 1152  # beyond this, weights are rounded to nearest: the matrices of `round_weights` get too large
 
 
 @dataclasses.dataclass(frozen=True)
 class Correction:
-    """Which steps to take.
+    """Steps to take.
 
     Attributes:
-        fit: Ridge of the least squares in parts of the inputs' mean variance; 0 leaves the weights as they are.
-        compensate: Whether roundings make up for each other, or each weight goes to the nearest integer.
-        bias: Whether to correct the means.
-        four_bits: Names of the nodes whose weights get four bits.
+        fit: Ridge of the least-squares fit, relative to the mean variance of the inputs; 0 skips the fit.
+        compensate: Whether roundings compensate for each other; otherwise each weight is rounded to nearest.
+        bias: Whether to correct the biases.
+        four_bits: Names of the nodes with int4 weights.
     """
 
     fit: float = 0.3
@@ -66,11 +66,11 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, 
     """Rounds and corrects the weights of `graph`.
 
     Args:
-        exact: The network before anything was clipped or split, with the same scales and node names.
-        graph: The one to be quantized.
+        exact: The network before clipping and splitting, with the same scales and node names.
+        graph: The network to quantize.
         images: Calibration images as the graphs take them.
-        how: Which steps to take.
-        alone: Whether each layer is to be the only one of integers, and so gets exact inputs.
+        how: Steps to take.
+        alone: Whether to treat each layer as the only quantized one, with exact inputs.
 
     Returns:
         `graph` with rounded weights and corrected biases.
@@ -90,7 +90,7 @@ def correct(exact: Graph, graph: Graph, images: np.ndarray, how: Correction, *, 
 
 
 def _before_relus(graph: Graph, images: np.ndarray) -> Iterator[Any]:
-    """The outputs of all nodes but the input, before their ReLUs."""
+    """Yields the outputs of all nodes except the input, before their ReLUs."""
     before = None
 
     def output(node: Node, inputs: list) -> Any:
@@ -104,12 +104,12 @@ def _before_relus(graph: Graph, images: np.ndarray) -> Iterator[Any]:
 
 
 def uncapped(graph: Graph) -> Graph:
-    """The graph whose ReLUs end where the network's own do."""
+    """Returns the graph with the limits that the ReLUs had before clipping."""
     return graph.updated({node.name: node.replace(cap=node.limit) for node in graph})
 
 
 def _as_split(node: WeightedNode, wanted: Any) -> Any:
-    """The exact output of a layer, as the two parts of each channel where it was split."""
+    """Returns the exact output of a layer; split channels as their two parts, see `equalize.split_ranges`."""
     if not isinstance(node, DepthwiseConv) or node.split is None:
         return wanted
     parts = np.stack([node.split, CAP - node.split], axis=1) / CAP
@@ -118,18 +118,18 @@ def _as_split(node: WeightedNode, wanted: Any) -> Any:
     return tf.reshape(values, (*wanted.shape[:-1], node.channels))
 
 
-MOVING = (Input, Pad, MaxPool, Shuffle, Concat, Softmax, Flatten)  # kinds that round nothing of their own
+MOVING = (Input, Pad, MaxPool, Shuffle, Concat, Softmax, Flatten)  # nodes that do not round their output
 
 
 def grid_ends(node: Node, values: Any) -> tuple[float, float]:
-    """The range that the converter's calibration finds for a node's output."""
+    """Returns the range that the converter's calibration will find for the output of a node."""
     if node.relu:
         return 0.0, float(node.cap or tf.reduce_max(values))
     return min(0.0, float(tf.reduce_min(values))), max(0.0, float(tf.reduce_max(values)))
 
 
 def on_grid(node: Node, values: Any, ends: tuple[float, float] | None = None) -> Any:
-    """A node's output rounded as the integer network rounds it, on the grid of these ends or that of `grid_ends`."""
+    """Rounds the output of a node as the integer network does; the default ends of the grid are `grid_ends`."""
     if isinstance(node, MOVING):
         return values
     low, high = ends or grid_ends(node, values)
@@ -138,7 +138,7 @@ def on_grid(node: Node, values: Any, ends: tuple[float, float] | None = None) ->
 
 
 def _corrected(node: WeightedNode, x: Any, wanted: Any, how: Correction) -> WeightedNode:
-    """One layer, fitted to its exact output given its rounded input."""
+    """Returns a layer that is fitted to its exact output, given its rounded input."""
     if node.fan_in <= _LARGEST_FAN_IN and (how.compensate or how.fit):
         kernel = _solved(node, _Rows(node, x, wanted), how)
     else:
@@ -152,13 +152,13 @@ def _corrected(node: WeightedNode, x: Any, wanted: Any, how: Correction) -> Weig
 
 
 def _solved(node: WeightedNode, rows: "_Rows", how: Correction) -> np.ndarray:
-    """The kernel, fitted and rounded group by group."""
+    """Returns the kernel, fitted and rounded group by group."""
     kernel = node.kernel.astype("float64")
     for part in range(rows.groups):
         inputs, columns = rows.inputs(part), rows.columns(part)
         weights = rows.take(kernel, part)
         gram = inputs.T @ inputs
-        # A dense layer sees one row an image, too few to move its weights by.
+        # A dense layer has one row per image, which is too few for the fit.
         if how.fit and not isinstance(node, Dense):
             weights = fit(weights, gram, inputs.T @ (columns - inputs @ weights), how.fit)
         rows.put(kernel, part, _rounded(node, weights, gram, how))
@@ -175,7 +175,7 @@ def _rounded(node: WeightedNode, weights: np.ndarray, gram: np.ndarray, how: Cor
 
 
 class _Rows:
-    """A layer as linear regressions: rows of inputs, columns of outputs, both centered; one a group or channel."""
+    """A layer as independent linear regressions, one per group or depthwise channel, with centered inputs and outputs."""
 
     def __init__(self, node: WeightedNode, x: Any, wanted: Any):
         self.node, self.groups = node, _groups(node)
@@ -186,22 +186,22 @@ class _Rows:
         self._outputs = outputs[::step].numpy()
 
     def inputs(self, part: int) -> np.ndarray:
-        """(rows, fan-in) of one group."""
+        """Inputs of a group, (rows, fan-in)."""
         size = self._inputs.shape[2] // self.groups
         block = self._inputs[:, :, part * size : (part + 1) * size]
         return _centered(block.reshape(len(block), -1))
 
     def columns(self, part: int) -> np.ndarray:
-        """(rows, outputs) of one group."""
+        """Outputs of a group, (rows, outputs)."""
         size = self._outputs.shape[1] // self.groups
         return _centered(self._outputs[:, part * size : (part + 1) * size])
 
     def take(self, kernel: np.ndarray, part: int) -> np.ndarray:
-        """(fan-in, outputs) of one group."""
+        """Weights of a group, (fan-in, outputs)."""
         return self._view(kernel, part).reshape(-1, self._view(kernel, part).shape[-1]).copy()
 
     def put(self, kernel: np.ndarray, part: int, weights: np.ndarray) -> None:
-        """Writes one group's weights back."""
+        """Writes the weights of a group into the kernel."""
         view = self._view(kernel, part)
         view[...] = weights.reshape(view.shape)
 
@@ -218,14 +218,14 @@ def _centered(values: np.ndarray) -> np.ndarray:
 
 
 def _groups(node: WeightedNode) -> int:
-    """Number of independent regressions that a layer falls into."""
+    """Number of independent regressions of a layer."""
     if isinstance(node, DepthwiseConv):
         return node.kernel.shape[2]
     return node.groups if isinstance(node, Conv) else 1
 
 
 def _patches(node: WeightedNode, x: Any) -> Any:
-    """What each output position sees: (rows, taps, channels)."""
+    """Input patches of all output positions, (rows, taps, channels)."""
     if not isinstance(node, Conv | DepthwiseConv):
         return x[:, None]
     side, channels = node.kernel.shape[0], x.shape[-1]
@@ -237,13 +237,13 @@ def _patches(node: WeightedNode, x: Any) -> Any:
 
 
 def fit(weights: np.ndarray, gram: np.ndarray, residue: np.ndarray, ridge: float) -> np.ndarray:
-    """Moves weights (fan-in, outputs) towards the least squares solution.
+    """Moves weights (fan-in, outputs) towards the least-squares solution.
 
     Args:
         weights: Weights W before the fit.
         gram: X'X of the centered inputs X.
         residue: X'(Y - X W) for the centered outputs Y.
-        ridge: What holds the weights back, in parts of the inputs' mean variance.
+        ridge: Ridge, relative to the mean variance of the inputs.
     """
     return weights + np.linalg.solve(gram + _ridge(gram, ridge), residue)
 
@@ -253,13 +253,13 @@ def _ridge(gram: np.ndarray, part: float) -> np.ndarray:
 
 
 def nearest(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
-    """Weights (fan-in, outputs) rounded to the nearest integer times their output's scale."""
+    """Rounds weights (fan-in, outputs) to the nearest multiple of the scale of their output."""
     scale = scales(weights, steps)
     return np.round(weights / scale) * scale
 
 
 def scales(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
-    """The scale of each output, by which its largest weight is 127 (or `steps`), as the converter has it."""
+    """Scale of each output, at which its largest weight is `steps`; the converter computes the same for 127."""
     largest = np.abs(weights).max(axis=0)
     return np.where(largest > 0, largest, 1.0) / steps
 
@@ -267,8 +267,8 @@ def scales(weights: np.ndarray, steps: int = STEPS) -> np.ndarray:
 def round_to_four_bits(weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """Rounds weights (fan-in, outputs) to 15 levels so that the outputs for inputs with this X'X have the least error.
 
-    Each output gets the best of several scales, most of which clip its largest weights. `round_weights` starts,
-    `_descend` goes on: with so few levels, a greedy rounding leaves a part of the error that can be removed.
+    Each output gets the best of several scales, most of which clip its largest weights. `_descend` then improves the
+    greedy solution of `round_weights`, which is far from optimal with so few levels.
     """
     best, least = np.zeros_like(weights), np.full(weights.shape[1], np.inf)
     for part in _PARTS:
@@ -282,9 +282,9 @@ def round_to_four_bits(weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
 
 
 def _descend(levels: np.ndarray, scale: np.ndarray, weights: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """Moves one weight after another to its best level given all others, until none moves (coordinate descent).
+    """Moves one weight after another to its best level, given the others, until none moves (coordinate descent).
 
-    The largest weight of each output stays, since the converter takes the scale from it.
+    The largest weight of each output stays, since the converter derives the scale from it.
     """
     levels, largest = np.round(levels), np.abs(weights).argmax(axis=0)
     slopes = gram @ (levels * scale - weights)
@@ -309,15 +309,15 @@ def round_weights(
     scale: np.ndarray | None = None,
     steps: int = STEPS,
 ) -> np.ndarray:
-    """Rounds weights (fan-in, outputs) so that the outputs for inputs with this X'X err least.
+    """Rounds weights (fan-in, outputs) so that the outputs for inputs with this X'X have a small error.
 
-    The largest weight of each output stays, or is clipped, since the converter takes the scale from it.
+    The largest weight of each output is only clipped, since the converter derives the scale from it.
     """
     largest = np.abs(weights).argmax(axis=0)
     scale, held = (
         (scales(weights), weights) if scale is None else (scale, np.clip(weights, -steps * scale, steps * scale))
     )
-    order = np.argsort(-np.diag(gram), kind="stable")  # inputs that matter most first, while others can make up
+    order = np.argsort(-np.diag(gram), kind="stable")  # most important inputs first, while others can compensate
     left = weights[order].copy()
     kept = order[:, None] == largest
     inverse = np.linalg.inv((gram + _ridge(gram, damping))[np.ix_(order, order)])
