@@ -21,9 +21,7 @@ class Int8Settings:
     """Settings of the steps that `tflite.int8.pipeline` runs before the converter, each with a flag --int8_NAME."""
 
     equalize: bool = setting(True, "Scale the channels of each tensor so that all of them use its 256 levels.")
-    power: float = setting(
-        0.75, "How far to equalize channels that a convolution sums over, from 0 to 1 (fully).", 0, 1
-    )
+    power: float = setting(0.75, "How far to equalize channels that a convolution sums over; 1 is fully.", 0, 1)
     clip: bool = setting(True, "Clip activations where the squared error is smallest.")
     split: int = setting(0, "Number of depthwise convolutions, from the image on, with two ranges per channel.", 0)
     fit: float = setting(0.3, "Ridge of the least-squares fit of each layer (int4: 0.1); 0 skips the fit.", 0)

@@ -1,11 +1,11 @@
 """Rounds the weights of a graph to integers and corrects the rounding errors, layer by layer.
 
-The exact network and its integer twin run side by side on the calibration images. Each layer of the twin gets the twin's
-rounded inputs, and is fitted to the output of the exact layer:
+The exact network and its integer twin run side by side on the calibration images. Each layer of the twin gets the
+twin's rounded inputs, and is fitted to the output of the exact layer:
 
 * `fit` moves the weights towards the least-squares solution, with a ridge;
-* `round_weights` rounds the weights one by one, and the remaining ones compensate for each rounding (Frantar et al., GPTQ,
-  arXiv 2210.17323, with centered inputs, since the bias takes care of means);
+* `round_weights` rounds the weights one by one, and the remaining ones compensate for each rounding (Frantar et al.,
+  GPTQ, arXiv 2210.17323, with centered inputs, since the bias takes care of means);
 * the bias is corrected so that the mean output equals the exact one (Nagel et al., arXiv 1906.04721, section 4.2).
 
 The rounded weights are on the grid that the converter chooses, so it does not change them.
@@ -175,7 +175,7 @@ def _rounded(node: WeightedNode, weights: np.ndarray, gram: np.ndarray, how: Cor
 
 
 class _Rows:
-    """A layer as independent linear regressions, one per group or depthwise channel, with centered inputs and outputs."""
+    """A layer as linear regressions, one per group or depthwise channel, with centered inputs and outputs."""
 
     def __init__(self, node: WeightedNode, x: Any, wanted: Any):
         self.node, self.groups = node, _groups(node)
