@@ -1,11 +1,11 @@
-"""What two choices of `fd-keras finetune` rest on: the regularization of its linear head, and its augmentation.
+"""Measures three choices of `fd-keras finetune`: the regularization of its linear head, its augmentation, its teacher.
 
     python -m benchmarks.head_choices --data=$FD_KERAS_DATA --output_dir=OUT
 
 The first table has the mean top-1 of 12 draws of classes and photos of Imagenette, on test photos: with the best C for
-each draw, the one that `linear_head.fit` chooses, the one with the least cross-entropy in cross-validation, and the
-usual one. The second has the percentage of photos that a head on unchanged photos recognizes in cross-validation: as
-they are, mirrored, and cropped.
+each draw, the one that `linear_head.fit` chooses, the one with the lowest cross-entropy in cross-validation, and the
+usual one. The second has the accuracy of a head on unchanged photos in cross-validation: on unchanged, mirrored and
+cropped photos. The third has the accuracy in cross-validation of the linear heads of possible teachers.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from fd_keras.training.finetune.candidates import FinetuneNetwork  # noqa: E402
 from fd_keras.training.finetune.photo_folder import Labeled, labels_of  # noqa: E402
 
 ALPHA, SIZE, USUAL = 0.25, 128, 0.01
+ENLARGED = (160, 192, 224)  # sides of a teacher's images in pixels
 DRAWS, PHOTOS_A_CLASS, TEST_A_CLASS = 12, 100, 100
 
 
@@ -38,9 +39,16 @@ def labeled(folder: pathlib.Path, most: int) -> tuple[list[Labeled], tuple[str, 
     ], names
 
 
-def features_of(photos: Sequence[Labeled], names: tuple[str, ...], weights: str, views: int) -> np.ndarray:
-    """Features of photos, (photos, views, channels)."""
-    network = FinetuneNetwork("fd_mobilenet", ALPHA, SIZE, names, weights)
+def features_of(
+    photos: Sequence[Labeled],
+    names: tuple[str, ...],
+    weights: str,
+    views: int,
+    alpha: float = ALPHA,
+    size: int | None = None,
+) -> np.ndarray:
+    """Features of photos, (photos, views, channels); `size` is the side in pixels to enlarge images to, if any."""
+    network = FinetuneNetwork("fd_mobilenet", alpha, SIZE, names, weights, enlarged_to=size)
     return candidates.pooled_features(network, [path for path, _ in photos], views)
 
 
@@ -95,7 +103,7 @@ def regularization(data: pathlib.Path, weights: str) -> None:
     for side, most in (("train", PHOTOS_A_CLASS), ("val", TEST_A_CLASS)):
         photos, names = labeled(DATASETS["imagenette"](data, data) / side, most)
         sides.append((features_of(photos, names, weights, 1)[:, 0], labels_of(photos)))
-    print("| classes x photos | best C for each draw | chosen | least cross-entropy | always 0.01 |")
+    print("| classes x photos | best C for each draw | chosen | lowest cross-entropy | always 0.01 |")
     print("|---|---:|---:|---:|---:|")
     for classes, photos in ((3, 5), (3, 10), (10, 5), (10, 10)):
         draws = [Draw(sides[0], sides[1], classes, photos, seed) for seed in range(DRAWS)]
@@ -109,7 +117,7 @@ def regularization(data: pathlib.Path, weights: str) -> None:
 
 def changes(data: pathlib.Path, out: pathlib.Path, weights: str) -> None:
     """Prints the second table."""
-    print("| photos | as they are | mirrored | cropped |\n|---|---:|---:|---:|")
+    print("| photos | unchanged | mirrored | cropped |\n|---|---:|---:|---:|")
     for name, dataset in DATASETS.items():
         photos, names = labeled(dataset(data, out) / "train", 50)
         features = features_of(photos, names, weights, 3)
@@ -117,8 +125,22 @@ def changes(data: pathlib.Path, out: pathlib.Path, weights: str) -> None:
         print(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in hits.mean(0)) + " |", flush=True)
 
 
+def teachers(data: pathlib.Path, out: pathlib.Path) -> None:
+    """Prints the third table."""
+    networks = [(0.25, None), (0.5, None), *((0.5, size) for size in ENLARGED)]
+    titles = [f"{alpha}x" + (f" at {size}" if size else "") for alpha, size in networks]
+    print(f"| photos | {' | '.join(titles)} |\n|---" + "|---:" * len(titles) + "|")
+    for name, dataset in DATASETS.items():
+        photos, names = labeled(dataset(data, out) / "train", 50)
+        row = []
+        for alpha, size in networks:
+            features = features_of(photos, names, str(data / "weights" / WEIGHTS[alpha]), 1, alpha, size)
+            row.append(linear_head.hits_when_left_out(features, labels_of(photos), len(names)).mean())
+        print(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in row) + " |", flush=True)
+
+
 def main() -> None:
-    """Prints both tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("FD_KERAS_DATA"), help="folder with imagenette128/, ...")
     parser.add_argument("--output_dir", required=True, help="for the digits and the objects cut out of VOC")
@@ -127,6 +149,7 @@ def main() -> None:
     weights = str(data / "weights" / WEIGHTS[ALPHA])
     regularization(data, weights)
     changes(data, pathlib.Path(args.output_dir), weights)
+    teachers(data, pathlib.Path(args.output_dir))
 
 
 if __name__ == "__main__":
