@@ -50,7 +50,7 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
         (["--size=10x500"], "HEIGHTxWIDTH"),
         (["--size=300x99999"], "HEIGHTxWIDTH"),
         (["--size=300x-500"], "HEIGHTxWIDTH"),
-        ([], "no run of"),
+        ([], "not a run of"),
     ],
 )
 def test_invalid_arguments_are_named(run_program, tmp_path, flags, words):

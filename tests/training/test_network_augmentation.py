@@ -25,12 +25,13 @@ def test_wider_networks_contain_the_network(model, alpha):
     net, wider = _wider(model, alpha)
     own = np.asarray(net(_images(), training=True))  # both use the statistics of the batch
     numbers = (0, WIDER_NETWORKS - 1)
-    assert all(np.abs(np.asarray(wider.logits(_images(), number)) - own).max() > 1e-3 for number in numbers)
+    assert all(np.abs(np.asarray(wider.logits(_images(), number)) - own).max() > 0.05 for number in numbers)
     for weights in wider.weights_of.values():
         for part in {"gamma", "beta"} & weights.keys():
             weights[part].assign(keras.ops.zeros(weights[part].shape))
     for number in numbers:
-        np.testing.assert_allclose(np.asarray(wider.logits(_images(), number)), own, atol=1e-4)
+        # Rounding, which differs by processor and load, reached 2e-4: batch norms over few values amplify it.
+        np.testing.assert_allclose(np.asarray(wider.logits(_images(), number)), own, atol=2e-3)
 
 
 def test_joined_ops_share_a_block_and_networks_differ():
