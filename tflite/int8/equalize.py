@@ -1,13 +1,12 @@
-"""Makes a folded graph easy to quantize without changing what it computes.
+"""Makes a folded graph easier to quantize without changing its outputs, except by clipping rare large activations.
 
-Every step keeps the function of the network (up to the clipping of rare large activations):
+The steps:
 
 * `fold_input` moves mean and std into the first convolution, so that the network takes raw pixels;
-* `equalize` scales channels, so that all of a tensor's channels use its 256 levels, and clips each where the squared
-  error of quantization is least; ReLU(s x) = s ReLU(x), so a scale moves through the network until a convolution
-  takes it up (Meller et al., arXiv 1902.01917, and Nagel et al., arXiv 1906.04721, scale by weights; here the
-  activations decide);
-* `split_ranges` gives a depthwise convolution two outputs a channel, for the lower and the upper part of its range.
+* `equalize` scales channels so that all channels of a tensor use its 256 levels, and clips each where the squared
+  quantization error is smallest; since ReLU(s x) = s ReLU(x), the next convolution can absorb a scale (Meller et al.,
+  arXiv 1902.01917, and Nagel et al., arXiv 1906.04721, choose scales by weights; here activations decide);
+* `split_ranges` gives a depthwise convolution two outputs per channel, for the lower and upper part of its range.
 """
 
 import dataclasses
@@ -35,27 +34,27 @@ from fd_keras.tflite.int8.graph import (
     walk,
 )
 
-CAP = RELU6  # every clipped activation ends there: the converter knows ReLU6 and calibrates it exactly
+CAP = RELU6  # upper end of all clipped activations; the converter finds the range of a ReLU6 exactly
 LEVELS = 255
-_FLOOR = 1e-3  # a channel's scale is at least this part of the largest one's; dead channels have none of their own
-_SAMPLES = 60_000  # activations of a channel that its clip is chosen on
-FIXED = 0  # the class of channels that may not be scaled: pixels, and what a softmax or the outside takes
+_FLOOR = 1e-3  # minimum scale of a channel relative to the largest one, for dead channels
+_SAMPLES = 60_000  # maximum number of activations per channel to choose its clip on
+FIXED = 0  # class of the channels that cannot be scaled: pixels, inputs of a softmax, outputs of the network
 
 
 # --- raw pixels --------------------------------------------------------------------------------------------
 
 
 def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
-    """Folds a normalization of the image into the convolution that takes it.
+    """Folds the normalization of the image into the first convolution.
 
-    Where zeros were padded after the normalization, the mean color is padded before it.
+    If zeros are padded after the normalization, the mean color is padded before it instead.
 
     Args:
         graph: Folded graph.
-        whole: Whether that color is rounded to whole levels, as a file whose input is integer will have it.
+        whole: Whether to round this color to whole levels, as in a file with integer input.
 
     Returns:
-        The graph without the normalization, or as it is if it has none that a convolution takes.
+        The graph without the normalization; the same graph if no convolution follows a normalization.
     """
     opening = _opening(graph)
     if opening is None:
@@ -78,7 +77,7 @@ def fold_input(graph: Graph, *, whole: bool = False) -> Graph:
 
 
 def _opening(graph: Graph) -> tuple[Affine, Pad | None, Conv] | None:
-    """The normalization, the pad if there is one, and the convolution with which a graph begins."""
+    """The normalization, optional pad and convolution at the start of a graph; None if it starts differently."""
     match list(graph)[1:4]:
         case [Affine(relu=False) as affine, Pad() as pad, Conv(groups=1) as conv]:
             chain = [affine, pad, conv]
@@ -91,7 +90,7 @@ def _opening(graph: Graph) -> tuple[Affine, Pad | None, Conv] | None:
 
 
 def _apart(conv: Conv, image: tuple[int, int, int]) -> tuple[Pad, Conv]:
-    """A padded convolution as a pad and a convolution without."""
+    """Splits a padded convolution into a pad and an unpadded convolution."""
     height, width = (
         _same_padding(side, window, conv.stride) for side, window in zip(image[:2], conv.kernel.shape[:2], strict=True)
     )
@@ -100,20 +99,20 @@ def _apart(conv: Conv, image: tuple[int, int, int]) -> tuple[Pad, Conv]:
 
 
 def _same_padding(side: int, window: int, stride: int) -> tuple[int, int]:
-    """Rows that TensorFlow's padding "same" adds before and after, one more after where they are odd."""
+    """Numbers of rows that TensorFlow's padding "same" adds before and after; if odd, one more after."""
     rows = max(0, (-(-side // stride) - 1) * stride + window - side)
     return rows // 2, rows - rows // 2
 
 
-# --- which channels must be scaled alike -------------------------------------------------------------------
+# --- channels that must have the same scale ----------------------------------------------------------------
 
 
 class ChannelClasses:
-    """Classes of channels that share a scale: a tensor's channels through pooling, padding, shuffling, adding.
+    """Classes of channels that share a scale, since pooling, padding, shuffling or adding connects them.
 
     Attributes:
-        of: For each node the class of every output channel.
-        mixed: Classes that a convolution or dense layer sums over, whose weights suffer from unequal scales.
+        of: Class of each output channel, by node.
+        mixed: Classes that a convolution or dense layer sums over; unequal scales make their weights unequal.
     """
 
     def __init__(self, graph: Graph):
@@ -127,7 +126,7 @@ class ChannelClasses:
         self.mixed = {c for node in mixers for c in self.of[node.inputs[0]]}
 
     def fix(self, members: np.ndarray) -> None:
-        """Makes some classes unscalable."""
+        """Marks classes as not scalable."""
         self.of = {name: np.where(np.isin(classes, members), FIXED, classes) for name, classes in self.of.items()}
 
     def _classes(self, node: Node) -> np.ndarray:
@@ -149,7 +148,7 @@ class ChannelClasses:
                 start = len(self._parent)
                 self._parent += range(start, start + node.channels)
                 return np.arange(start, start + node.channels)
-        for source in sources:  # of a softmax, which does not commute with a scale; an image has none
+        for source in sources:  # inputs of a softmax, which does not commute with scaling
             self._join(source, FIXED)
         return np.full(node.channels, FIXED)
 
@@ -180,15 +179,15 @@ def equalize(
     Args:
         graph: Folded graph.
         images: Calibration images as the graph takes them, (batch, height, width, channels).
-        power: How far channels that a convolution sums over are made equal: 0 not at all, 1 wholly. Equal channels
-            use all levels, but their weights become unequal. Channels that only depthwise convolutions take are
-            always made equal, since those have a scale of their own for every channel. None: no channel is.
-        clip: Whether to clip where the squared error is least; else at the largest activation.
-        coarse: Names of layers whose weights get four bits. The channels that they sum over keep their proportions,
-            since unequal weights cost more there than unequal activations.
+        power: How far to equalize channels that a convolution sums over, from 0 to 1 (fully). Equalized channels use
+            all levels, but their weights become unequal. Inputs of depthwise convolutions are always equalized fully,
+            since these have a scale per channel. None: equalize no channels.
+        clip: Whether to clip where the squared error is smallest; otherwise at the largest activation.
+        coarse: Names of layers with int4 weights. Channels that they sum over are not equalized, since unequal
+            weights cost more there than unequal activations.
 
     Returns:
-        A graph of the same function, in which ReLUs end at 6.
+        A graph with the same outputs, in which ReLUs end at 6.
     """
     classes = ChannelClasses(graph)
     tops = _tops(graph, classes, images, clip)
@@ -203,7 +202,7 @@ def equalize(
 
 
 def _tops(graph: Graph, classes: ChannelClasses, images: np.ndarray, clip: bool) -> np.ndarray:
-    """Where each class's activations are to end."""
+    """Upper end of the activations of each class."""
     tops = np.zeros(1 + max(c.max() for c in classes.of.values()))
     for node, values in walk(graph, images):
         if not isinstance(node, LinearNode | Add):
@@ -217,20 +216,20 @@ def _tops(graph: Graph, classes: ChannelClasses, images: np.ndarray, clip: bool)
 
 
 def _decided_later(graph: Graph, node: Node) -> bool:
-    """Whether the node only goes into sums, whose clipped result decides the scale."""
+    """Whether only sums with a ReLU use the node; their clipped output decides the scale."""
     return all(isinstance(consumer, Add) and consumer.relu for consumer in graph.consumers(node.name))
 
 
 def _sampled(values: np.ndarray) -> np.ndarray:
-    """At most `_SAMPLES` rows, evenly taken, of the values as (rows, channels)."""
+    """At most `_SAMPLES` evenly spaced rows of the values, (rows, channels)."""
     rows = values.reshape(-1, values.shape[-1])
     return rows[:: max(1, len(rows) // _SAMPLES)]
 
 
 def best_clip(values: np.ndarray, levels: int = LEVELS) -> float:
-    """The upper end of a grid from 0 on which rounding and clipping these values err least in square.
+    """Returns the upper end of the grid, starting at 0, with the smallest squared error of rounding and clipping.
 
-    Zeros are on every grid and count for nothing.
+    Zeros are on every grid, so they are ignored.
     """
     positive = values[values > 0]
     if not positive.size:
@@ -244,9 +243,9 @@ def best_clip(values: np.ndarray, levels: int = LEVELS) -> float:
 
 
 def _fix_below_caps(graph: Graph, classes: ChannelClasses, tops: np.ndarray) -> None:
-    """Leaves families as they are in which a ReLU6 of the network's own meets something larger.
+    """Marks families as not scalable if a ReLU6 of the network shares a tensor with larger activations.
 
-    A channel of scale s ends at s * CAP, which is at most its family's largest end, so elsewhere its own end is kept.
+    In other families, a channel of scale s ends at s * CAP, which is at most the largest end, so ReLU6s are kept.
     """
     caps = np.full(len(tops), np.inf)
     for node in graph:
@@ -258,7 +257,7 @@ def _fix_below_caps(graph: Graph, classes: ChannelClasses, tops: np.ndarray) -> 
 
 
 def _scales(graph: Graph, classes: ChannelClasses, tops: np.ndarray, powers: np.ndarray) -> np.ndarray:
-    """The factor by which each class is divided; powers: how far each is made equal to the largest of its family."""
+    """Divisor of each class; `powers` is how far to equalize it with the largest class of its family."""
     scales = np.ones_like(tops)
     for members in _families(graph, classes):
         largest = tops[members].max()
@@ -271,7 +270,7 @@ def _scales(graph: Graph, classes: ChannelClasses, tops: np.ndarray, powers: np.
 
 
 def _families(graph: Graph, classes: ChannelClasses) -> Iterator[np.ndarray]:
-    """Sets of classes that meet in a tensor, and so have one largest channel."""
+    """Sets of classes that share tensors, and thus a largest channel."""
     families: list[set[int]] = []
     for node in graph:
         family = set(classes.of[node.name].tolist()) - {FIXED}
@@ -281,7 +280,7 @@ def _families(graph: Graph, classes: ChannelClasses) -> Iterator[np.ndarray]:
 
 
 def _scaled(node: Node, classes: ChannelClasses, scales: np.ndarray) -> Node:
-    """The node for inputs and outputs divided by their scales."""
+    """Returns the node for inputs and outputs that are divided by their scales."""
     out = scales[classes.of[node.name]]
     limit = None if node.cap is None else (node.cap / out).astype("float32")
     free = node.relu and FIXED not in classes.of[node.name]
@@ -293,21 +292,21 @@ def _scaled(node: Node, classes: ChannelClasses, scales: np.ndarray) -> Node:
     return node.replace(kernel=kernel.astype("float32"), bias=(node.bias / out).astype("float32"))
 
 
-# --- two ranges a channel ----------------------------------------------------------------------------------
+# --- two ranges per channel --------------------------------------------------------------------------------
 
 
 def split_ranges(graph: Graph, images: np.ndarray, *, count: int) -> Graph:
-    """Gives the first `count` depthwise convolutions two outputs a channel: clip(x, 0, t) and clip(x - t, 0, 6 - t).
+    """Gives the first `count` depthwise convolutions two outputs per channel: clip(x, 0, t) and clip(x - t, 0, 6 - t).
 
-    The pointwise convolution that follows takes the sum of both, with its weights doubled. Each part has all 255
-    levels, so early layers with few channels, where the error of activations starts, gain a bit or more. t is where
-    the squared error is least. Costs twice the depthwise and the pointwise convolution.
+    The next pointwise convolution adds both, with duplicated weights. Each part has all 255 levels, so early layers
+    with few channels gain a bit or more; the error of activations starts there. t minimizes the squared error. This
+    doubles the cost of the depthwise and the pointwise convolution.
 
     Args:
         graph: Equalized graph.
         images: Calibration images as the graph takes them.
-        count: Number of convolutions, from the image on; those followed by anything but one plain pointwise convolution
-            stay.
+        count: Number of convolutions, from the image on; those not followed by a single ungrouped pointwise convolution
+            are not changed.
     """
     first = [node for node in graph if isinstance(node, DepthwiseConv)][:count]
     pairs = {node.name: (node, after) for node in first if (after := _pointwise_after(graph, node))}
@@ -323,7 +322,7 @@ def split_ranges(graph: Graph, images: np.ndarray, *, count: int) -> Graph:
 
 
 def _pointwise_after(graph: Graph, node: DepthwiseConv) -> Conv | None:
-    """The pointwise convolution that takes both parts of a depthwise one's channels, if it can be split."""
+    """The pointwise convolution after a depthwise one that can be split; None if it cannot."""
     capped = node.relu and isinstance(node.cap, float) and node.cap == CAP
     match graph.consumers(node.name):
         case [Conv(groups=1) as after] if capped and node.kernel.shape[3] == 1 and after.kernel.shape[0] == 1:
@@ -332,7 +331,7 @@ def _pointwise_after(graph: Graph, node: DepthwiseConv) -> Conv | None:
 
 
 def best_cut(values: np.ndarray) -> float:
-    """Where to cut [0, 6] so that rounding the parts to `LEVELS` levels each errs least in square."""
+    """Returns where to cut [0, 6] for the smallest squared error of rounding each part to `LEVELS` levels."""
     counts, edges = np.histogram(values[values > 0], bins=1024, range=(0, CAP))
     centers = (edges[1:] + edges[:-1]) / 2
     cuts = CAP * np.linspace(0.1, 0.9, 65)
@@ -342,7 +341,7 @@ def best_cut(values: np.ndarray) -> float:
 
 
 def _split(node: DepthwiseConv, after: Conv, cut: np.ndarray) -> tuple[DepthwiseConv, Conv]:
-    parts = np.stack([cut, CAP - cut], axis=1) / CAP  # (channels, 2): the share of the range that each part has
+    parts = np.stack([cut, CAP - cut], axis=1) / CAP  # (channels, 2): share of the range in each part
     kernel = node.kernel / parts  # (h, w, channels, 1) / (channels, 2)
     bias = np.stack([node.bias, node.bias - cut], axis=1) / parts
     doubled = np.repeat(after.kernel, 2, axis=2) * parts.reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""The int8 recipe: from a Keras model to a graph that loses next to nothing when the converter rounds it."""
+"""The int8 recipe: turns a Keras model into a graph that loses almost no accuracy when the converter quantizes it."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from fd_keras.tflite.int8.gptq import MOVING, Correction, correct, grid_ends, on
 from fd_keras.tflite.int8.graph import Conv, Dense, Graph, Node, Softmax, WeightedNode, logits, run, walk
 from fd_keras.tflite.recipes import Int8Settings
 
-_MOST_BYTES = 400e6  # of one layer's activations; a handful of such arrays are alive at a time
+_MOST_BYTES = 400e6  # maximum size of one layer's activations; a few such arrays exist at a time
 _BATCH = 32
 
 
@@ -31,17 +31,17 @@ def prepare(
     """Runs the recipe's steps.
 
     Args:
-        model: Classifier; see `fold.fold` for what it may consist of.
+        model: Classifier of layers that `fold.fold` supports.
         images: Calibration images, RGB 0..255 of shape (batch, height, width, 3).
-        settings: Which steps to run.
-        include_preprocessing: Whether the model normalizes by itself.
+        settings: Settings of the steps.
+        include_preprocessing: Whether the model normalizes its input.
         four_bits: Whether to round the large kernels to 15 levels, for `format.int4`.
 
     Returns:
         A graph for the converter, with the same input and output as the model.
 
     Raises:
-        UnsupportedModelError: If the model has a layer that is not known.
+        UnsupportedModelError: If a layer of the model is not supported.
     """
     exact, images = equalized(model, images, settings, include_preprocessing, four_bits=four_bits)
     split = split_ranges(exact, images, count=settings.split)
@@ -60,7 +60,7 @@ def equalized(
     *,
     four_bits: bool = False,
 ) -> tuple[Graph, np.ndarray]:
-    """The folded and equalized network, and as many of the images as can be worked on, as it takes them."""
+    """Returns the folded and equalized network, and its input images, as many as fit in memory."""
     graph = fold(model)
     if include_preprocessing:
         graph = fold_input(graph, whole=True)
@@ -71,14 +71,14 @@ def equalized(
 
 
 def correction(settings: Int8Settings) -> Correction:
-    """The settings that `correct` takes."""
+    """Settings for `correct`."""
     return Correction(settings.fit, settings.compensate, settings.bias)
 
 
 def large_kernels(graph: Graph) -> frozenset[str]:
     """Names of the dense and ungrouped pointwise layers that have at least `FOUR_BIT_SHARE` of all weights.
 
-    The others have next to nothing to save, and the first of them do the most harm.
+    Others save almost nothing, and in the first layers int4 costs the most accuracy.
     """
     sizes = {node.name: node.kernel.size for node in graph if isinstance(node, WeightedNode)}
     pointwise = {node.name for node in graph if isinstance(node, Conv) and node.kernel.shape[:2] == (1, 1)}
@@ -89,12 +89,12 @@ def large_kernels(graph: Graph) -> frozenset[str]:
 
 
 def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tuple[float, float]]:
-    """The ends of the grid of every output that is rounded, by the node's name.
+    """Ends of the grids of all rounded outputs, by node name.
 
     Args:
         graph: Prepared graph.
-        images: Calibration images as it takes them.
-        rounding: Whether the inputs of a node are rounded too, or exact.
+        images: Calibration images as the graph takes them.
+        rounding: Whether to round the inputs of each node too.
     """
     found = {}
 
@@ -110,30 +110,30 @@ def ranges(graph: Graph, images: np.ndarray, *, rounding: bool) -> dict[str, tup
 
 
 def as_taken(graph: Graph, images: np.ndarray, include_preprocessing: bool) -> np.ndarray:
-    """As many of the raw images as can be worked on, as the graph takes them."""
+    """Prepares raw images as input of the graph, as many as fit in memory."""
     images = images[: _affordable(graph)].astype("float32")
     return np.asarray(imagenet.preprocess_input(images, include_preprocessing))
 
 
 def _affordable(graph: Graph) -> int:
-    """For how many images the largest layer's activations fit into `_MOST_BYTES`."""
+    """Number of images for which the activations of the largest layer fit in `_MOST_BYTES`."""
     blank = np.zeros((1, *graph.input_shape), "float32")
     largest = max(values.shape.num_elements() for _, values in walk(graph, blank))
     return max(1, int(_MOST_BYTES / (4 * largest)))
 
 
 def in_batches(graph: Graph, images: np.ndarray) -> Iterator[np.ndarray]:
-    """The graph's outputs, a batch at a time."""
+    """Yields the outputs of the graph, one batch at a time."""
     for start in range(0, len(images), _BATCH):
         yield run(graph, images[start : start + _BATCH]).numpy()
 
 
 def clip_logits(graph: Graph, images: np.ndarray) -> Graph:
-    """Cuts off the lowest logits, which a softmax hardly sees, so that the others get finer steps.
+    """Clips the lowest logits, which hardly change the softmax, so that the others get finer steps.
 
-    A softmax does not change when all its inputs are shifted, so the cut is a ReLU after a shift of the bias. It is
-    made where the divergence from the uncut softmax is least over the images. A graph that does not end in a dense
-    layer and a softmax stays as it is.
+    Shifting all inputs of a softmax does not change it, so a ReLU after a shift of the bias clips. The limit has the
+    smallest divergence from the unclipped softmax over the images. A graph that does not end in a dense layer and a
+    softmax is not changed.
     """
     match list(graph)[-2:]:
         case [Dense(relu=False) as dense, Softmax()]:
