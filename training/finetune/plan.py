@@ -5,18 +5,18 @@ import dataclasses
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
-FEWEST_TO_TUNE = 20  # mean number of photos a class below which only the classifier is trained
-FEWEST_TO_CHOOSE_EPOCH = 500  # held-out photos from which on they also choose the epoch
-FEWEST_TO_HOLD_OUT = 100  # held-out photos below which the head is measured by cross-validation
-HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 1000  # photos; more would not measure much better, and are missed in training
-MOST_TO_REFIT = 5000  # photos up to which the network is trained once more, on all of them
-MOST_VIEWS, FEWEST_VIEWS = 8, 3  # of a photo; three are needed to choose the augmentation
-MOST_ROWS = 8000  # views of all photos that the head is fitted on: more take minutes
+FEWEST_TO_TUNE = 20  # mean number of photos per class; with fewer, only the classifier is trained
+FEWEST_TO_CHOOSE_EPOCH = 500  # held-out photos; with fewer, the last epoch is kept
+FEWEST_TO_HOLD_OUT = 100  # held-out photos; with fewer, the head is evaluated by cross-validation
+HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 1000  # photos; more measure little better, and are missing in training
+MOST_TO_REFIT = 5000  # photos; with more, the network is not trained again on all of them
+MOST_VIEWS, FEWEST_VIEWS = 8, 3  # per photo; choosing the augmentation needs three
+MOST_ROWS = 8000  # views to fit the head on; more take minutes
 
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """Settings up to a number of photos."""
+    """Settings for up to a number of photos."""
 
     photos: float
     settings: dict
@@ -28,8 +28,8 @@ _TUNING = (
     _Row(4000, _FEW | {"epochs": 20, "learning_rate": 0.02}),
     _Row(float("inf"), {"epochs": 24, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
-_GENTLE_CROP = 0.75  # least share of a photo's area in a crop, where smaller ones change what they show
-_SCRATCH_STEPS = 3000  # at least, and 30 epochs: a fresh network needs both
+_GENTLE_CROP = 0.75  # minimum share of the photo's area in a crop, for photos that smaller crops make unrecognizable
+_SCRATCH_STEPS = 3000  # minimum for random weights, as well as 30 epochs
 _SCRATCH = {"learning_rate": 0.05, "crop_scale": 0.36, "warmup_epochs": 2.0, "ema_decay": 0.99}
 
 
@@ -39,12 +39,12 @@ def held_out_share(photos: int) -> float:
 
 
 def batch_size(photos: int) -> int:
-    """Photos in a batch: as many as are usual, but not so many that an epoch has only a few steps."""
+    """Batch size: the usual one, or smaller so that an epoch has at least about 8 steps."""
     return min(64, max(4, photos // 8), photos)
 
 
 def tuning_recipe(photos: int, image_size: int, augmentation: Augmentation) -> TrainingRecipe:
-    """The recipe that goes on from a trained network and the linear head on its features."""
+    """The recipe to fine-tune a trained network, starting from the linear head on its features."""
     settings = dict(next(row.settings for row in _TUNING if photos < row.photos))
     if not augmentation.mirrored:
         settings["flip"] = 0.0
@@ -61,10 +61,10 @@ def scratch_recipe(photos: int, image_size: int) -> TrainingRecipe:
 
 
 def views(photos: int) -> int:
-    """Views of each photo to take: more where photos are few."""
+    """Number of views per photo; more if there are few photos."""
     return max(FEWEST_VIEWS, fitted_views(photos))
 
 
 def fitted_views(photos: int) -> int:
-    """Views of each photo to fit a head on: those that keep the rows few enough."""
+    """Number of views per photo to fit a head on, so that there are at most about `MOST_ROWS` rows."""
     return max(1, min(MOST_VIEWS, MOST_ROWS // photos))

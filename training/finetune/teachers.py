@@ -1,4 +1,4 @@
-"""Teachers: networks that know more about the photos than the one to fine-tune, which learns from their answers too."""
+"""Teachers for knowledge distillation: more accurate networks with a linear head for the photos."""
 
 import dataclasses
 import os
@@ -11,13 +11,13 @@ from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.linear_head import LinearHead
 from fd_keras.training.finetune.photo_folder import Labeled, labels_of
 
-_ENLARGED_TO = 192  # pixels; ImageNet's weights were made at 224, and see little in images much smaller
+_ENLARGED_TO = 192  # pixels; weights trained at 224 are less accurate on much smaller images
 
 
 def possible(network: FinetuneNetwork) -> list[FinetuneNetwork]:
     """The network itself, the one of twice the width, and the wider of these on enlarged images.
 
-    The weights of the wider one are taken only if they are on this machine: they are not worth a download.
+    The wider network is only used if its weights are on this machine; it is not worth a download.
     """
     alpha = 2 * network.alpha
     path = weights_lib.at_hand(network.arch, alpha, beside=network.weights)
@@ -28,7 +28,7 @@ def possible(network: FinetuneNetwork) -> list[FinetuneNetwork]:
 
 
 def best(network: FinetuneNetwork, photos: Sequence[Labeled]) -> FinetuneNetwork:
-    """The possible teacher whose linear head recognizes most photos that it was not fitted on."""
+    """The possible teacher whose linear head has the best accuracy in cross-validation."""
     return max(possible(network), key=lambda one: _hits(one, photos))
 
 
@@ -38,7 +38,7 @@ def _hits(network: FinetuneNetwork, photos: Sequence[Labeled]) -> int:
 
 
 def title(network: FinetuneNetwork) -> str:
-    """What a teacher is, for people."""
+    """Description of a teacher for users."""
     enlarged = f" on images enlarged to {network.enlarged_to} pixels" if network.enlarged_to else ""
     return f"{network.name} with a linear head{enlarged}"
 
@@ -49,14 +49,14 @@ def fit_head(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequenc
     Args:
         network: The network.
         photos: The photos.
-        views: Indices of the views to take, see `features.pooled`.
+        views: Indices of the views, see `features.pooled`.
     """
     values = candidates.pooled_features(network, [path for path, _ in photos], max(views) + 1)[:, list(views)]
     return linear_head.fit(values, labels_of(photos), len(network.classes))
 
 
 def save(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int], path: str) -> str:
-    """Saves a network with a linear head for the photos, unless it is there already; returns the path."""
+    """Saves a network with a linear head for the photos, unless the file exists; returns the path."""
     if not os.path.exists(path):
         run_record.save_model(candidates.with_head(network, fit_head(network, photos, views)), path)
     return path
