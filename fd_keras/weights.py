@@ -251,8 +251,8 @@ def _fitting(folder: str, arch: Arch, alpha: float) -> str:
     if not os.path.isdir(folder):
         return f"there is no folder {folder}"
     names = [name for name in sorted(os.listdir(folder)) if name.endswith(_SUFFIXES)][:_MOST]
-    fits = [printable(name) for name in names if _fits(os.path.join(folder, name), arch, alpha)]
-    return f"weights in {folder} that fit: {', '.join(fits)}" if fits else f"no weights in {folder} fit"
+    fits = [printable(path) for name in names if _fits(path := os.path.join(folder, name), arch, alpha)]
+    return f"to use others, pass one of these paths: {', '.join(fits)}" if fits else f"no weights in {folder} fit"
 
 
 def _fits(path: str, arch: Arch, alpha: float) -> bool:

@@ -307,7 +307,7 @@ def test_weights_that_are_not_there_name_those_in_the_folder_that_fit(tmp_path):
         fd_keras.FDMobileNet((32, 32, 3), alpha, weights=None).save_weights(tmp_path / name)
     (tmp_path / "broken.h5").write_bytes(b"broken")
     arch = zoo.get_arch("fd_mobilenet")
-    with pytest.raises(ValueError, match=rf"weights in {tmp_path} that fit: right\.weights\.h5\.$"):
+    with pytest.raises(ValueError, match=rf"pass one of these paths: {tmp_path}/right\.weights\.h5\.$"):
         weights.resolve(tmp_path / "gone.h5", arch, 0.25)
     with pytest.raises(ValueError, match=rf"no weights in {tmp_path} fit"):
         weights.resolve(tmp_path / "gone.h5", arch, 1.0)

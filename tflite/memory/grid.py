@@ -195,7 +195,7 @@ def _answers(cells: Sequence[GridCell], limits: DeviceLimits) -> Iterator[str]:
         if accurate:
             yield f"{recipe}: most accurate is {_named(accurate)}, top-1 {accurate.top1}%"
         if biggest != accurate:
-            yield f"{recipe}: most MACs has {_named(biggest)}, {biggest.macs / 1e6:.1f} million"
+            yield f"{recipe}: {_named(biggest)} has the most MACs, {biggest.macs / 1e6:.1f} million"
     yield f"top-1: of the float network on ImageNet at {PAPER_SIZE} ({zoo.PAPER}, table 2); int4 loses some of it"
 
 

@@ -63,7 +63,7 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def _op_table(facts: dict) -> str:
-    lines = [f"{'op':>4}  {'kind':18} {'output':>17} {'MACs':>11} {'weights':>9}  alive meanwhile"]
+    lines = [f"{'op':>4}  {'kind':18} {'output':>17} {'MACs':>11} {'weights':>9}     bytes in use"]
     for number, op in enumerate(facts["ops"]):
         mark = "  <- peak" if number == facts["peak"] else ""
         lines.append(
@@ -95,7 +95,7 @@ def _totals(facts: dict) -> str:
         ("flash", size["bytes"], f"{kib(size['bytes'])}: {parts}"),
         ("activations", facts["activations"], f"{kib(facts['activations'])}, as {planner} them"),
         *_with_kernels(facts["with_kernels"]),
-        ("TFLM's tables", facts["tflm"], f"{kib(facts['tflm'])} beside them, about"),
+        ("TFLM's tables", facts["tflm"], f"about {kib(facts['tflm'])} more"),
     ]
     copying = [
         ("fused", facts["fused"], f"{kib(facts['fused'])}: activations if a compiler drops the ops that only copy"),

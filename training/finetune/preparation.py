@@ -57,7 +57,9 @@ def prepare(
     inspected = inspect([path for path, _ in listed], [label for _, label in listed])
     fine = np.array([not photo.fault for photo in inspected])
     found = [photo for photo in inspected if not photo.fault]
-    groups = duplicate_groups(found) if found else np.zeros(0, int)
+    if not found:
+        raise ValueError(f"{folder.root}: no photo can be decoded; replace them, such as {_named(inspected)}.")
+    groups = duplicate_groups(found)
     notes = [*folder.notes, *_notes(inspected, found, groups, folder, image_size)]
     if folder.held_out is None:
         _check_counts(found, folder, _LEAST)

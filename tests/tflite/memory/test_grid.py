@@ -91,7 +91,7 @@ def test_text_has_a_line_for_each_network_and_the_answer(cells):
     assert wide.endswith("  -")
     assert blank == ""
     assert head == "78.0 KiB of RAM and 300.0 KiB of flash, with TFLM's own kernels:"
-    assert int8.startswith(f"int8: most MACs has FD-MobileNet 0.25x at 96x96 in {cells[1].strips} strips, ")
+    assert int8.startswith(f"int8: FD-MobileNet 0.25x at 96x96 in {cells[1].strips} strips has the most MACs, ")
     assert int4.startswith("int4: ")
     assert "top-1" in note
     assert grid.table(cells, DeviceLimits(1, 1)).count("nothing fits") == 2

@@ -43,6 +43,14 @@ def test_a_share_of_every_class_is_held_out(root):
     assert found.originals == {path: path for path, _ in (*found.split.train, *found.split.held_out)}
 
 
+def test_a_folder_without_a_photo_that_can_be_decoded_is_rejected(root):
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        (root / name / "broken.jpg").write_bytes(b"not a photo")
+    with pytest.raises(ValueError, match=rf"{root}: no photo can be decoded; .*a/broken\.jpg, .*b/broken\.jpg"):
+        prepared(root)
+
+
 def test_unusual_photos_are_noted_and_broken_ones_skipped(root):
     write(root, counts=(4, 13))
     (root / "a" / "bro\nken.jpg").write_bytes(b"\xff\xd8 not a photo")
