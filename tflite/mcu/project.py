@@ -130,11 +130,11 @@ def _network_gaps(file: NetworkFile, labels: Sequence[str]) -> dict:
 
 
 def ram_note(content: TFLiteFile) -> str:
-    """Formats the RAM of the arena with TFLM's own kernels, and with those of the vendors."""
+    """Formats the RAM of the arena with TFLM's own kernels and with those of the vendors."""
     network = content.network
     arena = plan(network).arena + tflm_bytes(network)
     arm, esp = (kib(arena + scratch_bytes(network, *kernels)) for kernels in (CORTEX_M, (ESP_NN,)))
-    return f"about {kib(arena)} of RAM ({arm} with CMSIS-NN, {esp} with ESP-NN)"
+    return f"about {kib(arena)} of RAM (up to {arm} with CMSIS-NN, depending on the core; {esp} with ESP-NN)"
 
 
 def scratch_bytes(network: FileNetwork, *libraries: KernelLibrary) -> int:
