@@ -81,7 +81,10 @@ def main(argv: list[str]) -> None:
     write_folder(_OUTPUT.value, project.project(file, labels, frame, camera))
     print(f"{path}: {kib(file.content.bytes)} of flash, {project.ram_note(file.content)}")
     if board:
-        print(boards.BoardFit.of(board, file.content.network, file.content.bytes, reserve).text())
+        fit = boards.BoardFit.of(board, file.content.network, file.content.bytes, reserve)
+        print(fit.text())
+        if not fit.fits:
+            print(f"warning: {path} does not fit on this board")
     print(f"next: read {os.path.join(_OUTPUT.value, _README)}")
 
 

@@ -179,7 +179,7 @@ class BoardFit:
             )
         if self.place != "SRAM" and ram > self.scratch:
             budget = f"--max_ram={(ram - self.scratch) >> 10}KiB"
-            lines.append(f"  to fit into SRAM: fd-keras convert {budget} (strips), or a smaller network")
+            lines.append(f"  to fit into SRAM, convert the network again with {budget}, or use a smaller one")
         return "\n".join(lines)
 
 

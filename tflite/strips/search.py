@@ -92,12 +92,13 @@ def fitting(front: Sequence[StripPlan], ram: int) -> StripPlan:
 
 def table(front: Sequence[StripPlan], chosen: StripPlan | None) -> str:
     """Formats the trade-off as text."""
-    lines = ["strips  activations + TFLM's tables = RAM KiB  MACs"]
+    lines = ["strips  joined at    activations + TFLM's tables = RAM KiB  MACs"]
     for candidate in front:
         extra = f"+{100 * (candidate.macs / front[0].macs - 1):.1f}%"
         mark = "  <- chosen" if candidate is chosen else ""
         lines.append(
-            f"{candidate.strips:6}  {candidate.activations / 1024:11.1f} + {candidate.tflm / 1024:13.1f} = "
+            f"{candidate.strips if candidate.cuts else 'none':>6}  {'x'.join(map(str, candidate.shape)):11}  "
+            f"{candidate.activations / 1024:11.1f} + {candidate.tflm / 1024:13.1f} = "
             f"{candidate.ram / 1024:7.1f}  {extra}{mark}"
         )
     return "\n".join(lines)

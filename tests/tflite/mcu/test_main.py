@@ -44,6 +44,13 @@ def test_a_photo_a_board_and_numbers_for_names(run_program, convert_tiny, photos
     assert "kTestFrameWidth = 100" in (folder / "self_test_data.h").read_text()
 
 
+def test_a_model_too_large_for_a_board_is_written_with_a_warning(run_program, convert_tiny, tmp_path):
+    run = run_program(MCU, convert_tiny("int8"), OUT, "--board=nano-33-ble", "--reserve=256KiB")
+    run.assert_done()
+    assert "does not fit on this board" in run.stdout
+    assert (tmp_path / "project" / "README.md").exists()
+
+
 def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
     (tmp_path / "project").mkdir()
     run_program(MCU, convert_tiny("int8"), OUT).assert_refused("--output_dir=project: already exists")
