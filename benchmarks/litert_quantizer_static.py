@@ -1,4 +1,4 @@
-"""Quantizes a float32 .tflite file with LiteRT's own quantizer, a reference for the int8 and int4 recipes.
+"""Quantizes a float32 .tflite file with LiteRT's own quantizer, for comparison with the int8 and int4 recipes.
 
     pip install litert-quantizer==0.11.0
     fd-keras convert --alpha=0.25 --recipes=float32 --output_dir=out
@@ -20,7 +20,7 @@ BITS = (8, 4)  # of the weights
 
 
 def recipe(bits: int) -> list:
-    """Static quantization of all operations, with kernels of so many bits where the quantizer supports it."""
+    """Static int8 quantization, with kernels of `bits` bits where the quantizer supports them."""
     from litert_quantizer import qtyping, recipe_manager  # pyright: ignore[reportMissingImports]  (see above)
 
     ops, manager = qtyping.TFLOperationName, recipe_manager.RecipeManager()
@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--calibration_count", type=int, default=128)
     parser.add_argument("--output_dir", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    images = load_calibration(args.photos, (224, 224), args.calibration_count).images.astype("float32")
+    size = load(str(args.model)).get_input_details()[0]["shape"][1:3].tolist()
+    images = load_calibration(args.photos, size, args.calibration_count).images.astype("float32")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for bits in BITS:
         target = args.output_dir / args.model.name.replace("float32", f"int{bits}")

@@ -1,14 +1,15 @@
-"""Visual wake words: is there a person on the photo? Fine-tuned on PASCAL VOC 2007, with RAM and flash.
+"""Visual wake words, whether a photo shows a person: accuracy on PASCAL VOC 2007, RAM and flash.
 
     python -m benchmarks.wake_word --output_dir=OUT
     python -m benchmarks.wake_word --output_dir=OUT --voc=VOCdevkit/VOC2007 --reference=vww_96_int8.tflite --seeds=3
 
-Photos of VOC's train list are trained on, those of its val list tested. As in the Visual Wake Words data set (arXiv
-1906.05721) a photo is of class `person` if a person's box covers at least 0.5% of it. Photos whose persons are all
-smaller, or marked difficult, are left out and counted. Each cell runs `fd-keras finetune` with its default flags, then
-`convert` for int4, and plans RAM as TensorFlow Lite Micro does. Cells that OUT holds already are not made again.
+VOC's train list is for training and its val list for testing. As in the Visual Wake Words data set (arXiv 1906.05721),
+a photo has the class `person` if a person's box covers at least 0.5% of it. Photos whose persons are all smaller, or
+marked difficult, are skipped and counted. Each network is trained by `fd-keras finetune` with default flags and
+converted to int4, and its RAM is planned as in TensorFlow Lite Micro. Results that are already in OUT are not computed
+again.
 
-The rival is MLPerf Tiny's reference, a MobileNet 0.25x at 96. Its quality target is 80% top-1 on photos of COCO
+It is compared with MLPerf Tiny's reference, a MobileNet 0.25x at 96. Its quality target is 80% top-1 on photos of COCO
 (benchmark/README.md of github.com/mlcommons/tiny); its int8 file has 333,288 bytes (vww_96_int8.tflite in
 benchmark/training/visual_wake_words/trained_models). --reference tests that file on the same photos, squeezed to 96x96
 as its own scripts do (convert_vww.py). FD_KERAS_DATA names the folder with VOCdevkit/ and weights/.
@@ -50,7 +51,7 @@ _PERSON = CLASSES.index("person")
 
 
 def label_of(photo: Annotation) -> int | None:
-    """The label of a photo: index of `NAMES`; None if all its persons are small or difficult."""
+    """Label of a photo, an index of `NAMES`; None if all of its persons are small or difficult."""
     persons = photo.labels == _PERSON
     if not persons.any():
         return 0
@@ -60,14 +61,14 @@ def label_of(photo: Annotation) -> int | None:
 
 
 def lay_out(voc: pathlib.Path, folder: pathlib.Path) -> dict[str, collections.Counter]:
-    """Links VOC's photos into SIDE/CLASS folders; returns how many each has, and how many are left out, by side."""
+    """Links VOC's photos into SIDE/CLASS folders; returns the photos per class, and skipped ones, by side."""
     counts = {}
     for side in SIDES:
         labels = [(photo, label_of(photo)) for photo in dataset.open_split(str(voc), side)]
         for photo, label in labels:
             if label is not None:
                 _link(pathlib.Path(photo.path), folder / side / NAMES[label])
-        counts[side] = collections.Counter("left out" if label is None else NAMES[label] for _, label in labels)
+        counts[side] = collections.Counter("skipped" if label is None else NAMES[label] for _, label in labels)
     return counts
 
 
@@ -132,7 +133,7 @@ def needs(path: str) -> dict:
 
 
 def reference(path: str, test: Sequence[Labeled]) -> dict:
-    """The needs and the top-1 of MLPerf Tiny's file of int8, pixels from -128."""
+    """RAM, flash, MACs and top-1 of MLPerf Tiny's int8 file, whose pixels start at -128."""
     interpreter = litert.load(path)
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -185,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Makes the cells that are missing, and prints the table."""
+    """Computes missing results and prints the table."""
     args = parser().parse_args()
     data, out = pathlib.Path(args.data), pathlib.Path(args.output_dir)
     photos = out / "photos"

@@ -47,7 +47,7 @@ def test_photos_are_linked_into_class_folders(tmp_path):
         (voc / f"Annotations/{name}.xml").write_text(f"<annotation>{size}{OBJECT.format(*thing)}</annotation>")
     for _ in range(2):  # the second time all links are there
         counts = wake_word.lay_out(voc, tmp_path / "out")
-        assert counts == {"train": {"person": 1, "no_person": 1}, "val": {"left out": 1}}
+        assert counts == {"train": {"person": 1, "no_person": 1}, "val": {"skipped": 1}}
     linked = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg"))
     assert linked == ["train/no_person/02.jpg", "train/person/01.jpg"]
     assert [label for _, label in wake_word.photos_of(tmp_path / "out" / "train")] == [0, 1]

@@ -54,7 +54,7 @@ class Images:
         fingerprint: Hash of the annotations.
 
     Raises:
-        ValueError: If there are no training images.
+        ValueError: If the training list is empty.
     """
 
     def __init__(self, name: str, annotations: Sequence[Annotation]):

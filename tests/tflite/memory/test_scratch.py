@@ -8,7 +8,6 @@ these tests are skipped. See CONTRIBUTING.md.
 import ctypes
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fd_keras.tflite.format.network import FileNetwork, FileOp, FileTensor, Wind
 from fd_keras.tflite.memory import estimate, scratch
 from fd_keras.tflite.memory.arena import plan
 from fd_keras.tflite.memory.scratch import CMSIS_NN, CMSIS_NN_DSP, CMSIS_NN_MVE, CORTEX_M, ESP_NN, TFLM
+from tests import needs
 
 Shape = tuple[int, ...]
 
@@ -141,8 +141,9 @@ int depthwise(const int *s) {
 
 def sources(name: str) -> Path:
     folder = Path(os.environ.get("FD_KERAS_KERNELS", "")) / name
-    if not os.environ.get("FD_KERAS_KERNELS") or not folder.is_dir() or not shutil.which("gcc"):
-        pytest.skip(f"needs gcc, and FD_KERAS_KERNELS with {name}")
+    needs.program("gcc")
+    if not os.environ.get("FD_KERAS_KERNELS") or not folder.is_dir():
+        pytest.skip(f"needs the sources of {name}: export FD_KERAS_KERNELS=FOLDER, see CONTRIBUTING.md")
     return folder
 
 
