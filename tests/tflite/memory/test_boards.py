@@ -56,6 +56,12 @@ def test_missing_memory_and_the_fix_are_named():
     assert "PSRAM" not in text
 
 
+def test_both_the_arena_and_the_file_must_fit():
+    assert fit("nano-33-ble", 64, 896 * KIB).fits
+    assert not fit("nano-33-ble", 64, 897 * KIB).fits
+    assert not fit("nano-33-ble", 128).fits
+
+
 def test_an_arena_in_psram():
     found = fit("stm32f746g-disco", 96)
     assert (found.place, found.fits) == ("PSRAM", True)
