@@ -97,7 +97,7 @@ def table(front: Sequence[StripPlan], chosen: StripPlan | None) -> str:
         extra = f"+{100 * (candidate.macs / front[0].macs - 1):.1f}%"
         mark = "  <- chosen" if candidate is chosen else ""
         lines.append(
-            f"{candidate.strips if candidate.cuts else 'none':>6}  {'x'.join(map(str, candidate.shape)):11}  "
+            f"{candidate.strips if candidate.cuts else 'none':>6}  {'x'.join(map(str, candidate.shape[1:])):11}  "
             f"{candidate.activations / 1024:11.1f} + {candidate.tflm / 1024:13.1f} = "
             f"{candidate.ram / 1024:7.1f}  {extra}{mark}"
         )

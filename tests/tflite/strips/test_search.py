@@ -53,7 +53,7 @@ def test_trade_off_as_text_and_as_facts(front):
     assert [line.endswith("<- chosen") for line in lines] == [i == 2 for i in range(len(lines))]
     found = re.fullmatch(r" *(\d+)  ([\dx]+) +([\d.]+) \+ +([\d.]+) = +([\d.]+)  \+([\d.]+)%  <- chosen", lines[2])
     assert int(found[1]) == front[1].strips
-    assert found[2] == "x".join(map(str, front[1].shape))
+    assert found[2] == "x".join(map(str, front[1].shape[1:]))
     assert lines[1].split()[0] == "none"
     assert abs(float(found[5]) * 1024 - front[1].ram) < 52
     told = facts(front, front[1])
