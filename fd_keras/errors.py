@@ -1,10 +1,12 @@
 """Errors that users can act on. Programs print them on one line and exit with a status."""
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 
@@ -43,7 +45,8 @@ def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
         name: Name of the program as the user typed it.
     """
     try:
-        sys.exit(work())
+        with _lasting_interrupts():
+            sys.exit(work())
     except UsageError as error:
         fail(f"{error} (see {name} --help)", 2)
     except Stopped as stopped:
@@ -59,6 +62,26 @@ def run_and_exit(work: Callable[[], int | None], name: str) -> NoReturn:
         if not (reason := _expected(error)):
             raise
         fail(reason, 1)
+
+
+@contextlib.contextmanager
+def _lasting_interrupts() -> Iterator[None]:
+    """Repeats Ctrl-C where Python drops its exception: in finalizers and in callbacks of the garbage collector."""
+
+    def repeat(dropped) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        # Later, since an exception raised here would be dropped as well.
+        timer = threading.Timer(0.01, _thread.interrupt_main)
+        timer.daemon = True
+        timer.start()
+
+    before, sys.unraisablehook = sys.unraisablehook, repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 # Exceptions that are not bugs, by module; a module that was never imported cannot have raised one.

@@ -63,6 +63,36 @@ def test_a_bug_keeps_its_traceback():
         run_and_exit(raising(TypeError("ours")), "fd-keras train")
 
 
+INTERRUPTED_FINALIZER = """
+import signal, sys
+from fd_keras.errors import run_and_exit
+
+class Finalizer:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def work():
+    Finalizer()
+    while True:
+        pass
+
+run_and_exit(work, "p")
+"""
+
+
+def test_an_interrupt_in_a_finalizer_stops_the_program():
+    """Python drops exceptions there."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_FINALIZER], capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "stopped\n")
+
+
+def test_other_exceptions_in_finalizers_are_still_printed():
+    script = INTERRUPTED_FINALIZER.replace("signal.raise_signal(signal.SIGINT)", "1 / 0").replace("while True", "if 0")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_closed_pipe_is_not_an_error():
     script = "from fd_keras.errors import run_and_exit; run_and_exit(lambda: print('x\\n' * 200_000), 'p')"
     with subprocess.Popen(

@@ -37,13 +37,17 @@ def test_branches_fold_into_the_plain_network(model, alpha):
 def test_the_folded_networks_statistics_are_those_of_its_own_features():
     """So further training starts with correct statistics."""
     net, plain = _trained("fd_mobilenet", 0.25), trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3)
-    for _ in range(60):
-        net(_images(8), training=True)
+    for layer in net.layers:
+        norms = layer.norms if isinstance(layer, reparametrization.BranchedConv) else [layer]
+        for norm in norms:
+            if isinstance(norm, keras.layers.BatchNormalization):
+                norm.momentum = 0.0  # the statistics become those of the next batch
+    net(_images(8), training=True)
     reparametrization.fold(net, net.get_weights(), plain)
     before = keras.Model(plain.input, plain.get_layer("conv_pw_2").output)
     features = np.asarray(before(_images(8)))
     norm = plain.get_layer("conv_pw_2_bn")
-    np.testing.assert_allclose(norm.moving_mean.numpy(), features.mean((0, 1, 2)), atol=0.02 * features.std())
+    np.testing.assert_allclose(norm.moving_mean.numpy(), features.mean((0, 1, 2)), atol=1e-3 * features.std())
 
 
 @pytest.mark.parametrize(("padding", "size", "strides"), [("same", 8, 1), ("valid", 9, 2), ("valid", 10, 2)])
