@@ -7,14 +7,14 @@ The steps of the int8 recipe can be changed one by one (--noint8_bias, --int8_sp
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from fd_keras.io import check_figure
+from fd_keras.io import check_figure, join
+from fd_keras.next_step import next_line, unused
 from fd_keras.program import Program, UsageError, flag_group
 from fd_keras.tflite import model_flags
 from fd_keras.tflite.memory.byte_sizes import parse_bytes
@@ -115,17 +115,22 @@ def into_ram(data: bytes) -> tuple[bytes, dict]:
 Step = Callable[[bytes], tuple[bytes, dict]]  # takes a file; returns the new file, and facts for its .json
 
 
-def finishing() -> Step:
-    """The steps after conversion: strips or stripping for microcontrollers if the flags ask for them, else XNNPACK."""
-    for_board = _C_ARRAY.value or _STRIP.value
-    first = into_ram if _MAX_RAM.value else for_xnnpack if _XNNPACK.value and not for_board else None
-    return functools.partial(in_turn, [step for step in (first, stripped if _STRIP.value else None) if step])
+def is_for_microcontroller(recipe: ConversionRecipe) -> bool:
+    """Whether a file is for a microcontroller: by the flags, or as int4, which XNNPACK has no convolutions for."""
+    return bool(_MAX_RAM.value or _STRIP.value or _C_ARRAY.value or recipe.weights == "int4")
 
 
-def in_turn(steps: Sequence[Step], data: bytes) -> tuple[bytes, dict]:
-    """Runs the steps on a file one after the other; returns the new file, and the facts of all steps."""
+def steps(recipe: ConversionRecipe) -> list[Step]:
+    """The steps after conversion: strips and stripping for microcontrollers if the flags ask for them, else XNNPACK."""
+    for_phone = _XNNPACK.value and not is_for_microcontroller(recipe)
+    chosen = {into_ram: _MAX_RAM.value, for_xnnpack: for_phone, stripped: _STRIP.value}
+    return [step for step, is_wanted in chosen.items() if is_wanted]
+
+
+def finish(recipe: ConversionRecipe, data: bytes) -> tuple[bytes, dict]:
+    """Runs the steps after conversion on a file; returns the new file, and the facts of all steps."""
     facts = {}
-    for step in steps:
+    for step in steps(recipe):
         data, further = step(data)
         facts |= further
     return data, facts
@@ -172,6 +177,17 @@ def report(model: "keras.Model", calibration: Calibration) -> None:
         ablation_plot(_REPORT_PLOT.value, rows)
 
 
+def closing(recipes: list[ConversionRecipe], paths: Sequence[str]) -> str:
+    """Formats the line with the next command: `export-mcu` for a file that it accepts, else as for phones."""
+    takes_bytes = model_flags.IO.value != "float32" and model_flags.INCLUDE_PREPROCESSING.value
+    pairs = zip(recipes, paths, strict=True)
+    fitting = [path for recipe, path in pairs if recipe.calibrated and takes_bytes and is_for_microcontroller(recipe)]
+    if not fitting:
+        return model_flags.goes_on(paths)
+    project = unused(join(model_flags.OUTPUT_DIR.value, "microcontroller"))
+    return next_line("export-mcu", fitting[-1], output_dir=project)
+
+
 def main(argv: list[str]) -> None:
     """Writes the files and prints the path and size of each."""
     recipes = chosen_recipes()
@@ -194,7 +210,7 @@ def main(argv: list[str]) -> None:
         include_preprocessing=model_flags.INCLUDE_PREPROCESSING.value,
         io=model_flags.IO.value,
         class_names=names,
-        finish=finishing(),
+        finish=finish,
     )
     written = []
     for path in paths:
@@ -204,7 +220,7 @@ def main(argv: list[str]) -> None:
     print(model_card.write(written))
     if _REPORT.value and calibration:
         report(model, calibration)
-    print(model_flags.goes_on(written))
+    print(closing(recipes, written))
 
 
 PROGRAM = Program(main)

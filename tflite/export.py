@@ -35,7 +35,7 @@ def write(
     io: str = "uint8",
     class_names: Sequence[str] | None = None,
     graph: Graph | None = None,
-    finish: Callable[[bytes], tuple[bytes, dict]] | None = None,
+    finish: Callable[[ConversionRecipe, bytes], tuple[bytes, dict]] | None = None,
 ) -> Iterator[str]:
     """Writes `<name>_<recipe>.tflite` and its .json for each recipe, and yields the paths of the .tflite files.
 
@@ -50,13 +50,13 @@ def write(
         io: Type of the input and output of the calibrated recipes.
         class_names: Class names to embed in the files, see `metadata.embed`; None to embed none.
         graph: Prepared graph to convert instead of the model; it takes the same images. None to convert the model.
-        finish: Function that rewrites each file, and returns it with additional facts for the .json.
+        finish: Function that rewrites the file of a recipe, and returns it with additional facts for the .json.
     """
     for recipe in recipes:
         data = export(
             model, recipe, calibration=calibration, include_preprocessing=include_preprocessing, io=io, graph=graph
         )
-        data, further = finish(data) if finish else (data, {})
+        data, further = finish(recipe, data) if finish else (data, {})
         if class_names is not None:
             data = metadata.embed(data, class_names, include_preprocessing)
         path = os.path.join(output_dir, f"{name}_{recipe.name}.tflite")

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from fd_keras.io import sha256_of
 from fd_keras.litert import Runner
 from fd_keras.tflite.format.flatbuffer import read
+from fd_keras.tflite.memory.arrangement import is_for_phones
 from fd_keras.tflite.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -121,22 +123,47 @@ def test_a_file_is_arranged_for_xnnpack_unless_it_is_for_a_microcontroller(
     assert found == [("DEQUANTIZE", (16, 3, 2, 12)), ("QUANTIZE", (8, 3, 3, 3))]
 
 
+def _next(output: str) -> list[str]:
+    """The words of the closing command, as a shell splits them."""
+    return shlex.split(output.splitlines()[-1].removeprefix("next: "))
+
+
+def test_an_int4_file_is_for_microcontrollers_unless_it_does_not_take_bytes(
+    run_program, saved_flowers, photos, tmp_path
+):
+    """It is not arranged for phones, beside an int8 file that is, and the closing command takes it as it is."""
+    flags = [f"--keras_model={saved_flowers}", f"--calibration_dir={photos}", "--calibration_count=8"]
+    run = run_program(CONVERT, *flags, "--recipes=int4,int8", "--output_dir=out")
+    run.assert_done()
+    _, *arguments = _next(run.stdout)[_next(run.stdout).index("export-mcu") :]
+    assert arguments == ["--output_dir=out/microcontroller", "out/my.flowers_int4.tflite"]
+    for kind in ("int8", "int4"):
+        assert is_for_phones(read(str(tmp_path / f"out/my.flowers_{kind}.tflite")).network) == (kind == "int8")
+    run_program("fd_keras.tflite.mcu.__main__", *arguments).assert_done()
+    assert (tmp_path / "out/microcontroller/README.md").exists()
+
+    run = run_program(CONVERT, *flags, "--recipes=int4", "--io=float32", "--output_dir=float")
+    assert _next(run.stdout)[-3:] == ["bench", "--models=float", "--target=host"]
+
+
 def test_a_file_is_split_into_strips_that_fit_the_ram(run_program, flowers, saved_flowers, photos, tmp_path, images):
     """The trade-off is printed and recorded, and outputs do not change; if nothing fits, the minimum RAM is named."""
+    out = "my out"
     flags = [
         f"--keras_model={saved_flowers}",
         f"--calibration_dir={photos}",
         "--calibration_count=16",
-        "--output_dir=out",
+        f"--output_dir={out}",
     ]
     run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=56KiB", "--c_array", "--strip")
     run.assert_done()
     assert "<- chosen" in run.stdout
-    path = "out/my.flowers_int8.tflite"
+    path = f"{out}/my.flowers_int8.tflite"
+    assert _next(run.stdout)[-3:] == ["export-mcu", f"--output_dir={out}/microcontroller", path]
     facts = json.loads((tmp_path / path).with_suffix(".json").read_text())["strips"]
     assert facts["activations"] + facts["tflm"] <= 56 * 1024 < facts["whole"]["activations"] + facts["whole"]["tflm"]
     assert f"kActivationBytes = {facts['activations']};" in (tmp_path / path).with_suffix(".h").read_text()
-    expected = Runner(flowers.folder / path)(images[:6])
+    expected = Runner(flowers.out / "my.flowers_int8.tflite")(images[:6])
     np.testing.assert_array_equal(Runner(tmp_path / path)(images[:6]), expected)
 
     run = run_program(CONVERT, *flags, "--recipes=int8", "--max_ram=20KiB")
