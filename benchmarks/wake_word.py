@@ -32,7 +32,7 @@ startup.hide_tensorflow_notes()
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from benchmarks.finetune import WEIGHTS, scores  # noqa: E402
+from benchmarks.finetune import WEIGHTS, top1_of  # noqa: E402
 from fd_keras import litert  # noqa: E402
 from fd_keras.io import write_json  # noqa: E402
 from fd_keras.tflite.format.flatbuffer import read  # noqa: E402
@@ -115,7 +115,7 @@ def make(cell: WakeWordCell, data: pathlib.Path, photos: pathlib.Path, folder: p
     calibration = f"--calibration_dir={photos / 'train'}"
     _run("convert", f"--keras_model={model}", "--recipes=int4", calibration, f"--output_dir={folder}", "--noxnnpack")
     test = photos_of(photos / "val")
-    top1 = dict(zip(("float32", "int8", "int4"), scores(model, [int8, int4], test), strict=True))
+    top1 = dict(zip(("float32", "int8", "int4"), top1_of(model, [int8, int4], test), strict=True))
     run = json.loads((folder / "run.json").read_text())
     forms = {"int8": needs(int8) | {"top1": top1["int8"]}, "int4": needs(int4) | {"top1": top1["int4"]}}
     return {"float32": {"top1": top1["float32"]}, **forms, "tested": len(test), "git_commit": run["git_commit"]}
