@@ -9,14 +9,14 @@ TARGET ?= --target=host --op_profile --memory
 .PHONY: help demo docs table4 table4-arm device emulator test test-arm check package release clean
 
 help:
-	@echo "make demo     from a folder of images to int8 files and a page about them (about 5 minutes)"
+	@echo "make demo     from a folder of images to int8 files and a report (about 5 minutes)"
 	@echo "make table4   time the paper's networks on this machine, beside the paper's figures (about 15 minutes)"
 	@echo "               on a phone: make table4 TARGET='--target=adb --fetch_binary' (docs/phones.md)"
 	@echo "make emulator build an emulated ARM processor that counts instructions (as root, on Debian; docs/emulator.md)"
 	@echo "make table4-arm count the instructions of the paper's networks on it"
 	@echo "make test     run the tests"
 	@echo "make test-arm compare LiteRT's answers on an emulated ARM processor with this one's (needs FD_KERAS_DATA)"
-	@echo "make device   install what the tests of phones and of the report's page need (as root, on Debian)"
+	@echo "make device   install what the tests of phones, reports and the camera page need (as root, on Debian)"
 	@echo "make check    lint, formatting and types"
 	@echo "make package  build the wheel and the sdist into dist/"
 	@echo "make release  check, test, build, and tag the version in fd_keras/version.py (CONTRIBUTING.md)"

@@ -1,4 +1,4 @@
-"""The whole job in a few minutes: from a folder of images to files for a device, and a page about them.
+"""The whole job in a few minutes: from a folder of images to files for a device, and a report.
 
 Writes scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged) into a folder for each class, and
 runs `fd-keras finetune` on it, from random weights, since a fresh machine may have no others.

@@ -127,7 +127,7 @@ def _train(network: "FinetuneNetwork", prepared: "Prepared") -> "Finetuned":
 
 
 def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found: "Finetuned") -> dict:
-    """Writes the network, the .tflite files and the page; returns the results for run.json."""
+    """Writes the network, the .tflite files and the report; returns the results for run.json."""
     from fd_keras.tflite import finetune_files, finetune_results, model_card
     from fd_keras.training import run_record
     from fd_keras.training.finetune import page
@@ -145,7 +145,7 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
     print("timing them on this machine")
     files = finetune_files.timed(files, join(folder, _TIMING))
     results = finetune_results.gather(network, photos, folder, prepared, found, keras_file, files)
-    page.write(join(folder, finetune_results.PAGE), results)
+    page.write(join(folder, finetune_results.REPORT), results)
     origin = weights_lib.license_of(network.weights)
     card = model_card.write(paths, training=finetune_results.training_text(results), license_text=origin)
     print(finetune_results.closing(results, card))

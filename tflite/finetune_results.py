@@ -1,4 +1,4 @@
-"""Gathers the results of a fine-tuning for its page, for the terminal and for run.json."""
+"""Gathers the results of a fine-tuning for its report, for the terminal and for run.json."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ from fd_keras.training.finetune.finetuning import Finetuned
 from fd_keras.training.finetune.preparation import Prepared
 from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults
 
-PAGE = "report.html"
+REPORT = "report.html"
 _DISAGREEING = 98.0  # percent; an int8 file with less agreement gets a warning
 
 
@@ -31,7 +31,7 @@ def gather(
     keras_file: str,
     files: Sequence[FileFacts],
 ) -> FinetuneResults:
-    """Gathers the results that the page shows."""
+    """Gathers the results that the report shows."""
     sides = [Counter(label for _, label in side) for side in (prepared.split.train, prepared.split.held_out)]
     counts = [ClassCount(name, *(side[label] for side in sides)) for label, name in enumerate(network.classes)]
     cost = profile(found.model)
@@ -110,7 +110,7 @@ def closing(results: FinetuneResults, card: str) -> str:
         *(f"warning: {warning}" for warning in results.warnings),
         f"  keras    {results.keras_file}",
         *(f"  {file.recipe:8} {_described(file)}" for file in results.files),
-        f"  page     {os.path.abspath(join(results.output_dir, PAGE))}",
+        f"  report   {os.path.abspath(join(results.output_dir, REPORT))}",
         f"  card     {card}",
         f"  camera   {results.next_commands[1][1]}",
         f"next: {results.next_commands[0][1]}",
@@ -135,14 +135,14 @@ def summary(results: FinetuneResults) -> dict:
         "how_measured": results.how_measured,
         "warnings": list(results.warnings),
         "files": [dataclasses.asdict(file) for file in results.files],
-        "page": join(results.output_dir, PAGE),
         "next": results.next_commands[0][1],
     }
 
 
 def already_done(folder: str, result: dict) -> str:
     """Formats the lines for a fine-tuning that was already finished."""
+    report = os.path.abspath(join(folder, REPORT))
     return (
         f"{folder} is finished: {result['kept']}, top-1 {100 * result['top1']:.1f}% {result['how_measured']}. Pass "
-        f"another --output_dir to train again.\n  page     {os.path.abspath(result['page'])}\nnext: {result['next']}"
+        f"another --output_dir to train again.\n  report   {report}\nnext: {result['next']}"
     )

@@ -1,4 +1,4 @@
-"""Stores the timings of the page as rows of a results folder, with the target "browser"."""
+"""Stores the timings of the camera page as rows of a results folder, with the target "browser"."""
 
 import dataclasses
 import datetime
@@ -86,7 +86,7 @@ def _check(sent: Any, known: Container[str]) -> None:
         if missing := _ROUND.keys() - entry.keys():
             raise ValueError(f"a round lacks {', '.join(sorted(missing))}")
         if entry["label"] not in known:
-            raise ValueError(f"a round is for {schema.shown(entry['label'])}, which is not on this page")
+            raise ValueError(f"a round is for {schema.shown(entry['label'])}, which is not on this camera page")
         if not 1 <= len(entry["ms"]) <= _MOST_SAMPLES:
             raise ValueError(f"a round has {len(entry['ms'])} samples, expected 1 to {_MOST_SAMPLES}")
 

@@ -1,4 +1,4 @@
-"""Writes the page's folder: the app, the runtime, the models, and the service worker's list of files to cache."""
+"""Writes the camera page's folder: the app, the runtime, the models, and the list of files to cache."""
 
 import hashlib
 import json
@@ -14,18 +14,18 @@ from fd_keras.web import icons, runtime
 from fd_keras.web.page_models import PageModel
 
 APP = pathlib.Path(__file__).parent / "app"
-MARK = "models.json"  # a folder with this file is a page and may be replaced
+MARK = "models.json"  # a folder with this file is a camera page and may be replaced
 _WORKER = "service_worker.js"
 
 
 def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, bytes]) -> list[str]:
-    """Writes the folder atomically; replaces an older page in it.
+    """Writes the folder atomically; replaces an older camera page in it.
 
     Returns:
         Paths of the written files, relative to the folder.
 
     Raises:
-        ProgramError: If the folder contains files that are not a page.
+        ProgramError: If the folder contains files that are not a camera page.
         OSError: If the folder cannot be written.
     """
     check(folder)
@@ -35,12 +35,12 @@ def write(folder: str, models: Sequence[PageModel], runtime_files: Mapping[str, 
 
 
 def check(folder: str) -> None:
-    """Raises ProgramError if a folder contains files that are not a page, since `write` would delete them."""
+    """Raises ProgramError if a folder contains files that are not a camera page, since `write` would delete them."""
     if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
         raise ProgramError(f"--output_dir={folder}: not a folder; pass another one")
     if os.path.isdir(folder) and os.listdir(folder) and not os.path.isfile(os.path.join(folder, MARK)):
         raise ProgramError(
-            f"--output_dir={folder}: contains files that are not a page; pass another folder, or empty it"
+            f"--output_dir={folder}: contains files that are not a camera page; pass another folder, or empty it"
         )
 
 

@@ -31,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
     add("--output_dir", default="page", metavar="FOLDER", help="folder to write (default %(default)s)")
     add("--labels", metavar="FILE", help="text file, one class name per line (default: the models' own names)")
     add("--runtime_dir", metavar="FOLDER", help="folder with LiteRT.js's npm packages, instead of a download")
-    add("--serve", action="store_true", help=f"serve the page on {server.HOST} and store its timings")
-    add("--phone", action="store_true", help="serve the page and open it on the phone connected by USB")
+    add("--serve", action="store_true", help=f"serve the camera page on {server.HOST} and store its timings")
+    add("--phone", action="store_true", help="serve the camera page and open it on the phone connected by USB")
     add("--port", type=int, default=_PORT, metavar="N", help="port of the server (default %(default)s; 0: any)")
     add(
         "--serial",
@@ -68,7 +68,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.serial and not args.phone:
         raise UsageError("--serial names a phone; pass --phone too")
     if args.serial == "all":
-        raise UsageError("--serial=all: the page opens on one phone; pass its serial")
+        raise UsageError("--serial=all: the camera page opens on one phone; pass its serial")
     folder.check(args.output_dir)
 
 

@@ -1,4 +1,4 @@
-"""Describes .tflite files for the page, and rejects files that the page cannot run."""
+"""Describes .tflite files for the camera page, and rejects files that it cannot run."""
 
 import dataclasses
 import os

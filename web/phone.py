@@ -1,4 +1,4 @@
-"""Opens the page on a phone connected by USB, as localhost through `adb reverse`, where browsers allow the camera."""
+"""Opens the camera page on a phone over USB, as localhost through `adb reverse`, where browsers allow the camera."""
 
 import contextlib
 from collections.abc import Iterator

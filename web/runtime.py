@@ -1,4 +1,4 @@
-"""LiteRT.js, the runtime of the page: downloaded once from the npm registry and verified against a pinned sha512."""
+"""LiteRT.js, the runtime of the camera page: downloaded once from npm and verified against a pinned sha512."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Serves the page's folder on 127.0.0.1, and receives the page's timings."""
+"""Serves the camera page's folder on 127.0.0.1, and receives the page's timings."""
 
 import functools
 import http.server
@@ -68,7 +68,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         if self.path != "/measurements":
             self.send_error(HTTPStatus.NOT_FOUND)
         elif not secrets.compare_digest(self.headers.get("X-Token", "").encode(), self.server.token.encode()):
-            self._answer(HTTPStatus.FORBIDDEN, error="open the page at the address that `fd-keras page` printed")
+            self._answer(HTTPStatus.FORBIDDEN, error="open the camera page at the address that `fd-keras page` printed")
         else:
             self._answer(*self._saved())
 

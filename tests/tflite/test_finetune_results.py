@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shlex
 
 import pytest
@@ -66,6 +67,7 @@ def test_the_closing_lines_end_on_the_next_command(results):
     lines = finetune_results.closing(results[0], "my out/net.md").splitlines()
     assert lines[-1] == f"next: {results[0].next_commands[0][1]}"
     assert lines[1].startswith("done: fine-tuned, top-1 ")
+    assert f"  report   {os.path.abspath('my out')}/report.html" in lines
     assert sum(line.startswith("warning: ") for line in lines) == 3
     assert any("195 kB, 298.0 KiB of RAM, 1.23 ms here, the same class as Keras on 97.5%" in line for line in lines)
 
@@ -76,4 +78,5 @@ def test_a_finished_run_is_described_from_its_record(results):
     assert summary["candidates"].keys() == {"linear head", "fine-tuned"}
     text = finetune_results.already_done("my out", summary)
     assert text.startswith(f"my out is finished: fine-tuned, top-1 {100 * summary['top1']:.1f}% on 2 photos.")
+    assert text.splitlines()[1] == f"  report   {os.path.abspath('my out')}/report.html"
     assert text.splitlines()[-1] == finetune_results.closing(results[0], "my out/net.md").splitlines()[-1]

@@ -47,7 +47,7 @@ def test_a_phone_that_the_program_chose_is_the_device(sources):
     [
         ("accelerator", "steam", "accelerator must be wasm or webgpu"),
         ("rounds", [], "0 rounds, expected 1 to"),
-        ("rounds", [{**SENT["rounds"][0], "label": "other"}], "a round is for 'other', which is not on this page"),
+        ("rounds", [{**SENT["rounds"][0], "label": "other"}], "a round is for 'other', which is not on this camera"),
         ("rounds", [{**SENT["rounds"][0], "ms": [-1]}], "must be a number above 0"),
         ("rounds", [{**SENT["rounds"][0], "ms": []}], "a round has 0 samples, expected 1 to"),
         ("rounds", [{"label": "colors_float32"}], "a round lacks batch, ms, place, round"),

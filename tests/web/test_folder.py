@@ -41,7 +41,7 @@ def test_an_older_page_is_replaced_as_a_whole(models, tmp_path):
 
 def test_other_files_are_not_replaced(models, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ProgramError, match="contains files that are not a page"):
+    with pytest.raises(ProgramError, match="contains files that are not a camera page"):
         folder.write(str(tmp_path), models, RUNTIME)
     with pytest.raises(ProgramError, match="not a folder"):
         folder.write(str(tmp_path / "thesis.txt"), models, RUNTIME)

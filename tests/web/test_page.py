@@ -52,10 +52,10 @@ def test_flags_are_checked_first(tmp_path):
         page.main(["m.tflite", "--port=70000"])
     with pytest.raises(UsageError, match="--serial names a phone"):
         page.main(["m.tflite", "--serial=A"])
-    with pytest.raises(UsageError, match="--serial=all: the page opens on one phone"):
+    with pytest.raises(UsageError, match="--serial=all: the camera page opens on one phone"):
         page.main(["m.tflite", "--phone", "--serial=all"])
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ProgramError, match="contains files that are not a page"):
+    with pytest.raises(ProgramError, match="contains files that are not a camera page"):
         page.main(["m.tflite", f"--output_dir={tmp_path}"])
 
 

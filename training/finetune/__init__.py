@@ -1,1 +1,1 @@
-"""Fine-tunes a network on the user's photos: inspection, split, linear head, training, report page."""
+"""Fine-tunes a network on the user's photos: inspection, split, linear head, training, report."""

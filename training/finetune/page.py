@@ -1,4 +1,4 @@
-"""The HTML page of a fine-tuning: accuracy, confusion matrix, files, and next steps."""
+"""The report of a fine-tuning, an HTML page: accuracy, confusion matrix, files, and next steps."""
 
 import math
 import os
@@ -33,7 +33,7 @@ _SECTIONS = {
 
 
 def write(path: str, results: FinetuneResults) -> None:
-    """Writes the page.
+    """Writes the report.
 
     Args:
         path: Path of the .html file.
@@ -46,7 +46,7 @@ def write(path: str, results: FinetuneResults) -> None:
 
 
 def html(results: FinetuneResults) -> str:
-    """Returns the page as HTML."""
+    """Returns the report as HTML."""
     measured, names = results.chosen.measured, [count.name for count in results.counts]
     matrix = metrics.confusion_matrix(measured)
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in _SECTIONS.items())

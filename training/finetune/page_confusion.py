@@ -1,4 +1,4 @@
-"""The section of the page on confused classes."""
+"""The section of the report on confused classes."""
 
 from collections.abc import Sequence
 

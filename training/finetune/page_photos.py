@@ -1,4 +1,4 @@
-"""The section of the page with photos: the most confident mistakes and the least certain predictions."""
+"""The section of the report with photos: the most confident mistakes and the least certain predictions."""
 
 import os
 from collections.abc import Sequence

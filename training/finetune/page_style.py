@@ -1,4 +1,4 @@
-"""Style sheet of the page, in addition to the common style."""
+"""Style sheet of the report, in addition to the common style."""
 
 STYLE = """
 :root { --hit:#1f6feb; --miss:#d9480f; --warn:#8a4b00; --warnback:#fff4e0; }

@@ -1,4 +1,4 @@
-"""Results of a fine-tuning, for the page and the terminal."""
+"""Results of a fine-tuning, for the report and the terminal."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -96,14 +96,14 @@ class FileFacts:
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneResults:
-    """Results of a fine-tuning, as shown on the page.
+    """Results of a fine-tuning, as shown in the report.
 
     Attributes:
         name: Name of the model, used in the names of its files, such as "fd_mobilenet_0.25_224".
         network: Title of the network, such as "FD-MobileNet 0.25x".
         image_size: Side of the input image in pixels.
         photos: Folder of the photos.
-        output_dir: Folder of the page and the files.
+        output_dir: Folder of the report and the files.
         counts: Numbers of photos by class, in label order.
         notes: Sentences about the photos (left out, duplicate, rotated, tiny, uneven).
         warnings: Sentences about limits of the result; usually none.

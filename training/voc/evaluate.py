@@ -35,7 +35,7 @@ with flag_group("Detections"):
         "classes", None, "Classes of --detections: comma-separated names, or a file with one per line."
     )
 with flag_group("Output"):
-    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for result files, JSON, curves and a page of images.")
+    _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder for result files, JSON, curves and a report with images.")
     _JSON = flags.DEFINE_bool("json", False, "Print JSON.")
 
 

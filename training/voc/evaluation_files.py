@@ -10,7 +10,7 @@ from fd_keras.io import check_figure, write_atomically, write_figure
 from fd_keras.training.voc import detections, evaluation_page, metric
 from fd_keras.training.voc.evaluation import Evaluation, content, percent
 
-RESULTS, PAGE, CURVES = "results.json", "index.html", "curves.png"
+RESULTS, REPORT, CURVES = "results.json", "index.html", "curves.png"
 
 
 def write(evaluation: Evaluation, folder: str) -> list[str]:
@@ -18,8 +18,8 @@ def write(evaluation: Evaluation, folder: str) -> list[str]:
     paths = detections.write(folder, evaluation.split, evaluation.classes, evaluation.found.items())
     results = json.dumps(content(evaluation), indent=2, allow_nan=False) + "\n"
     write_atomically(os.path.join(folder, RESULTS), results.encode())
-    write_atomically(os.path.join(folder, PAGE), evaluation_page.html(evaluation).encode())
-    names = [f"{len(paths)} files comp4_det_{evaluation.split}_CLASS.txt", RESULTS, PAGE]
+    write_atomically(os.path.join(folder, REPORT), evaluation_page.html(evaluation).encode())
+    names = [f"{len(paths)} files comp4_det_{evaluation.split}_CLASS.txt", RESULTS, REPORT]
     curves = os.path.join(folder, CURVES)
     try:
         check_figure(curves)

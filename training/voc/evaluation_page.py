@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: curves, and the best and worst images. Has no scripts or network requests."""
+"""The report of an evaluation, an HTML page without scripts or network requests: curves, best and worst images."""
 
 import dataclasses
 import math
@@ -99,7 +99,7 @@ def ranked(seen: Sequence[Seen]) -> list[Seen]:
 
 
 def html(evaluation: Evaluation) -> str:
-    """Returns the page as HTML."""
+    """Returns the report as HTML."""
     score = evaluation.result.best_score
     seen = ranked([look(image, evaluation.found[image.id], score) for image in evaluation.annotations])
     shown = [image for image in seen if os.path.isfile(image.annotation.path)]

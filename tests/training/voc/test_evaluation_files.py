@@ -12,7 +12,7 @@ def test_all_files_are_written(evaluation, tmp_path):
     evaluation_files.write(evaluation, str(tmp_path / "out"))
     names = {f"comp4_det_val_{name}.txt" for name in EVALUATED} | {
         evaluation_files.RESULTS,
-        evaluation_files.PAGE,
+        evaluation_files.REPORT,
         evaluation_files.CURVES,
     }
     assert set(os.listdir(tmp_path / "out")) == names
