@@ -1,12 +1,12 @@
-"""Times three forms of the graph on this machine, for each network of the paper's Table 4.
-
-"converter" is what TensorFlow's converter makes of the Keras model by itself; "folded" has batch norm, mean and std
-inside the convolutions, the border in the mean color; "ours", which `fd-keras convert` writes, is also put into the ops
-that LiteRT runs fastest (`tflite.int8.xnnpack_ops`). One thread, random weights, which time does not depend on. Figures
-are ratios of times within one round, as median and quartiles over the rounds.
+"""Measures the latency of three forms of the graph on this machine, for each network of the paper's Table 4.
 
     python -m benchmarks.forms
-    python -m benchmarks.forms --networks=shufflenet:0.25 --ops    # and where the milliseconds go
+    python -m benchmarks.forms --networks=shufflenet:0.25 --ops    # with the time per op
+
+"converter" is the Keras model as TensorFlow's converter writes it. "folded" has batch normalization, mean and std
+folded into the convolutions, and borders in the mean color. "ours", which `fd-keras convert` writes, also uses the ops
+that LiteRT runs fastest (`tflite.int8.xnnpack_ops`). One thread; random weights, which do not affect latency. Figures
+are median and quartiles of the ratios within each round.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BASE = "fd_mobilenet"
 
 
 def write_forms(arch: str, alpha: float, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Writes all files of a network; yields form, type and path of each."""
+    """Writes the files of a network; yields the form, type and path of each."""
     keras.utils.clear_session()
     model = build_by_name(arch, alpha=alpha, input_shape=(SIZE, SIZE, 3), weights=None)
     graph = fold_input(fold(model))
@@ -57,7 +57,7 @@ def write_forms(arch: str, alpha: float, folder: Path) -> Iterator[tuple[str, st
 
 
 def runners(paths: dict[tuple, Path]) -> dict[tuple, Callable[[], None]]:
-    """A function for each file that runs it on an image of noise, on one thread."""
+    """For each file, a function that runs it on random noise with one thread."""
     calls = {}
     for key, path in paths.items():
         with quiet():
@@ -69,7 +69,7 @@ def runners(paths: dict[tuple, Path]) -> dict[tuple, Callable[[], None]]:
 
 
 def print_forms(times: dict[tuple, list[float]], names: list[tuple[str, float]]) -> None:
-    """Prints what the forms cost, by the converter's."""
+    """Prints the latency of the forms relative to "converter"."""
     print(f"\n{'network':22}{'type':9}{'converter, ms':>14}{'folded':>20}{'ours':>20}")
     for arch, alpha in names:
         for kind in TYPES:
@@ -79,14 +79,14 @@ def print_forms(times: dict[tuple, list[float]], names: list[tuple[str, float]])
 
 
 def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float]], columns: dict[str, tuple]) -> None:
-    """Prints how long the other networks take by the FD-MobileNet named before them.
+    """Prints the latency of the other networks relative to the FD-MobileNet listed before them.
 
     Args:
-        times: Times of each file, by network, width and what else identifies it.
-        names: Networks and widths, by budget.
-        columns: For each title what else identifies the file.
+        times: Times in ms of each file. Keys are (network, width, *key).
+        names: Networks and widths. Each FD-MobileNet is followed by the networks to compare with it.
+        columns: Key of the file by column title.
     """
-    print(f"\n{'network':22}{'by':22}{''.join(f'{title:>20}' for title in columns)}")
+    print(f"\n{'network':22}{'relative to':22}{''.join(f'{title:>20}' for title in columns)}")
     base = None
     for arch, alpha in names:
         if arch == BASE:
@@ -97,7 +97,7 @@ def print_families(times: dict[tuple, list[float]], names: list[tuple[str, float
 
 
 def print_ops(paths: dict[tuple, Path]) -> None:
-    """Prints which ops take the time of each file, the slowest first."""
+    """Prints the time per type of op for each file, slowest first."""
     for path in paths.values():
         ops = host_profiler.run_in_subprocess(Job(read_model(path)), "profile", 30)["ops"]
         totals: dict[str, list[float]] = {}
@@ -108,27 +108,27 @@ def print_ops(paths: dict[tuple, Path]) -> None:
             print(f"  {sum(parts):8.3f} ms  {len(parts):3} x {kind}")
 
 
-def chosen(text: str | None) -> list[tuple[str, float]]:
-    """The networks that `--networks` names, or those of Table 4."""
+def parse_networks(text: str | None) -> list[tuple[str, float]]:
+    """The networks and widths in `--networks`, by default those of Table 4."""
     if text:
         return [(arch, float(alpha)) for arch, _, alpha in (part.partition(":") for part in text.split(","))]
     return [(row.arch, row.alpha) for row in networks() if row.arch != "fd_shufflenet"]
 
 
-def parser_of_rounds(description: str) -> argparse.ArgumentParser:
-    """The command line of a benchmark of several networks in rounds."""
+def build_parser(description: str) -> argparse.ArgumentParser:
+    """The command line of a benchmark that measures networks in rounds."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--networks", metavar="ARCH:ALPHA,...", help="networks (default: the nine of Table 4)")
-    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="number of rounds (default: %(default)s)")
     return parser
 
 
 def main() -> None:
-    """Writes, times and prints."""
-    parser = parser_of_rounds("Times three forms of the graph on this machine.")
-    parser.add_argument("--ops", action="store_true", help="also print which ops take the time")
+    """Writes the files, measures their latency and prints the tables."""
+    parser = build_parser("Measures the latency of three forms of the graph on this machine.")
+    parser.add_argument("--ops", action="store_true", help="also print the time per op")
     args = parser.parse_args()
-    names = chosen(args.networks)
+    names = parse_networks(args.networks)
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         for number, (arch, alpha) in enumerate(names, 1):

@@ -1,8 +1,8 @@
-"""Makes a Keras model of Google's MobileNet v1 float .tflite, to quantize a network with published weights.
+"""Converts Google's float MobileNet v1 .tflite to a Keras model, to measure quantization with published weights.
 
     python -m benchmarks.google_mobilenet mobilenet_v1_0.25_224_1_default_1.tflite mobilenet.keras
 
-It takes raw RGB 0..255 like the networks here, and has ImageNet's 1000 classes: the file's first, the background, goes.
+The model takes raw RGB (0 to 255) and has ImageNet's 1000 classes. The file's first class, background, is removed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from fd_keras.spec import lower
 
 
 def build(path: str) -> keras.Model:
-    """The network in a file.
+    """The network in a .tflite file as a Keras model.
 
     Raises:
         ValueError: If it is not Google's float MobileNet v1.
@@ -35,16 +35,16 @@ def build(path: str) -> keras.Model:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        description="Makes a Keras model of Google's MobileNet v1 float .tflite.", allow_abbrev=False
+    result = argparse.ArgumentParser(
+        description="Converts Google's float MobileNet v1 .tflite to a Keras model.", allow_abbrev=False
     )
-    found.add_argument("tflite", help="Google's float file")
-    found.add_argument("keras", help="where to write the .keras model")
-    return found
+    result.add_argument("tflite", help="Google's float .tflite file")
+    result.add_argument("keras", help=".keras file to write")
+    return result
 
 
 def main() -> None:
-    """Writes the model, atomically."""
+    """Writes the model atomically."""
     arguments = parser().parse_args()
     model = build(arguments.tflite)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(arguments.keras))) as folder:

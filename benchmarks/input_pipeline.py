@@ -1,10 +1,10 @@
-"""Measures how many photos a second of one core's time makes ready for training, beside the least that they can cost.
-
-The limit is libjpeg-turbo alone, decoding whole photos and nothing else. The yardstick is what torchvision's transforms
-do on PIL images. Everything runs in turns in one process, on the same photos.
+"""Measures how many photos per second of CPU time are prepared for training, compared with libjpeg-turbo and PIL.
 
     pip install -e ".[train,input]"
     python -m benchmarks.input_pipeline --photos=PHOTOS
+
+libjpeg-turbo only decodes whole photos. PIL computes what torchvision's transforms compute. All cases alternate in one
+process, on the same photos.
 """
 
 import argparse
@@ -27,15 +27,16 @@ from fd_keras.progress import progress
 from fd_keras.training import crops, devices, input_pipeline, recipes, shards, sources
 
 BATCH = 50
-EPOCH = 1000  # photos; short ones would be paying for starting them
+EPOCH = 1000  # photos; in shorter epochs the startup time would count
 PAPER = recipes.RECIPES["paper"].override(batch_size=BATCH)
-SHRUNK = (320, 256)  # short sides that `fd-keras prepare --shrink` is documented with
+SHRUNK = (320, 256)  # short sides of `fd-keras prepare --shrink` in the docs
 
 
 def list_jpegs(folder: str) -> list[str]:
-    """Paths of the folder's photos that libjpeg-turbo decodes to RGB, again and again until they fill an epoch.
+    """Paths of the folder's RGB JPEGs, repeated to fill an epoch.
 
-    Raises ValueError if they do not fill a batch.
+    Raises:
+        ValueError: If there are fewer than a batch.
     """
     paths = []
     for path in list_images(folder):
@@ -43,19 +44,19 @@ def list_jpegs(folder: str) -> list[str]:
             if image.format == "JPEG" and image.mode == "RGB":
                 paths.append(path)
     if len(paths) < BATCH:
-        raise ValueError(f"--photos={folder}: {len(paths)} RGB JPEGs there, at least {BATCH} are needed.")
+        raise ValueError(f"--photos={folder}: need at least {BATCH} RGB JPEGs, found {len(paths)}.")
     paths = paths * math.ceil(EPOCH / len(paths))
     return paths[:EPOCH]
 
 
 def decode_all(photos: list[bytes]) -> None:
-    """The limit."""
+    """Decodes whole photos with libjpeg-turbo."""
     for data in photos:
         simplejpeg.decode_jpeg(data)
 
 
 def pil_batches(photos: list[bytes]) -> None:
-    """Torchvision's RandomResizedCrop, RandomHorizontalFlip, ToTensor and Normalize, as they work on PIL images."""
+    """Computes torchvision's RandomResizedCrop, RandomHorizontalFlip, ToTensor and Normalize with PIL."""
     random = np.random.default_rng(0)
     mean, std = (np.asarray(value, "float32")[:, None, None] for value in (imagenet.MEAN, imagenet.STD))
     for start in range(0, len(photos), BATCH):
@@ -63,7 +64,7 @@ def pil_batches(photos: list[bytes]) -> None:
 
 
 def _pil_photo(data: bytes, random: np.random.Generator) -> np.ndarray:
-    """float32 (3, size, size) in 0..1."""
+    """A random crop of a photo, float32 (3, size, size) in 0..1."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     left, top, width, height = _pil_box(*image.size, random)
     image = image.crop((left, top, left + width, top + height))
@@ -74,7 +75,7 @@ def _pil_photo(data: bytes, random: np.random.Generator) -> np.ndarray:
 
 
 def _pil_box(columns: int, rows: int, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a random crop; the whole photo where ten tries do not fit."""
+    """(left, top, width, height) of a random crop; the whole photo if none of ten tries fits."""
     for _ in range(crops.TRIES):
         area = columns * rows * random.uniform(PAPER.crop_scale, 1)
         ratio = math.exp(random.uniform(math.log(recipes.RATIO[0]), math.log(recipes.RATIO[1])))
@@ -85,7 +86,7 @@ def _pil_box(columns: int, rows: int, random: np.random.Generator) -> tuple[int,
 
 
 def write_shards(paths: list[str], folder: str, shrink: int | None) -> sources.Shards:
-    """The photos as `fd-keras prepare` writes them."""
+    """Writes the photos as `fd-keras prepare` does."""
     raws = [shards.Raw(Path(path).name, path, number % 2) for number, path in enumerate(paths)]
     tasks = shards.plan("train", raws, folder, 4, shrink, seed=0)
     written = shards.write(tasks, workers=1)
@@ -93,7 +94,7 @@ def write_shards(paths: list[str], folder: str, shrink: int | None) -> sources.S
 
 
 def our_batches(source: sources.Source, **fields) -> Callable[[], None]:
-    """An epoch of the pipeline that training runs, with some fields of the recipe changed."""
+    """A function that runs an epoch of the training pipeline; `fields` override the recipe."""
     batches = input_pipeline.training_batches(
         source, PAPER.override(**fields), seed=0, step=0, feed=input_pipeline.Feed(threads=1)
     )
@@ -106,13 +107,13 @@ def our_batches(source: sources.Source, **fields) -> Callable[[], None]:
 
 
 def cases(paths: list[str], folder: str) -> dict[str, Callable[[], None]]:
-    """What is timed, the limit first; the shards are written into the folder."""
+    """The cases to measure, libjpeg-turbo and PIL first; shards are written to the folder."""
     photos = [Path(path).read_bytes() for path in paths]
     whole, *small = (write_shards(paths, tempfile.mkdtemp(dir=folder), shrink) for shrink in (None, *SHRUNK))
     files = sources.Folder("photos", paths, [number % 2 for number in range(len(paths))], "ab")
     return {
-        "libjpeg-turbo alone (the limit)": lambda: decode_all(photos),
-        "PIL, as torchvision does it": lambda: pil_batches(photos),
+        "libjpeg-turbo alone": lambda: decode_all(photos),
+        "PIL, as in torchvision's transforms": lambda: pil_batches(photos),
         "shards (the default)": our_batches(whole),
         "shards, --antialias": our_batches(whole, antialias=True),
         "folder:": our_batches(files),
@@ -123,8 +124,8 @@ def cases(paths: list[str], folder: str) -> dict[str, Callable[[], None]]:
     }
 
 
-def timed(calls: dict[str, Callable[[], None]], rounds: int, photos: int) -> dict[str, list[float]]:
-    """Photos per second of processor time, for every round; the first round, which warms up, is left out."""
+def measure(calls: dict[str, Callable[[], None]], rounds: int, photos: int) -> dict[str, list[float]]:
+    """Photos per second of CPU time in each round, without the first round, which warms up."""
     rates = {name: [] for name in calls}
     for number in progress(range(rounds + 1), unit="rounds"):
         for name, call in calls.items():
@@ -136,11 +137,11 @@ def timed(calls: dict[str, Callable[[], None]], rounds: int, photos: int) -> dic
 
 
 def table(rates: dict[str, list[float]]) -> str:
-    """The medians, and the medians and ranges of the ratios within a round."""
-    limit, pil = list(rates.values())[:2]
-    lines = [f"{'':46} photos/CPU-s   of the limit          by PIL"]
+    """The medians, with the medians and ranges of the ratios within a round."""
+    libjpeg, pil = list(rates.values())[:2]
+    lines = [f"{'':46} photos/CPU-s   {'vs libjpeg-turbo':16}   vs PIL"]
     for name, values in rates.items():
-        lines.append(f"{name:46} {statistics.median(values):12.0f}   {_ratio(values, limit)}   {_ratio(values, pil)}")
+        lines.append(f"{name:46} {statistics.median(values):12.0f}   {_ratio(values, libjpeg)}   {_ratio(values, pil)}")
     return "\n".join(lines)
 
 
@@ -150,10 +151,10 @@ def _ratio(values: list[float], base: list[float]) -> str:
 
 
 def main() -> None:
-    """Times all cases and prints the table."""
+    """Measures all cases and prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--photos", required=True, help="a folder of photos of the usual size; 250 will do")
-    parser.add_argument("--rounds", type=int, default=7, help="how often to go round")
+    parser.add_argument("--photos", required=True, help="folder with JPEGs of about 500 pixels; 250 are enough")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
     args = parser.parse_args()
     devices.reproducible(1)
     tf.config.set_visible_devices([], "GPU")
@@ -163,8 +164,8 @@ def main() -> None:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
         size = statistics.mean(Path(path).stat().st_size for path in paths)
-        print(f"{len(set(paths))} photos of {size / 1e3:.0f} kB, {len(paths)} an epoch")
-        print(table(timed(cases(paths, folder), args.rounds, len(paths))))
+        print(f"{len(set(paths))} photos of {size / 1e3:.0f} kB, {len(paths)} per epoch")
+        print(table(measure(cases(paths, folder), args.rounds, len(paths))))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Quantizes a float32 .tflite file with LiteRT's own quantizer, for comparison with the int8 and int4 recipes.
+"""Quantizes a float32 .tflite file with LiteRT's own quantizer, to compare it with the int8 and int4 recipes.
 
     pip install litert-quantizer==0.11.0
     fd-keras convert --alpha=0.25 --recipes=float32 --output_dir=out
     python -m benchmarks.litert_quantizer_static out/fd_mobilenet_0.25_224_float32.tflite photos --output_dir=rival
 
-It writes NAME_int8.tflite and NAME_int4.tflite, which has 4-bit kernels in its convolutions and dense layers. Both take
+Writes NAME_int8.tflite and NAME_int4.tflite; int4 has 4-bit kernels in convolutions and dense layers. Both files take
 float32 images. `fd-keras verify` compares them with the float network.
 """
 
@@ -42,19 +42,19 @@ def quantize(path: pathlib.Path, images: np.ndarray, bits: int, target: pathlib.
     """
     from litert_quantizer import quantizer  # pyright: ignore[reportMissingImports]
 
-    work = quantizer.Quantizer(str(path), recipe(bits))
+    static = quantizer.Quantizer(str(path), recipe(bits))
     ((signature, names),) = load(str(path)).get_signature_list().items()
-    found = work.calibrate({signature: [{names["inputs"][0]: image[None]} for image in images]})
-    work.quantize(found).export_model(target, overwrite=True)
+    ranges = static.calibrate({signature: [{names["inputs"][0]: image[None]} for image in images]})
+    static.quantize(ranges).export_model(target, overwrite=True)
 
 
 def main() -> None:
     """Parses the command line and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("photos")
-    parser.add_argument("--calibration_count", type=int, default=128)
-    parser.add_argument("--output_dir", type=pathlib.Path, required=True)
+    parser.add_argument("model", type=pathlib.Path, help="float32 .tflite file")
+    parser.add_argument("photos", help="folder with calibration images")
+    parser.add_argument("--calibration_count", type=int, default=128, help="number of calibration images")
+    parser.add_argument("--output_dir", type=pathlib.Path, required=True, help="folder for the two files")
     args = parser.parse_args()
     size = load(str(args.model)).get_input_details()[0]["shape"][1:3].tolist()
     images = load_calibration(args.photos, size, args.calibration_count).images.astype("float32")

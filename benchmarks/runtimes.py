@@ -1,11 +1,11 @@
-"""Times the same networks in other runtimes: onnxruntime and ncnn beside LiteRT, float32, one thread, on this machine.
-
-Each network is written from the folded graph, without the normalization, in each runtime's own format; all must give
-the same scores on an image of noise before they are timed. Weights are random. Figures are ratios of times within one
-round, as median and quartiles over the rounds.
+"""Measures the latency of the networks in LiteRT, onnxruntime and ncnn on this machine, in float32 with one thread.
 
     pip install -e ".[tflite,runtimes]"
     python -m benchmarks.runtimes
+
+Each network is exported from the folded graph, without the normalization, to the format of each runtime. All runtimes
+must give Keras's scores for random noise before they are measured. Weights are random. Figures are median and quartiles
+of the ratios within each round.
 """
 
 import functools
@@ -22,7 +22,7 @@ import onnxruntime  # pyright: ignore[reportMissingImports]  (an extra)
 from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper, numpy_helper  # pyright: ignore[reportMissingImports]  (an extra)
 
-from benchmarks.forms import chosen, parser_of_rounds, print_families
+from benchmarks.forms import build_parser, parse_networks, print_families
 from benchmarks.table4 import SIZE
 from benchmarks.timing import interleaved, ratio
 from fd_keras.applications import build_by_name
@@ -52,14 +52,14 @@ from fd_keras.tflite.int8.xnnpack_ops import arrange
 from fd_keras.tflite.recipes import RECIPES
 
 Run = Callable[[], np.ndarray]
-FAR = 1e-5  # more than the order of sums can do to a probability
+TOLERANCE = 1e-5  # of a probability; larger than the effect of another order of summation
 
 
 # --- LiteRT ------------------------------------------------------------------------------------------------
 
 
 def litert(graph: Graph, image: np.ndarray, folder: Path) -> Run:
-    """The network in LiteRT."""
+    """Loads the network in LiteRT."""
     save_graph(arrange(graph), str(folder / "saved"))
     with quiet():
         interpreter = Interpreter(model_content=convert(str(folder / "saved"), RECIPES["float32"]), num_threads=1)
@@ -78,7 +78,7 @@ def litert(graph: Graph, image: np.ndarray, folder: Path) -> Run:
 
 
 def onnx_runtime(graph: Graph, image: np.ndarray, folder: Path) -> Run:
-    """The network in onnxruntime, which moves paddings and ReLUs into convolutions by itself."""
+    """Loads the network in onnxruntime, which fuses padding and ReLU into convolutions."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx_model(graph).SerializeToString(), options, ["CPUExecutionProvider"])
@@ -87,7 +87,7 @@ def onnx_runtime(graph: Graph, image: np.ndarray, folder: Path) -> Run:
 
 
 def onnx_model(graph: Graph) -> onnx.ModelProto:
-    """A folded graph in ONNX's ops, channels first."""
+    """A folded graph as ONNX ops, channels first."""
     nodes, constants = [], []
     shapes = _shapes(graph)
     for node in list(graph)[1:]:
@@ -103,15 +103,15 @@ def onnx_model(graph: Graph) -> onnx.ModelProto:
         helper.make_tensor_value_info(node.name, TensorProto.FLOAT, shapes[node.name])
         for node in (_input(graph), graph.output)
     )
-    made = helper.make_graph(nodes, "network", [image], [scores], constants)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx_graph = helper.make_graph(nodes, "network", [image], [scores], constants)
+    return helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
 OnnxOp = tuple[str, list[str], list[np.ndarray], dict[str, Any]]  # name, inputs if several, constants, attributes
 
 
 def _onnx_ops(node: Node, shape: tuple[int, ...]) -> list[OnnxOp]:
-    """The ops of a node, in a chain."""
+    """The chain of ops for a node."""
     match node:
         case Conv() | DepthwiseConv():
             kernel, groups = _kernel(node)
@@ -129,9 +129,9 @@ def _onnx_ops(node: Node, shape: tuple[int, ...]) -> list[OnnxOp]:
         case GlobalAveragePool():
             return [("GlobalAveragePool", [], [], {}), ("Flatten", [], [], {})]
         case Shuffle():
-            apart = np.array([1, node.groups, -1, *shape[2:]], "int64")
+            grouped = np.array([1, node.groups, -1, *shape[2:]], "int64")
             return [
-                ("Reshape", [], [apart], {}),
+                ("Reshape", [], [grouped], {}),
                 ("Transpose", [], [], {"perm": [0, 2, 1, 3, 4]}),
                 ("Reshape", [], [np.array(shape, "int64")], {}),
             ]
@@ -141,14 +141,14 @@ def _onnx_ops(node: Node, shape: tuple[int, ...]) -> list[OnnxOp]:
             return [("Concat", list(node.inputs), [], {"axis": 1})]
         case Softmax():
             return [("Softmax", [], [], {"axis": 1})]
-    raise ValueError(f"no op of ONNX for {node}")
+    raise ValueError(f"no ONNX op for {node}")
 
 
 _AUTO_PAD = {"same": "SAME_UPPER", "valid": "VALID"}
 
 
 def _kernel(node: Conv | DepthwiseConv) -> tuple[np.ndarray, int]:
-    """The kernel of a convolution with the outputs first, and its groups."""
+    """The kernel of a convolution, output channels first, and the number of groups."""
     kernel = node.kernel.transpose(3, 2, 0, 1)
     if isinstance(node, Conv):
         return np.ascontiguousarray(kernel), node.groups
@@ -176,7 +176,7 @@ def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 
 def ncnn_net(graph: Graph, image: np.ndarray, folder: Path) -> Run:
-    """The network in ncnn."""
+    """Loads the network in ncnn."""
     param, weights = folder / "net.param", folder / "net.bin"
     param.write_text(ncnn_param(graph))
     weights.write_bytes(b"".join(_ncnn_weights(node) for node in graph))
@@ -193,41 +193,41 @@ def ncnn_net(graph: Graph, image: np.ndarray, folder: Path) -> Run:
 
 
 def _run_ncnn(net: Any, mat: Any, pixels: np.ndarray, image: str, output: str) -> np.ndarray:
-    """The output of the net; ncnn's `mat` only points to the pixels, which are kept alive by being an argument."""
+    """The output of the net. `pixels` is an argument to keep it alive, since `mat` only points to it."""
     extractor = net.create_extractor()
     extractor.input(image, mat)
     return np.array(extractor.extract(output)[1])
 
 
 def ncnn_param(graph: Graph) -> str:
-    """A folded graph as ncnn's text file: a line a layer. What several layers take goes through a Split."""
-    lines, blobs, shares = [], 0, {}
+    """A folded graph as ncnn's text file, one layer per line. Outputs with several consumers get a Split layer."""
+    lines, blobs, copies = [], 0, {}
     for node in graph:
         kind, words = _ncnn_layer(node, graph)
-        inputs = [shares[name].pop() for name in node.inputs]
-        if node.relu and not isinstance(node, WeightedNode):  # which has the ReLU in itself
+        inputs = [copies[name].pop() for name in node.inputs]
+        if node.relu and not isinstance(node, WeightedNode):  # weighted layers include the ReLU
             lines.append([kind, f"{node.name}/before", len(inputs), 1, *inputs, f"{node.name}/before", *words])
             kind, inputs, words, blobs = "ReLU", [f"{node.name}/before"], [], blobs + 1
         lines.append([kind, node.name, len(inputs), 1, *inputs, node.name, *words])
-        users = len(graph.consumers(node.name))
-        shares[node.name] = [node.name] if users < 2 else [f"{node.name}/{number}" for number in range(users)]
+        consumers = len(graph.consumers(node.name))
+        copies[node.name] = [node.name] if consumers < 2 else [f"{node.name}/{number}" for number in range(consumers)]
         blobs += 1
-        if users > 1:
-            lines.append(["Split", f"{node.name}/split", 1, users, node.name, *shares[node.name]])
-            blobs += users
+        if consumers > 1:
+            lines.append(["Split", f"{node.name}/split", 1, consumers, node.name, *copies[node.name]])
+            blobs += consumers
     text = "\n".join(" ".join(map(str, line)) for line in lines)
     return f"7767517\n{len(lines)} {blobs}\n{text}\n"
 
 
 def _ncnn_layer(node: Node, graph: Graph) -> tuple[str, list[str]]:
-    """Type and parameters of a node's layer."""
+    """Type and parameters of the layer for a node."""
     match node:
         case Input():
             height, width, channels = graph.input_shape
             return "Input", [f"0={width}", f"1={height}", f"2={channels}"]
         case Conv() | DepthwiseConv():
             kernel, groups = _kernel(node)
-            pad = -233 if node.padding == "same" else 0  # its name for the padding of TensorFlow
+            pad = -233 if node.padding == "same" else 0  # ncnn's code for TensorFlow's padding
             words = [f"0={node.channels}", f"1={kernel.shape[2]}", f"3={node.stride}", f"4={pad}", "5=1"]
             words += [f"6={kernel.size}", f"9={int(node.relu)}"]
             return ("Convolution", words) if groups == 1 else ("ConvolutionDepthWise", [*words, f"7={groups}"])
@@ -249,55 +249,59 @@ def _ncnn_layer(node: Node, graph: Graph) -> tuple[str, list[str]]:
             return "Concat", ["0=0"]
         case Softmax():
             return "Softmax", ["0=0", "1=1"]
-    raise ValueError(f"no layer of ncnn for {node}")
+    raise ValueError(f"no ncnn layer for {node}")
 
 
 def _ncnn_weights(node: Node) -> bytes:
-    """A node's part of the weights file; four zero bytes mark a kernel of floats."""
+    """A node's part of the weights file. Four zero bytes mark a float32 kernel."""
     if not isinstance(node, WeightedNode):
         return b""
     kernel = _kernel(node)[0] if isinstance(node, Conv | DepthwiseConv) else node.kernel.T
     return bytes(4) + np.ascontiguousarray(kernel, "float32").tobytes() + node.bias.astype("float32").tobytes()
 
 
-# --- beside each other -------------------------------------------------------------------------------------
+# --- comparison --------------------------------------------------------------------------------------------
 
 RUNTIMES = {"LiteRT": litert, "onnxruntime": onnx_runtime, "ncnn": ncnn_net}
 
 
 def prepare(arch: str, alpha: float, folder: Path) -> dict[str, Run]:
-    """The network in each runtime; raises ValueError if they do not give the same scores."""
+    """Loads a network in each runtime.
+
+    Raises:
+        ValueError: If the scores of a runtime differ from Keras's.
+    """
     keras.utils.clear_session()
     model = build_by_name(arch, alpha=alpha, input_shape=(SIZE, SIZE, 3), weights=None, include_preprocessing=False)
     graph = fold(model)
     image = np.random.default_rng(0).normal(size=(1, SIZE, SIZE, 3)).astype("float32")
     expected = np.asarray(model(image, training=False))[0]
     runs = {}
-    for name, make in RUNTIMES.items():
+    for name, load in RUNTIMES.items():
         (folder / name).mkdir(parents=True)
-        runs[name] = make(graph, image, folder / name)
-        apart = float(np.abs(runs[name]() - expected).max())
-        if not apart < FAR:
-            raise ValueError(f"{arch} {alpha:g}x in {name} is {apart:.2g} off Keras's scores.")
+        runs[name] = load(graph, image, folder / name)
+        difference = float(np.abs(runs[name]() - expected).max())
+        if not difference < TOLERANCE:
+            raise ValueError(f"{arch} {alpha:g}x: scores in {name} differ from Keras's by {difference:.2g}.")
     return runs
 
 
 def main() -> None:
-    """Writes, checks, times and prints."""
-    args = parser_of_rounds("Times networks in onnxruntime and ncnn beside LiteRT.").parse_args()
-    names, runs = chosen(args.networks), {}
+    """Exports, checks and measures the networks, and prints the tables."""
+    args = build_parser("Measures the latency of the networks in LiteRT, onnxruntime and ncnn.").parse_args()
+    names, runs = parse_networks(args.networks), {}
     with tempfile.TemporaryDirectory() as folder:
         for number, (arch, alpha) in enumerate(names, 1):
             print(f"{number} of {len(names)}: {arch} {alpha:g}x", flush=True)
-            made = prepare(arch, alpha, Path(folder) / f"{arch}_{alpha}")
-            runs |= {(arch, alpha, runtime): run for runtime, run in made.items()}
+            prepared = prepare(arch, alpha, Path(folder) / f"{arch}_{alpha}")
+            runs |= {(arch, alpha, runtime): run for runtime, run in prepared.items()}
         times = interleaved(runs, rounds=args.rounds)
     print_runtimes(times, names)
     print_families(times, names, {name: (name,) for name in RUNTIMES})
 
 
 def print_runtimes(times: dict[tuple, list[float]], names: list[tuple[str, float]]) -> None:
-    """Prints how long each network takes in the other runtimes, by LiteRT."""
+    """Prints the latency in LiteRT, and that of the other runtimes relative to it."""
     base, *others = RUNTIMES
     print(f"\n{'network':22}{base + ', ms':>12}{''.join(f'{name:>22}' for name in others)}")
     for arch, alpha in names:

@@ -1,9 +1,8 @@
-"""Builds the networks of the paper's Table 4, and FD-ShuffleNet beside them, as .tflite files to be timed.
-
-The weights are random: time does not depend on them. Files that are there already are kept, so that an interrupted call
-can be repeated.
+"""Writes the networks of the paper's Table 4, and FD-ShuffleNet, as .tflite files whose latency can be measured.
 
     python -m benchmarks.table4 --output_dir=table4_output/models
+
+Weights are random, since they do not affect latency. Existing files are kept, so an interrupted call can be repeated.
 """
 
 import argparse
@@ -30,21 +29,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def networks() -> list[zoo.PaperRow]:
     """The nine networks of the paper's tables, and FD-ShuffleNet at ShuffleNet's widths."""
-    beside = [
+    fd_shufflenets = [
         zoo.PaperRow("fd_shufflenet", row.alpha, row.mflops) for row in zoo.PAPER_TABLE2 if row.arch == "shufflenet"
     ]
-    return [*zoo.PAPER_TABLE2, *beside]
+    return [*zoo.PAPER_TABLE2, *fd_shufflenets]
 
 
 def write_noise(folder: Path) -> None:
-    """Writes images to calibrate int8 files on; ranges have no influence on time."""
+    """Writes calibration images of random noise; quantization ranges do not affect latency."""
     rng = np.random.default_rng(0)
     for number in range(MIN_CALIBRATION):
         Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), "uint8")).save(folder / f"{number}.png")
 
 
 def convert(network: zoo.PaperRow, calibration: Path, output: Path) -> None:
-    """Makes the files of a network that are missing, in a process of its own: TensorFlow keeps what it takes."""
+    """Converts the missing files of a network, in a separate process, since TensorFlow does not release memory."""
     name = model_name(zoo.get_arch(network.arch), network.alpha, (SIZE, SIZE))
     paths = {recipe: str(output / f"{name}_{recipe}.tflite") for recipe in RECIPES}
     missing = [recipe for recipe, path in paths.items() if not (os.path.exists(path) and read_sidecar(path))]
@@ -62,16 +61,18 @@ def convert(network: zoo.PaperRow, calibration: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Writes the files that are missing."""
-    parser = argparse.ArgumentParser(description="Builds the networks of the paper's Table 4.", allow_abbrev=False)
-    parser.add_argument("--output_dir", type=Path, required=True, help="where to write the .tflite and .json files")
+    """Writes the missing files."""
+    parser = argparse.ArgumentParser(
+        description="Writes the networks of the paper's Table 4 as .tflite files.", allow_abbrev=False
+    )
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the .tflite and .json files")
     output = parser.parse_args().output_dir.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    wanted = networks()
+    selected = networks()
     with tempfile.TemporaryDirectory() as calibration:
         write_noise(Path(calibration))
-        for number, network in enumerate(wanted, 1):
-            print(f"{number} of {len(wanted)}: {network.arch} {network.alpha:g}x", flush=True)
+        for number, network in enumerate(selected, 1):
+            print(f"{number} of {len(selected)}: {network.arch} {network.alpha:g}x", flush=True)
             convert(network, Path(calibration), output)
 
 

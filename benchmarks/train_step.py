@@ -1,9 +1,9 @@
-"""Times training steps of the networks against each other, interleaved, on random images.
-
-Times of a shared machine wander, so look at the ratios. "Keras" is `keras.applications.MobileNet`; "one op a group"
-against "grouped op" is what `fd_keras.layers.GroupedConv2D` is for.
+"""Measures the time of a training step of several networks, alternately, on random images.
 
     python -m benchmarks.train_step --size=128 --batch=64
+
+Times on a shared machine vary, so compare the ratios. "Keras" is `keras.applications.MobileNet`. "one op per group" is
+`fd_keras.layers.GroupedConv2D`, and "grouped op" is Keras's own Conv2D with groups.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def _zoo(name: str, alpha: float, size: int) -> keras.Model:
 
 
 def _grouped(name: str, alpha: float, size: int) -> keras.Model:
-    """A network whose groups are left to Keras's own Conv2D."""
+    """A network with Keras's own Conv2D in place of `GroupedConv2D`."""
     ours, layers.GroupedConv2D = layers.GroupedConv2D, keras.layers.Conv2D
     try:
         return _zoo(name, alpha, size)
@@ -38,38 +38,38 @@ def _grouped(name: str, alpha: float, size: int) -> keras.Model:
 
 
 def _keras_mobilenet(alpha: float, size: int) -> keras.Model:
-    """With any width and size, and our head: Keras's own takes few of either."""
+    """Keras's MobileNet without its head, whose weights exist for few widths and sizes, and with ours."""
     image: Any = keras.Input((size, size, 3))
-    random: Any = None  # weights; Keras declares the "imagenet" that is its default
+    random_weights: Any = None  # Keras annotates the argument as str
     trunk = keras.applications.MobileNet(
-        input_shape=(size, size, 3), alpha=alpha, include_top=False, weights=random, pooling="avg"
+        input_shape=(size, size, 3), alpha=alpha, include_top=False, weights=random_weights, pooling="avg"
     )
     return keras.Model(image, keras.layers.Dense(CLASSES, "softmax")(trunk(image / 127.5 - 1)))
 
 
 NETWORKS: dict[str, Callable[[int], keras.Model]] = {
-    "FD-MobileNet .25x": lambda size: _zoo("fd_mobilenet", 0.25, size),
-    "MobileNet .125x": lambda size: _zoo("mobilenet", 0.125, size),
-    "MobileNet .125x (Keras)": lambda size: _keras_mobilenet(0.125, size),
-    "FD-ShuffleNet .25x, one op a group": lambda size: _zoo("fd_shufflenet", 0.25, size),
-    "FD-ShuffleNet .25x, grouped op": lambda size: _grouped("fd_shufflenet", 0.25, size),
-    "ShuffleNet .25x, one op a group": lambda size: _zoo("shufflenet", 0.25, size),
-    "ShuffleNet .25x, grouped op": lambda size: _grouped("shufflenet", 0.25, size),
+    "FD-MobileNet 0.25x": lambda size: _zoo("fd_mobilenet", 0.25, size),
+    "MobileNet 0.125x": lambda size: _zoo("mobilenet", 0.125, size),
+    "MobileNet 0.125x (Keras)": lambda size: _keras_mobilenet(0.125, size),
+    "FD-ShuffleNet 0.25x, one op per group": lambda size: _zoo("fd_shufflenet", 0.25, size),
+    "FD-ShuffleNet 0.25x, grouped op": lambda size: _grouped("fd_shufflenet", 0.25, size),
+    "ShuffleNet 0.25x, one op per group": lambda size: _zoo("shufflenet", 0.25, size),
+    "ShuffleNet 0.25x, grouped op": lambda size: _grouped("shufflenet", 0.25, size),
 }
 
 
 def _compiled(model: keras.Model) -> keras.Model:
-    no_xla: Any = False  # Keras declares the "auto" that is its default
+    no_xla: Any = False  # Keras annotates the argument as str
     model.compile(TorchSGD(0.1, weight_decay=4e-5), "sparse_categorical_crossentropy", jit_compile=no_xla)
     return model
 
 
 def main() -> None:
-    """Times all networks and prints the medians."""
+    """Measures all networks and prints the medians."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--size", type=int, default=128, help="side of the images")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=7, help="steps of each network that are timed")
+    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--batch", type=int, default=64, help="batch size")
+    parser.add_argument("--rounds", type=int, default=7, help="number of measured steps per network")
     args = parser.parse_args()
     devices.reproducible(None)
     rng = np.random.default_rng(0)
@@ -81,15 +81,15 @@ def main() -> None:
         for title, model in models.items():
             start = time.perf_counter()
             model.train_on_batch(images, labels)
-            if number:  # the first one traces
+            if number:  # the first step traces the graph
                 times[title].append(time.perf_counter() - start)
     medians = {title: statistics.median(values) for title, values in times.items()}
-    fastest = medians["FD-MobileNet .25x"]
-    print(f"{'':36} MMACs  images/s   (min .. max)  FD-MobileNet is faster by")
+    fastest = medians["FD-MobileNet 0.25x"]
+    print(f"{'':38} MMACs  images/s   (min .. max)  speedup of FD-MobileNet")
     for title, median in medians.items():
         low, high = (args.batch / edge(times[title]) for edge in (max, min))
         print(
-            f"{title:36} {cost.profile(models[title]).macs / 1e6:5.1f}  {args.batch / median:8.0f}  "
+            f"{title:38} {cost.profile(models[title]).macs / 1e6:5.1f}  {args.batch / median:8.0f}  "
             f"({low:4.0f} .. {high:4.0f})  {median / fastest:.2f}"
         )
 

@@ -1,10 +1,9 @@
-"""Lays out PASCAL VOC 2007's train and val as the devkit does, from public copies of its images and annotations.
-
-The images come as Roboflow exports them, 000005_jpg.rf.HASH.jpg for 000005.jpg, some of them twice; annotations and
-lists are the devkit's own. Images without a copy are left out of the lists and named. docs/results/voc.md has the
-sources of both.
+"""Builds PASCAL VOC 2007's train and val sets in the devkit's layout, from public copies of images and annotations.
 
     python -m benchmarks.voc_set --devkit=VOCdevkit/VOC2007 --output_dir=OUT/VOCdevkit/VOC2007 IMAGES IMAGES
+
+Images are Roboflow's exports (000005_jpg.rf.HASH.jpg for 000005.jpg), some of them twice. Annotations and lists are the
+devkit's own. Images without a copy are removed from the lists and printed. docs/results/voc.md names the sources.
 """
 
 import argparse
@@ -23,7 +22,7 @@ SPLITS = ("train", "val")
 
 
 def copies(folders: Sequence[str]) -> dict[str, list[Path]]:
-    """The image files below some folders, by the devkit's name of the image: 000005 for 000005_jpg.rf.HASH.jpg."""
+    """The image files in some folders and their subfolders, by the devkit's name of the image, such as 000005."""
     found: dict[str, list[Path]] = {}
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.jpg")):
@@ -32,9 +31,10 @@ def copies(folders: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def lay_out(folders: Sequence[str], devkit: str, output: str) -> dict[str, list[str]]:
-    """Writes the data set; returns the names of the images that were left out, by split.
+    """Writes the data set; returns the names of the images without a copy, by split.
 
-    An image of another size than its annotation says is not a copy; `annotation.annotate` raises DataError for it.
+    Raises:
+        DataError: If an image does not have the size in its annotation, so that it is not a copy.
     """
     images, left_out, kept = copies(folders), {}, {}
     for name in (ANNOTATIONS, IMAGES, LISTS):
@@ -48,18 +48,18 @@ def lay_out(folders: Sequence[str], devkit: str, output: str) -> dict[str, list[
         xml = os.path.join(ANNOTATIONS, f"{name}.xml")
         shutil.copyfile(os.path.join(devkit, xml), os.path.join(output, xml))
         annotation.annotate(Devkit(output).describe(name), CLASSES, annotation.TO_TRAIN, annotation.Repairs())
-    for split, names in (kept | {"trainval": sorted(kept["train"] + kept["val"])}).items():  # last: they make it whole
+    for split, names in (kept | {"trainval": sorted(kept["train"] + kept["val"])}).items():  # written last
         text = "".join(f"{name}\n" for name in names)
         write_atomically(os.path.join(output, LISTS, f"{split}.txt"), text.encode())
     return left_out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Lays the data set out and prints what was left out."""
+    """Builds the data set and prints which images are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="folders with images")
     parser.add_argument("--devkit", required=True, help="folder with Annotations and ImageSets/Main")
-    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--output_dir", required=True, help="folder for the data set")
     args = parser.parse_args(arguments)
     try:
         left_out = lay_out(args.images, args.devkit, args.output_dir)

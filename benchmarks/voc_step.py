@@ -1,10 +1,10 @@
-"""Times a detector's training step and test on one image, and where the time goes, on random pixels.
-
-Each row runs everything of the rows above it in its block, and shows what it adds. Parts take turns, so that what else
-the machine does falls on all alike; medians are shown. Last, how much of its time a test takes without the gathers that
-a .tflite file crops by: median and quartiles over the rounds.
+"""Measures the time of a detector's training step and test on one image of random pixels, by part.
 
     python -m benchmarks.voc_step --alpha=0.25 --short_side=300 --roi_size=7
+
+Each row also runs the rows above it in its block, and shows the time that it adds and the total, as medians. Parts
+alternate, so that other load on the machine affects all of them. The last line compares tests with `crop_and_resize`
+and with the gathers of .tflite files, as median and quartiles over the rounds.
 """
 
 import argparse
@@ -27,8 +27,8 @@ CLASSES = 20
 
 
 def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example) -> dict[str, dict]:
-    """Blocks of functions, each of which does more than the one before."""
-    trainee = TrainableDetector(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
+    """Blocks of functions. Each function in a block includes the work of the previous one."""
+    trainable = TrainableDetector(detector, TorchSGD(PAPER.learning_rate, weight_decay=PAPER.weight_decay), seed=0)
     image, scale = example.image, example.scale
     graph = tf.function
     first = graph(lambda training: detector._first(image[None], training=training))
@@ -36,26 +36,26 @@ def parts(detector: faster_rcnn.FasterRCNN, example: detection_pipeline.Example)
         "training": {
             "features and anchors": lambda: first(True),
             "proposals": graph(lambda: detector.propose(image, scale, training=True)),
-            "targets, RoIs, losses": graph(lambda: trainee.losses(example)),
-            "gradients and update": lambda: trainee.step(example),
+            "targets, RoIs, losses": graph(lambda: trainable.losses(example)),
+            "gradients and update": lambda: trainable.step(example),
         },
         "test": {
             "features and anchors": lambda: first(False),
             "proposals": graph(lambda: detector.propose(image, scale, training=False)),
             "RoIs and suppression": graph(lambda: detector.detect(image, scale)),
         },
-        "by gathers": {
+        "gathers": {
             "test": graph(lambda: detector.detect(image, scale, for_tflite=True)),
         },
     }
 
 
 def main() -> None:
-    """Times all parts and prints the medians."""
+    """Measures all parts and prints the medians."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--backbone", choices=list(zoo.ARCHS), default="fd_mobilenet")
     parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=7, help="how often every part is timed")
+    parser.add_argument("--rounds", type=int, default=7, help="number of measured calls per part")
     parser.add_argument("--threads", type=int)
     for name in ("short_side", "roi_size", "freeze_stride", "anchor_size"):
         parser.add_argument(f"--{name}", type=int, default=getattr(PAPER, name))
@@ -76,22 +76,22 @@ def main() -> None:
         for block, part in times:
             start = time.perf_counter()
             blocks[block][part]()
-            if number:  # the first one traces
+            if number:  # the first call traces the graph
                 times[block, part].append(time.perf_counter() - start)
-    print(f"{net.name}, {height}x{width}, crops of {args.roi_size}: seconds an image")
+    print(f"{net.name}, {height}x{width}, crops of {args.roi_size}: seconds per image")
     show(times)
 
 
 def show(times: Mapping[tuple[str, str], list[float]]) -> None:
-    """Prints the medians by (block, part), and the ratio of the two forms of a test."""
-    before, last = 0.0, ""
+    """Prints the median of each (block, part), and the ratio of the two kinds of test."""
+    previous, last = 0.0, ""
     for (block, part), found in times.items():
         median = statistics.median(found)
-        before = before if block == last else 0.0
-        print(f"  {block:10} {part:24} {max(median - before, 0.0):6.3f}  in all {median:6.3f}")
-        before, last = median, block
-    shares = ratio(times["test", "RoIs and suppression"], times["by gathers", "test"])
-    print(f"  a test takes {shares} of its time by gathers")
+        previous = previous if block == last else 0.0
+        print(f"  {block:10} {part:24} {max(median - previous, 0.0):6.3f}  total {median:6.3f}")
+        previous, last = median, block
+    gain = ratio(times["test", "RoIs and suppression"], times["gathers", "test"])
+    print(f"  time of a test relative to gathers: {gain}")
 
 
 if __name__ == "__main__":

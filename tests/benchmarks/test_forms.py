@@ -6,8 +6,8 @@ from fd_keras.tflite.recipes import RECIPES
 
 
 def test_the_nine_networks_of_the_paper_are_the_default():
-    assert len(forms.chosen(None)) == 9
-    assert forms.chosen("shufflenet:0.25,mobilenet:1") == [("shufflenet", 0.25), ("mobilenet", 1.0)]
+    assert len(forms.parse_networks(None)) == 9
+    assert forms.parse_networks("shufflenet:0.25,mobilenet:1") == [("shufflenet", 0.25), ("mobilenet", 1.0)]
 
 
 def test_all_forms_of_a_network_give_the_same_scores(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from benchmarks import input_pipeline as pipeline
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """Two JPEGs and a PNG, which is not a JPEG; batches of two."""
+    """A folder with two JPEGs and a PNG, which is not used; batches have two photos."""
     monkeypatch.setattr(pipeline, "BATCH", 2)
     monkeypatch.setattr(pipeline, "EPOCH", 6)
     monkeypatch.setattr(pipeline, "PAPER", pipeline.PAPER.override(batch_size=2, image_size=32))
@@ -22,7 +22,7 @@ def test_all_cases_process_all_photos(photos, tmp_path_factory):
     assert [path[-5:] for path in paths] == ["a.jpg", "b.jpg"] * 3
     calls = pipeline.cases(paths, str(tmp_path_factory.mktemp("shards")))
     assert len(calls) == 5 + 2 * len(pipeline.SHRUNK)
-    rates = pipeline.timed(calls, 2, len(paths))
+    rates = pipeline.measure(calls, 2, len(paths))
     assert all(len(values) == 2 and min(values) > 0 for values in rates.values())
 
 
@@ -37,11 +37,11 @@ def test_the_reference_crops_like_torchvision():
 
 
 def test_ratios_are_computed_within_a_round():
-    text = pipeline.table({"limit": [2.0, 4.0], "PIL": [1.0, 1.0], "ours": [1.0, 4.0]})
+    text = pipeline.table({"libjpeg-turbo": [2.0, 4.0], "PIL": [1.0, 1.0], "ours": [1.0, 4.0]})
     assert text.splitlines()[-1].split() == ["ours", "2", "0.75", "(0.50-1.00)", "2.50", "(1.00-4.00)"]
 
 
 def test_too_few_photos_are_rejected(photos, monkeypatch):
     monkeypatch.setattr(pipeline, "BATCH", 50)
-    with pytest.raises(ValueError, match="--photos=.*: 2 RGB JPEGs there, at least 50"):
+    with pytest.raises(ValueError, match="--photos=.*: need at least 50 RGB JPEGs, found 2"):
         pipeline.list_jpegs(str(photos))

@@ -12,8 +12,8 @@ def test_all_networks_are_built(title):
 
 
 def test_a_grouped_op_equals_one_op_per_group():
-    one_each, grouped = (
-        cost.profile(train_step.NETWORKS[f"ShuffleNet .25x, {kind}"](64)).macs
-        for kind in ("one op a group", "grouped op")
+    separate, grouped = (
+        cost.profile(train_step.NETWORKS[f"ShuffleNet 0.25x, {kind}"](64)).macs
+        for kind in ("one op per group", "grouped op")
     )
-    assert one_each == grouped
+    assert separate == grouped
