@@ -195,11 +195,11 @@ def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tu
             found[path] = load_image(path, size)
         except ValueError as error:
             bad.append(str(error))
-    left_out = f"{len(bad)} cannot be decoded: {' '.join(bad[:3])}"
+    left_out = photos.counted(photos.UNDECODABLE, bad)
     if len(found) < least:
-        raise ValueError(f"need at least {least} images, found {len(found)}; {left_out}")
+        raise ValueError(f"need at least {least} images, found {len(found)}; skipped {left_out}")
     if bad:
-        logging.warning("skipped images: %s", left_out)
+        logging.warning("skipped %s", left_out)
     return list(found), list(found.values())
 
 

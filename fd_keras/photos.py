@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +26,17 @@ _OF_THE_SYSTEM = frozenset(  # files and folders that Windows, macOS and storage
 MAX_PIXELS = 89_478_485  # in a decoded photo, 256 MiB as RGB; PIL warns above this
 
 HIDDEN = "hidden or system files"
-NOT_PHOTOS = "not photos"
-OTHER_FORMATS = "of an unsupported format (convert them to JPEG or PNG)"
+NOT_PHOTOS = "files that are not photos"
+OTHER_FORMATS = "photos of an unsupported format (convert them to JPEG or PNG)"
 NOT_FILES = "broken links or special files"
-OUTSIDE = "outside the class folders"
+CIRCLES = "links to a parent folder"
+OUTSIDE = "photos outside the class folders"
+UNDECODABLE = "photos that cannot be decoded"
+
+
+def counted(reason: str, names: Sequence[str]) -> str:
+    """Formats skipped files the way that all programs do: reason, count and first names."""
+    return f"{reason}: {len(names)} ({shortened(names)})"
 
 
 class LeftOut:
@@ -43,8 +50,7 @@ class LeftOut:
         self._names[reason].append(name)
 
     def __str__(self) -> str:
-        counted = sorted((reason, sorted(names)) for reason, names in self._names.items())
-        return ", ".join(f"{reason}: {len(names)} ({shortened(names)})" for reason, names in counted)
+        return ", ".join(counted(reason, sorted(names)) for reason, names in sorted(self._names.items()))
 
     def log(self, where: str) -> None:
         """Logs the counts as a warning, if there are any."""
@@ -88,7 +94,8 @@ def find(folder: str, left_out: LeftOut, below: str = "") -> list[str]:
 def _walk(root: str, below: str, left_out: LeftOut, above: tuple[str, ...]) -> Iterator[str]:
     here = join(root, below) if below else root
     real = os.path.realpath(here) if is_local(here) else here
-    if real in above:  # a link to a parent folder
+    if real in above:
+        left_out.note(CIRCLES, f"{below}/")
         return
     folders, files, others = list_entries(here)
     for name in (f"{below}/{name}" if below else name for name in files):
@@ -140,7 +147,8 @@ def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list
         listing[name] = find(folder, left_out, name)
         if not listing[name]:
             raise ValueError(
-                f"{join(folder, name)}: no photos in this class folder (looked for {', '.join(sorted(SUFFIXES))})."
+                f"{join(folder, name)}: no photos in this class folder (looked for {', '.join(sorted(SUFFIXES))}); add "
+                "some, or remove the folder."
             )
     if not listing:
         raise ValueError(f"{folder}: contains no class folders; put the photos into one folder per class, CLASS/*.jpg.")

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fd_keras.errors import ProgramError
 from fd_keras.io import printable
+from fd_keras.photos import UNDECODABLE, counted
 from fd_keras.training import crops, randaugment
 from fd_keras.training.recipes import WIDER_NETWORKS, TrainingRecipe
 from fd_keras.training.sources import Photo, Photos, Share, Source
@@ -42,7 +43,7 @@ class BadImages:
         with self._lock:
             if name not in self.names:
                 self.names.add(name)
-                logging.warning("skipped %s: cannot be decoded (%d so far)", name, len(self.names))
+                logging.warning("skipped %s: %d so far (%s)", UNDECODABLE, len(self.names), name)
 
     @property
     def too_many(self) -> bool:
@@ -50,10 +51,9 @@ class BadImages:
         return len(self.names) > self.limit
 
     def __str__(self) -> str:
-        shown = ", ".join(sorted(self.names)[:5])
         return (
-            f"{len(self.names)} photos cannot be decoded, more than --max_bad_images={self.limit}: {shown}. Remove "
-            "them, raise the limit, or make shards with fd-keras prepare, which leaves them out."
+            f"{counted(UNDECODABLE, sorted(self.names))}, more than --max_bad_images={self.limit}. Remove them, raise "
+            "the limit, or make shards with fd-keras prepare, which skips them."
         )
 
 

@@ -6,7 +6,7 @@ Existing shards are verified by their hashes, and damaged ones are written again
 to a folder.
 
 All photos are checked: those that are not RGB or gray JPEGs (ImageNet has some CMYK JPEGs and a PNG) are encoded again;
-those that cannot be decoded are left out and listed.
+those that cannot be decoded are skipped and named.
 """
 
 import contextlib

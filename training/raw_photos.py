@@ -40,7 +40,7 @@ class Raw:
 
 
 def list_train(path: str) -> tuple[list[Raw], list[str]]:
-    """Lists the photos and class names of a training set; logs which files are left out.
+    """Lists the photos and class names of a training set; logs which files are skipped.
 
     Args:
         path: Folder of class folders, or a tar of tars or of class folders, such as ImageNet's.
@@ -65,7 +65,7 @@ def list_train(path: str) -> tuple[list[Raw], list[str]]:
 
 
 def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]:
-    """Lists the photos of a validation set; logs which files are left out.
+    """Lists the photos of a validation set; logs which files are skipped.
 
     Args:
         path: Folder of class folders; with `labels`, a flat folder or a tar.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fd_keras import class_names
 from fd_keras.io import is_local, join, list_folder, read_bytes, write_atomically, write_figure
 from fd_keras.next_step import next_line
+from fd_keras.photos import UNDECODABLE, counted
 from fd_keras.progress import bar, duration
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def closing(run, facts: dict) -> str:
         f"validation photos (best {100 * best['val_top1']:.2f}% after epoch {best['epoch']})",
     ]
     if facts["bad_images"]:
-        lines.append(f"  skipped  undecodable photos: {len(facts['bad_images'])} (listed in run.json)")
+        lines.append(f"  skipped  {counted(UNDECODABLE, facts['bad_images'])}, all named in run.json")
     lines += [
         f"  model    {facts['models']['last']}",
         f"  best     {facts['models']['best']}",

@@ -312,14 +312,13 @@ def _example(data: bytes, raw: Raw) -> bytes:
 
 def report(split: str, shards: Sequence[dict]) -> list[str]:
     """Formats the lines about a finished split."""
-    photos, size = sum(shard["count"] for shard in shards), sum(shard["bytes"] for shard in shards)
-    lines = [f"{split}: {photos:,} photos in {len(shards)} shards, {size / 1e6:,.1f} MB"]
+    count, size = sum(shard["count"] for shard in shards), sum(shard["bytes"] for shard in shards)
+    lines = [f"{split}: {count:,} photos in {len(shards)} shards, {size / 1e6:,.1f} MB"]
     repaired = {key: kind for shard in shards for key, kind in shard["repaired"].items()}
-    for kind, count in collections.Counter(repaired.values()).items():
+    for kind, times in collections.Counter(repaired.values()).items():
         first = next(key for key, what in repaired.items() if what == kind)
-        lines.append(f"  encoded again as RGB JPEG: {count} {kind} ({printable(first)}{', ...' if count > 1 else ''})")
-    bad = {key: why for shard in shards for key, why in shard["bad"].items()}
-    lines += [f"  left out, cannot be decoded: {printable(key)} ({why})" for key, why in list(bad.items())[:20]]
-    if len(bad) > 20:
-        lines.append(f"  and {len(bad) - 20} others, listed in the .json beside each shard")
+        lines.append(f"  encoded again as RGB JPEG: {times} {kind} ({printable(first)}{', ...' if times > 1 else ''})")
+    bad = [f"{key}: {why}" for shard in shards for key, why in shard["bad"].items()]
+    if bad:
+        lines.append(f"  skipped {photos.counted(photos.UNDECODABLE, bad)}, all named in the .json beside each shard")
     return lines

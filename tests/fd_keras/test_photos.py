@@ -32,12 +32,12 @@ def test_skipped_files_are_counted_by_reason(tmp_path, caplog):
         assert list_images(tmp_path) == [str(tmp_path / "a.jpg")]
     assert caplog.messages == [
         f"{tmp_path}: skipped broken links or special files: 1 (gone.jpg), "
+        "files that are not photos: 5 (1.csv, 2.csv, 3.csv, ...), "
         "hidden or system files: 7 (.DS_Store, ._a.jpg, .git/, ...), "
-        "not photos: 5 (1.csv, 2.csv, 3.csv, ...), "
-        "of an unsupported format (convert them to JPEG or PNG): 1 (IMG_1.HEIC)"
+        "photos of an unsupported format (convert them to JPEG or PNG): 1 (IMG_1.HEIC)"
     ]
     write(tmp_path / "odd", "new\nline.txt")
-    with pytest.raises(ValueError, match=r"no images in this folder .*\.webp; skipped not photos: 1 \(new\\nline"):
+    with pytest.raises(ValueError, match=r"no images in .*\.webp; skipped files that are not photos: 1 \(new\\nline"):
         list_images(tmp_path / "odd")
 
 
@@ -48,7 +48,7 @@ def test_linked_folders_are_searched_once(tmp_path):
     left_out = photos.LeftOut()
     assert photos.find(str(tmp_path / "photos"), left_out) == ["cats/a.jpg", "dogs/b.jpg"]
     assert photos.find(str(tmp_path / "photos"), left_out, "dogs") == ["dogs/b.jpg"]
-    assert not str(left_out)
+    assert str(left_out) == "links to a parent folder: 2 (dogs/circle/, dogs/circle/)"
 
 
 def test_single_file_is_accepted_with_any_name(tmp_path):
@@ -69,7 +69,10 @@ def test_skipped_files_of_classes_are_counted_or_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert photos.list_classes(str(tmp_path), left_out) == {"a": ["a/1.jpg"], "b": ["b/2.jpg"]}
     assert not caplog.messages
-    counted = "hidden or system files: 1 (.git/), not photos: 1 (a/x.txt), outside the class folders: 1 (stray.jpg)"
+    counted = (
+        "files that are not photos: 1 (a/x.txt), hidden or system files: 1 (.git/), "
+        "photos outside the class folders: 1 (stray.jpg)"
+    )
     assert str(left_out) == counted
     with caplog.at_level(logging.WARNING):
         photos.list_classes(str(tmp_path))

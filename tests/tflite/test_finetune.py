@@ -129,9 +129,9 @@ def test_the_record_has_flags_result_and_notes(made):
 
 def test_only_notes_are_printed_not_library_logs(made):
     out = made.run.stdout
-    assert "note: Skipped 1 photo that cannot be decoded: " in out
-    assert "note: 1 photo stored rotated or mirrored" in out
-    assert "not photos: 1" in out
+    assert "note: Skipped photos that cannot be decoded: 1 (" in out
+    assert "note: Photos stored rotated or mirrored: 1 (" in out
+    assert "files that are not photos: 1" in out
     for word in ("retracing", "XNNPACK", "Traceback", "Downloading"):
         assert word not in made.run.stderr + out
 

@@ -159,11 +159,12 @@ def test_photos_that_cannot_be_decoded_are_counted_and_named(photos, tmp_path, c
     with caplog.at_level(logging.WARNING):
         facts = run.train()
     assert [pathlib.Path(name).name for name in facts["bad_images"]] == ["blue_003.jpg", "cyan_001.jpg"]
-    assert "blue_003.jpg: cannot be decoded" in caplog.text
+    assert "skipped photos that cannot be decoded: 1 so far (" in caplog.text
+    assert "blue_003.jpg)" in caplog.text
     assert facts["last"]["step"] == 4
     assert np.isfinite(facts["last"]["val_loss"])
     strict = _run(tmp_path / "photos", tmp_path / "strict", recipe=once, max_bad_images=0)
-    with pytest.raises(TrainingError, match="--max_bad_images=0.*(blue_003|cyan_001).jpg"):
+    with pytest.raises(TrainingError, match=r"decoded: 1 \(.*(blue_003|cyan_001).jpg\), more than --max_bad_images=0"):
         strict.train()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fd_keras import imagenet
 from fd_keras.io import printable, shortened
-from fd_keras.photos import list_images
+from fd_keras.photos import UNDECODABLE, counted, list_images
 from fd_keras.progress import progress
 from fd_keras.tflite.recipes import check_channels
 from fd_keras.training.raw_photos import read_labels
@@ -107,7 +107,7 @@ class SourceImages:
         if images:
             yield np.stack(images).astype("float32"), np.array(labels)
         if bad:
-            logging.warning("skipped photos that cannot be decoded: %d (%s)", len(bad), " ".join(bad[:3]))
+            logging.warning("skipped %s", counted(UNDECODABLE, bad))
         if not found:
             raise ValueError(f"{self.source.name}: none of the photos can be decoded.")
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fd_keras.io import join, printable
+from fd_keras.io import join, printable, shortened
+from fd_keras.photos import UNDECODABLE, counted
 from fd_keras.training.finetune import copies, plan, split
 from fd_keras.training.finetune.inspection import InspectedPhoto, duplicate_groups, inspect
 from fd_keras.training.finetune.photo_folder import PhotoFolder
 from fd_keras.training.finetune.split import Split
 
 COPIES = "photos"  # folder of the copies in the output folder
-_SHOWN = 3  # maximum number of photos named in a note
 _UNEVEN = 3.0  # ratio of the largest to the smallest class from which on classes count as uneven
 _LEAST = 2  # minimum number of photos per class
 
@@ -58,7 +58,8 @@ def prepare(
     fine = np.array([not photo.fault for photo in inspected])
     found = [photo for photo in inspected if not photo.fault]
     if not found:
-        raise ValueError(f"{folder.root}: no photo can be decoded; replace them, such as {_named(inspected)}.")
+        names = shortened(_names(inspected, folder))
+        raise ValueError(f"{folder.root}: no photo can be decoded; replace them, such as {names}.")
     groups = duplicate_groups(found)
     notes = [*folder.notes, *_notes(inspected, found, groups, folder, image_size)]
     if folder.held_out is None:
@@ -67,7 +68,7 @@ def prepare(
     else:
         is_held = (np.arange(len(listed)) >= len(folder.train))[fine]
         leaked = ~is_held & np.isin(groups, groups[is_held])
-        notes += _leaks(_where(found, leaked))
+        notes += _leaks(_names(_where(found, leaked), folder))
         found, is_held = _where(found, ~leaked), is_held[~leaked]
         _check_counts(_where(found, ~is_held), folder, 1)
     if not is_held.any():
@@ -120,15 +121,17 @@ def _notes(
     rotated = [photo for photo in found if photo.rotated]
     notes = []
     if broken:
-        notes.append(f"Skipped {_photos(broken)} that cannot be decoded: {_named(broken)}.")
+        notes.append(f"Skipped {counted(UNDECODABLE, _names(broken, folder))}.")
     if tiny:
-        notes.append(f"{_photos(tiny)} smaller than half of the network's {image_size} pixels: {_named(tiny)}.")
+        text = f"Photos smaller than half of the network's {image_size} pixels"
+        notes.append(f"{counted(text, _names(tiny, folder))}.")
     if rotated:
-        notes.append(f"{_photos(rotated)} stored rotated or mirrored; upright copies are used.")
-    return [*notes, *_duplicates(found, groups), *_imbalance(found, folder)]
+        text = counted("Photos stored rotated or mirrored", _names(rotated, folder))
+        notes.append(f"{text}; upright copies are used.")
+    return [*notes, *_duplicates(found, groups, folder), *_imbalance(found, folder)]
 
 
-def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray) -> list[str]:
+def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray, folder: PhotoFolder) -> list[str]:
     members: dict[int, list[InspectedPhoto]] = collections.defaultdict(list)
     for photo, group in zip(found, groups.tolist(), strict=True):
         members[group].append(photo)
@@ -136,12 +139,11 @@ def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray) -> list[str
     across = [group for group in same if len({photo.label for photo in group}) > 1]
     notes = []
     if same:
-        extra = sum(len(group) - 1 for group in same)
-        notes.append(
-            f"Duplicates of other photos: {extra}, such as {_named(same[0])}; each stays on the same side as the other."
-        )
+        extra, names = sum(len(group) - 1 for group in same), shortened(_names(same[0], folder))
+        notes.append(f"Duplicates of other photos: {extra}, such as {names}; each stays on the same side as the other.")
     if across:
-        notes.append(f"Duplicates in several classes: {len(across)}, such as {_named(across[0])}; remove wrong ones.")
+        names = shortened(_names(across[0], folder))
+        notes.append(f"Duplicates in several classes: {len(across)}, such as {names}; remove wrong ones.")
     return notes
 
 
@@ -157,10 +159,8 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
     ]
 
 
-def _leaks(dropped: Sequence[InspectedPhoto]) -> list[str]:
-    if not dropped:
-        return []
-    return [f"Skipped in training, as duplicates of held-out photos: {_photos(dropped)}, {_named(dropped)}."]
+def _leaks(dropped: Sequence[str]) -> list[str]:
+    return [f"Skipped {counted('training photos that duplicate held-out ones', dropped)}."] if dropped else []
 
 
 def _unmeasured(held_out: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str]:
@@ -169,10 +169,6 @@ def _unmeasured(held_out: Sequence[InspectedPhoto], folder: PhotoFolder) -> list
     return [f"Classes without held-out photos, which are not measured: {', '.join(names)}."] if names else []
 
 
-def _photos(found: Sequence[InspectedPhoto]) -> str:
-    return f"{len(found)} photo{'s' * (len(found) != 1)}"
-
-
-def _named(found: Sequence[InspectedPhoto]) -> str:
-    more = ", ..." if len(found) > _SHOWN else ""
-    return ", ".join(printable(photo.path) for photo in found[:_SHOWN]) + more
+def _names(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str]:
+    """Paths of photos relative to the folder, as for the other skipped files."""
+    return [os.path.relpath(photo.path, folder.root) for photo in found]

@@ -32,7 +32,7 @@ def _groups(losses: Container[str]) -> dict[str, dict[str, str]]:
 def opening(run) -> str:
     """Formats the line that a run prints before its first step."""
     recipe, images = run.recipe, run.images
-    left = f" (left out {images.left_out} with no or only difficult objects)" if images.left_out else ""
+    left = f" (skipped images with no or only difficult objects: {images.left_out})" if images.left_out else ""
     weights = sum(math.prod(weight.shape) for weight in run.model.trainable_weights)
     return (
         f"{run.config.name}: {recipe.epochs} epochs of {images.count} images{left} of {len(run.classes)} classes, "

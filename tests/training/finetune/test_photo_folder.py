@@ -45,7 +45,7 @@ def test_unused_files_are_noted(tmp_path):
     assert names_of(found.held_out) == [("3.jpg", 0)]
     assert found.notes == (
         "The photos in test/ were not used; val/ is held out.",
-        "Skipped not photos: 1 (b/x.txt).",
+        "Skipped files that are not photos: 1 (b/x.txt).",
     )
 
 

@@ -47,7 +47,7 @@ def test_a_folder_without_a_photo_that_can_be_decoded_is_rejected(root):
     for name in "ab":
         (root / name).mkdir(parents=True)
         (root / name / "broken.jpg").write_bytes(b"not a photo")
-    with pytest.raises(ValueError, match=rf"{root}: no photo can be decoded; .*a/broken\.jpg, .*b/broken\.jpg"):
+    with pytest.raises(ValueError, match=rf"{root}: no photo can be decoded; .* a/broken\.jpg, b/broken\.jpg"):
         prepared(root)
 
 
@@ -62,11 +62,11 @@ def test_unusual_photos_are_noted_and_broken_ones_skipped(root):
     picture(1).save(root / "b" / "wrong.png")  # as a/1.jpg
     found = prepared(root)
     notes = "\n".join(found.notes)
-    assert f"Skipped 1 photo that cannot be decoded: {root}/a/bro\\nken.jpg." in notes
-    assert f"1 photo smaller than half of the network's 64 pixels: {root}/a/tiny.jpg." in notes
-    assert "1 photo stored rotated or mirrored; upright copies are used." in notes
+    assert "Skipped photos that cannot be decoded: 1 (a/bro\\nken.jpg)." in notes
+    assert "Photos smaller than half of the network's 64 pixels: 1 (a/tiny.jpg)." in notes
+    assert "Photos stored rotated or mirrored: 1 (b/lying.jpg); upright copies are used." in notes
     assert "Duplicates of other photos: 2, such as" in notes
-    assert f"Duplicates in several classes: 1, such as {root}/a/1.jpg, {root}/b/wrong.png;" in notes
+    assert "Duplicates in several classes: 1, such as a/1.jpg, b/wrong.png;" in notes
     assert "Classes are uneven: 16 photos of b, 5 of a." in notes
     everything = (*found.split.train, *found.split.held_out)
     assert len(everything) == 21
@@ -91,7 +91,7 @@ def test_a_given_split_is_kept_and_duplicates_of_held_out_photos_are_skipped(roo
     assert found.given
     assert (len(found.split.train), len(found.split.held_out)) == (12, 4)
     assert all(f"{root}/val/" in path for path, _ in found.split.held_out)
-    expected = f"Skipped in training, as duplicates of held-out photos: 1 photo, {root}/train/a/leak.png."
+    expected = "Skipped training photos that duplicate held-out ones: 1 (train/a/leak.png)."
     assert found.notes[-1] == expected
 
 
