@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its DevTools protocol over a pipe."""
+"""A headless Chromium, controlled with its DevTools protocol over a pipe."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ _FLAGS = (
 
 
 def when(condition: str) -> str:
-    """The script of a promise that waits for an expression to become true."""
+    """JavaScript for a promise that resolves when an expression becomes true."""
     return (
         "new Promise((done) => { const look = () => { let now = false; "
         f"try {{ now = {condition}; }} catch {{ }} now ? done() : setTimeout(look, 20); }}; look(); }})"
@@ -32,7 +32,7 @@ class Tab:
     """A tab.
 
     Attributes:
-        requests: Addresses that it requested.
+        requests: URLs that the page requested.
         messages: Console output and uncaught errors.
     """
 
@@ -48,20 +48,20 @@ class Tab:
         return self._browser.call(method, self._session, **arguments)
 
     def open(self, address: str) -> None:
-        """Opens an address of the camera page in the foreground and waits until it is ready."""
+        """Opens a URL of the camera page in the foreground and waits until the page is ready."""
         self.call("Page.navigate", url="about:blank")
         self.call("Page.bringToFront")
         self.call("Page.navigate", url=address)
         self.wait("document.documentElement.dataset.ready === 'yes'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression, or of the promise that it returns."""
+        """Returns the value of an expression, or of the promise that it returns."""
         done = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Waits for an expression to become true; there is no deadline of its own."""
+        """Waits for an expression to become true, without a deadline."""
         self.run(when(condition))
 
     def choose_file(self, selector: str, path: pathlib.Path) -> None:
@@ -100,13 +100,13 @@ class Browser:
 
     Args:
         profile: Folder for its profile; it may exist.
-        flags: Further flags.
+        flags: Additional flags.
     """
 
     def __init__(self, profile: pathlib.Path, *flags: str):
         program = needs.program("chromium", "google-chrome")
         (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
-        # The browser reads from 3 and writes to 4, whatever the numbers are here.
+        # Chromium reads from file descriptor 3 and writes to 4.
         script = f'exec "$@" 3<&{its_in} 4>&{its_out}'
         command = ["bash", "-c", script, "bash", program, *_FLAGS, f"--user-data-dir={profile}", *flags]
         self._process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Browser:
         self._numbers, self._tabs, self._rest = itertools.count(1), {}, b""
 
     def tab(self) -> Tab:
-        """A new tab."""
+        """Opens a new tab."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._tabs[session] = tab = Tab(self, session)
@@ -160,7 +160,7 @@ class Browser:
 
 @contextlib.contextmanager
 def started(profile: pathlib.Path, *flags: str) -> Iterator[Browser]:
-    """A browser that ends with the block."""
+    """Starts a browser and closes it at the end of the block."""
     browser = Browser(profile, *flags)
     try:
         yield browser

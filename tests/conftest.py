@@ -1,4 +1,4 @@
-"""Fixtures and options of all tests. Does not import Keras, so that tests that do not need it start fast."""
+"""Fixtures and options for all tests. Does not import Keras, so that tests that do not need it start fast."""
 
 import contextlib
 import importlib.util
@@ -48,7 +48,7 @@ def reliability_seconds(request) -> float:
 
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
-    """The folder of photos and checkpoints that FD_KERAS_DATA names; skips the test if it is not set."""
+    """The folder of photos and checkpoints in FD_KERAS_DATA; skips the test if it is not set."""
     folder = os.environ.get("FD_KERAS_DATA")
     if not folder:
         pytest.skip("needs photos and checkpoints: export FD_KERAS_DATA=FOLDER, see CONTRIBUTING.md")
@@ -57,7 +57,7 @@ def data() -> pathlib.Path:
 
 
 class References:
-    """The reference numbers in fixtures/, and the functions that make the weights and images they belong to."""
+    """The reference values in fixtures/, and the functions that create their weights and images."""
 
     def __init__(self):
         spec = importlib.util.spec_from_file_location("make_references", FIXTURES / "make_references.py")
@@ -99,7 +99,7 @@ def references() -> References:
 
 
 class Programs:
-    """A process that runs programs in forks of itself, see forked_programs.py.
+    """A process that runs programs in forks of itself (see forked_programs.py).
 
     Args:
         modules: Modules to import before the first fork.

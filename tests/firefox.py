@@ -1,4 +1,4 @@
-"""A headless Firefox, driven through Marionette, the protocol below its WebDriver."""
+"""A headless Firefox, controlled with Marionette, the protocol of its WebDriver."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from tests import needs
 from tests.browser import when
 
 _PREFERENCES = {
-    "marionette.port": 0,  # any free one; the profile's file MarionetteActivePort says which
+    "marionette.port": 0,  # any free port; MarionetteActivePort in the profile contains it
     "media.navigator.permission.disabled": True,
     "media.navigator.streams.fake": True,
     "browser.shell.checkDefaultBrowser": False,
@@ -24,7 +24,7 @@ _PREFERENCES = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
 }
-_DEADLINE_MS = 2**31 - 1  # of a script; the tests have none of their own
+_DEADLINE_MS = 2**31 - 1  # timeout of scripts; in effect none
 
 
 class Firefox:
@@ -52,12 +52,12 @@ class Firefox:
             raise
 
     def open(self, address: str) -> None:
-        """Opens an address of the camera page and waits until it is ready."""
+        """Opens a URL of the camera page and waits until the page is ready."""
         self._call("WebDriver:Navigate", url=address)
         self.wait("document.documentElement.dataset.ready === 'yes'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression, or of the promise that it returns."""
+        """Returns the value of an expression, or of the promise that it returns."""
         body = (
             f"const done = arguments[0]; Promise.resolve({script}).then(v => done([v]), e => done([null, String(e)]))"
         )
@@ -87,7 +87,7 @@ class Firefox:
             time.sleep(0.05)
         self._socket = socket.create_connection(("127.0.0.1", int(port_file.read_text())))
         self._file = self._socket.makefile("rb")
-        self._read()  # its greeting
+        self._read()  # the greeting
         self._call("WebDriver:NewSession", strictFileInteractability=False)
         self._call("WebDriver:SetTimeouts", script=_DEADLINE_MS, pageLoad=_DEADLINE_MS)
 
@@ -109,7 +109,7 @@ class Firefox:
 
 @contextlib.contextmanager
 def started(profile: pathlib.Path) -> Iterator[Firefox]:
-    """A browser that ends with the block."""
+    """Starts a browser and closes it at the end of the block."""
     browser = Firefox(profile)
     try:
         yield browser

@@ -1,8 +1,8 @@
-"""Runs programs on request, each in a fork of this process, which has imported the modules that its arguments name.
+"""Runs programs on request, each in a fork of this process, which has imported the modules in its arguments.
 
 Importing TensorFlow takes longer than most tests of a program. A request is a line of JSON on standard input: module,
-arguments, environment variables to set, folder to run in. The answer is one on standard output: exit status, and what
-the program wrote to standard output and to standard error.
+arguments, environment variables to set, and working directory. The answer is a line of JSON on standard output: exit
+status, standard output and standard error of the program.
 """
 
 import gc
@@ -23,7 +23,7 @@ def answer(child: int, out, err) -> None:
     print(json.dumps([code, *texts]), flush=True)
 
 
-def become(module: str, arguments: list[str], environment: dict[str, str], folder: str, out, err) -> None:
+def exec_module(module: str, arguments: list[str], environment: dict[str, str], folder: str, out, err) -> None:
     """Turns this process into `python -m module arguments`."""
     sys.path.insert(0, os.getcwd())
     os.chdir(folder)
@@ -38,13 +38,13 @@ def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # else each fork's collector writes to, and so copies, every page of what was imported
+    gc.freeze()  # otherwise the garbage collector of a fork copies all imported pages by writing to them
     for line in sys.stdin:
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         child = os.fork()
         if not child:
-            become(*json.loads(line), out, err)
-            return  # the interpreter ends as it does for a program, also after an exception
+            exec_module(*json.loads(line), out, err)
+            return  # the interpreter exits as for a program, even after an exception
         answer(child, out, err)
 
 

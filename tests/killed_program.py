@@ -1,4 +1,4 @@
-"""Kills a program as it opens, renames or deletes a file in DIR the N-th time: killed_program.py MODULE N DIR FLAGS"""
+"""Kills a program before its Nth operation on files in DIR: killed_program.py MODULE N DIR FLAGS"""
 
 import importlib
 import os
@@ -9,7 +9,7 @@ EVENTS = ("open", "os.chmod", "os.rename", "os.remove")
 
 
 def kill_at(count: int, folder: str) -> None:
-    """Sends this process SIGKILL before that operation."""
+    """Sends this process SIGKILL before its Nth open, chmod, rename or removal of a file in a folder."""
     left = [count]
 
     def watch(event, arguments):

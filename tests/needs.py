@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-# What apt-get installs, by the program that a test starts.
+# Debian packages by program.
 _APT = {
     "arm-none-eabi-g++": "gcc-arm-none-eabi libstdc++-arm-none-eabi-newlib",
     "chromium": "chromium",
@@ -20,7 +20,7 @@ posix_signals = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals:
 
 
 def program(name: str, *others: str) -> str:
-    """Returns the path of a program, or of another that does the same; skips the test if none is installed."""
+    """Returns the path of a program or an alternative; skips the test if none is installed."""
     for each in (name, *others):
         if path := shutil.which(each):
             return path

@@ -1,4 +1,4 @@
-"""Checks pages, as HTML and in a real browser."""
+"""Checks HTML pages by parsing them and in a real browser."""
 
 import json
 import pathlib
@@ -8,17 +8,17 @@ from html.parser import HTMLParser
 from tests import browser
 
 _VOID = {"meta", "img", "line", "path", "br"}
-# The width that a page needs, that of its window, and the color of its text.
+# Width of the page and of its window, and color of the text.
 _MEASURES = "[document.documentElement.scrollWidth, innerWidth, getComputedStyle(document.body).color]"
 
 
 class ParsedPage(HTMLParser):
-    """A page whose tags are closed in their order, or an AssertionError.
+    """A parsed page. Raises AssertionError if its tags are not closed in order.
 
     Attributes:
-        loads: Addresses that it would load.
-        images: Attributes of the pictures.
-        texts: Texts of the elements by tag.
+        loads: URLs that the page loads.
+        images: Attributes of the images.
+        texts: Texts of the elements, by tag.
     """
 
     def __init__(self, text: str):
@@ -47,7 +47,7 @@ class ParsedPage(HTMLParser):
 
 
 def check_stands_alone(text: str) -> ParsedPage:
-    """Checks that a page loads and runs nothing, and has both color schemes; returns it."""
+    """Checks that a page loads and runs nothing, and has both color schemes; returns the parsed page."""
     page = ParsedPage(text)
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.loads)
     without_code = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
@@ -59,13 +59,13 @@ def check_stands_alone(text: str) -> ParsedPage:
 
 
 def check_fits(folder: pathlib.Path, pages: list[pathlib.Path], widths: list[int], dark: bool) -> None:
-    """Checks in a browser that no page is wider than its window, and that the text is light if and only if it is dark.
+    """Checks in a browser that pages fit their window, and that the text is light only in the dark color scheme.
 
     Args:
-        folder: Folder to work in.
+        folder: Folder for the profile of the browser.
         pages: Paths of the pages.
-        widths: Widths of windows in pixels.
-        dark: Whether the browser prefers dark pages.
+        widths: Widths of the window in pixels.
+        dark: Whether the browser prefers the dark color scheme.
     """
     with browser.started(folder / "profile") as started:
         tab = started.tab()

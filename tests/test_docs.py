@@ -1,4 +1,4 @@
-"""The documentation site: it builds strictly, loads nothing from elsewhere, and its commands exist with their flags."""
+"""The documentation: the site builds, pages load nothing from other servers, and all commands and flags exist."""
 
 import html
 import html.parser
@@ -18,11 +18,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> pathlib.Path:
-    place = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", f"--site-dir={place}"]
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", f"--site-dir={folder}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return place
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def flags(site) -> dict[str, set[str]]:
 
 
 class _Loaded(html.parser.HTMLParser):
-    """Collects the addresses that a page loads by itself."""
+    """Collects the URLs that a page loads."""
 
     def __init__(self):
         super().__init__()
-        self.addresses: list[str] = []
+        self.urls: list[str] = []
 
     def handle_starttag(self, tag, attrs):
         names = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
         values = dict(attrs)
         if tag in names and values.get("rel") != "canonical":
-            self.addresses += [values.get(names[tag]) or ""]
+            self.urls += [values.get(names[tag]) or ""]
 
 
 def test_pages_load_nothing_from_other_servers(site):
@@ -58,7 +58,7 @@ def test_pages_load_nothing_from_other_servers(site):
     for page in pages:
         loaded = _Loaded()
         loaded.feed(page.read_text("utf-8"))
-        assert not [address for address in loaded.addresses if re.match(r"(https?:)?//", address)], page
+        assert not [url for url in loaded.urls if re.match(r"(https?:)?//", url)], page
 
 
 def test_every_public_name_is_documented(site):
@@ -70,7 +70,7 @@ def test_every_public_name_is_documented(site):
 
 
 def commands(page: pathlib.Path) -> list[list[str]]:
-    """The words of each command in a page's code blocks; comments and the values of variables are left out."""
+    """The words of each command in the code blocks of a page, without comments."""
     text = re.sub(r"\\\n\s*", " ", page.read_text("utf-8"))
     lines = re.findall(r"^(?:    |)((?:\w+=\S+ )*(?:fd-keras|make|python -m) .*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines if "`" not in line]

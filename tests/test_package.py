@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works where there is no clone."""
+"""Contents of the wheel, and that it works without a clone."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ FOLDERS = ("fd_keras", "training", "tflite", "android_bench", "web")
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory) -> pathlib.Path:
-    """A folder with the sdist and the wheel built from it; made from a copy, so that nothing is left in the tree."""
+    """A folder with the sdist and the wheel built from it, from a copy, so that no files are left in the tree."""
     needs.package("build")
     copy, out = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("dist")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -42,14 +42,14 @@ def wheel(dist) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> pathlib.Path:
-    """A folder to put on the path, with the content of the wheel."""
+    """A folder with the unpacked wheel, for the path."""
     folder = tmp_path_factory.mktemp("site")
     wheel.extractall(folder)
     return folder
 
 
 def run(installed: pathlib.Path, *command: str) -> subprocess.CompletedProcess:
-    """Runs Python outside the clone, with the wheel's content on the path."""
+    """Runs Python outside the clone, with the unpacked wheel on the path."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
         [sys.executable, *command], cwd=installed.parent, env=environment, capture_output=True, text=True
@@ -62,7 +62,7 @@ def test_the_wheel_has_one_top_level_package(wheel):
     assert len(folders) == 2
 
 
-def test_the_wheel_holds_the_whole_pipeline(wheel):
+def test_the_wheel_contains_all_modules_and_data_files(wheel):
     files = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     expected = {str(file if file.parts[0] == "fd_keras" else "fd_keras" / file) for file in files}
     expected |= {"fd_keras/imagenet_classes.tsv", "fd_keras/py.typed"}
@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_whole_pipeline(wheel):
     assert {name for name in wheel.namelist() if name.startswith("fd_keras/")} == expected
 
 
-def test_the_wheel_describes_itself(wheel):
+def test_the_wheel_has_name_version_license_and_extras(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = wheel.read(name).decode()
     for line in ("Name: fd-keras", f"Version: {__version__}", "License-Expression: Apache-2.0"):
@@ -83,7 +83,7 @@ def test_the_wheel_describes_itself(wheel):
         assert f"\nProvides-Extra: {extra}\n" in metadata
 
 
-def test_the_installed_package_is_the_wheels(installed):
+def test_the_package_is_imported_from_the_wheel(installed):
     done = run(installed, "-c", "import fd_keras.training; print(fd_keras.training.__file__)")
     assert done.stdout.strip() == str(installed / "fd_keras" / "training" / "__init__.py"), done.stderr
 
@@ -94,8 +94,8 @@ def test_the_installed_command_lists_the_programs(installed):
     assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
 
 
-def test_no_top_level_package_is_missed(installed):
-    """What runs from a clone as `python -m tflite.convert` is `python -m fd_keras.tflite.convert` when installed."""
+def test_programs_run_by_their_installed_module_names(installed):
+    """`python -m tflite.convert` in a clone is `python -m fd_keras.tflite.convert` when installed."""
     done = run(installed, "-m", "fd_keras.tflite.convert", "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[2] == "usage: python -m fd_keras.tflite.convert [FLAGS]"

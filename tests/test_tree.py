@@ -1,4 +1,4 @@
-"""Rules that hold for the whole tree: who imports whom, names, tests that mirror the code."""
+"""Rules for the whole tree: imports, class names, and a test file per module."""
 
 import ast
 import collections
@@ -10,8 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# What each folder may import of the others: fd_keras <- training <- tflite <- web; android_bench stands alone, and web
-# stores measurements with it.
+# Folders that each folder may import: fd_keras <- training <- tflite <- web. android_bench imports no others; web uses
+# it to store measurements.
 MAY_IMPORT = {
     "fd_keras": {"fd_keras"},
     "training": {"fd_keras", "training"},
@@ -26,7 +26,7 @@ HEAVY = {
 
 
 def python_files(folder: str) -> list[pathlib.Path]:
-    """The files of a folder at the top; what links lead to is not walked twice."""
+    """The Python files of a top-level folder, without those behind symbolic links."""
     return sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -46,7 +46,7 @@ def tree_of(file: pathlib.Path) -> ast.Module:
 
 
 def at_import_time(tree: ast.Module):
-    """The nodes that run when a module is imported: all but the bodies of functions and of `if TYPE_CHECKING`."""
+    """The nodes that run at import: all except bodies of functions and of `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = list(tree.body)
     while waiting:
         node = waiting.pop()
@@ -58,7 +58,7 @@ def at_import_time(tree: ast.Module):
 
 
 def imports(nodes, file: pathlib.Path) -> set[str]:
-    """The modules that import statements among the nodes name, by their dotted names; relative ones resolved."""
+    """Dotted names of the modules that the nodes import; relative imports are resolved."""
     found = set()
     package = installed_name(file).split(".")
     package = package if file.name == "__init__.py" else package[:-1]
@@ -73,12 +73,12 @@ def imports(nodes, file: pathlib.Path) -> set[str]:
 
 
 def folder_of(module: str) -> str:
-    """The folder at the top that a dotted name leads into."""
+    """The top-level folder of a dotted module name."""
     parts = module.split(".")
     return parts[1] if parts[0] == "fd_keras" and parts[1:2] and parts[1] in MAY_IMPORT else parts[0]
 
 
-def test_the_rules_are_about_files_that_exist():
+def test_all_folders_have_files():
     assert {file.parts[0] for file in FILES} == MAY_IMPORT.keys()
     assert {"fd_keras.spec", "fd_keras.training.voc.metric", "fd_keras.tflite.int8.fold"} <= MODULES.keys()
 
@@ -103,26 +103,26 @@ def test_modules_are_imported_by_their_installed_names(file):
 
 
 @pytest.mark.parametrize("file", python_files("android_bench"), ids=str)
-def test_the_bench_imports_the_standard_library_alone(file):
+def test_android_bench_imports_only_the_standard_library(file):
     others = imports(at_import_time(tree_of(file)), file)
     assert {folder_of(module) for module in others} <= sys.stdlib_module_names | {"android_bench"}
 
 
 @pytest.mark.parametrize("file", python_files("fd_keras"), ids=str)
-def test_the_networks_know_no_backend(file):
+def test_networks_import_no_backend(file):
     backends = {"tensorflow", "tf_keras", "jax", "torch"}
     if file.name == "io.py":
-        backends -= {"tensorflow"}  # its file system, for paths such as gs://bucket/name
+        backends -= {"tensorflow"}  # for paths such as gs://bucket/name
     assert not {module.split(".")[0] for module in imports(ast.walk(tree_of(file)), file)} & backends
 
 
 def import_graph() -> dict[str, set[str]]:
-    """Which modules each module imports, at whatever moment."""
+    """The modules that each module imports, at import time or later."""
     return {name: imports(ast.walk(tree_of(file)), file) & MODULES.keys() for name, file in MODULES.items()}
 
 
-def circle_in(graph: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in a circle, or an empty list."""
+def import_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """A cycle of modules that import each other, or an empty list."""
     done: set[str] = set()
 
     def visit(name: str, path: list[str]) -> list[str]:
@@ -131,21 +131,21 @@ def circle_in(graph: dict[str, set[str]]) -> list[str]:
         if name in done:
             return []
         for other in sorted(graph[name]):
-            if circle := visit(other, [*path, name]):
-                return circle
+            if cycle := visit(other, [*path, name]):
+                return cycle
         done.add(name)
         return []
 
     return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
 
 
-def test_no_module_takes_part_in_a_circle():
-    assert circle_in(import_graph()) == []
+def test_there_are_no_import_cycles():
+    assert import_cycle(import_graph()) == []
 
 
-def test_a_circle_would_be_noticed():
-    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
-    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+def test_an_import_cycle_is_found():
+    assert import_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    assert import_cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.parametrize(
@@ -164,23 +164,23 @@ def test_imports_are_resolved(source, file, found):
 
 
 def loaded_by(*modules: str) -> set[str]:
-    """Top-level packages that importing modules of ours loads, in a fresh process."""
+    """Top-level packages that are loaded by importing our modules in a new process."""
     script = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
-def test_the_bench_runs_with_the_standard_library_alone():
+def test_android_bench_loads_without_other_packages():
     modules = [installed_name(file) for file in python_files("android_bench") if file.name != "__main__.py"]
-    # -I -S: neither site-packages nor the environment; the tree itself is put on the path.
+    # -I -S: without site-packages and environment variables; only the tree is on the path.
     for names in (modules, [name.removeprefix("fd_keras.") for name in modules]):
         script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}"
         done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
-def test_the_package_and_its_command_load_nothing_heavy():
+def test_importing_the_package_and_its_command_loads_no_large_packages():
     assert not loaded_by("fd_keras", "fd_keras.cli", "fd_keras.android_bench.run") & {*HEAVY, "numpy", "absl"}
 
 
@@ -188,7 +188,7 @@ def test_the_package_and_its_command_load_nothing_heavy():
 
 
 def public_classes() -> dict[str, list[str]]:
-    """The modules that define a public class, by its name."""
+    """The modules that define each public class, by class name."""
     found = collections.defaultdict(list)
     for module, file in MODULES.items():
         for node in tree_of(file).body:
@@ -202,12 +202,12 @@ def test_no_two_public_classes_have_the_same_name():
 
 
 def has_logic(file: pathlib.Path) -> bool:
-    """Whether a module defines a function or a method with more than a line in it."""
+    """Whether a module defines a function of more than three lines."""
     functions = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.FunctionDef)]
     return any(len(ast.unparse(ast.Module(node.body, [])).splitlines()) > 3 for node in functions)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if has_logic(file) and file.name != "__init__.py"], ids=str)
-def test_every_module_with_logic_has_a_test_file_of_its_name(file):
+def test_each_module_with_logic_has_a_test_file(file):
     name = "main" if file.name == "__main__.py" else file.stem
     assert (ROOT / "tests" / file.parent / f"test_{name}.py").is_file()

@@ -1,9 +1,8 @@
-"""Starts a program once for every flag and every value that the flag cannot have; each start is a fork of this process.
+"""Starts a program with each flag and each invalid value, in forks of this process.
 
     python tests/walk_flags.py MODULE     prints a line of JSON for each start: flag, value, status, stdout, stderr
 
-Only values that no program can accept are tried: empty ones, words for numbers, numbers that are not finite, and
-numbers beyond 32 bits.
+The values are invalid for all programs: empty, text in place of a number, not finite, or beyond 32 bits.
 """
 
 import gc
@@ -19,11 +18,11 @@ NUMBERS = {
     "float": ("", "x", "nan", "inf"),
     "word": ("",),
 }
-REQUIRED = "wanted"  # the value of flags that have to be given
+REQUIRED = "wanted"  # the value of required flags
 
 
 def absl_flags(module: ModuleType) -> tuple[dict[str, str], list[str]]:
-    """Kinds by flag, and the arguments without which the program does not start."""
+    """The type of each flag, and the required arguments."""
     kinds = {"int": "integer", "float": "float"}
     found, needed = {}, []
     for flag in module.PROGRAM._own().values():
@@ -35,7 +34,7 @@ def absl_flags(module: ModuleType) -> tuple[dict[str, str], list[str]]:
 
 
 def argparse_flags(module: ModuleType) -> tuple[dict[str, str], list[str]]:
-    """Likewise."""
+    """The type of each flag, and the required arguments."""
     kinds = {int: "integer", float: "float"}
     actions = [action for action in module.parser()._actions if action.nargs != 0]
     options = {action.option_strings[-1].lstrip("-"): action for action in actions if action.option_strings}
@@ -44,7 +43,7 @@ def argparse_flags(module: ModuleType) -> tuple[dict[str, str], list[str]]:
 
 
 def start(module: ModuleType, arguments: list[str]) -> tuple[int, str, str]:
-    """Status, stdout and stderr of `fd-keras`'s program in a module."""
+    """Runs the program in a module; returns status, stdout and stderr."""
     from fd_keras import cli
 
     command = next(command for command in cli.every_command().values() if command.module == module.__name__)
@@ -65,7 +64,7 @@ def _text(file) -> str:
 
 def main(name: str) -> None:
     module = importlib.import_module(name)
-    gc.freeze()  # else each fork's collector copies every page of what was imported
+    gc.freeze()  # otherwise the garbage collector of a fork copies all imported pages by writing to them
     found, needed = (absl_flags if hasattr(module, "PROGRAM") else argparse_flags)(module)
     for flag, kind in found.items():
         others = [argument for argument in needed if not argument.startswith(f"--{flag}=")]

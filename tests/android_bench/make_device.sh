@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .device: a Debian with the real adbd and sshd, on which the tests run as on a phone. Needs root, a network and
-# debootstrap; the tests that want it skip without it.
+# Creates .device: a Debian with real adbd and sshd, which tests use as a phone. Needs root, a network and debootstrap.
+# Tests that need it are skipped without it.
 set -eu
 cd "$(dirname "$0")/../.."
 [ -d .device ] && exit 0

@@ -1,14 +1,14 @@
-# Sourced by the scripts that install Debian trixie into a folder: ends them unless there is a mirror to install from.
+# Sourced by scripts that install Debian trixie into a folder. Exits if there is no mirror.
 
-# The mirror that this machine installs from, unless another is named.
+# DEBIAN_MIRROR, or the mirror of this machine.
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | sort -u | head -n 1)}
 if [ -z "$mirror" ]; then
-    echo "$0: apt has no source of Debian packages here: set DEBIAN_MIRROR to the address of a Debian mirror" >&2
+    echo "$0: no Debian mirror in the configuration of apt: set DEBIAN_MIRROR to the URL of a mirror" >&2
     exit 1
 fi
 
-# use_trixie FOLDER TYPE ARCHITECTURE: makes apt install trixie, deb or deb-src, as if nothing were installed, and keep
-# all of its files in FOLDER. Undo it with `unset APT_CONFIG`.
+# use_trixie FOLDER TYPE ARCHITECTURE: configures apt for trixie (deb or deb-src) with no package installed and with all
+# of its files in FOLDER. Undo with `unset APT_CONFIG`.
 use_trixie() {
     mkdir -p "$1/lists/partial" "$1/archives/partial"
     echo "$2 [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$1/sources"

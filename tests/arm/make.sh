@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .arm: an aarch64 Python with LiteRT in .arm/aarch64, and in .arm/emulator the qemu that runs it. Needs Debian's
-# apt and a network, and changes nothing outside .arm. Debian is trixie, as qemu before 10 crashes on LiteRT.
+# Creates .arm: an aarch64 Python with LiteRT in .arm/aarch64, and qemu to run it in .arm/emulator. Needs Debian's apt
+# and a network, and writes only to .arm. Uses trixie, since qemu before 10 crashes on LiteRT.
 # Usage: make.sh PYTHON
 set -eu
 cd "$(dirname "$0")/../.."
@@ -9,7 +9,7 @@ wheel=$(sed -n 's/.*"\(ai-edge-litert==[^"]*\)".*/\1/p' pyproject.toml | head -n
 . tests/arm/debian.sh
 rm -rf .arm
 
-# unpack FOLDER ARCHITECTURE PACKAGE...: with all that the packages need.
+# unpack FOLDER ARCHITECTURE PACKAGE...: unpacks packages and their dependencies.
 unpack() {
     folder=$PWD/.arm/$1 apt=$PWD/.arm/apt-$2
     mkdir -p "$folder"
@@ -25,7 +25,7 @@ unpack emulator "$(dpkg --print-architecture)" qemu-user
 find .arm/emulator/usr/bin -type f ! -name qemu-aarch64 -delete # 400 MB of other processors
 unpack aarch64 arm64 python3.13 libstdc++6
 ln -s usr/lib .arm/aarch64/lib
-# Wheels name the oldest libc that they run on; trixie's is newer than all of these.
+# Wheels state their minimum libc; trixie's is newer than all of these.
 platforms='--platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64'
 "$1" -m pip install --quiet --target .arm/packages --python-version 3.13 --only-binary :all: $platforms "$wheel"
 echo "$wheel" >.arm/made

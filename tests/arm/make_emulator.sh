@@ -1,14 +1,14 @@
 #!/bin/sh
-# Makes .emulator: a qemu that takes plugins, and the plugin that counts. Needs Debian's apt, a network, gcc, ninja,
-# pkg-config and GLib's headers (`make emulator` installs them), and changes nothing outside .emulator. Debian's own
-# qemu-user is linked statically and refuses plugins.
+# Creates .emulator: a qemu that supports plugins, and the plugin that counts. Needs Debian's apt, a network, gcc, ninja,
+# pkg-config and GLib's headers (`make emulator` installs them), and writes only to .emulator. Debian's own qemu-user is
+# linked statically and does not support plugins.
 # Usage: make_emulator.sh PYTHON, after make.sh
 set -eu
 cd "$(dirname "$0")/../.."
 python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 work=$PWD/.emulator/work
 
-# fetch: the source of trixie's qemu, into the working folder; apt checks its signature.
+# fetch: downloads the source of trixie's qemu; apt verifies its signature.
 fetch() {
     use_trixie "$work/apt" deb-src "$(dpkg --print-architecture)"
     (cd "$work" && apt-get -qq source --download-only qemu)
@@ -17,7 +17,7 @@ fetch() {
     tar -xf "$work"/qemu_*.orig.tar.xz -C "$work/source" --strip-components=1
 }
 
-# build: linked dynamically, without anything that running a Linux program does not need.
+# build: builds qemu, linked dynamically, with only what a Linux program needs.
 build() {
     "$python" -m venv "$work/tools"
     "$work/tools/bin/pip" install --quiet --disable-pip-version-check 'meson==1.5.0' 'pycotap==1.3.1'

@@ -1,6 +1,6 @@
-"""Runs .tflite files on images with whatever processor Python runs on: score.py IMAGES.npy SCORES.npz FILE.tflite...
+"""Runs .tflite files on images and saves the scores: score.py IMAGES.npy SCORES.npz FILE.tflite...
 
-Needs numpy and LiteRT alone, as there is no TensorFlow on the other side of an emulator.
+Needs only NumPy and LiteRT, since there is no TensorFlow in the emulator.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def load_litert():
-    """fd_keras.litert without the package around it, which imports Keras."""
+    """Loads fd_keras.litert without its package, which imports Keras."""
     spec = importlib.util.spec_from_file_location("litert", ROOT / "fd_keras" / "litert.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
