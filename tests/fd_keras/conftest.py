@@ -1,4 +1,4 @@
-"""Small models, each built once, and fixtures that block the network and restore Keras's settings."""
+"""Small models that are built once, and fixtures that block downloads and restore Keras's settings."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ GET_FILE = keras.utils.get_file
 
 @pytest.fixture
 def real_get_file(no_download, monkeypatch):
-    """Keras's own downloader, for files of this machine."""
+    """Restores Keras's own downloader, for files on this machine."""
     monkeypatch.setattr(keras.utils, "get_file", GET_FILE)
 
 
@@ -43,7 +43,7 @@ def keras_settings():
 
 @pytest.fixture(scope="session")
 def quick_start():
-    """Makes a context in which kernels start as NumPy's numbers on JAX, which compiles its own for every new shape."""
+    """A context that draws initial kernels with NumPy on JAX, which would compile a kernel for each shape."""
     if keras.backend.backend() != "jax":
         return contextlib.nullcontext
     rng = np.random.default_rng(1)
@@ -57,7 +57,7 @@ def quick_start():
 
 @pytest.fixture(scope="session")
 def build(quick_start):
-    """Builds a small network with random weights: build("mobilenet", classes=3). Arguments are an application's."""
+    """Builds a small network with random weights: build("mobilenet", classes=3). Arguments are those of FDMobileNet."""
 
     def build(model: str, **arguments) -> keras.Model:
         keras.utils.set_random_seed(0)
@@ -69,18 +69,18 @@ def build(quick_start):
 
 @pytest.fixture(scope="session")
 def small(build):
-    """The small network of that name with ten classes, built once: do not change it."""
+    """A function that returns the small network of a name with ten classes. It is built once; do not change it."""
     return functools.cache(build)
 
 
 @pytest.fixture(scope="session")
 def run():
-    """Output of a model for a batch, as a NumPy array, computed the faster way on this backend."""
+    """Computes the output of a model for a batch as a NumPy array, in the way that is faster on this backend."""
 
     def run(model, images) -> np.ndarray:
         if keras.backend.backend() == "tensorflow":
             return np.asarray(model(images, training=False))
-        return np.asarray(model.predict(images, verbose=0))  # JAX compiles op by op otherwise
+        return np.asarray(model.predict(images, verbose=0))  # otherwise JAX compiles each op
 
     return run
 

@@ -1,7 +1,7 @@
-"""Damages files of weights at random and reads them: damaged_weights.py FOLDER FIRST COUNT SECONDS FILE...
+"""Damages weight files at random and reads them: damaged_weights.py FOLDER FIRST COUNT SECONDS FILE...
 
-A process of its own, since a damaged HDF5 file may crash the library that reads it. Prints the number of each damaged
-file before it is read, and in the end how many were read and how many refused.
+Runs in a separate process, since a damaged HDF5 file may crash the library. Prints the number of each damaged file
+before reading it, and finally how many were read and how many rejected.
 """
 
 import collections
@@ -15,18 +15,18 @@ import time
 from fd_keras import checkpoints, spec, zoo
 from tests.damage import damage_bytes
 
-MEMORY = 4 << 30  # bytes of address space above the current use; the files have a few 100 kB
+MEMORY = 4 << 30  # limit of additional address space in bytes; the files have a few 100 kB
 
 
 def outcome(path: str, ops) -> str:
-    """ "read" or "refused"; re-raises errors whose message is not one line with the file's name."""
+    """Reads a file; returns "read" or "rejected". The error message must be one line that starts with the path."""
     reason = ""
     try:
         checkpoints.read(path, ops)
     except checkpoints.CheckpointError as error:
         reason = str(error)
     assert not reason or (reason.startswith(path) and "\n" not in reason), reason
-    return "refused" if reason else "read"
+    return "rejected" if reason else "read"
 
 
 def main(folder: str, first: str, count: str, seconds: str, *sources: str) -> None:

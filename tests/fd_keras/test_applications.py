@@ -17,7 +17,7 @@ from fd_keras.spec import lower, model_name
 APPLICATIONS = (fd_keras.FDMobileNet, fd_keras.MobileNet, fd_keras.ShuffleNet, fd_keras.FDShuffleNet)
 every_network = pytest.mark.parametrize("name", zoo.ARCHS)
 
-# Two ways to compute the same float32 numbers: some twenty layers of rounding.
+# Tolerances for rounding in some twenty float32 layers.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
 
@@ -28,10 +28,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def saved(build, images, run, tmp_path_factory):
-    """Small models that were saved to disk, by network: (model, path of its .keras file).
+    """A function from a network's name to a small saved model: (model, path of its .keras file).
 
-    No constant of their batch normalizations and no bias is 0 or 1, so that leaving one out would be seen, and their
-    logits differ by about 1, so that the softmax hides nothing.
+    No batch-norm parameter or bias is 0 or 1, so that omitting one changes the output. Logits differ by about 1, so
+    that the softmax does not hide differences.
     """
     folder = tmp_path_factory.mktemp("saved")
 
@@ -54,19 +54,19 @@ def saved(build, images, run, tmp_path_factory):
 
 
 @every_network
-def test_the_saved_models_are_worth_comparing(name, saved, images, run):
+def test_scores_of_the_saved_models_are_neither_uniform_nor_saturated(name, saved, images, run):
     scores = run(saved(name)[0], images)
     assert 0.15 < scores.max() < 0.95
     assert np.abs(scores[0] - scores[1]).max() > 0.05
 
 
 @every_network
-def test_gives_probabilities(name, small, images, run):
+def test_outputs_are_probabilities(name, small, images, run):
     scores = run(small(name), images)
     assert scores.shape == (2, 10)
     assert np.allclose(scores.sum(-1), 1, atol=1e-5)
     assert np.all(scores > 0)
-    assert np.abs(scores[0] - scores[1]).max() > 1e-6  # the classifier starts small
+    assert np.abs(scores[0] - scores[1]).max() > 1e-6  # initial weights of the classifier are small
 
 
 @every_network
@@ -83,7 +83,7 @@ def test_output_without_top_is_the_input_of_the_top(name, saved, images, run, bu
     assert np.allclose(softmax(run(trunk, images) @ kernel + bias), run(model, images), **CLOSE)
 
 
-def test_poolings_are_means_and_maxima_of_the_feature_map(saved, images, run, build):
+def test_pooling_is_the_mean_or_maximum_of_the_feature_map(saved, images, run, build):
     _, path = saved("fd_mobilenet")
     plain, average, maximum = (
         run(build("fd_mobilenet", weights=path, include_top=False, pooling=pooling), images)
@@ -95,14 +95,14 @@ def test_poolings_are_means_and_maxima_of_the_feature_map(saved, images, run, bu
 
 
 @every_network
-def test_the_network_without_top_takes_any_size(name, run, build):
+def test_a_network_without_top_accepts_any_size(name, run, build):
     trunk = build(name, include_top=False, input_shape=None)
     assert trunk.input_shape == (None, None, None, 3)
     assert trunk.output_shape[:3] == (None, None, None)
     assert run(trunk, np.zeros((1, 70, 97, 3), "float32")).shape == (1, 3, 4, trunk.output_shape[-1])
 
 
-def test_logits_and_probabilities_belong_together(saved, images, run, build):
+def test_probabilities_are_the_softmax_of_the_logits(saved, images, run, build):
     model, path = saved("fd_mobilenet")
     logits = build("fd_mobilenet", weights=path, classifier_activation=None)
     assert np.allclose(softmax(run(logits, images)), run(model, images), **CLOSE)
@@ -118,12 +118,12 @@ def test_preprocessing_inside_and_outside_the_model_agree(saved, images, run, bu
     assert np.allclose(run(bare, expected.astype("float32")), run(model, images), rtol=1e-3, atol=1e-4)
 
 
-def test_raw_pixels_are_left_to_the_model(images):
+def test_preprocess_input_leaves_raw_pixels_to_the_model(images):
     assert fd_keras.preprocess_input(images) is images
 
 
 @every_network
-def test_saves_and_loads(name, saved, images, run, quick_start):
+def test_a_loaded_model_gives_equal_scores(name, saved, images, run, quick_start):
     model, path = saved(name)
     with quick_start():
         loaded = keras.saving.load_model(path)
@@ -158,14 +158,14 @@ def test_saved_weights_are_restored(name, suffix, saved, build, tmp_path):
 def test_weights_of_a_compiled_model_with_dropout_are_restored(build, tmp_path):
     model = build("fd_mobilenet", dropout=0.5)
     model.compile("adam")
-    model.optimizer.build(model.trainable_variables)  # gives the file an optimizer's variables
+    model.optimizer.build(model.trainable_variables)  # so that the file has optimizer variables
     model.save(tmp_path / "trained.keras")
     restored = build("fd_mobilenet", weights=tmp_path / "trained.keras")
     for before, after in zip(model.get_weights(), restored.get_weights(), strict=True):
         assert np.array_equal(before, after)
 
 
-def test_takes_a_keras_tensor_as_its_image(saved, images, run, build):
+def test_a_keras_tensor_is_accepted_as_input(saved, images, run, build):
     model, path = saved("fd_mobilenet")
     image = keras.Input((64, 64, 3))
     inverted = keras.layers.Rescaling(-1.0, offset=255.0)(image)
@@ -181,7 +181,7 @@ def test_model_on_a_keras_tensor_causes_no_warning(images, build, run):
         run(model, images)
 
 
-def test_dropout_acts_in_training_alone(saved, images, run, build):
+def test_dropout_is_only_active_in_training(saved, images, run, build):
     model, path = saved("fd_mobilenet")
     with_dropout = build("fd_mobilenet", weights=path, dropout=0.5)
     assert with_dropout.get_layer("dropout").rate == 0.5
@@ -189,7 +189,7 @@ def test_dropout_acts_in_training_alone(saved, images, run, build):
     assert np.allclose(run(with_dropout, images), run(model, images), **CLOSE)
 
 
-# The scope of Keras's own tests of its applications: with the top, without, pooled, other channels, other sizes.
+# Keras's own tests of its applications cover the same: with and without top, pooling, other channels and sizes.
 
 
 @pytest.mark.parametrize("function", APPLICATIONS)
@@ -201,7 +201,7 @@ def test_an_application_has_a_thousand_classes_by_default(function):
 
 @pytest.mark.parametrize("pooling", [None, "avg", "max"])
 @pytest.mark.parametrize("function", APPLICATIONS)
-def test_an_application_without_the_top_takes_any_size(function, pooling):
+def test_an_application_without_top_accepts_any_size(function, pooling):
     model = function(alpha=0.25, weights=None, include_top=False, pooling=pooling)
     channels = model.output_shape[-1]
     assert model.output_shape == ((None, None, None, channels) if pooling is None else (None, channels))
@@ -209,14 +209,14 @@ def test_an_application_without_the_top_takes_any_size(function, pooling):
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("function", APPLICATIONS)
-def test_an_application_takes_other_channels(function, channels, run):
+def test_an_application_accepts_other_channels(function, channels, run):
     model = function((None, None, channels), alpha=0.25, weights=None, include_top=False)
     assert model.input_shape == (None, None, None, channels)
     assert run(model, np.zeros((1, 64, 64, channels), "float32")).shape[:3] == (1, 2, 2)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_channels_are_normalized_by_the_average_of_rgbs_statistics(channels, run):
+def test_other_channels_are_normalized_with_mean_and_std_averaged_over_rgb(channels, run):
     model = fd_keras.FDMobileNet((64, 64, channels), alpha=0.25, weights=None, include_top=False)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels)).astype("float32")
     expected = (pixels / 255 - 0.449) / 0.226
@@ -227,7 +227,7 @@ def test_other_channels_are_normalized_by_the_average_of_rgbs_statistics(channel
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_channels_first_shape_is_called_by_its_name(channels):
+def test_a_channels_first_shape_is_rejected_with_the_channels_last_shape(channels):
     keras.config.set_image_data_format("channels_first")
     with pytest.raises(ValueError, match=rf"looks like channels_first; .*pass \(64, 96, {channels}\)"):
         fd_keras.FDMobileNet((channels, 64, 96), alpha=0.25, weights=None)
@@ -247,7 +247,7 @@ for name in ("FDMobileNet", "MobileNet", "ShuffleNet", "FDShuffleNet"):
 
 
 @pytest.mark.tensorflow_only(reason="torch is compared with it")
-def test_on_torch_networks_build_predict_and_save(tmp_path, run):
+def test_networks_build_predict_and_save_on_torch(tmp_path, run):
     if not importlib.util.find_spec("torch"):
         pytest.skip("needs torch: pip install torch")
     command = [sys.executable, "-c", TORCH, str(tmp_path)]
@@ -259,15 +259,15 @@ def test_on_torch_networks_build_predict_and_save(tmp_path, run):
 
 
 @every_network
-def test_the_data_format_setting_of_keras_does_not_matter(name, saved, images, run, build):
+def test_the_image_data_format_of_keras_has_no_effect(name, saved, images, run, build):
     model, path = saved(name)
     expected = run(model, images)
     keras.config.set_image_data_format("channels_first")
     assert np.allclose(run(build(name, weights=path), images), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["fd_mobilenet", "fd_shufflenet"])  # between them they have every kind of op
-def test_mixed_precision(name, images, run, build):
+@pytest.mark.parametrize("name", ["fd_mobilenet", "fd_shufflenet"])  # together they have all kinds of ops
+def test_mixed_precision_computes_in_bfloat16(name, images, run, build):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build(name)
     scores = run(model, images).astype("float32")
@@ -278,7 +278,7 @@ def test_mixed_precision(name, images, run, build):
 
 @pytest.mark.parametrize("size", [(64, 64), (33, 47)])
 @every_network
-def test_feature_layers_have_the_strides_they_say(name, size, build):
+def test_feature_layers_have_the_stated_strides(name, size, build):
     trunk = build(name, include_top=False, input_shape=(*size, 3))
     names = fd_keras.feature_layers(name)
     assert list(names) == [2, 4, 8, 16, 32]
@@ -287,14 +287,14 @@ def test_feature_layers_have_the_strides_they_say(name, size, build):
     assert trunk.get_layer(names[32]).output is trunk.output
 
 
-def test_feature_layers_take_groups():
+def test_feature_layers_accept_groups_only_for_shufflenet():
     assert fd_keras.feature_layers("shufflenet", groups=8) == fd_keras.feature_layers("shufflenet")
     with pytest.raises(ValueError, match="groups"):
         fd_keras.feature_layers("fd_mobilenet", groups=3)
 
 
 @pytest.mark.parametrize("function", APPLICATIONS)
-def test_applications_differ_in_their_network_alone(function):
+def test_applications_have_the_same_parameters(function):
     shared = list(inspect.signature(fd_keras.FDMobileNet).parameters)
     found = list(inspect.signature(function).parameters)
     assert found in (shared, [*shared, "groups", "stem_multiplier"])
@@ -322,12 +322,12 @@ def test_applications_pass_their_arguments_on(function, name, monkeypatch):
 @pytest.mark.parametrize(
     ("function", "name"), list(zip(APPLICATIONS[2:], ["shufflenet", "fd_shufflenet"], strict=True))
 )
-def test_shufflenets_take_groups_and_stem_multiplier(function, name, monkeypatch):
+def test_shufflenets_accept_groups_and_stem_multiplier(function, name, monkeypatch):
     monkeypatch.setattr(applications, "application", lambda arch, **arguments: arch)
     assert function(groups=3, stem_multiplier=0.7) == zoo.get_arch(name, 3, 0.7)
 
 
-def test_the_defaults_are_imagenets(build):
+def test_defaults_are_those_of_imagenet(build):
     parameters = inspect.signature(fd_keras.FDMobileNet).parameters
     assert parameters["classes"].default == 1000
     assert parameters["weights"].default == "imagenet"
@@ -380,7 +380,7 @@ def test_invalid_arguments_are_named(arguments, message):
     ],
     ids=str,
 )
-def test_impossible_arguments_of_shufflenet_are_named(arguments, message):
+def test_invalid_arguments_of_shufflenet_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         fd_keras.ShuffleNet(**{"alpha": 0.25, "weights": None, **arguments})
 
@@ -406,6 +406,6 @@ def test_weights_are_read_before_anything_is_built(monkeypatch, tmp_path):
     [[64, 96, 3], np.array([64, 96, 3]), keras.ops.zeros((1, 64, 96, 3)).shape[1:], (np.int64(64), np.int32(96), 3)],
     ids=["list", "array", "tensor", "numpy integers"],
 )
-def test_an_input_shape_may_be_any_sequence_of_integers(shape):
+def test_input_shape_may_be_any_sequence_of_integers(shape):
     model = fd_keras.FDMobileNet(shape, alpha=0.25, weights=None, include_top=False)
     assert model.input_shape == (None, 64, 96, 3)

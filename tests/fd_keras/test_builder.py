@@ -57,7 +57,7 @@ def test_same_padding_is_tensorflows(size):
     assert np.allclose(given["conv1"], expected, atol=1e-5)
 
 
-def test_unstrided_windows_are_padded_alike():
+def test_windows_with_stride_1_are_padded_symmetrically():
     arch = Arch("plain", "Plain", (Stage("conv", 4), Stage("separable", 4)))
     model, given = model_of(arch, (32, 40))
     kernel = model.get_layer("conv1").get_weights()[0]
@@ -65,7 +65,7 @@ def test_unstrided_windows_are_padded_alike():
     assert np.allclose(given["conv1"], expected, atol=1e-5)
 
 
-def test_batch_normalization_and_activation_follow():
+def test_convolutions_are_followed_by_batch_normalization_and_activation():
     model, given = model_of(STRIDED, (32, 32))
     rng = np.random.default_rng(1)
     constants = [rng.uniform(0.5, 1.5, 4).astype("float32") for _ in range(4)]
@@ -78,7 +78,7 @@ def test_batch_normalization_and_activation_follow():
     assert np.array_equal(given["conv1_relu"], np.maximum(given["conv1_bn"], 0))
 
 
-def test_average_pooling_counts_the_padding_as_torch_does():
+def test_average_pooling_includes_the_padding_as_in_torch():
     arch = Arch("pooled", "Pooled", (Stage("conv", 4), Stage("shuffle", 8, stride=2)))
     _, given = model_of(arch, (33, 48))
     expected = torch_windows(given["conv1_relu"]).mean((-1, -2))
@@ -97,7 +97,7 @@ def test_layers_have_the_shapes_of_their_ops_at_an_odd_size(name, build):
 
 @pytest.mark.parametrize("alpha", [0.01, 0.33, 1.7])
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_any_alpha_builds_the_tables_channels(name, alpha, build):
+def test_layers_have_the_channels_of_the_table_for_any_alpha(name, alpha, build):
     model = build(name, alpha=alpha)
     assert model.output_shape == (None, 10)
     parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
@@ -111,7 +111,7 @@ def test_only_layers_with_weights_are_trainable(small):
 
 
 @pytest.mark.tensorflow_only(reason="on JAX, tests draw initial weights with NumPy")
-def test_weights_start_as_the_authors_start_them(build):
+def test_weights_are_initialized_as_in_the_authors_code(build):
     """Normal with variance 2 / fan-out; for a depthwise kernel 2 / 9. Tolerances are four standard errors."""
     keras.utils.set_random_seed(0)
     model = build("fd_mobilenet")
@@ -123,15 +123,15 @@ def test_weights_start_as_the_authors_start_them(build):
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 1000])
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_the_loss_of_a_fresh_network_is_that_of_guessing(name, classes):
-    """With He's initialization it was up to 0.9 above ln(3) for 3 classes."""
+def test_the_loss_of_an_untrained_network_is_the_log_of_the_classes(name, classes):
+    """With He initialization, the loss was up to 0.9 above ln(3) for 3 classes."""
     keras.utils.set_random_seed(1)
     model = applications.build_by_name(name, alpha=0.25, input_shape=(64, 64, 3), weights=None, classes=classes)
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("float32")
     for training in (False, True):
         losses = -np.log(keras.ops.convert_to_numpy(model(images, training=training))).mean(-1)
-        # The random numbers of a backend, summed up in a ShuffleNet, make up to 4%; where the classifier starts as the
-        # authors' does, with 1000 classes, 12%.
+        # Random numbers differ between backends: up to 4% in a ShuffleNet, and 12% with 1000 classes, for which the
+        # classifier is initialized as in the authors' code.
         tolerance = 0.2 if classes == 1000 else 0.08
         assert losses.mean() == pytest.approx(np.log(classes), rel=tolerance)
 

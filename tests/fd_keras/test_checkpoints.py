@@ -24,7 +24,7 @@ CHANNELS = [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 1024]
 
 @pytest.fixture(autouse=True)
 def quick_check(monkeypatch):
-    """Skips the separate process that reads HDF5 files first; test_hdf5.py and damaged_weights.py test it."""
+    """Skips the check of HDF5 files in a separate process, which test_hdf5.py and damaged_weights.py test."""
     monkeypatch.setattr(hdf5, "check", lambda file: None)
 
 
@@ -32,11 +32,11 @@ def ops_of(model: str = "fd_mobilenet", alpha: float = ALPHA, classes: int = CLA
     return lower(zoo.get_arch(model, groups, stem), alpha, SIZE, classes=classes, **more)
 
 
-# --- a writer of the legacy torch format -------------------------------------------------------------------
+# --- writing torch's legacy format -------------------------------------------------------------------------
 
 
 def opcodes(value) -> bytes:
-    """The pickle of a plain value, without the header and the final stop."""
+    """Pickles a plain value, without header and STOP opcode."""
     return pickle.dumps(value, 2)[2:-1]
 
 
@@ -76,7 +76,7 @@ def torch_bytes(arrays: dict[str, np.ndarray], outline: bytes | None = None, hea
 
 
 def authors_arrays(alpha: float = ALPHA, classes: int = CLASSES) -> dict[str, np.ndarray]:
-    """A state dict as the authors' code names and shapes it, with random numbers."""
+    """A state dict of random numbers, with the names and shapes of the authors' code."""
     rng = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -111,7 +111,7 @@ def torch_file(tmp_path):
 # --- the authors' torch files ------------------------------------------------------------------------------
 
 
-def test_torch_arrays_end_up_where_they_belong(torch_file):
+def test_torch_arrays_are_assigned_to_their_layers(torch_file):
     arrays = authors_arrays()
     found = checkpoints.read(torch_file(arrays), ops_of())
     assert np.array_equal(found["conv1"][0], np.einsum("oiyx->yxio", arrays["features.conv_0.weight"]))
@@ -125,7 +125,7 @@ def test_torch_arrays_end_up_where_they_belong(torch_file):
     assert len(found) == 2 * (1 + 2 * len(CHANNELS)) + 1
 
 
-def test_a_network_takes_the_weights_of_a_torch_file(torch_file, build):
+def test_a_network_loads_the_weights_of_a_torch_file(torch_file, build):
     path = torch_file()
     model = build("fd_mobilenet", alpha=ALPHA, classes=CLASSES, weights=path)
     expected = checkpoints.read(path, ops_of())
@@ -166,8 +166,8 @@ def test_the_classifier_is_left_out_with_the_top(torch_file):
     assert "conv_pw_11" in found
 
 
-def changed(**changes) -> dict[str, np.ndarray]:
-    """The authors' arrays, with some added or (None) removed; dots are written as two underscores."""
+def modified_arrays(**changes) -> dict[str, np.ndarray]:
+    """The authors' arrays with some replaced, added or removed (None). In names, `__` is a dot."""
     arrays = authors_arrays() | {name.replace("__", "."): array for name, array in changes.items()}
     return {name: array for name, array in arrays.items() if array is not None}
 
@@ -175,25 +175,28 @@ def changed(**changes) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("arrays", "key"),
     [
-        (changed(features__pw_conv_4__weight=None), "has no key 'features.pw_conv_4.weight', which conv_pw_5 needs"),
-        (changed(features__dw_norm_0__running_var=None), "no key 'features.dw_norm_0.running_var'"),
-        (changed(classifier__bias=None), "no key 'classifier.bias', which predictions needs"),
-        (changed(features__more__weight=np.zeros(3, "f4")), "'features.more.weight' .one of 1. .* no layer"),
         (
-            changed(features__conv_0__weight=np.zeros((3, 3, 3, 1), "f4")),
+            modified_arrays(features__pw_conv_4__weight=None),
+            "has no key 'features.pw_conv_4.weight', which conv_pw_5 needs",
+        ),
+        (modified_arrays(features__dw_norm_0__running_var=None), "no key 'features.dw_norm_0.running_var'"),
+        (modified_arrays(classifier__bias=None), "no key 'classifier.bias', which predictions needs"),
+        (modified_arrays(features__more__weight=np.zeros(3, "f4")), "'features.more.weight' .one of 1. .* no layer"),
+        (
+            modified_arrays(features__conv_0__weight=np.zeros((3, 3, 3, 1), "f4")),
             "'features.conv_0.weight' has shape",
         ),
         (
-            changed(features__conv_0__weight=np.zeros((1, 3, 9), "f4")),
+            modified_arrays(features__conv_0__weight=np.zeros((1, 3, 9), "f4")),
             "'features.conv_0.weight' has shape",
         ),
-        (changed(features__norm_0__bias=np.zeros((), "f4")), "'features.norm_0.bias' has shape"),
-        (changed(features__norm_0__bias=np.zeros((0,), "f4")), "'features.norm_0.bias' has shape"),
+        (modified_arrays(features__norm_0__bias=np.zeros((), "f4")), "'features.norm_0.bias' has shape"),
+        (modified_arrays(features__norm_0__bias=np.zeros((0,), "f4")), "'features.norm_0.bias' has shape"),
         ({}, "no key 'features.conv_0.weight'"),
     ],
     ids=["kernel", "variance", "bias", "extra", "permuted", "rank", "scalar", "no elements", "empty"],
 )
-def test_a_torch_file_of_another_network_is_refused(torch_file, arrays, key):
+def test_a_torch_file_of_another_network_is_rejected(torch_file, arrays, key):
     path = torch_file(arrays)
     with pytest.raises(CheckpointError, match=key) as raised:
         checkpoints.read(path, ops_of())
@@ -207,7 +210,7 @@ def test_torch_file_does_not_fit_a_shufflenet(torch_file, model, groups):
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 5))
-def test_a_truncated_torch_file_is_refused(torch_file, percent):
+def test_a_truncated_torch_file_is_rejected(torch_file, percent):
     path = torch_file()
     content = Path(path).read_bytes()
     with open(path, "wb") as file:
@@ -217,7 +220,7 @@ def test_a_truncated_torch_file_is_refused(torch_file, percent):
     assert str(raised.value).startswith(path)
 
 
-def test_every_truncation_of_the_outline_is_refused(torch_file, tmp_path):
+def test_every_truncation_of_the_outline_is_rejected(torch_file, tmp_path):
     content = Path(torch_file({"features.conv_0.weight": np.zeros((1, 3, 3, 3), "float32")})).read_bytes()
     for length in range(len(content)):
         (tmp_path / "cut.pth").write_bytes(content[:length])
@@ -225,9 +228,9 @@ def test_every_truncation_of_the_outline_is_refused(torch_file, tmp_path):
             checkpoints.read(tmp_path / "cut.pth", ops_of())
 
 
-def test_garbage_in_a_torch_file_raises_nothing_but_checkpoint_errors(torch_file, tmp_path):
+def test_random_damage_to_a_torch_file_raises_only_checkpoint_errors(torch_file, tmp_path):
     content = Path(torch_file()).read_bytes()
-    outline = content.index(pickle.dumps("0", 2)[2:-1]) + 12000  # well into the tensors' descriptions
+    outline = content.index(pickle.dumps("0", 2)[2:-1]) + 12000  # within the descriptions of the tensors
     rng = np.random.default_rng(0)
     messages = []
     for _ in range(300):
@@ -240,18 +243,18 @@ def test_garbage_in_a_torch_file_raises_nothing_but_checkpoint_errors(torch_file
         except CheckpointError as error:
             messages.append(str(error))
     assert all("damaged.pth" in message for message in messages)
-    assert len(messages) > 200  # the others were hit in an opcode's padding or a name that does not matter
+    assert len(messages) > 200  # in the others, the damage is in bytes that are not used
 
 
-# --- hostile pickles ---------------------------------------------------------------------------------------
+# --- malicious pickles -------------------------------------------------------------------------------------
 
 
 def call(module: str, name: str, *arguments: str) -> bytes:
-    """Opcodes that call a function by name with strings."""
+    """Opcodes that call a function with strings."""
     return f"c{module}\n{name}\n(".encode() + b"".join(map(opcodes, arguments)) + b"tR"
 
 
-TOUCH = "touch touched"  # what the hostile pickles try to do in the current folder
+TOUCH = "touch touched"  # what malicious pickles try to run in the current folder
 OPEN = "open('touched', 'w')"
 ATTACKS = {
     "os.system": call("os", "system", TOUCH),
@@ -295,7 +298,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_nothing_in_a_file_is_run(torch_file, tmp_path, monkeypatch, attack, place):
+def test_code_in_a_torch_file_is_not_run(torch_file, tmp_path, monkeypatch, attack, place):
     monkeypatch.chdir(tmp_path)
     path = torch_file({"0": np.zeros(1, "float32")}, **PLACES[place](ATTACKS[attack]))
     with pytest.raises(CheckpointError) as raised:
@@ -304,19 +307,19 @@ def test_nothing_in_a_file_is_run(torch_file, tmp_path, monkeypatch, attack, pla
     assert os.listdir(tmp_path) == [os.path.basename(path)]
 
 
-def test_the_marker_of_the_attacks_would_be_seen(tmp_path, monkeypatch):
+def test_an_attack_that_runs_is_detected(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pickle.loads(pickled(ATTACKS["os.system"]))
     assert os.listdir(tmp_path) == ["touched"]
 
 
-def test_malicious_file_is_reported(torch_file):
+def test_a_malicious_file_is_reported(torch_file):
     with pytest.raises(CheckpointError, match=r"it imports os.system.*nothing was run. Do not trust this file"):
         checkpoints.read(torch_file(outline=pickled(ATTACKS["os.system"])), ops_of())
 
 
 def built(state: dict) -> bytes:
-    """A tensor whose attributes a BUILD opcode then sets."""
+    """A tensor followed by a BUILD opcode that sets its attributes."""
     return TENSOR + opcodes(state) + b"b"
 
 
@@ -341,7 +344,7 @@ def built_slots(state: dict) -> bytes:
     ],
     ids=["object", "type", "key", "size", "offset", "stride", "rank", "view", "class", "slot", "view slot"],
 )
-def test_file_that_sets_attributes_is_rejected(torch_file, tensor):
+def test_a_file_that_sets_attributes_is_rejected(torch_file, tensor):
     outline = pickled(dict_opcodes({"features.conv_0.weight": tensor}))
     with pytest.raises(CheckpointError):
         checkpoints.read(torch_file({"0": np.zeros(1, "float32")}, outline=outline), ops_of())
@@ -351,7 +354,7 @@ def test_file_that_sets_attributes_is_rejected(torch_file, tensor):
     ("shape", "stride", "offset"),
     [((2, 2), (2, 1), 1), ((5,), (1,), 0), ((4,), (2,), 0), ((1,), (1,), 4), ((1,), (1,), -1), ((2,), (-1,), 3)],
 )
-def test_a_tensor_stays_inside_its_storage(torch_file, shape, stride, offset):
+def test_a_tensor_outside_its_storage_is_rejected(torch_file, shape, stride, offset):
     tensor = tensor_opcodes("0", np.zeros(4, "float32"))
     tensor = tensor.replace(opcodes(0) + opcodes((4,)) + opcodes((1,)), b"".join(map(opcodes, (offset, shape, stride))))
     outline = pickled(dict_opcodes({"features.conv_0.weight": tensor}))
@@ -359,7 +362,7 @@ def test_a_tensor_stays_inside_its_storage(torch_file, shape, stride, offset):
         checkpoints.read(torch_file({"0": np.zeros(4, "float32")}, outline=outline), ops_of())
 
 
-def test_tensor_larger_than_its_storage_is_rejected(torch_file):
+def test_a_tensor_larger_than_its_storage_is_rejected(torch_file):
     """A stride of 0 would expand four bytes to gigabytes."""
     tensor = tensor_opcodes("0", np.zeros(1, "float32"))
     shape = (300, 300)
@@ -369,15 +372,15 @@ def test_tensor_larger_than_its_storage_is_rejected(torch_file):
         checkpoints.read(torch_file({"0": np.zeros(1, "float32")}, outline=outline), ops_of())
 
 
-def test_an_outline_that_contains_itself_is_refused(torch_file):
-    loop = b"]q\x7fh\x7fa"  # a list that is its own element
+def test_an_outline_that_contains_itself_is_rejected(torch_file):
+    loop = b"]q\x7fh\x7fa"  # a list that contains itself
     outline = pickled(dict_opcodes({"loop": loop, "state_dict": dict_opcodes({"weight": TENSOR})}))
     with pytest.raises(CheckpointError):
         checkpoints.read(torch_file({"0": np.zeros(1, "float32")}, outline=outline), ops_of())
 
 
 @pytest.mark.parametrize("count", [-1, 1 << 40, 3])
-def test_storage_with_a_wrong_length_is_rejected(torch_file, count):
+def test_a_storage_with_a_wrong_length_is_rejected(torch_file, count):
     path = torch_file({"features.conv_0.weight": np.zeros(2, "float32")})
     content = Path(path).read_bytes()
     with open(path, "wb") as file:
@@ -393,7 +396,7 @@ SHUFFLENET = {"model": "shufflenet", "alpha": 0.25, "classes": 1000, "groups": 3
 PREFIX = "features/features/features"
 
 
-def test_grouped_kernels_are_joined_in_order(references, tmp_path):
+def test_grouped_kernels_are_concatenated_in_order(references, tmp_path):
     path = references.write_imgclsmob(tmp_path / "some.h5", "shufflenet_g3_wd4")
     found = checkpoints.read(path, ops_of(**SHUFFLENET))
     name = f"{PREFIX}/stage1/stage1/unit2/compress_conv1/convgroup{{}}/kernel:0"
@@ -402,7 +405,7 @@ def test_grouped_kernels_are_joined_in_order(references, tmp_path):
 
 
 @pytest.mark.parametrize("repeats", [0, 1, 5])
-def test_repeated_names_do_not_matter(references, tmp_path, repeats):
+def test_repeated_group_names_are_accepted(references, tmp_path, repeats):
     """The number of repeated groups depends on the Keras version that wrote the file."""
 
     def rename(name, array):
@@ -468,7 +471,7 @@ def extra(name, array):
     ],
     ids=["no beta", "no bias", "permuted", "twice", "extra", "no group", "permuted group", "other unit", "other table"],
 )
-def test_an_imgclsmob_file_of_another_network_is_refused(references, tmp_path, file, network, change, message):
+def test_an_imgclsmob_file_of_another_network_is_rejected(references, tmp_path, file, network, change, message):
     path = references.write_imgclsmob(tmp_path / "some.h5", file, change)
     with pytest.raises(CheckpointError, match=message) as raised:
         checkpoints.read(path, ops_of(**network))
@@ -490,7 +493,7 @@ def test_an_imgclsmob_file_of_another_network_is_refused(references, tmp_path, f
         ("shufflenet_g8_w1", {"model": "shufflenet", "alpha": 1.0, "groups": 4}, "The file fits groups=8"),
     ],
 )
-def test_advice_names_the_arguments_that_the_file_fits(references, tmp_path, file, asked, advice):
+def test_the_error_names_the_arguments_that_fit_the_file(references, tmp_path, file, asked, advice):
     path = references.write_imgclsmob(tmp_path / "some.h5", file)
     arch = zoo.get_arch(asked["model"], asked.get("groups"))
     ops = lower(arch, asked["alpha"], classes=asked.get("classes", 1000))
@@ -500,13 +503,13 @@ def test_advice_names_the_arguments_that_the_file_fits(references, tmp_path, fil
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 500), (None, None)])
-def test_advice_does_not_depend_on_the_image_size(references, tmp_path, size):
+def test_the_named_arguments_do_not_depend_on_the_image_size(references, tmp_path, size):
     path = references.write_imgclsmob(tmp_path / "some.h5", "fdmobilenet_wd4")
     with pytest.raises(CheckpointError, match="The file fits alpha=0.25."):
         weights.read(path, zoo.FD_MOBILENET, 0.5, lower(zoo.FD_MOBILENET, 0.5, size))
 
 
-def test_file_of_another_network_gets_no_advice(references, tmp_path):
+def test_no_arguments_are_named_if_none_fit_the_file(references, tmp_path):
     path = references.write_imgclsmob(tmp_path / "some.h5", "mobilenet_wd4")
     with pytest.raises(CheckpointError) as raised:
         fd_keras.FDMobileNet(alpha=0.25, weights=path)
@@ -536,7 +539,7 @@ def ours(tmp_path_factory, build):
     ],
     ids=["alpha", "classes", "channels"],
 )
-def test_our_file_of_another_network_is_refused(ours, name, change, advice):
+def test_our_file_of_another_network_is_rejected(ours, name, change, advice):
     arguments = {"alpha": ALPHA, "classes": CLASSES, "input_shape": (*SIZE, 3), **change}
     with pytest.raises(CheckpointError, match=advice) as raised:
         fd_keras.FDMobileNet(weights=ours / name, **arguments)
@@ -544,12 +547,12 @@ def test_our_file_of_another_network_is_refused(ours, name, change, advice):
 
 
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
-def test_our_file_for_another_table_is_refused(ours, name):
+def test_our_file_of_another_table_is_rejected(ours, name):
     with pytest.raises(CheckpointError, match="no key 'conv_pw_12|no key 'conv_dw_12|has shape"):
         checkpoints.read(ours / name, ops_of("mobilenet"))
 
 
-def test_a_variable_that_is_missing_in_our_file_is_named(ours, tmp_path):
+def test_a_missing_variable_in_our_file_is_named(ours, tmp_path):
     copy = tmp_path / "copy.weights.h5"
     copy.write_bytes((ours / "ours.weights.h5").read_bytes())
     with h5py.File(copy, "r+") as file:
@@ -571,7 +574,7 @@ def test_the_h5_file_of_a_whole_model_is_read(build, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["ours.keras", "ours.weights.h5"])
 @pytest.mark.parametrize("percent", range(5, 100, 5))
-def test_our_truncated_files_are_refused(ours, tmp_path, name, percent):
+def test_our_truncated_files_are_rejected(ours, tmp_path, name, percent):
     content = (ours / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) * percent // 100])
     with pytest.raises(CheckpointError, match=name):
@@ -591,13 +594,13 @@ def test_damage_inside_a_compressed_zip_is_detected(ours, tmp_path):
     with zipfile.ZipFile(ours / "ours.keras") as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as copy:
         copy.writestr("model.weights.h5", source.read("model.weights.h5"))
     content = bytearray(path.read_bytes())
-    content[60:90] = bytes(30)  # in the compressed stream, behind the header of 30 bytes and the name
+    content[60:90] = bytes(30)  # in the compressed stream, after the header (30 bytes) and the name
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged.keras"):
         checkpoints.read(path, ops_of())
 
 
-# --- what is no checkpoint ---------------------------------------------------------------------------------
+# --- other files -------------------------------------------------------------------------------------------
 
 
 def zip_of(**members: bytes) -> bytes:
@@ -627,7 +630,7 @@ def zip_of(**members: bytes) -> bytes:
         (torch_bytes({}, outline=pickled(b"N")), "does not contain a dict of tensors"),
         (torch_bytes({}, outline=pickle.dumps({"state_dict": {"a": 1}}, 2)), "does not contain a dict of tensors"),
     ],
-    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",  # zips hold the time
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",  # zips contain the time
 )
 def test_other_files_are_reported_by_type(tmp_path, content, message):
     (tmp_path / "some.file").write_bytes(content)
@@ -650,9 +653,9 @@ def test_missing_file_and_folder_raise_their_own_errors(tmp_path):
 
 @pytest.fixture
 def changed(ours, tmp_path):
-    """Copies our .weights.h5, changes the kernel of its first layer, and returns the copy's path.
+    """Copies our .weights.h5, changes the kernel of its first layer, and returns the path of the copy.
 
-    `change` takes the group, the kernel's name in it and the old values.
+    `change` is called with the group, the name of the kernel in it, and the old values.
     """
 
     def write(change) -> str:
@@ -680,19 +683,19 @@ def changed(ours, tmp_path):
     ],
     ids=["nan", "infinite", "too large", "complex", "integers", "text"],
 )
-def test_values_that_are_not_finite_numbers_are_refused(changed, make, message):
+def test_values_that_are_not_finite_numbers_are_rejected(changed, make, message):
     path = changed(lambda group, name, old: group.create_dataset(name, data=make(old)))
     with pytest.raises(CheckpointError, match=rf"^{path}: key 'conv1/0' has .*{message}"):
         checkpoints.read(path, ops_of())
 
 
-def test_half_and_double_precision_are_weights(changed):
+def test_half_and_double_precision_are_converted_to_float32(changed):
     for dtype in ("float16", "float64"):
         path = changed(lambda group, name, old, dtype=dtype: group.create_dataset(name, data=old.astype(dtype)))
         assert checkpoints.read(path, ops_of())["conv1"][0].dtype == "float32"
 
 
-def test_weights_outside_the_file_are_refused(changed, tmp_path):
+def test_weights_in_other_files_are_rejected(changed, tmp_path):
     (tmp_path / "secret").write_bytes(bytes(100_000))
 
     def external(group, name, old):
@@ -723,7 +726,7 @@ def test_sizes_are_checked_before_anything_is_read(changed):
         checkpoints.read(path, ops_of())
 
 
-def test_deeply_repeated_tuple_is_rejected_quickly(torch_file):
+def test_a_tuple_with_exponentially_many_references_is_rejected_quickly(torch_file):
     nested = ()
     for _ in range(60):
         nested = (nested, nested)
@@ -732,8 +735,8 @@ def test_deeply_repeated_tuple_is_rejected_quickly(torch_file):
         checkpoints.read(path, ops_of())
 
 
-def test_no_damage_ends_a_reader_otherwise_than_with_one_line(ours, build, torch_file, tmp_path, reliability_seconds):
-    """In a separate process, so that a crash of the HDF5 library fails the test."""
+def test_damaged_files_are_read_or_rejected_with_one_line(ours, build, torch_file, tmp_path, reliability_seconds):
+    """Runs in a separate process, so that a crash of the HDF5 library fails only this test."""
     build("fd_mobilenet", alpha=ALPHA, classes=CLASSES).save(tmp_path / "whole.h5")
     files = [ours / "ours.keras", ours / "ours.weights.h5", tmp_path / "whole.h5", torch_file()]
     script = Path(__file__).with_name("damaged_weights.py")
@@ -742,4 +745,4 @@ def test_no_damage_ends_a_reader_otherwise_than_with_one_line(ours, build, torch
     *_, last = done.stdout.splitlines()
     assert done.returncode == 0, f"damaged file {last}: {done.stderr[-1000:]}"
     for path in files:
-        assert f"{Path(path).name} refused" in last
+        assert f"{Path(path).name} rejected" in last

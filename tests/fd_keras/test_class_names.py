@@ -8,7 +8,7 @@ from fd_keras import class_names, imagenet
 
 @pytest.fixture
 def model(tmp_path) -> str:
-    """The path of a model in a run's folder; the model itself is never read."""
+    """The path of a model in a run folder; the model itself is never read."""
     (tmp_path / "run" / "last").mkdir(parents=True)
     (tmp_path / "run" / "run.json").write_text("{}")
     return str(tmp_path / "run" / "last" / "net.tflite")
@@ -19,7 +19,7 @@ def write(path, *names: str) -> str:
     return str(path)
 
 
-def test_list_overrides_the_file_the_sidecar_and_the_run(model, tmp_path):
+def test_a_list_overrides_the_file_the_sidecar_and_the_run(model, tmp_path):
     assert class_names.names_of(model, 2) is None
     write(tmp_path / "run" / "classes.txt", "of", "run")
     assert class_names.names_of(model, 2) == ("of", "run")
@@ -31,18 +31,18 @@ def test_list_overrides_the_file_the_sidecar_and_the_run(model, tmp_path):
     assert class_names.names_of(model, 2, write(tmp_path / "mine.txt", "of", "mine")) == ("of", "mine")
 
 
-def test_the_run_of_the_model_that_a_file_was_made_from_names_its_classes(model, tmp_path):
+def test_a_converted_file_gets_the_class_names_of_the_run_of_its_model(model, tmp_path):
     write(tmp_path / "run" / "classes.txt", "cat", "dog")
     (tmp_path / "out.json").write_text(json.dumps({"keras_model": model}))
     assert class_names.names_of(str(tmp_path / "out.tflite"), 2) == ("cat", "dog")
 
 
-def test_list_outside_a_run_is_ignored(tmp_path):
+def test_a_list_outside_a_run_folder_is_ignored(tmp_path):
     write(tmp_path / "classes.txt", "cat", "dog")
     assert class_names.names_of(str(tmp_path / "net.keras"), 2) is None
 
 
-def test_one_score_has_one_name_or_two(tmp_path):
+def test_a_single_score_has_one_or_two_names(tmp_path):
     one, two = write(tmp_path / "one.txt", "cat"), write(tmp_path / "two.txt", "dog", "cat")
     assert class_names.names_of("net.keras", 2, one) == ("not cat", "cat")
     assert class_names.names_of("net.keras", 2, two) == ("dog", "cat")
@@ -59,19 +59,19 @@ def test_one_score_has_one_name_or_two(tmp_path):
         (None, "--labels=.*names.txt: no such file"),
     ],
 )
-def test_invalid_list_is_reported(tmp_path, content, message):
+def test_an_invalid_list_is_reported(tmp_path, content, message):
     if content is not None:
         (tmp_path / "names.txt").write_bytes(content)
     with pytest.raises((ValueError, OSError), match=message):
         class_names.names_of("net.keras", 3, str(tmp_path / "names.txt"))
 
 
-def test_a_folder_as_a_list_is_named(tmp_path):
+def test_a_folder_in_place_of_a_list_is_reported(tmp_path):
     with pytest.raises(OSError, match="is a folder; pass a text file with one class name per line"):
         class_names.names_of("net.keras", 3, str(tmp_path))
 
 
-def test_damaged_names_in_a_file_are_named(model):
+def test_damaged_names_in_a_file_are_reported(model):
     with zipfile.ZipFile(model, "w") as archive:
         archive.writestr("labels.txt", b"\xff\xfe")
     with pytest.raises(ValueError, match="net.tflite: its class names are damaged"):
@@ -88,7 +88,7 @@ def test_folders_are_matched_by_name():
         class_names.match(["crane"], imagenet.class_names(), 1000)
 
 
-def test_folders_of_a_model_without_names_are_taken_in_order_if_there_are_as_many(caplog):
+def test_without_class_names_folders_are_matched_by_order_if_their_number_fits(caplog):
     assert class_names.match(["b", "a"], None, 2) == {"a": 0, "b": 1}
     assert "the model's class names are unknown; assuming a, b, in this order" in caplog.text
     assert class_names.match(["b", "a"], None, 3) is None

@@ -10,13 +10,13 @@ from PIL import Image
 
 from fd_keras import applications, classify, imagenet
 
-# Mean red, green and blue of a picture decide among these labels in the model of the tests.
+# The fake model chooses one of these labels by the mean red, green and blue of an image.
 LABELS = {"red": 281, "green": 985, "blue": 999}
 
 
 @pytest.fixture(scope="module")
 def model():
-    """A fast fake network: the more of a color an image has, the higher the probability of its label."""
+    """A fast fake network: the probability of a label increases with the mean of its color."""
     network = keras.Sequential(
         [
             keras.Input((224, 224, 3)),
@@ -31,8 +31,8 @@ def model():
 
 
 @pytest.fixture
-def asked(monkeypatch, model):
-    """Replaces the networks with the fake one; collects the arguments they were built with."""
+def built(monkeypatch, model):
+    """Replaces the networks with the fake one; collects the arguments of each call."""
     calls = []
 
     def build_by_name(name, **arguments):
@@ -45,7 +45,7 @@ def asked(monkeypatch, model):
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """The current folder, with an image of each color."""
+    """A folder with an image of each color, which is the current one."""
     for index, name in enumerate(LABELS):
         pixels = np.full((250, 300, 3), 20, "uint8")
         pixels[..., index] = 250
@@ -66,7 +66,7 @@ def test_results_are_in_the_order_of_the_images(model, photos):
 
 
 @pytest.mark.parametrize("count", [1, classify.BATCH, classify.BATCH + 1, 2 * classify.BATCH + 5])
-def test_batches_change_nothing(model, photos, count):
+def test_results_do_not_depend_on_the_batch_size(model, photos, count):
     names = [f"{name}.png" for name in LABELS]
     paths = [names[index % 3] for index in range(count)]
     labels = [result["predictions"][0]["label"] for result in classify.classify(model, paths)]
@@ -82,20 +82,20 @@ def test_broken_images_keep_their_place(model, photos):
     assert found[3]["predictions"][0]["label"] == 999
 
 
-def test_nothing_but_broken_images(model, photos):
+def test_only_broken_images(model, photos):
     (photos / "broken.png").touch()
     (found,) = classify.classify(model, ["broken.png"])
     assert "broken.png" in found["error"]
 
 
-def test_prints_the_classes(asked, photos, capsys):
+def test_prints_the_classes(built, photos, capsys):
     assert classify.main(["red.png", "--top=1"]) == 0
     out, err = capsys.readouterr()
     assert out == "red.png\n  100.0%  tabby (n02123045)\n"
     assert err == ""
 
 
-def test_the_rest_is_classified_when_one_is_broken(asked, photos, capsys):
+def test_a_broken_image_is_reported_and_the_others_classified(built, photos, capsys):
     (photos / "broken.png").write_bytes(b"no image")
     assert classify.main(["broken.png", "red.png", "blue.png"]) == 1
     out, err = capsys.readouterr()
@@ -105,7 +105,7 @@ def test_the_rest_is_classified_when_one_is_broken(asked, photos, capsys):
     assert err.count("\n") == 1
 
 
-def test_json(asked, photos, capsys):
+def test_json(built, photos, capsys):
     (photos / "broken.png").write_bytes(b"no image")
     assert classify.main(["--json", "red.png", "broken.png", "--top", "3"]) == 1
     out, err = capsys.readouterr()
@@ -118,7 +118,7 @@ def test_json(asked, photos, capsys):
     assert "broken.png" in err
 
 
-def test_folders(asked, photos, capsys):
+def test_folders(built, photos, capsys):
     (photos / "notes.txt").touch()
     assert classify.main(["."]) == 0
     names = [line for line in capsys.readouterr().out.splitlines() if line.endswith(".png")]
@@ -126,7 +126,7 @@ def test_folders(asked, photos, capsys):
 
 
 @pytest.mark.parametrize("path", ["missing.png", "empty"])
-def test_an_argument_without_images_is_reported(asked, photos, capsys, path):
+def test_an_argument_without_images_is_reported(built, photos, capsys, path):
     (photos / "empty").mkdir()
     assert classify.main([path, "red.png"]) == 1
     out, err = capsys.readouterr()
@@ -136,7 +136,7 @@ def test_an_argument_without_images_is_reported(asked, photos, capsys, path):
 
 def test_photos_are_turned_upright_on_request(model, photos):
     pixels = np.zeros((600, 300, 3), "uint8")
-    pixels[:150, :, 0], pixels[150:, :, 1] = 255, 255  # red above, out of the centre when it lies on its side
+    pixels[:150, :, 0], pixels[150:, :, 1] = 255, 255  # red at the top, outside the center crop if not turned
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(photos / "turned.png", exif=exif)
@@ -147,22 +147,22 @@ def test_photos_are_turned_upright_on_request(model, photos):
         assert found["predictions"][0]["probability"] == pytest.approx(expected[0][2], rel=1e-5)
 
 
-def test_flags_reach_the_network(asked, photos):
+def test_flags_reach_the_network(built, photos):
     classify.main(
         ["red.png", "--model=shufflenet", "--alpha=0.5", "--groups=2", "--stem_multiplier=0.5", "--weights=x"]
     )
     expected = {"alpha": 0.5, "groups": 2, "stem_multiplier": 0.5, "weights": "x"}
-    assert asked == [("shufflenet", expected)]
+    assert built == [("shufflenet", expected)]
 
 
-def test_defaults(asked, photos):
+def test_defaults(built, photos):
     classify.main(["red.png"])
     expected = {"alpha": 1.0, "groups": None, "stem_multiplier": None, "weights": "imagenet"}
-    assert asked == [("fd_mobilenet", expected)]
+    assert built == [("fd_mobilenet", expected)]
 
 
 @pytest.mark.parametrize("flags", [["--unknown"], ["--mode=shufflenet"], ["--alpha=x"], []])
-def test_wrong_flags_are_errors(photos, capsys, flags):
+def test_wrong_flags_are_usage_errors(photos, capsys, flags):
     with pytest.raises(SystemExit) as stopped:
         classify.main([*flags, "red.png"] if flags else [])
     assert stopped.value.code == 2
@@ -206,7 +206,7 @@ def test_runs_as_a_program(photos, build):
     assert "Traceback" not in done.stderr
 
 
-def test_the_tench_is_a_tench(data, capsys, quick_start):
+def test_a_photo_of_a_tench_is_recognized(data, capsys, quick_start):
     photo = str(data / "imagenet" / "sample" / "n01440764_tench.JPEG")
     checkpoint = str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar")
     with quick_start():
@@ -214,14 +214,14 @@ def test_the_tench_is_a_tench(data, capsys, quick_start):
     assert "tench (n01440764)" in capsys.readouterr().out
 
 
-def test_a_missing_photo_is_named_before_anything_is_built(monkeypatch, capsys):
+def test_a_missing_photo_is_named_before_a_network_is_built(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "fd_keras.applications", None)  # importing it would raise
     assert classify.main(["missing.jpg", "--alpha=0.25"]) == 1
     assert capsys.readouterr().err == "error: missing.jpg: no such file or folder.\n"
 
 
 @pytest.mark.parametrize("flag", ["--alpha=0", "--groups=3", "--top=0"])
-def test_a_network_that_cannot_be_is_refused_before_anything_is_built(monkeypatch, flag):
+def test_invalid_flags_are_reported_before_a_network_is_built(monkeypatch, flag):
     monkeypatch.setitem(sys.modules, "fd_keras.applications", None)
     with pytest.raises(ValueError, match=flag[2:5]):
         classify.main(["photo.jpg", flag])

@@ -11,8 +11,8 @@ from fd_keras.spec import Arch, lower, model_name
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "golden.json").read_text())
 
-# osmr/imgclsmob, tensorflow2/tf2cv/models/{fdmobilenet,mobilenet,shufflenet}.py, _test(): trainable parameters, by
-# (network, alpha, groups). Its ShuffleNets have a stem of width alpha.
+# Trainable parameters by (network, alpha, groups), from _test() in osmr/imgclsmob,
+# tensorflow2/tf2cv/models/{fdmobilenet,mobilenet,shufflenet}.py. Its ShuffleNets multiply the stem by alpha.
 IMGCLSMOB_PARAMETERS = {
     ("fd_mobilenet", 1.0, None): 2901288,
     ("fd_mobilenet", 0.75, None): 1833304,
@@ -75,7 +75,7 @@ def test_the_live_model_agrees_with_golden(name, build):
     assert live.uncounted == ()
 
 
-def test_golden_covers_every_table_and_every_row_of_the_paper():
+def test_golden_has_all_tables_and_all_rows_of_the_paper():
     covered = {(row["arch"], row["groups"], row["alpha"]) for row in GOLDEN.values()}
     for name, entry in zoo.ARCHS.items():
         for groups in [None] if isinstance(entry, Arch) else entry:
@@ -86,13 +86,13 @@ def test_golden_covers_every_table_and_every_row_of_the_paper():
 
 
 @pytest.mark.parametrize(("name", "alpha", "groups"), IMGCLSMOB_PARAMETERS)
-def test_parameters_are_those_that_imgclsmob_publishes(name, alpha, groups):
+def test_parameters_equal_those_published_by_imgclsmob(name, alpha, groups):
     arch = zoo.get_arch(name, groups, alpha if groups else None)
     assert profile_ops(lower(arch, alpha)).parameters == IMGCLSMOB_PARAMETERS[name, alpha, groups]
 
 
 @pytest.mark.parametrize(("name", "alpha"), TORCH_MACS)
-def test_macs_are_those_of_the_authors_torch_modules(name, alpha):
+def test_macs_equal_those_of_the_authors_torch_modules(name, alpha):
     assert profile_ops(ops_of(name, alpha)).macs == TORCH_MACS[name, alpha]
 
 
@@ -100,21 +100,21 @@ def test_macs_are_those_of_the_authors_torch_modules(name, alpha):
     ("file", "groups", "alpha"),
     [("shufflenet_g1_wd4", 1, 0.25), ("shufflenet_g3_wd4", 3, 0.25), ("shufflenet_g8_w1", 8, 1)],
 )
-def test_macs_of_shufflenet_follow_from_the_kernels_of_imgclsmob(references, file, groups, alpha):
+def test_macs_of_shufflenet_equal_those_of_imgclsmobs_kernels(references, file, groups, alpha):
     layout = references.imgclsmob["networks"][file]["layout"]
     features = layout["features"]["features"]["features"]
     macs = 112**2 * _kernels(features["init_block"])
     for number in (1, 2, 3):
         side = 56 // 2**number
         units = features[f"stage{number}"][f"stage{number}"]
-        entry = _kernels(units["unit1"]["compress_conv1"])  # works before the stride
+        entry = _kernels(units["unit1"]["compress_conv1"])  # runs before the strided layer
         macs += (2 * side) ** 2 * entry + side**2 * (_kernels(units) - entry)
     macs += _kernels(layout["output1"])
     assert profile_ops(lower(zoo.get_arch("shufflenet", groups, alpha), alpha)).macs == macs
 
 
 def _kernels(tree: dict) -> int:
-    """Elements of all kernels in a tree of names and shapes."""
+    """Number of elements of all kernels in a tree of names and shapes."""
     return sum(
         _kernels(item) if isinstance(item, dict) else math.prod(item) * ("kernel" in name)
         for name, item in tree.items()
@@ -122,33 +122,33 @@ def _kernels(tree: dict) -> int:
 
 
 @pytest.mark.parametrize(("stage", "mflops"), zoo.PAPER_TABLE1.items())
-def test_table_1_of_the_paper(stage, mflops):
+def test_macs_by_stage_equal_table_1_of_the_paper(stage, mflops):
     assert profile_ops(ops_of("fd_mobilenet", 1.0)).stages[stage] / 1e6 == pytest.approx(mflops, abs=0.05)
 
 
 @pytest.mark.parametrize("row", zoo.PAPER_TABLE2, ids=lambda row: f"{row.arch}-{row.alpha}")
-def test_table_2_of_the_paper(row):
+def test_macs_equal_table_2_of_the_paper(row):
     mflops = profile_ops(ops_of(row.arch, row.alpha)).macs / 1e6
-    assert row.mflops in (math.floor(mflops), round(mflops))  # the paper rounds 37.6 to 38 and cuts 144.5 to 144
+    assert row.mflops in (math.floor(mflops), round(mflops))  # the paper rounds 37.6 to 38 and truncates 144.5 to 144
 
 
 @pytest.mark.parametrize(("name", "alpha"), zoo.PAPER_DOWNSAMPLING)
-def test_section_2_of_the_paper(name, alpha):
-    said, ops = zoo.PAPER_DOWNSAMPLING[name, alpha], ops_of(name, alpha)
-    assert layer_reaching(ops, 4) == said["stride4_layer"]
-    assert layer_reaching(ops, 32) == said["stride32_layer"]
-    assert round(profile_ops(ops).macs_before_last / 1e6) == said["mflops_before_last"]
+def test_downsampling_equals_section_2_of_the_paper(name, alpha):
+    paper, ops = zoo.PAPER_DOWNSAMPLING[name, alpha], ops_of(name, alpha)
+    assert layer_reaching(ops, 4) == paper["stride4_layer"]
+    assert layer_reaching(ops, 32) == paper["stride32_layer"]
+    assert round(profile_ops(ops).macs_before_last / 1e6) == paper["mflops_before_last"]
 
 
 @pytest.mark.parametrize(("alpha", "budget"), [(1.0, 137.5), (0.5, 37.6), (0.25, 13.3)])
-def test_fd_shufflenet_keeps_its_promises(alpha, budget):
+def test_fd_shufflenet_downsamples_fast_within_the_macs_of_shufflenet(alpha, budget):
     ops = ops_of("fd_shufflenet", alpha)
     assert layer_reaching(ops, 32) <= 12
     assert budget - 3 < profile_ops(ops).macs / 1e6 <= budget
     assert layer_reaching(ops_of("shufflenet", alpha), 32) == 40
 
 
-def test_a_scaled_image_scales_the_convolutions_alone():
+def test_the_image_size_scales_only_the_convolutions():
     small, large = (profile_ops(lower(zoo.FD_MOBILENET, 1.0, (side, side))).stages for side in (128, 256))
     assert small.pop(CLASSIFIER) == large.pop(CLASSIFIER) == 1024 * 1000
     assert {stage: 4 * macs for stage, macs in small.items()} == large
@@ -175,12 +175,12 @@ def model_of(*layers, shape=(8, 8, 3)) -> keras.Model:
     ],
     ids=["conv", "grouped", "depthwise", "separable", "transposed", "dense", "norm", "relu"],
 )
-def test_single_layers(layer, macs, parameters):
+def test_cost_of_single_layers(layer, macs, parameters):
     found = profile(model_of(layer()))
     assert (found.macs, found.parameters, found.uncounted) == (macs, parameters, ())
 
 
-def test_conv1d():
+def test_cost_of_conv1d():
     assert profile(model_of(keras.layers.Conv1D(4, 3, use_bias=False), shape=(10, 2))).macs == 8 * 3 * 2 * 4
 
 
@@ -205,7 +205,7 @@ def test_cost_of_a_classifier_on_a_backbone(build, backbone_shape):
     assert profile(model).macs == profile_ops(lower(zoo.FD_MOBILENET, 0.25, (64, 64), classes=10)).macs
 
 
-def test_frozen_layers_cost_as_much(build):
+def test_frozen_layers_have_the_same_macs(build):
     model = build("fd_mobilenet")
     before = profile(model).macs
     model.trainable = False
@@ -213,12 +213,12 @@ def test_frozen_layers_cost_as_much(build):
     assert profile(model).parameters == 0
 
 
-def test_a_model_without_a_fixed_size_is_refused(build):
+def test_a_model_without_a_fixed_size_is_rejected(build):
     with pytest.raises(ValueError, match="fix height and width"):
         profile(build("fd_mobilenet", include_top=False, input_shape=(None, None, 3)))
 
 
-def test_row_of_a_built_model_has_size_and_reduction(small):
+def test_rows_of_a_model_have_size_and_reduction(small):
     rows = {row.name: row for row in profile(small("fd_mobilenet")).rows}
     ops = {op.name: op for op in lower(zoo.FD_MOBILENET, 0.25, (64, 64), classes=10)}
     for name, op in ops.items():
@@ -227,7 +227,7 @@ def test_row_of_a_built_model_has_size_and_reduction(small):
     assert rows["predictions"].reduction == cost.CLASSIFIER
 
 
-def test_shared_layer_counts_each_time_it_runs():
+def test_a_shared_layer_counts_for_each_call():
     trunk = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
     one = profile(trunk)
     left, right = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))

@@ -26,7 +26,7 @@ def raising(error):
 
 
 @pytest.mark.parametrize("status", [None, 0, 1, 3])
-def test_the_status_is_that_of_the_work(status):
+def test_the_exit_status_is_the_returned_value(status):
     assert status_of(lambda: status) == status
 
 
@@ -50,7 +50,7 @@ def test_an_error_is_one_line(capsys, error, status, line):
     assert capsys.readouterr() == ("", f"{line}\n")
 
 
-def test_a_failed_operation_of_tensorflow_is_one_line(capsys):
+def test_an_error_of_a_tensorflow_op_is_one_line(capsys):
     tf = needs.package("tensorflow")
     assert status_of(lambda: tf.io.read_file("no/such/file")) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -81,7 +81,7 @@ run_and_exit(work, "p")
 
 
 def test_an_interrupt_in_a_finalizer_stops_the_program():
-    """Python drops exceptions there."""
+    """Python ignores exceptions in finalizers."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_FINALIZER], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "stopped\n")
 
@@ -93,7 +93,7 @@ def test_other_exceptions_in_finalizers_are_still_printed():
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_closed_pipe_is_not_an_error():
+def test_a_closed_pipe_is_not_an_error():
     script = "from fd_keras.errors import run_and_exit; run_and_exit(lambda: print('x\\n' * 200_000), 'p')"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=os.getcwd()

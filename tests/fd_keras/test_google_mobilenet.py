@@ -9,7 +9,7 @@ ALPHA, CLASSES = 0.25, 5
 
 
 def tensors(ops) -> dict[str, np.ndarray]:
-    """Random weights under the names and in the layout of Google's file."""
+    """Random weights with the names and layout of Google's file."""
     rng = np.random.default_rng(0)
     found = {}
     for op in ops:
@@ -31,7 +31,7 @@ def ops():
 
 @pytest.fixture
 def file(ops, tmp_path, monkeypatch):
-    """A fake file of that network: its reader is replaced."""
+    """The path of a fake file of this network; the function that reads it is replaced."""
     path = tmp_path / "google.tflite"
     path.write_bytes(b"")
     monkeypatch.setattr(google_mobilenet, "read_weights", lambda path: tensors(ops))
@@ -51,27 +51,27 @@ def test_each_layer_matches_the_file_with_normalized_kernels(file, ops):
         np.testing.assert_allclose(norms, np.sqrt(2), rtol=1e-5, err_msg=op.name)
 
 
-def test_an_empty_kernel_stays_empty():
+def test_a_kernel_of_zeros_gives_no_nan():
     assert not np.isnan(google_mobilenet._gains(np.zeros((4, 3, 3, 2), "float32"))).any()
 
 
-def test_the_background_is_left_out(file, ops):
+def test_the_background_class_is_removed(file, ops):
     kernel, bias = google_mobilenet.read(file, ops)["predictions"]
     state = tensors(ops)
     np.testing.assert_array_equal(kernel, state["MobilenetV1/Logits/Conv2d_1c_1x1/weights"][1:, 0, 0].T)
     np.testing.assert_array_equal(bias, state["MobilenetV1/Logits/Conv2d_1c_1x1/Conv2D_bias"][1:])
 
 
-def test_without_a_classifier_the_file_s_is_left_out(file):
+def test_the_classifier_is_skipped_for_a_network_without_top(file):
     trunk = lower(google_mobilenet.ARCH, ALPHA, (64, 64), include_top=False)
     assert "predictions" not in google_mobilenet.read(file, trunk)
 
 
-def test_width_is_that_of_the_first_convolution(file):
+def test_width_is_derived_from_the_first_convolution(file):
     assert google_mobilenet.width_of(file) == ALPHA
 
 
-def test_other_files_are_refused(file, ops, tmp_path, monkeypatch):
+def test_other_files_are_rejected(file, ops, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="--alpha"):
         google_mobilenet.read(file, lower(google_mobilenet.ARCH, 0.5, (64, 64), classes=CLASSES))
     with pytest.raises(CheckpointError, match=r"gone\.tflite: no such file"):

@@ -44,7 +44,7 @@ def test_a_saved_model_of_gray_images_is_loaded(tmp_path, few):
     np.testing.assert_allclose(found(np.full((2, 8, 12, 1), 51, "uint8")), [[1 - second, second]] * 2, atol=1e-6)
 
 
-def test_json_beside_a_model_decides_whether_it_normalizes(tmp_path):
+def test_the_json_file_of_a_model_determines_its_preprocessing(tmp_path):
     means(3, keras.layers.Softmax()).save(tmp_path / "a.keras")
     (tmp_path / "a.json").write_text(json.dumps({"include_preprocessing": False}))
     image = np.full((1, 8, 12, 3), 100.0, "float32")
@@ -53,7 +53,7 @@ def test_json_beside_a_model_decides_whether_it_normalizes(tmp_path):
     np.testing.assert_allclose(open_classifier(str(tmp_path / "a.keras"))(image), [expected], atol=1e-5)
 
 
-def test_images_of_any_size_are_taken_as_imagenets():
+def test_a_model_for_any_size_uses_imagenets_size():
     assert of_model(means(3, size=(None, None)), "net").size == (224, 224, 3)
 
 
@@ -72,6 +72,6 @@ def test_other_models_are_rejected(model, message):
 
 
 @pytest.mark.parametrize("name", ["gone.keras", "gone.tflite"])
-def test_missing_file_is_named(name):
+def test_a_missing_file_is_named(name):
     with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):
         open_classifier(name)

@@ -11,8 +11,8 @@ from PIL import Image
 from fd_keras import imagenet
 from fd_keras.imagenet import load_image
 
-# Height and width of synthetic images: odd, square, panoramas, tiny, large, and ones whose longer side comes out
-# differently when it is rounded instead of truncated.
+# Height and width of synthetic images: odd, square, panoramas, tiny, large, and two whose resized longer side differs
+# between rounding and truncation.
 SIZES = [
     (300, 451),
     (451, 300),
@@ -28,7 +28,7 @@ SIZES = [
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """RGB with edges, noise and smooth areas, to reveal any shift or different filter."""
+    """An RGB image with edges, noise and smooth areas, which reveals shifts and other filters."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
     smooth = np.stack([rows * 255 / height, columns * 255 / width, (rows + columns) % 256], -1)
@@ -36,8 +36,8 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.where(((rows // 16 + columns // 16) % 2)[..., None], smooth, noise).astype("uint8")
 
 
-def torchvisions(image: Image.Image, resize: int = 256, crop: int = 224) -> np.ndarray:
-    """Resize(resize) and CenterCrop(crop) as torchvision defines them for PIL images."""
+def torchvision_crop(image: Image.Image, resize: int = 256, crop: int = 224) -> np.ndarray:
+    """torchvision's Resize(resize) and CenterCrop(crop) for PIL images."""
     image = image.convert("RGB")
     width, height = image.size
     short, long = (width, height) if width <= height else (height, width)
@@ -63,17 +63,17 @@ def save(tmp_path):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_loads_as_torchvision_does(save, size):
+def test_images_are_loaded_as_in_torchvision(save, size):
     image = Image.fromarray(picture(*size))
     found = load_image(save(image))
     assert found.dtype == np.uint8
-    assert np.array_equal(found, torchvisions(image))
+    assert np.array_equal(found, torchvision_crop(image))
 
 
 @pytest.mark.parametrize(("side", "resize"), [(224, 256), (160, 182), (128, 146), (32, 36)])
 def test_other_sizes_are_resized_in_proportion(save, side, resize):
     image = Image.fromarray(picture(300, 451))
-    assert np.array_equal(load_image(save(image), (side, side)), torchvisions(image, resize, side))
+    assert np.array_equal(load_image(save(image), (side, side)), torchvision_crop(image, resize, side))
 
 
 @pytest.mark.parametrize("size", [(224, 112), (112, 224), (64, 200)])
@@ -88,26 +88,26 @@ def test_non_square_size_is_covered_without_distortion(size, image):
 
 
 @pytest.mark.parametrize(("height", "offset"), [(224, 0), (225, 0), (226, 1), (227, 2), (228, 2), (229, 2), (231, 4)])
-def test_crops_are_rounded_as_torchvision_rounds(height, offset):
+def test_crop_offsets_are_rounded_as_in_torchvision(height, offset):
     assert int(round((height - 224) / 2.0)) == offset
     assert imagenet.crop_offset(height, 224, (224, 224)) == (offset, 0)
 
 
-def test_jpeg_is_decoded_as_pil_does(save):
+def test_jpegs_are_decoded_as_in_pil(save):
     path = save(Image.fromarray(picture(300, 400)), "image.jpg", quality=80)
-    assert np.array_equal(load_image(path), torchvisions(Image.open(path)))
+    assert np.array_equal(load_image(path), torchvision_crop(Image.open(path)))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "YCbCr"])
-def test_every_mode_becomes_rgb(save, mode):
+def test_all_modes_are_converted_to_rgb(save, mode):
     image = Image.fromarray(picture(300, 400)).convert(mode)
     path = save(image, "image.jpg" if mode in ("CMYK", "YCbCr") else "image.png")
     found = load_image(path)
     assert found.shape == (224, 224, 3)
-    assert np.array_equal(found, torchvisions(Image.open(path)))
+    assert np.array_equal(found, torchvision_crop(Image.open(path)))
 
 
-def test_gray_stays_gray(save):
+def test_gray_images_have_equal_channels(save):
     found = load_image(save(Image.fromarray(picture(300, 400)).convert("L")))
     assert np.array_equal(found[..., 0], found[..., 1])
     assert found.std() > 30
@@ -117,26 +117,27 @@ def test_transparency_is_dropped(save):
     opaque = picture(300, 400)
     alpha = np.full((300, 400, 1), 10, "uint8")
     assert np.array_equal(
-        load_image(save(Image.fromarray(np.concatenate([opaque, alpha], -1)))), torchvisions(Image.fromarray(opaque))
+        load_image(save(Image.fromarray(np.concatenate([opaque, alpha], -1)))),
+        torchvision_crop(Image.fromarray(opaque)),
     )
 
 
-def test_sixteen_bits_keep_their_shades(save):
+def test_16_bit_images_are_scaled_to_8_bits(save):
     gray = picture(300, 400)[..., 0]
     deep = Image.fromarray(gray.astype("uint16") * 257)
     assert deep.mode == "I;16"
     found = load_image(save(deep), (224, 224)).astype(int)
-    assert np.abs(found - torchvisions(Image.fromarray(gray))).max() <= 1
+    assert np.abs(found - torchvision_crop(Image.fromarray(gray))).max() <= 1
 
 
-def test_of_an_animation_the_first_frame_is_taken(save):
+def test_the_first_frame_of_an_animation_is_used(save):
     first, second = (Image.fromarray(picture(256, 256, seed)).convert("P") for seed in (1, 2))
     path = save(first, "image.gif", save_all=True, append_images=[second])
-    assert np.array_equal(load_image(path), torchvisions(first))
+    assert np.array_equal(load_image(path), torchvision_crop(first))
 
 
 @pytest.mark.parametrize(("size", "offset"), [((227, 227), (2, 2)), ((224, 300), (0, 38)), ((401, 225), (88, 0))])
-def test_without_resizing_the_centre_is_taken_as_it_is(save, size, offset):
+def test_without_resizing_the_center_is_cropped(save, size, offset):
     pixels = picture(*size)
     top, left = offset
     found = load_image(save(Image.fromarray(pixels)), resize=False)
@@ -144,7 +145,7 @@ def test_without_resizing_the_centre_is_taken_as_it_is(save, size, offset):
 
 
 @pytest.mark.parametrize("size", [(223, 300), (300, 223), (10, 10)])
-def test_without_resizing_a_small_image_is_refused(save, size):
+def test_without_resizing_a_small_image_is_rejected(save, size):
     path = save(Image.fromarray(picture(*size)))
     with pytest.raises(ValueError, match=f"image.png: {size[1]}x{size[0]} pixels, too small .* 224x224"):
         load_image(path, resize=False)
@@ -153,7 +154,7 @@ def test_without_resizing_a_small_image_is_refused(save, size):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_turned_upright_on_request(save, orientation):
     upright = picture(300, 400)
-    # What a camera held that way stores (EXIF 2.3, tag 0x0112): the inverse of what the tag asks for.
+    # The stored pixels: the inverse of the transform that the tag describes (EXIF 2.3, tag 0x0112).
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -167,15 +168,15 @@ def test_photos_are_turned_upright_on_request(save, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
-    assert np.array_equal(load_image(path, upright=True), torchvisions(Image.fromarray(upright)))
-    assert np.array_equal(load_image(path), torchvisions(Image.fromarray(np.ascontiguousarray(stored))))
+    assert np.array_equal(load_image(path, upright=True), torchvision_crop(Image.fromarray(upright)))
+    assert np.array_equal(load_image(path), torchvision_crop(Image.fromarray(np.ascontiguousarray(stored))))
 
 
-# --- what cannot be loaded ---------------------------------------------------------------------------------
+# --- invalid images ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"<html></html>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"])
-def test_file_that_is_not_an_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     (tmp_path / "broken.jpg").write_bytes(content)
     with pytest.raises(ValueError, match="broken.jpg: not a readable image"):
         load_image(tmp_path / "broken.jpg")
@@ -199,8 +200,8 @@ def test_missing_image_and_folder_raise_their_own_errors(tmp_path):
         load_image(tmp_path)
 
 
-def test_a_decompression_bomb_is_refused(tmp_path):
-    """The header of a bitmap that declares 40,000 x 40,000 pixels."""
+def test_a_decompression_bomb_is_rejected(tmp_path):
+    """The file is the header of a bitmap of 40,000 x 40,000 pixels."""
     header = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
     header += struct.pack("<IiiHHIIiiII", 40, 40000, 40000, 1, 24, 0, 0, 0, 0, 0, 0)
     (tmp_path / "bomb.bmp").write_bytes(header)
@@ -209,7 +210,7 @@ def test_a_decompression_bomb_is_refused(tmp_path):
 
 
 def exif_of(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """EXIF data with these directory entries (tag, type, count, four bytes of value)."""
+    """EXIF data with directory entries (tag, type, count, four bytes of value)."""
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory + bytes(4)
 
@@ -237,7 +238,7 @@ def test_damaged_exif_does_not_crash(save, exif):
 
 
 @pytest.mark.parametrize("shape", [(1, 50_000), (50_000, 1), (2, 60_001)])
-def test_long_thin_image_takes_bounded_memory(save, shape, monkeypatch):
+def test_a_long_thin_image_is_resized_with_bounded_memory(save, shape, monkeypatch):
     sizes = []
     resize = Image.Image.resize
     monkeypatch.setattr(
@@ -279,13 +280,13 @@ def test_keras_tensors_are_normalized(run):
     assert np.allclose(run(model, pixels), reference_normalized(pixels), atol=1e-5)
 
 
-def test_the_rescaling_is_the_normalization():
+def test_rescaling_equals_the_normalization():
     scale, offset = (np.array(values) for values in imagenet.rescaling().values())
     pixels = picture(8, 9)
     assert np.allclose(pixels * scale + offset, reference_normalized(pixels))
 
 
-def test_with_preprocessing_in_the_model_pixels_are_left_alone():
+def test_by_default_pixels_are_not_changed():
     assert inspect.signature(imagenet.preprocess_input).parameters["include_preprocessing"].default is True
     pixels = picture(4, 4)
     assert imagenet.preprocess_input(pixels) is pixels
@@ -302,18 +303,17 @@ def test_class_names():
     assert {name for name in names if names.count(name) > 1} == {"crane", "maillot"}
 
 
-def test_class_names_are_those_of_the_published_list(data):
+def test_class_names_equal_the_published_list(data):
     lines = (data / "imagenet" / "synset_words.txt").read_text().splitlines()
     published = [line.split(" ", 1) for line in lines]
-    every = np.eye(1000)
-    found = [row[0] for row in imagenet.decode_predictions(every, top=1)]
+    found = [row[0] for row in imagenet.decode_predictions(np.eye(1000), top=1)]
     assert [wnid for wnid, _, _ in found] == [wnid for wnid, _ in published]
     for (_, name, _), (_, names) in zip(found, published, strict=True):
         assert name == names.split(",")[0].strip().replace(" ", "_")
 
 
-def test_predictions_are_spelled_as_keras_spells_them():
-    """The hash is of the names in the imagenet_class_index.json of keras.applications, in label order, a line each."""
+def test_predicted_names_are_spelled_as_in_keras():
+    """The hash is that of the names in Keras's imagenet_class_index.json, in label order, one per line."""
     names = [row[0][1] for row in imagenet.decode_predictions(np.eye(1000), top=1)]
     assert names[388] == "giant_panda"
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
@@ -340,6 +340,6 @@ def test_ties_are_broken_by_label():
 
 
 @pytest.mark.parametrize("shape", [(1000,), (1, 1001), (1, 10), (1, 1, 1000), (0,)])
-def test_predictions_of_another_shape_are_refused(shape):
+def test_predictions_of_another_shape_are_rejected(shape):
     with pytest.raises(ValueError, match=r"\(batch, 1000\); got \("):
         imagenet.decode_predictions(np.zeros(shape))

@@ -20,7 +20,7 @@ def package(tmp_path, monkeypatch) -> str:
     return "rarely_imported"
 
 
-def test_the_context_is_around_the_first_import(package):
+def test_the_context_surrounds_the_first_import(package):
     log = importlib.import_module("log")
 
     @contextlib.contextmanager
@@ -39,7 +39,7 @@ def test_the_context_is_around_the_first_import(package):
     assert module.__spec__.loader.get_source(package).startswith("import log")
 
 
-def test_missing_package_raises_the_usual_error():
+def test_a_missing_package_raises_the_usual_error():
     around_import("not_there_at_all", lambda module: contextlib.nullcontext())
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         importlib.import_module("not_there_at_all")

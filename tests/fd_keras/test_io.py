@@ -33,25 +33,25 @@ def listing(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_file_is_written_and_replaced(folder):
+def test_a_file_is_written_and_replaced(folder):
     for content in (b"first", b"second"):
         write_atomically(str(folder / "old.bin"), content)
         assert listing(folder) == {"old.bin": content}
 
 
-def test_file_can_be_read_by_others(folder):
+def test_a_file_is_readable_by_other_users(folder):
     write_atomically(str(folder / "new.bin"), b"new")
     assert (folder / "new.bin").stat().st_mode & 0o777 == 0o644
 
 
-def test_path_without_a_folder_is_in_the_current_one(folder, monkeypatch):
+def test_a_path_without_a_folder_is_in_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     write_atomically("new.bin", b"new")
     assert listing(folder) == {"old.bin": b"old", "new.bin": b"new"}
 
 
 class FullDisk:
-    """A file that takes a few bytes and then fails, as on a full disk."""
+    """A file on a full disk: writes two bytes, then fails."""
 
     def __init__(self, file):
         self.file = file
@@ -70,7 +70,7 @@ class FullDisk:
 
 @pytest.mark.parametrize("name", ["old.bin", "new.bin"])
 @pytest.mark.parametrize("step", ["write", "chmod", "replace"])
-def test_failure_leaves_the_old_file_and_nothing_else(folder, monkeypatch, name, step):
+def test_a_failure_leaves_only_the_old_file(folder, monkeypatch, name, step):
     if step == "write":
         fdopen = os.fdopen
         monkeypatch.setattr(os, "fdopen", lambda *arguments: FullDisk(fdopen(*arguments)))
@@ -81,7 +81,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(folder, monkeypatch, name,
     assert listing(folder) == {"old.bin": b"old"}
 
 
-def test_interruption_leaves_no_temporary_file(folder, monkeypatch):
+def test_an_interruption_leaves_no_temporary_file(folder, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -91,8 +91,7 @@ def test_interruption_leaves_no_temporary_file(folder, monkeypatch):
     assert listing(folder) == {"old.bin": b"old"}
 
 
-def test_the_new_content_appears_at_once(folder, monkeypatch):
-    """The old content remains until the rename, and the renamed file is complete."""
+def test_the_old_content_is_replaced_by_renaming_a_complete_file(folder, monkeypatch):
     replace, seen = os.replace, []
 
     def watch(source, target):
@@ -104,7 +103,7 @@ def test_the_new_content_appears_at_once(folder, monkeypatch):
     assert seen == [(b"new", b"old")]
 
 
-def test_json_is_written_for_people_and_programs(folder):
+def test_json_is_valid_and_indented(folder):
     content = {"b": [1, None], "a": "é"}
     write_json(str(folder / "facts.json"), content)
     text = (folder / "facts.json").read_text("utf-8")
@@ -119,13 +118,13 @@ def test_json_that_cannot_be_written_leaves_the_old_file(folder):
     assert listing(folder) == {"old.bin": b"old"}
 
 
-def test_sha256_is_that_of_the_content(folder):
+def test_sha256_of_a_file_equals_that_of_its_content(folder):
     content = bytes(range(256)) * 10_000
     (folder / "large.bin").write_bytes(content)
     assert sha256_of(str(folder / "large.bin")) == hashlib.sha256(content).hexdigest()
 
 
-# --- pictures ----------------------------------------------------------------------------------------------
+# --- figures -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.PDF"])
@@ -138,7 +137,7 @@ def test_a_figure_is_written_in_the_format_of_its_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.tflite"])
-def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
+def test_an_unsupported_figure_format_is_rejected_before_plotting(name):
     with pytest.raises(ValueError, match=rf"^{name}: .*\.png"):
         check_figure(name)
 
@@ -146,9 +145,10 @@ def test_a_format_that_cannot_be_drawn_is_refused_beforehand(name):
 def test_entries_are_classified_and_links_followed(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    for name, target in (("to_folder", "folder"), ("to_file", "file"), ("to_nothing", "nowhere")):
+    links = {"to_folder": "folder", "to_file": "file", "to_itself": "to_itself", "to_nothing": "nowhere"}
+    for name, target in links.items():
         (tmp_path / name).symlink_to(tmp_path / target)
-    assert list_entries(str(tmp_path)) == (["folder", "to_folder"], ["file", "to_file"], ["to_nothing"])
+    assert list_entries(str(tmp_path)) == (["folder", "to_folder"], ["file", "to_file"], ["to_itself", "to_nothing"])
 
 
 def test_entries_of_a_bucket():
@@ -160,7 +160,7 @@ def test_entries_of_a_bucket():
     assert list_entries("ram://bucket") == (["folder"], ["a.jpg"], [])
 
 
-def test_names_are_shown_without_control_characters():
+def test_control_characters_in_names_are_escaped():
     assert printable("a\n\x1b[31mé中\udcff.jpg") == "a\\n\\x1b[31mé中\\udcff.jpg"
 
 
@@ -172,7 +172,7 @@ def test_long_lists_of_names_are_shortened():
 # --- folders -----------------------------------------------------------------------------------------------
 
 
-def test_folder_is_written_all_or_none(tmp_path):
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="a"):
         write_folder(str(tmp_path / "new"), {"a": b"", "a/b": b""})
     assert not list(tmp_path.iterdir())
@@ -181,7 +181,7 @@ def test_folder_is_written_all_or_none(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "above", "b", "c", "new"]
 
 
-def test_folder_is_replaced_only_if_asked(folder):
+def test_a_folder_is_replaced_only_on_request(folder):
     with pytest.raises(OSError, match="not empty"):
         write_folder(str(folder), {"a": b"1"})
     assert listing(folder) == {"old.bin": b"old"}

@@ -17,7 +17,7 @@ def shuffled(array: np.ndarray, groups: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("groups", "channels"), [(1, 5), (2, 8), (3, 15), (4, 4), (8, 48)])
-def test_channel_shuffle(groups, channels):
+def test_channel_shuffle_of_a_fixed_size(groups, channels):
     array = np.arange(2 * 3 * 4 * channels, dtype="float32").reshape(2, 3, 4, channels)
     assert np.array_equal(ChannelShuffle(groups)(array), shuffled(array, groups))
 
@@ -51,7 +51,7 @@ def test_channel_shuffle_is_serializable():
         {"use_bias": False},
     ],
 )
-def test_grouped_convolution_is_keras_own(arguments, training):
+def test_grouped_convolution_equals_keras_conv2d(arguments, training):
     arguments = {"filters": 6, "kernel_size": 1, "groups": 3, "bias_initializer": "random_normal"} | arguments
     image = np.random.default_rng(0).normal(size=(2, 5, 7, 9)).astype("float32")
     grouped, plain = GroupedConv2D(**arguments), keras.layers.Conv2D(**arguments)
@@ -87,7 +87,7 @@ def _ranks(jaxpr):
     for equation in jaxpr.eqns:
         yield from (variable.aval.ndim for variable in equation.outvars)
         for parameter in equation.params.values():
-            if hasattr(parameter, "jaxpr"):  # a function within the function
+            if hasattr(parameter, "jaxpr"):  # a nested function
                 yield from _ranks(parameter.jaxpr)
 
 

@@ -40,7 +40,7 @@ def test_dequantize_gives_float32():
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\x1c\0\0\0NOPE" + bytes(100), b"<html></html>"])
-def test_file_that_is_not_tflite_is_named(tmp_path, content):
+def test_a_file_that_is_not_tflite_is_named(tmp_path, content):
     (tmp_path / "broken.tflite").write_bytes(content)
     with pytest.raises(LiteRTError, match="broken.tflite: not a .tflite file"):
         litert.Runner(tmp_path / "broken.tflite")
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 @pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
-def test_runs_a_converted_network(tmp_path, small, images, run):
+def test_a_converted_network_gives_equal_scores(tmp_path, small, images, run):
     needs.package("ai_edge_litert")
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def test_runs_a_converted_network(tmp_path, small, images, run):
     assert np.allclose(runner(images), run(model, images), rtol=1e-3, atol=1e-5)
 
 
-def test_quiet_silences_native_code_and_ends(capfd):
+def test_quiet_hides_native_output_inside_its_block(capfd):
     with litert.quiet():
         os.write(2, b"noise")
     os.write(2, b"message")

@@ -9,7 +9,7 @@ from fd_keras import next_step
 PATHS = ["out/a, b.tflite", "it's $HOME.tflite"]
 
 
-def test_a_command_survives_the_shell():
+def test_the_next_command_is_quoted_for_the_shell():
     line = next_step.next_line("verify", "a photo.jpg", tflite=PATHS, run_dir="my run", record=True, plot=None)
     assert line.startswith("next: ")
     words = shlex.split(line.removeprefix("next: "))
@@ -17,7 +17,7 @@ def test_a_command_survives_the_shell():
     assert flags.ListParser().parse(words[-4].removeprefix("--tflite=")) == PATHS
 
 
-def test_command_that_is_not_on_the_path_runs_through_python(monkeypatch, tmp_path):
+def test_a_command_that_is_not_on_the_path_runs_with_python(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     command = next_step.command("train")
     assert shlex.split(command) == [sys.executable, "-m", "fd_keras.cli", "train"]
@@ -25,7 +25,7 @@ def test_command_that_is_not_on_the_path_runs_through_python(monkeypatch, tmp_pa
     assert next_step.command("train") == "fd-keras train"
 
 
-def test_the_first_unused_path_is_taken(tmp_path):
+def test_the_first_unused_path_is_returned(tmp_path):
     path = str(tmp_path / "run")
     assert next_step.unused(path) == path
     (tmp_path / "run").mkdir()

@@ -13,7 +13,7 @@ from tests import needs
 
 @pytest.fixture
 def run_main(capsys):
-    """Runs the program and returns its output."""
+    """A function that runs the program and returns its output."""
 
     def run(*argv: str) -> str:
         profiler.main(list(argv))
@@ -51,7 +51,7 @@ def test_csv_has_our_figures_and_the_papers(run_main):
         assert float(by_name[title][1]) == pytest.approx(row.mflops, abs=0.6)
 
 
-def test_one_network_layer_by_layer(run_main):
+def test_a_single_network_is_shown_by_layer(run_main):
     (rows,) = tables(run_main("--model=fd_mobilenet", "--alpha=0.35", "--size=160", "--csv"))
     cost = profile_ops(lower(zoo.FD_MOBILENET, 0.35, (160, 160)))
     assert rows[0] == ["layer", "kind", "output", "MFLOPs", "parameters"]
@@ -62,7 +62,7 @@ def test_one_network_layer_by_layer(run_main):
 
 def test_groups_and_stem_reach_the_network(run_main):
     (rows,) = tables(run_main("--model=shufflenet", "--alpha=0.25", "--stem_multiplier=0.25", "--csv"))
-    assert rows[-1][-1] == "305,902"  # imgclsmob's count
+    assert rows[-1][-1] == "305,902"  # counted by imgclsmob
     (rows,) = tables(run_main("--model=shufflenet", "--groups=8", "--csv"))
     assert rows[-1][-1] == "2,434,768"
 
@@ -75,7 +75,7 @@ def test_columns_are_aligned(run_main):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_plot(tmp_path, capsys, suffix):
+def test_a_plot_is_written(tmp_path, capsys, suffix):
     needs.package("matplotlib")
     path = tmp_path / f"figure{suffix}"
     profiler.main([f"--plot={path}"])
@@ -90,14 +90,14 @@ def test_plot(tmp_path, capsys, suffix):
 
 
 @pytest.mark.parametrize("name", ["missing/figure.png", "figure.nonsense"])
-def test_a_plot_that_cannot_be_written_leaves_nothing(tmp_path, name):
+def test_a_plot_that_cannot_be_written_leaves_no_files(tmp_path, name):
     needs.package("matplotlib")
     with pytest.raises(ValueError, match=name):
         profiler.main([f"--plot={tmp_path / name}"])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_model(tmp_path, run_main, small):
+def test_a_saved_model_is_profiled(tmp_path, run_main, small):
     small("shufflenet").save(tmp_path / "saved.keras")
     (rows,) = tables(run_main(str(tmp_path / "saved.keras"), "--csv"))
     cost = profile_ops(lower(zoo.get_arch("shufflenet"), 0.25, (64, 64), classes=10))
@@ -130,7 +130,7 @@ def test_a_model_without_a_fixed_size_is_an_error(tmp_path):
         (["--model=fd_mobilenet", "--groups=3"], "has no groups"),
     ],
 )
-def test_errors(tmp_path, monkeypatch, argv, message):
+def test_invalid_values_are_errors(tmp_path, monkeypatch, argv, message):
     (tmp_path / "broken.keras").write_bytes(b"no model")
     monkeypatch.chdir(tmp_path)
     with pytest.raises((OSError, ValueError), match=message):
@@ -138,7 +138,7 @@ def test_errors(tmp_path, monkeypatch, argv, message):
 
 
 @pytest.mark.parametrize("flags", [["--unknown"], ["--mod=mobilenet"], ["--model=resnet"], ["--size=x"]])
-def test_wrong_flags_are_errors(capsys, flags):
+def test_wrong_flags_are_usage_errors(capsys, flags):
     with pytest.raises(SystemExit) as stopped:
         profiler.main(flags)
     assert stopped.value.code == 2

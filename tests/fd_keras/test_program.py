@@ -1,4 +1,4 @@
-"""A small program, run like a user would, each time in a separate process."""
+"""A small program that is run as users run it, each time in a separate process."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the program; `positional` describes its arguments that are not flags."""
+    """A function that runs the program; `positional` describes its positional arguments."""
 
     def run(*arguments: str, positional: str = "") -> subprocess.CompletedProcess:
         (tmp_path / "greet.py").write_text(PROGRAM.replace("POSITIONAL", repr(positional)))
@@ -56,13 +56,13 @@ def run(tmp_path):
     return run
 
 
-def test_flags_reach_main_and_the_status_is_its_own(run):
+def test_flags_reach_main_and_its_status_is_returned(run):
     done = run("--name=World")
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello World\n", "")
     assert run("--name=World", "--loud").returncode == 3
 
 
-def test_positional_arguments_reach_main_where_it_takes_some(run):
+def test_positional_arguments_reach_main_if_it_accepts_them(run):
     assert run("a", "--name=World", "b", positional="WORD...").stdout == "hello World a b\n"
 
 
@@ -95,7 +95,7 @@ def test_errors_are_one_line(run, arguments, status, line):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_warning_begins_as_an_error_does(run):
+def test_a_warning_is_one_line_with_a_prefix(run):
     assert run("--name=warned").stderr == "warning: warned is tired\n"
 
 
@@ -118,7 +118,7 @@ def test_the_help_has_summary_usage_examples_and_the_flags_by_group(run):
 
 
 @pytest.mark.parametrize(("style", "times"), [("short", 1), ("long", 10)])
-def test_the_help_shows_the_values_that_follow_from_other_flags(run, style, times):
+def test_the_help_shows_defaults_that_depend_on_other_flags(run, style, times):
     for arguments in (["--help", f"--style={style}"], [f"--style={style}", "--help"]):
         assert f"  --times={times} " in run(*arguments).stdout
     assert "  --times=7 " in run("--help", f"--style={style}", "--times=7").stdout

@@ -31,7 +31,7 @@ def clock(monkeypatch):
         (7, None, 0, "7 images  0.0/s"),
     ],
 )
-def test_the_line(done, total, seconds, line):
+def test_the_line_has_bar_count_rate_and_remaining_time(done, total, seconds, line):
     assert progress_line(done, total, seconds, "images") == line
 
 
@@ -54,7 +54,7 @@ def test_nothing_is_written_for_quick_work(monkeypatch, clock):
     assert terminal.getvalue() == ""
 
 
-def test_a_terminal_shows_how_far_it_is(monkeypatch, clock):
+def test_progress_is_shown_in_a_terminal(monkeypatch, clock):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     for _ in progress(range(4), unit="files", delay=1.0):

@@ -1,4 +1,4 @@
-"""Compares our networks with those that the checkpoints come from, see fixtures/make_references.py."""
+"""Compares our networks with the original ones of the checkpoints; see fixtures/make_references.py."""
 
 import hashlib
 
@@ -19,7 +19,7 @@ IMGCLSMOB = {
 
 
 @pytest.mark.parametrize("file", IMGCLSMOB)
-def test_logits_are_imgclsmobs(references, tmp_path, build, run, file):
+def test_logits_equal_those_of_imgclsmob(references, tmp_path, build, run, file):
     name, alpha, arguments = IMGCLSMOB[file]
     model = build(
         name,
@@ -33,18 +33,18 @@ def test_logits_are_imgclsmobs(references, tmp_path, build, run, file):
     )
     found = run(model, references.seeded_images())[:, references.imgclsmob["picks"]]
     expected = np.array(references.imgclsmob["networks"][file]["logits"])
-    # The seeded ShuffleNets have logits up to 70, where a float32 has steps of 1e-5; hence the relative part.
+    # The seeded ShuffleNets have logits up to 70, where float32 has steps of 1e-5; hence the relative tolerance.
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-4), np.abs(found - expected).max()
 
 
-def test_the_reference_can_tell_images_and_networks_apart(references):
+def test_reference_logits_differ_between_images(references):
     for network in references.imgclsmob["networks"].values():
         first, second = np.array(network["logits"])
         assert np.abs(first - second).max() > 0.1
         assert np.abs(first).max() < 100
 
 
-def test_every_variable_in_the_layout_belongs_to_a_network_of_ours(references):
+def test_our_networks_have_all_variables_of_the_layout(references):
     def elements(tree) -> int:
         return sum(elements(item) if isinstance(item, dict) else int(np.prod(item)) for item in tree.values())
 
@@ -57,7 +57,7 @@ def test_every_variable_in_the_layout_belongs_to_a_network_of_ours(references):
 
 @pytest.fixture(scope="session")
 def authors(data, build):
-    """The paper's authors' network of a width, with logits for its output."""
+    """A function from a width to the network with the authors' weights, whose outputs are logits."""
 
     def load(alpha: str):
         path = data / "weights" / f"{alpha}x-FDMobileNet-224.pth.tar"
@@ -69,7 +69,7 @@ def authors(data, build):
 
 
 @pytest.mark.parametrize("alpha", ["0.25", "0.5"])
-def test_logits_on_photos_are_those_of_the_authors_torch_code(references, data, authors, run, alpha):
+def test_logits_on_photos_equal_those_of_the_authors_torch_code(references, data, authors, run, alpha):
     photos = references.photos
     images = np.stack([imagenet.load_image(data / "imagenet" / name) for name in photos["logits"][alpha]])
     logits = run(authors(alpha), images.astype("float32"))
@@ -78,13 +78,13 @@ def test_logits_on_photos_are_those_of_the_authors_torch_code(references, data, 
     assert logits.argmax(-1).tolist() == list(photos["best"][alpha].values())
 
 
-def test_pixels_of_photos_are_those_of_the_reference(references, data):
+def test_pixels_of_photos_equal_those_of_the_reference(references, data):
     for name, digest in references.photos["sha256"].items():
         pixels = imagenet.load_image(data / "imagenet" / name, resize=name.startswith("sample"))
         assert hashlib.sha256(pixels.tobytes()).hexdigest() == digest, name
 
 
-def test_the_trunk_without_top_takes_the_authors_weights(data, authors, run):
+def test_a_network_without_top_loads_the_authors_weights(data, authors, run):
     path = data / "weights" / "0.25x-FDMobileNet-224.pth.tar"
     trunk = fd_keras.FDMobileNet(alpha=0.25, weights=path, include_top=False, pooling="avg", input_shape=(224, 224, 3))
     image = imagenet.load_image(data / "imagenet" / "sample" / "n01440764_tench.JPEG")[None].astype("float32")
@@ -94,14 +94,14 @@ def test_the_trunk_without_top_takes_the_authors_weights(data, authors, run):
 
 
 @pytest.mark.parametrize(("alpha", "other"), [("0.25", 0.5), ("0.5", 0.25)])
-def test_the_authors_files_say_which_width_they_have(data, alpha, other):
+def test_the_width_of_the_authors_files_is_named(data, alpha, other):
     path = data / "weights" / f"{alpha}x-FDMobileNet-224.pth.tar"
     with pytest.raises(ValueError, match=f"The file fits alpha={alpha}."):
         applications.build_by_name("fd_mobilenet", alpha=other, weights=path)
 
 
-def test_the_authors_accuracy_on_the_validation_photos(data, authors, run):
-    """51.5 % of 1,000 photos were counted with torch, 54.15 % of these 1,300 easy ones; the folder has half of them."""
+def test_accuracy_on_validation_photos_equals_that_of_torch(data, authors, run):
+    """torch has 51.5% on 1,000 photos and 54.15% on these 1,300 easy ones, of which every fifth is tested."""
     lines = (data / "imagenet" / "val_labels.txt").read_text().splitlines()[::5]
     names, labels = zip(*(line.split() for line in lines), strict=True)
     images = [imagenet.load_image(data / "imagenet" / "val" / name, resize=False) for name in names]

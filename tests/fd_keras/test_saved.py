@@ -15,14 +15,14 @@ def path(tmp_path_factory):
     return path
 
 
-def test_loaded_model_matches_the_saved_one(path):
+def test_a_loaded_model_equals_the_saved_one(path):
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
     keras.utils.set_random_seed(0)
     expected = keras.saving.load_model(path).predict_on_batch(image)
     np.testing.assert_array_equal(load_model(path).predict_on_batch(image), expected)
 
 
-def test_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.keras: no such file"):
         load_model(tmp_path / "gone.keras")
 
@@ -43,7 +43,7 @@ def test_a_file_of_another_kind_is_named(tmp_path):
         load_model(tmp_path / "note.txt")
 
 
-def test_code_in_a_file_is_not_run(tmp_path):
+def test_code_in_a_saved_model_is_not_run(tmp_path):
     image = keras.Input((4,))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(tmp_path / "code.keras")
     with pytest.raises(ValueError, match=r"code\.keras.*(?i:lambda)"):

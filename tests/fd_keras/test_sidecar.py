@@ -15,7 +15,7 @@ def write(path: str, content) -> None:
         file.write(content if isinstance(content, bytes) else json.dumps(content).encode())
 
 
-def test_description_is_beside_the_file(path, tmp_path):
+def test_the_description_is_read_from_the_json_file(path, tmp_path):
     assert sidecar.read_sidecar(path) is None
     facts = {"arch": None, "alpha": 1, "size": [2, 3], "include_preprocessing": False, "of others": [None]}
     write(path, facts)
@@ -42,7 +42,7 @@ def test_description_is_beside_the_file(path, tmp_path):
         ({"class_names": ["a", 3]}, "'class_names' is not a list of strings"),
     ],
 )
-def test_error_names_the_file_and_the_fault(path, content, words):
+def test_errors_name_the_file_and_the_fault(path, content, words):
     write(path, content)
     with pytest.raises(ValueError, match=r"a\.json: ") as error:
         sidecar.read_sidecar(path)

@@ -26,11 +26,11 @@ def test_names_become_identifiers(name, expected):
         ("\udcff", r'"\377"'),
     ],
 )
-def test_texts_become_cpp_literals(text, literal):
+def test_texts_are_escaped_as_cpp_literals(text, literal):
     assert cpp_text(text) == literal
 
 
-def test_numbers_are_20_a_line():
+def test_numbers_are_written_20_per_line():
     lines = cpp_numbers(range(41)).splitlines()
     assert [len(line.split()) for line in lines] == [20, 20, 1]
     assert lines[-1] == "    40,"
@@ -43,5 +43,5 @@ def test_lines_of_items_have_a_maximum_length():
     assert [line.count('"') for line in lines] == [4, 4, 2]
 
 
-def test_gaps_begin_with_an_at():
+def test_placeholders_start_with_an_at_sign():
     assert AtTemplate("@{a}@b $c").substitute(a=1, b="2") == "12 $c"

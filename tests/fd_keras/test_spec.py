@@ -28,7 +28,7 @@ AUTHORS = {
 
 
 @pytest.mark.parametrize("module", [spec, zoo])
-def test_tables_import_no_keras(module):
+def test_tables_do_not_import_keras(module):
     tree = ast.parse(inspect.getsource(module))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -38,7 +38,7 @@ def test_tables_import_no_keras(module):
 
 @pytest.mark.parametrize("alpha", [1.0, 0.75, 0.5, 0.33, 0.25, 0.125, 1.7])
 @pytest.mark.parametrize("name", AUTHORS)
-def test_channels_and_strides_are_those_of_the_authors_code(name, alpha):
+def test_channels_and_strides_equal_those_of_the_authors_code(name, alpha):
     channels, strides = AUTHORS[name]
     ops = lower(arch_of(name), alpha)
     depthwise = [op for op in ops if op.kind == "depthwise"]
@@ -67,7 +67,7 @@ def test_scaled_channels(filters, alpha, divisor, channels):
 
 @pytest.mark.parametrize("size", [(224, 224), (33, 47), (32, 32), (225, 97), (600, 1000)])
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_sizes_follow_the_formula_of_torch(name, size):
+def test_sizes_follow_torchs_formula(name, size):
     sizes = {spec.IMAGE: size}
     for op in lower(arch_of(name), 0.25, size):
         before = sizes[op.inputs[0]]
@@ -90,7 +90,7 @@ def test_an_unknown_image_size_stays_unknown(name):
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_ops_are_in_order_under_unique_names(name):
+def test_ops_are_in_topological_order_with_unique_names(name):
     seen = [spec.IMAGE]
     for op in lower(arch_of(name)):
         assert op.name not in seen
@@ -100,7 +100,7 @@ def test_ops_are_in_order_under_unique_names(name):
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.33, 1.0, 1.7])
-def test_channels_add_up_at_any_alpha(name, alpha):
+def test_channels_are_consistent_for_any_alpha(name, alpha):
     channels = {spec.IMAGE: 3}
     for op in lower(arch_of(name), alpha):
         inputs = [channels[other] for other in op.inputs]
@@ -127,29 +127,29 @@ def test_shuffle_units_follow_figure_2_of_the_shufflenet_paper(groups):
 
 
 @pytest.mark.parametrize("alpha", [0, -1, math.nan, math.inf, "x", None])
-def test_impossible_alpha(alpha):
+def test_an_invalid_alpha_is_rejected(alpha):
     with pytest.raises(ValueError, match="alpha must be a number above 0"):
         lower(zoo.FD_MOBILENET, alpha)
 
 
 @pytest.mark.parametrize("size", [(31, 224), (224, 31), (0, 0), (-5, None)])
-def test_too_small_an_image(size):
+def test_too_small_images_are_rejected(size):
     with pytest.raises(ValueError, match=r"at least 32x32.*got \("):
         lower(zoo.FD_MOBILENET, 1.0, size)
 
 
 @pytest.mark.parametrize("classes", [0, -1, 2.5, "10", None])
-def test_impossible_classes(classes):
+def test_an_invalid_number_of_classes_is_rejected(classes):
     with pytest.raises(ValueError, match="classes must be a whole number above 0"):
         lower(zoo.FD_MOBILENET, classes=classes)
 
 
-def test_classes_matter_only_with_the_top():
+def test_classes_are_ignored_without_top():
     assert lower(zoo.FD_MOBILENET, include_top=False, classes=0)[-1].kind == "conv"
 
 
 @pytest.mark.parametrize("multiplier", [0, -0.5, math.nan, math.inf, "x"])
-def test_impossible_stem_multiplier(multiplier):
+def test_an_invalid_stem_multiplier_is_rejected(multiplier):
     with pytest.raises(ValueError, match="stem_multiplier must be"):
         lower(zoo.get_arch("shufflenet", stem_multiplier=multiplier))
 
@@ -199,15 +199,15 @@ def test_feature_layers_are_the_same_with_and_without_the_top_and_at_any_width(n
     assert feature_layers(lower(arch_of(name), 0.25, include_top=False)) == layers
 
 
-def test_depth_takes_the_longest_path():
+def test_depth_is_that_of_the_longest_path():
     depths = spec.depths(lower(zoo.get_arch("shufflenet")))
     assert depths["pool1"] == 2
     assert depths["stage2_unit1_pool"] == 3
-    assert depths["stage2_unit1_concat"] == 5  # compress, depthwise and expand are three layers; the pooling is one
+    assert depths["stage2_unit1_concat"] == 5  # compress, depthwise and expand: three layers; pooling: one
     assert depths["stage2_unit2_add"] == 8
 
 
-def test_new_table_works_without_code():
+def test_a_new_table_needs_no_code():
     arch = Arch("tiny", "Tiny", (Stage("conv", 8, stride=2), Stage("separable", 16, repeats=2)))
     ops = lower(arch, size=(64, 64), classes=3)
     assert [op.name for op in ops] == [
@@ -231,7 +231,7 @@ def test_ops_are_read_only():
 
 
 @pytest.mark.parametrize("name", zoo.ARCHS)
-def test_a_network_is_cut_where_all_that_follows_needs_one_feature_map(name):
+def test_after_the_cut_a_network_needs_only_one_feature_map(name):
     ops = lower(arch_of(name))
     first, rest = spec.cut(ops, 16)
     assert first + rest == ops
@@ -241,6 +241,6 @@ def test_a_network_is_cut_where_all_that_follows_needs_one_feature_map(name):
 
 
 @pytest.mark.parametrize("reduction", [3, 32])
-def test_a_network_is_cut_only_between_feature_maps(reduction):
+def test_a_cut_at_another_reduction_is_rejected(reduction):
     with pytest.raises(ValueError, match=f"cut at a reduction of {reduction}; possible are 2, 4, 8, 16"):
         spec.cut(lower(zoo.FD_MOBILENET), reduction)

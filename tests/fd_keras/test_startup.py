@@ -22,7 +22,7 @@ Illegal instruction
 """
 
 
-def test_only_notes_are_held_back(capfd):
+def test_only_startup_notes_are_hidden(capfd):
     with startup.without_notes():
         os.write(2, NOTES + OTHERS + NOTES)
     os.write(2, b"later\n")
@@ -50,9 +50,9 @@ def run(script: str, **environment: str) -> str:
 IMPORT = "from fd_keras import startup; startup.hide_tensorflow_notes(); import tensorflow as tf; tf.constant(1.0) + 1"
 
 
-def test_tensorflow_starts_without_a_word():
+def test_tensorflow_starts_without_output():
     assert run(f"{IMPORT}; import sys; print('mine', file=sys.stderr)") == "mine\n"
 
 
-def test_whoever_asks_for_the_notes_gets_them():
+def test_notes_are_shown_if_tf_cpp_min_log_level_is_set():
     assert "InitializeLog" in run(IMPORT, TF_CPP_MIN_LOG_LEVEL="0")

@@ -33,7 +33,7 @@ def test_names_are_read_from_the_archive_at_the_end(tmp_path, files, names):
     assert read_labels(path) == names
 
 
-def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
+def test_class_names_larger_than_the_limit_are_rejected(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.tflite", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("labels.txt", "a" * (2**24 + 1))
     with pytest.raises(LiteRTError, match="a.tflite: its class names are damaged .larger than 16 MiB"):
@@ -41,10 +41,10 @@ def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("attribute", "value"), [("compress_type", 99), ("flag_bits", 1)])
-def test_names_of_an_unknown_compression_or_encrypted_are_refused(tmp_path, attribute, value):
+def test_encrypted_names_and_unknown_compressions_are_rejected(tmp_path, attribute, value):
     with zipfile.ZipFile(tmp_path / "a.tflite", "w") as archive:
         archive.writestr("labels.txt", "a")
-        setattr(archive.infolist()[0], attribute, value)  # written into the directory when the archive is closed
+        setattr(archive.infolist()[0], attribute, value)  # written when the archive is closed
     with pytest.raises(LiteRTError, match="a.tflite: its class names are damaged"):
         read_labels(tmp_path / "a.tflite")
 
@@ -60,7 +60,7 @@ def tensor(dtype: int, shape: list[int], buffer: int = 0, scales: int = 0):
 
 
 def dense():
-    """An int8 dense layer, 4 to 2, as an object of the generated code."""
+    """An int8 dense layer from 4 to 2 channels, as a schema object."""
     model, graph, op, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
     code.version = 4
@@ -143,7 +143,7 @@ TENSOR = "subgraphs[0].tensors"
         (change("buffers[1].offset", 10**9), "values lie beyond the end of the file"),
     ],
 )
-def test_damage_is_named_before_litert_gets_the_file(write, damage, words):
+def test_damage_is_named_before_litert_opens_the_file(write, damage, words):
     model = dense()
     damage(model)
     path = write(model)
@@ -153,7 +153,7 @@ def test_damage_is_named_before_litert_gets_the_file(write, damage, words):
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.9])
-def test_file_that_is_cut_off_is_named(write, part):
+def test_a_truncated_file_is_named(write, part):
     path = write(dense())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     with pytest.raises(LiteRTError, match=r"it\.tflite: (damaged|not a)"):

@@ -20,7 +20,7 @@ def arch_of(checkpoint: Checkpoint):
     return zoo.get_arch(checkpoint.arch, checkpoint.groups, checkpoint.stem_multiplier)
 
 
-# --- the list ----------------------------------------------------------------------------------------------
+# --- table of checkpoints ----------------------------------------------------------------------------------
 
 
 @every_checkpoint
@@ -58,7 +58,7 @@ def test_imgclsmob_names_match_the_networks(checkpoint):
     assert checkpoint.stem_multiplier == (checkpoint.alpha if checkpoint.groups else None)
 
 
-def test_no_two_rows_are_the_same_file():
+def test_files_and_digests_are_unique():
     assert len({checkpoint.file for checkpoint in CHECKPOINTS}) == len(CHECKPOINTS)
     assert len({checkpoint.digest for checkpoint in CHECKPOINTS}) == len(CHECKPOINTS)
 
@@ -70,7 +70,7 @@ def test_authors_weights_have_no_license():
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5])
-def test_digests_of_the_authors_files(data, alpha):
+def test_the_authors_files_have_the_listed_digests(data, alpha):
     checkpoint = weights.find("imagenet_authors", zoo.FD_MOBILENET, alpha)
     weights.verify(data / "weights" / checkpoint.file, checkpoint)
 
@@ -91,7 +91,7 @@ def test_digests_of_the_authors_files(data, alpha):
         ("imagenet", ("fd_shufflenet",), 1.0, "It has: none for this network. Or pass weights=None"),
     ],
 )
-def test_a_missing_checkpoint_is_answered_with_those_there_are(collection, arch, alpha, message):
+def test_the_error_for_a_missing_checkpoint_lists_the_available_ones(collection, arch, alpha, message):
     with pytest.raises(ValueError, match=message):
         weights.find(collection, zoo.get_arch(*arch), alpha)
 
@@ -133,7 +133,7 @@ def published(references, tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The user's folder of checkpoints, and an empty cache."""
+    """The folder in FD_KERAS_WEIGHTS_DIR, with an empty cache."""
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
@@ -150,15 +150,15 @@ def read_published():
     return weights.read("imagenet", zoo.FD_MOBILENET, 0.25, ops)
 
 
-def test_a_file_in_the_users_folder_is_taken(published, folder):
+def test_a_file_in_the_users_folder_is_used(published, folder):
     content, checkpoint = published
     (folder / checkpoint.file).write_bytes(content)
     assert weights.fetch(checkpoint) == str(folder / checkpoint.file)
     assert len(read_published()) == 2 * 23 + 1
 
 
-def test_local_checkpoint_is_found_offline(published, folder, tmp_path, monkeypatch):
-    """Searches the user's folder, the cache and the folder of a file; files with other names do not count."""
+def test_a_local_checkpoint_is_found_offline(published, folder, tmp_path, monkeypatch):
+    """The user's folder, the cache and the folder of a given file are searched for a file with the right hash."""
     content, checkpoint = published
     monkeypatch.setattr(keras.utils, "get_file", None)
     places = [folder, tmp_path / "cache" / "models" / "fd_keras" / "downloads", tmp_path / "beside"]
@@ -174,7 +174,7 @@ def test_local_checkpoint_is_found_offline(published, folder, tmp_path, monkeypa
         path.unlink()
 
 
-def test_a_zip_in_the_users_folder_is_taken(published, folder, tmp_path):
+def test_a_zip_in_the_users_folder_is_unpacked_into_the_cache(published, folder, tmp_path):
     content, checkpoint = published
     write_zip(folder / f"{checkpoint.file}.zip", checkpoint.file, content)
     found = weights.fetch(checkpoint)
@@ -185,7 +185,7 @@ def test_a_zip_in_the_users_folder_is_taken(published, folder, tmp_path):
     assert len(read_published()) == 2 * 23 + 1
 
 
-def test_a_tilde_in_the_users_folder_is_the_home(published, folder, monkeypatch):
+def test_a_tilde_in_the_users_folder_is_expanded(published, folder, monkeypatch):
     content, checkpoint = published
     (folder / checkpoint.file).write_bytes(content)
     monkeypatch.setenv("HOME", str(folder.parent))
@@ -193,7 +193,7 @@ def test_a_tilde_in_the_users_folder_is_the_home(published, folder, monkeypatch)
     assert weights.fetch(checkpoint) == str(folder / checkpoint.file)
 
 
-def test_a_changed_file_is_refused(published, folder):
+def test_a_changed_file_is_rejected(published, folder):
     content, checkpoint = published
     (folder / checkpoint.file).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointError, match="its hash is sha1:.*Delete it and download https:") as raised:
@@ -202,7 +202,7 @@ def test_a_changed_file_is_refused(published, folder):
     assert checkpoint.digest in str(raised.value)
 
 
-def test_a_changed_zip_is_refused_by_its_name_and_leaves_nothing(published, folder, tmp_path):
+def test_a_changed_zip_is_named_and_leaves_no_files(published, folder, tmp_path):
     content, checkpoint = published
     write_zip(folder / f"{checkpoint.file}.zip", checkpoint.file, content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointError, match="its hash is sha1:") as raised:
@@ -211,7 +211,7 @@ def test_a_changed_zip_is_refused_by_its_name_and_leaves_nothing(published, fold
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_a_damaged_zip_is_refused_by_its_name(published, folder, tmp_path):
+def test_a_damaged_zip_is_named_and_leaves_no_files(published, folder, tmp_path):
     content, checkpoint = published
     path = folder / f"{checkpoint.file}.zip"
     write_zip(path, checkpoint.file, content)
@@ -223,7 +223,7 @@ def test_a_damaged_zip_is_refused_by_its_name(published, folder, tmp_path):
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
 
 
-def test_a_truncated_zip_is_refused(published, folder):
+def test_a_truncated_zip_is_named(published, folder):
     content, checkpoint = published
     path = folder / f"{checkpoint.file}.zip"
     write_zip(path, checkpoint.file, content)
@@ -232,35 +232,35 @@ def test_a_truncated_zip_is_refused(published, folder):
         read_published()
 
 
-def test_a_zip_without_the_file_is_refused(published, folder):
+def test_a_zip_without_the_file_is_rejected(published, folder):
     _, checkpoint = published
     write_zip(folder / f"{checkpoint.file}.zip", "readme.txt", b"hello")
     with pytest.raises(CheckpointError, match="published.tf2.h5.zip: a zip file without weights"):
         read_published()
 
 
-def test_a_web_page_in_place_of_the_file_is_called_one(published, folder):
+def test_a_web_page_in_place_of_the_file_is_recognized(published, folder):
     _, checkpoint = published
     (folder / checkpoint.file).write_bytes(b"<!DOCTYPE html><html></html>")
     with pytest.raises(CheckpointError, match="a web page, not weights"):
         read_published()
 
 
-def test_without_the_file_it_is_downloaded(published, folder, monkeypatch, tmp_path):
+def test_a_missing_file_is_downloaded(published, folder, monkeypatch, tmp_path):
     content, checkpoint = published
     write_zip(tmp_path / "downloaded.zip", checkpoint.file, content)
-    asked = []
+    requests = []
 
     def get_file(name, origin, **_):
-        asked.append((name, origin))
+        requests.append((name, origin))
         return str(tmp_path / "downloaded.zip")
 
     monkeypatch.setattr(keras.utils, "get_file", get_file)
     assert Path(weights.fetch(checkpoint)).read_bytes() == content
-    assert asked == [("published.tf2.h5.zip", checkpoint.url)]
+    assert requests == [("published.tf2.h5.zip", checkpoint.url)]
 
 
-def test_a_download_is_kept_below_keras_home(published, tmp_path, monkeypatch, real_get_file):
+def test_a_download_is_cached_in_keras_home(published, tmp_path, monkeypatch, real_get_file):
     content, checkpoint = published
     server = tmp_path / "server" / f"{checkpoint.file}.zip"
     server.parent.mkdir()
@@ -271,10 +271,10 @@ def test_a_download_is_kept_below_keras_home(published, tmp_path, monkeypatch, r
     assert Path(found).read_bytes() == content
     assert found.startswith(str(tmp_path / "home"))
     server.unlink()
-    assert weights.fetch(checkpoint) == found  # without asking the server again
+    assert weights.fetch(checkpoint) == found  # without the server
 
 
-def test_offline_message_says_where_to_put_the_file(published, folder, monkeypatch):
+def test_the_error_without_a_network_says_where_to_put_the_file(published, folder, monkeypatch):
     _, checkpoint = published
 
     def get_file(*_, **__):
@@ -287,7 +287,7 @@ def test_offline_message_says_where_to_put_the_file(published, folder, monkeypat
         assert hint in str(raised.value)
 
 
-def test_the_authors_files_are_taken_from_the_users_folder(data, monkeypatch, build):
+def test_the_authors_files_are_read_from_the_users_folder(data, monkeypatch, build):
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(data / "weights"))
     ops = lower(zoo.FD_MOBILENET, 0.25)
     found = weights.read("imagenet_authors", zoo.FD_MOBILENET, 0.25, ops)
@@ -295,14 +295,14 @@ def test_the_authors_files_are_taken_from_the_users_folder(data, monkeypatch, bu
     assert found.keys() == expected.keys()
 
 
-def test_a_path_with_a_tilde_is_the_home(published, monkeypatch, tmp_path):
+def test_a_tilde_in_a_path_is_expanded(published, monkeypatch, tmp_path):
     content, _ = published
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights.resolve("~/made.h5", zoo.FD_MOBILENET, 0.25) == str(tmp_path / "made.h5")
     assert weights.resolve(tmp_path / "made.h5", zoo.FD_MOBILENET, 0.25) == str(tmp_path / "made.h5")
 
 
-def test_weights_that_are_not_there_name_those_in_the_folder_that_fit(tmp_path):
+def test_the_error_for_a_missing_file_names_fitting_files_in_its_folder(tmp_path):
     for name, alpha in (("right.weights.h5", 0.25), ("wide.weights.h5", 0.5)):
         fd_keras.FDMobileNet((32, 32, 3), alpha, weights=None).save_weights(tmp_path / name)
     (tmp_path / "broken.h5").write_bytes(b"broken")
@@ -315,7 +315,7 @@ def test_weights_that_are_not_there_name_those_in_the_folder_that_fit(tmp_path):
         weights.resolve(tmp_path / "none" / "gone.h5", arch, 1.0)
 
 
-def test_failed_download_names_the_folder_that_was_searched(tmp_path, monkeypatch):
+def test_a_failed_download_names_the_searched_folder(tmp_path, monkeypatch):
     def no_network(*arguments, **options):
         raise RuntimeError("no network")
 

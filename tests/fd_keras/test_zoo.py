@@ -23,11 +23,11 @@ def test_networks_halve_the_image_five_times(arch):
 
 
 @pytest.mark.parametrize("arch", TABLES)
-def test_conventions_are_those_of_the_checkpoints(arch):
+def test_conventions_match_the_checkpoints(arch):
     assert (arch.padding, arch.bn_epsilon, arch.bn_momentum, arch.activation) == ("symmetric", 1e-5, 0.9, "relu")
 
 
-def test_shufflenet_channels_are_those_of_its_paper():
+def test_shufflenet_channels_equal_those_of_its_paper():
     # arXiv 1707.01083, table 1: output channels of stages 2, 3 and 4 for 1, 2, 3, 4 and 8 groups.
     stages = {1: (144, 288, 576), 2: (200, 400, 800), 3: (240, 480, 960), 4: (272, 544, 1088), 8: (384, 768, 1536)}
     for groups, channels in stages.items():
@@ -37,7 +37,7 @@ def test_shufflenet_channels_are_those_of_its_paper():
 
 @pytest.mark.parametrize("name", ["shufflenet", "fd_shufflenet"])
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 0.25])
-def test_three_groups_are_not_rounded_at_the_usual_widths(name, alpha):
+def test_channels_of_three_groups_are_exact_at_the_papers_widths(name, alpha):
     arch = zoo.get_arch(name)
     units = [op for op in lower(arch, alpha) if op.kind in ("add", "concat")]
     assert {op.cout for op in units} == {stage.filters * alpha for stage in arch.stages if stage.unit == "shuffle"}
@@ -48,9 +48,9 @@ def test_the_stem_of_shufflenet_stays_at_half_width(alpha, channels):
     assert lower(zoo.get_arch("shufflenet"), alpha)[0].cout == channels
 
 
-def test_the_stem_of_shufflenet_can_be_asked_for():
+def test_stem_multiplier_sets_the_stem_of_shufflenet():
     assert lower(zoo.get_arch("shufflenet", stem_multiplier=0.25), 0.25)[0].cout == 6
-    assert lower(zoo.get_arch("shufflenet", 8, 0.5), 0.25)[0].cout == 16  # 12 rounded up to the groups
+    assert lower(zoo.get_arch("shufflenet", 8, 0.5), 0.25)[0].cout == 16  # 12, rounded up to a multiple of the groups
 
 
 @pytest.mark.parametrize(
@@ -75,16 +75,16 @@ def test_rows_of_the_paper_are_networks_of_the_zoo(row):
     assert 30 < row.top1 < 80
 
 
-def test_the_papers_detectors_stand_on_networks_of_its_table_2():
+def test_backbones_in_table_3_of_the_paper_are_networks_of_table_2():
     networks = {(row.arch, row.alpha) for row in zoo.PAPER_TABLE2 if row.arch != "shufflenet"}
     assert {(row.arch, row.alpha) for row in zoo.PAPER_TABLE3} == networks
 
 
 @pytest.mark.parametrize("row", zoo.PAPER_TABLE3, ids=lambda row: row.title)
-def test_the_papers_mean_is_that_of_its_classes(row):
+def test_mean_aps_in_table_3_are_means_of_the_classes(row):
     assert len(row.class_aps) == 20
     assert sum(row.class_aps) / 20 == pytest.approx(row.mean_ap, abs=0.1)
 
 
-def test_the_papers_table_1_adds_up_to_its_table_2():
+def test_stages_in_table_1_of_the_paper_add_up_to_table_2():
     assert sum(zoo.PAPER_TABLE1.values()) == pytest.approx(zoo.PAPER_TABLE2[0].mflops, abs=0.5)

@@ -1,4 +1,4 @@
-"""What the tests of both libraries do with a model on a backbone: train a step, save, load, predict, convert."""
+"""Shared checks of models on a backbone, for keras-cv and keras-hub: train a step, save, load, predict, convert."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ MASKS = np.random.default_rng(1).integers(0, 3, (2, 64, 64, 1))
 
 
 def train_save_load(model: keras.Model, targets, path: pathlib.Path) -> keras.Model:
-    """Trains a compiled model for one step, and checks that it changed; returns it as it was saved and loaded."""
+    """Trains a compiled model for a step, checks that it changed, saves it, and returns the loaded model."""
     before = [weight.numpy() for weight in model.trainable_weights]
     history = model.fit(IMAGES, targets, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -32,18 +32,18 @@ def train_save_load(model: keras.Model, targets, path: pathlib.Path) -> keras.Mo
 
 
 def outputs(model, images) -> list[np.ndarray]:
-    """A model's outputs, in an order that does not change."""
+    """Outputs of a model, in a fixed order."""
     return [np.asarray(output) for output in keras.tree.flatten(model(images, training=False))]
 
 
 def assert_same(one, other) -> None:
-    """Checks that two models give the same numbers."""
+    """Checks that two models have equal outputs."""
     for found, expected in zip(outputs(one, IMAGES), outputs(other, IMAGES), strict=True):
         assert np.array_equal(found, expected)
 
 
 def assert_converts(model: keras.Model, folder: pathlib.Path) -> None:
-    """Checks that a model becomes a .tflite of TFLite's own operations that gives the same numbers, decoding aside."""
+    """Checks that a model converts to TFLite's builtin ops with equal outputs, without the decoding of boxes."""
     path = folder / "model.tflite"
     path.write_bytes(_converted(model))
     interpreter = litert.load(str(path))
@@ -57,7 +57,7 @@ def assert_converts(model: keras.Model, folder: pathlib.Path) -> None:
 
 
 def _converted(model: keras.Model) -> bytes:
-    """The flatbuffer of a model; a graph whose weights are constants converts in a third of `tflite.export`'s time."""
+    """The .tflite content of a model. Freezing the weights makes this three times as fast as `tflite.export`."""
     image = tf.TensorSpec((1, *SHAPE), tf.float32)
     graph = tf.function(lambda image: model(image, training=False), input_signature=[image], autograph=False)
     frozen = convert_variables_to_constants_v2(graph.get_concrete_function())

@@ -1,4 +1,4 @@
-"""That the libraries are loaded late, and what is said where one is missing."""
+"""Lazy loading of the libraries, and the error if one is missing."""
 
 import sys
 
@@ -19,7 +19,7 @@ def test_importing_the_package_loads_neither_library():
 def test_a_missing_library_is_named(monkeypatch, name, library, extra):
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"fd_keras.backbones.{library}_backbone", raising=False)
-    monkeypatch.delitem(vars(backbones), name, raising=False)  # where an earlier test has put it
+    monkeypatch.delitem(vars(backbones), name, raising=False)  # set by earlier tests
     with pytest.raises(ImportError, match=rf'^{library} is not installed: pip install "fd-keras\[{extra}\]"$'):
         getattr(backbones, name)
 

@@ -1,4 +1,4 @@
-"""The backbones under keras-cv's models, which are trained for a step, saved, loaded and converted."""
+"""Backbones in keras-cv's models, which are trained for a step, saved, loaded and converted."""
 
 import pathlib
 
@@ -20,7 +20,7 @@ from tests.fd_keras.backbones.tasks import (
 
 README = pathlib.Path(__file__).parents[3] / "README.md"
 pytestmark = pytest.mark.tensorflow_only(reason="keras-cv's models are tested only there")
-EAGER = {"optimizer": "sgd", "run_eagerly": True}  # a step compiles for longer than it runs
+EAGER = {"optimizer": "sgd", "run_eagerly": True}  # for one step, compiling would take longer
 
 
 def small(network: str = "fd_mobilenet", **arguments) -> backbones.KerasCVBackbone:
@@ -33,7 +33,7 @@ def backbone():
 
 
 @pytest.mark.parametrize("network", zoo.ARCHS)
-def test_every_network_is_a_backbone_with_a_pyramid(network):
+def test_all_networks_are_backbones_with_pyramid_levels(network):
     ours = small(network)
     assert ours.pyramid_level_inputs.keys() == {"P1", "P2", "P3", "P4", "P5"}
     again = backbones.KerasCVBackbone.from_config(ours.get_config())
@@ -41,7 +41,7 @@ def test_every_network_is_a_backbone_with_a_pyramid(network):
     assert [weight.shape for weight in again.weights] == [weight.shape for weight in ours.weights]
 
 
-def test_a_backbone_is_the_application_without_its_top(backbone):
+def test_a_backbone_equals_the_application_without_top(backbone):
     theirs = applications.FDMobileNet(SHAPE, 0.25, include_top=False, weights=None)
     theirs.set_weights(backbone.get_weights())
     assert_same(theirs, backbone)
@@ -54,7 +54,7 @@ def test_the_arguments_reach_the_network():
     assert ours.output.shape[-1] == 384
 
 
-def test_a_preset_holds_the_published_weights(data, monkeypatch):
+def test_a_preset_has_the_published_weights(data, monkeypatch):
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(data / "weights"))
     preset = "fd_mobilenet_0.25_imagenet_authors"
     ours = backbones.KerasCVBackbone.from_preset(preset, image_shape=SHAPE)
@@ -63,7 +63,7 @@ def test_a_preset_holds_the_published_weights(data, monkeypatch):
     assert random.get_config()["image_shape"] == (None, None, 3)
 
 
-def test_a_folder_gives_the_backbone_and_its_tasks_back(backbone, tmp_path):
+def test_backbones_and_tasks_are_loaded_from_a_saved_preset(backbone, tmp_path):
     backbone.save_to_preset(str(tmp_path))
     assert_same(backbones.KerasCVBackbone.from_preset(str(tmp_path)), backbone)
     classifier = keras_cv.models.ImageClassifier.from_preset(str(tmp_path), num_classes=3)
@@ -72,7 +72,7 @@ def test_a_folder_gives_the_backbone_and_its_tasks_back(backbone, tmp_path):
         backbones.KerasCVBackbone.from_preset("fd_mobilenet_0.3_imagenet")
 
 
-def test_the_readmes_lines_train_a_retinanet(tmp_path):
+def test_the_example_in_the_readme_trains_a_retinanet(tmp_path):
     block = next(block for block in README.read_text("utf-8").split("```python\n") if "RetinaNet(" in block)
     lines = block.partition("```")[0]
     for written, tried in (('weights="imagenet"', "weights=None"), ("jit_compile=False", "run_eagerly=True")):

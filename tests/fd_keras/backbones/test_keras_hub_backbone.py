@@ -1,4 +1,4 @@
-"""The backbones under keras-hub's models, which are trained for a step, saved, loaded and converted."""
+"""Backbones in keras-hub's models, which are trained for a step, saved, loaded and converted."""
 
 import keras
 import keras_hub
@@ -31,7 +31,7 @@ def backbone():
 
 
 @pytest.mark.parametrize("network", zoo.ARCHS)
-def test_every_network_is_a_backbone_with_a_pyramid(network):
+def test_all_networks_are_backbones_with_pyramid_levels(network):
     ours = small(network)
     assert {level: tensor.shape[1] for level, tensor in ours.pyramid_outputs.items()} == {
         "P1": 32, "P2": 16, "P3": 8, "P4": 4, "P5": 2,
@@ -41,20 +41,20 @@ def test_every_network_is_a_backbone_with_a_pyramid(network):
     assert [weight.shape for weight in again.weights] == [weight.shape for weight in ours.weights]
 
 
-def test_a_backbone_is_the_application_without_its_top(backbone):
+def test_a_backbone_equals_the_application_without_top(backbone):
     theirs = applications.FDMobileNet(SHAPE, 0.25, include_top=False, weights=None)
     theirs.set_weights(backbone.get_weights())
     assert_same(theirs, backbone)
 
 
-def test_all_layers_take_the_dtype():
+def test_all_layers_have_the_given_dtype():
     half = small(dtype="bfloat16")
     assert {layer.compute_dtype for layer in half.layers} == {"bfloat16"}
     assert backbones.KerasHubBackbone.from_config(half.get_config()).output.dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_a_preset_holds_the_published_weights(data, monkeypatch):
+def test_a_preset_has_the_published_weights(data, monkeypatch):
     monkeypatch.setenv(weights.DIRECTORY_VARIABLE, str(data / "weights"))
     preset = "fd_mobilenet_0.25_imagenet_authors"
     ours = backbones.KerasHubBackbone.from_preset(preset, image_shape=SHAPE)
@@ -63,7 +63,7 @@ def test_a_preset_holds_the_published_weights(data, monkeypatch):
     assert random.get_config()["image_shape"] == (None, None, 3)
 
 
-def test_the_preprocessing_is_the_projects():
+def test_the_image_converter_normalizes_as_the_network_does():
     whole, bare = small(), small(include_preprocessing=False)
     bare.set_weights(whole.get_weights())
     converter = backbones.KerasHubImageConverter(**imagenet.rescaling())
@@ -73,7 +73,7 @@ def test_the_preprocessing_is_the_projects():
     assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_folder_gives_the_backbone_and_its_tasks_back(backbone, tmp_path):
+def test_backbones_and_tasks_are_loaded_from_a_saved_preset(backbone, tmp_path):
     backbone.save_to_preset(str(tmp_path))
     assert_same(backbones.KerasHubBackbone.from_preset(str(tmp_path)), backbone)
     assert_same(keras_hub.models.Backbone.from_preset(str(tmp_path)), backbone)

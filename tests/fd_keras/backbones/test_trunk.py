@@ -21,7 +21,7 @@ def test_every_published_checkpoint_is_a_preset():
 
 
 @pytest.mark.parametrize("network", zoo.ARCHS)
-def test_a_level_halves_the_one_before(network):
+def test_each_level_halves_the_previous_one(network):
     source = trunk.Trunk(network, 0.25, None, None, (64, 96, 3), include_preprocessing=True)
     net = source.build(None)
     shapes = {level: net.get_layer(name).output.shape[1:3] for level, name in source.levels().items()}
