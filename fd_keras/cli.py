@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -93,8 +94,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             fail(f"{name} has no command {word!r}{nearest(word, table)} (see {name} --help)", 2)
         chosen, name = table[word], f"{name} {word}"
         if isinstance(chosen, Command):
-            _run(chosen, name, arguments)
+            _run(chosen, name, [in_home(argument) for argument in arguments])
         table = chosen
+
+
+def in_home(argument: str) -> str:
+    """Replaces "~" in --flag=~/folder by the home folder; shells only do that at the start of a word."""
+    flag, equals, value = argument.partition("=")
+    return f"{flag}={os.path.expanduser(value)}" if equals and flag.startswith("--") else argument
 
 
 def _print(text: str) -> NoReturn:

@@ -194,7 +194,7 @@ def load_images(paths: Sequence[str], size: Sequence[int], least: int = 1) -> tu
         try:
             found[path] = load_image(path, size)
         except ValueError as error:
-            bad.append(str(error))
+            bad.append(str(error).rstrip("."))
     left_out = photos.counted(photos.UNDECODABLE, bad)
     if len(found) < least:
         raise ValueError(f"need at least {least} images, found {len(found)}; skipped {left_out}")

@@ -142,7 +142,10 @@ def list_entries(folder: str) -> tuple[list[str], list[str], list[str]]:
     folders, files, others = [], [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            (folders if entry.is_dir() else files if entry.is_file() else others).append(entry.name)
+            try:
+                (folders if entry.is_dir() else files if entry.is_file() else others).append(entry.name)
+            except OSError:  # a link to itself
+                others.append(entry.name)
     return sorted(folders), sorted(files), sorted(others)
 
 

@@ -157,6 +157,21 @@ def list_classes(folder: str, left_out: LeftOut | None = None) -> dict[str, list
     return listing
 
 
+def check_outside(folder: str, output: str, flag: str) -> None:
+    """Raises ValueError if an output folder is inside a folder of class folders, where it would become a class.
+
+    Args:
+        folder: Folder that contains the class folders.
+        output: Folder to write to, which may not exist yet.
+        flag: Flag that names the output folder.
+    """
+    inside, root = os.path.realpath(output), os.path.realpath(folder)
+    if is_local(output) and is_local(folder) and os.path.commonpath([inside, root]) == root:
+        raise ValueError(
+            f"{flag}={output}: is inside the photos in {folder}, where it would become a class; pass another folder."
+        )
+
+
 def list_images(path: str | os.PathLike) -> list[str]:
     """Expands a path to image files: the file itself, or all photos below a folder, sorted; logs skipped files.
 

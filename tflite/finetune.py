@@ -16,6 +16,7 @@ from absl import flags, logging
 from fd_keras import class_names, imagenet, zoo
 from fd_keras import weights as weights_lib
 from fd_keras.io import join, write_atomically, write_json
+from fd_keras.photos import check_outside
 from fd_keras.program import Program, UsageError, define_positive, flag_group
 from fd_keras.training import recipes, settings
 from fd_keras.training.finetune import options
@@ -97,18 +98,48 @@ def _open(photos: str) -> "PhotoFolder":
         raise ValueError(f"{photos} already has a folder of held-out photos; remove --val_fraction.")
     if _TEACHER.value.lower() not in (options.AUTO, "none") and not os.path.isfile(_TEACHER.value):
         raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
+    for root in folder.roots:
+        check_outside(root, _OUTPUT.value, "--output_dir")
     return folder
 
 
-def _description(network: "FinetuneNetwork", photos: str, prepared: "Prepared") -> dict:
+def _config() -> dict:
+    return {flag.name: flag.value for flag in _RECORDED} | _overrides()
+
+
+def _files(folder: "PhotoFolder") -> dict:
+    """Describes all photos of the folder by their names, labels, sizes and bytes, without decoding them."""
+    from fd_keras.training import sources
+    from fd_keras.training.finetune.photo_folder import labels_of
+
+    listed = (*folder.train, *(folder.held_out or ()))
+    paths = [path for path, _ in listed]
+    return sources.describe(sources.Folder(folder.root, paths, labels_of(listed), folder.classes))
+
+
+def _description(network: "FinetuneNetwork", folder: "PhotoFolder", prepared: "Prepared") -> dict:
     """Describes this fine-tuning for run.json, so that a different one in the same folder is rejected."""
     from fd_keras.training import run_record, sources
     from fd_keras.training.finetune.candidates import source_of
 
-    config = {flag.name: flag.value for flag in _RECORDED} | _overrides()
     sides = {"train": prepared.split.train, "val": prepared.split.held_out}
-    data = {side: sources.describe(source_of(photos, found, network.classes)) for side, found in sides.items()}
-    return {"name": network.name, "config": config, "data": data, "notes": prepared.notes, **run_record.origin()}
+    data = {side: sources.describe(source_of(folder.root, found, network.classes)) for side, found in sides.items()}
+    known = {"name": network.name, "config": _config(), "files": _files(folder), "data": data}
+    return known | {"notes": prepared.notes, **run_record.origin()}
+
+
+def _is_reported(folder: "PhotoFolder") -> bool:
+    """Prints the result of a finished run with the same flags on the same files; returns whether there is one."""
+    from fd_keras.training import run_record
+
+    path = join(_OUTPUT.value, run_record.FILE)
+    before = run_record.read(path) if os.path.exists(path) else {}
+    if "result" not in before or before.get("config") != _config() or before.get("files") != _files(folder):
+        return False
+    from fd_keras.tflite import finetune_results
+
+    print(finetune_results.already_done(_OUTPUT.value, before["result"]))
+    return True
 
 
 def _is_finished(path: str, description: dict) -> bool:
@@ -152,11 +183,8 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
     return finetune_results.summary(results)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the fine-tuning, or resumes it."""
-    if len(argv) != 1:
-        raise UsageError(f"expected one folder of photos, got {len(argv)}")
-    folder, weights = _open(argv[0]), _weights()
+def _run(folder: "PhotoFolder", weights: str | None) -> None:
+    """Runs or resumes the fine-tuning."""
     from fd_keras.tflite import finetune_results
     from fd_keras.training import devices, run_lifecycle, run_record
     from fd_keras.training.finetune.preparation import prepare
@@ -166,7 +194,7 @@ def main(argv: list[str]) -> None:
     record = join(out, run_record.FILE)
     with run_lifecycle.locked_folder(out, flag="--output_dir"):
         prepared = prepare(folder, network.image_size, _SHARE.value, out, print)
-        description = _description(network, folder.root, prepared)
+        description = _description(network, folder, prepared)
         if _is_finished(record, description):
             print(finetune_results.already_done(out, run_record.read(record)["result"]))
             return
@@ -176,6 +204,15 @@ def main(argv: list[str]) -> None:
             print(f"note: {note}")
         result = _write(network, folder.root, prepared, _train(network, prepared))
         write_json(record, description | {"result": result})
+
+
+def main(argv: list[str]) -> None:
+    """Runs or resumes the fine-tuning; if it is finished, only prints its result."""
+    if len(argv) != 1:
+        raise UsageError(f"expected one folder of photos, got {len(argv)}")
+    folder = _open(argv[0])
+    if not _is_reported(folder):
+        _run(folder, _weights())
 
 
 PROGRAM = Program(main, positional="PHOTOS")

@@ -17,6 +17,7 @@ from absl import flags
 
 from fd_keras.io import join, locked, remove_unfinished, write_json
 from fd_keras.next_step import next_line, unused
+from fd_keras.photos import check_outside
 from fd_keras.program import Program, flag_group
 from fd_keras.training import raw_photos, shards
 
@@ -40,6 +41,8 @@ with flag_group("Shards"):
 def main(argv: list[str]) -> None:
     """Writes the shards of both splits, then their index."""
     folder = os.path.expanduser(_OUTPUT.value)
+    for side in (_TRAIN.value, _VAL.value):
+        check_outside(side, folder, "--output_dir")
     train, classes = raw_photos.list_train(_TRAIN.value)
     splits = {"train": train, "val": raw_photos.list_val(_VAL.value, _LABELS.value, classes)}
     _check_complete(splits, classes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from fd_keras import zoo
+from fd_keras.photos import check_outside
 from fd_keras.program import Program, define_positive, flag_group
 from fd_keras.training import recipes, run_flags, run_record, settings
 
@@ -73,6 +74,9 @@ def main(argv: list[str]) -> None:
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     machine = devices.make(_STRATEGY.value, asked.recipe.batch_size)
     data = sources.open_data(**_data())
+    for source in data.values():
+        if isinstance(source, sources.Folder):
+            check_outside(source.name, asked.run_dir, "--run_dir")
     say = print if machine.leads else lambda line: None
     run = ClassifierRun(asked, data, machine, say)
     say(reporting.opening(run))

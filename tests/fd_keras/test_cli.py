@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -32,6 +33,16 @@ def test_the_commands_are_listed_in_the_order_of_the_job(capsys, arguments):
 def test_the_commands_of_detectors_are_listed(capsys):
     _, out, _ = end(capsys, "detect")
     assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == list(cli.DETECT)
+
+
+def test_a_tilde_in_a_flag_is_the_home_folder(tmp_path):
+    """Shells leave it as it is in --flag=~/folder."""
+    command = [sys.executable, "-m", "fd_keras.cli", "profile", "--model=fd_mobilenet", "--plot=~/costs.svg"]
+    done = subprocess.run(command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "costs.svg").exists()
+    assert cli.in_home("--head=a~/b") == "--head=a~/b"
+    assert cli.in_home("photo=~/b") == "photo=~/b"
 
 
 def test_the_version_is_printed(capsys):

@@ -51,6 +51,16 @@ def test_linked_folders_are_searched_once(tmp_path):
     assert str(left_out) == "links to a parent folder: 2 (dogs/circle/, dogs/circle/)"
 
 
+def test_an_output_folder_inside_the_class_folders_is_rejected(tmp_path):
+    write(tmp_path, "photos/cats/a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    for inside in ("photos", "photos/mine", "photos/cats/mine", "link/mine", "photos/../photos/mine"):
+        with pytest.raises(ValueError, match=f"^--run_dir={tmp_path}/{inside}: is inside the photos in "):
+            photos.check_outside(str(tmp_path / "photos"), str(tmp_path / inside), "--run_dir")
+    for outside in (str(tmp_path / "photos2"), str(tmp_path), "gs://bucket/photos"):
+        photos.check_outside(str(tmp_path / "photos"), outside, "--run_dir")
+
+
 def test_single_file_is_accepted_with_any_name(tmp_path):
     write(tmp_path, "photo")
     assert list_images(tmp_path / "photo") == [str(tmp_path / "photo")]

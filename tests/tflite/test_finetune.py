@@ -171,10 +171,32 @@ def test_the_same_command_again_reports_a_finished_run(made, run, folder):
     before = {path: path.stat().st_mtime_ns for path in made.folder.glob("*.*") if path.name != ".lock"}
     again = run(folder, *made.flags)
     again.assert_done()
-    assert "my model is finished: linear head, top-1 " in again.stdout
+    assert again.stdout.startswith("my model is finished: linear head, top-1 ")  # without an inspection
     assert again.stdout.splitlines()[-1] == made.run.stdout.splitlines()[-1]
     after = {path: path.stat().st_mtime_ns for path in made.folder.glob("*.*") if path.name != ".lock"}
     assert after == before
+
+
+def test_photos_that_changed_after_the_end_are_noticed(made, run, folder):
+    """A photo of the same name and size counts as changed; one that training skipped may be removed."""
+    (photo,) = (folder / "my photos" / CLASSES[2]).glob("*_007.jpg")
+    before = photo.read_bytes()
+    photo.write_bytes(before[:15] + b"\x02" + before[16:])  # its density, which changes no pixel
+    try:
+        again = run(folder, *made.flags)
+    finally:
+        photo.write_bytes(before)
+    assert again.returncode == 1
+    assert "have the same names, but different content" in again.stderr
+    broken = folder / "my photos" / CLASSES[0] / "broken.jpg"
+    broken.rename(folder / "aside")
+    try:
+        again = run(folder, *made.flags)
+    finally:
+        (folder / "aside").rename(broken)
+    again.assert_done()
+    assert "inspecting 26 photos" in again.stdout
+    assert "my model is finished: " in again.stdout
 
 
 def test_other_flags_are_refused_by_name(made, run, folder):
@@ -280,12 +302,14 @@ def give_sides(bad: Path) -> None:
     ("spoil", "flags", "words"),
     [
         (lambda bad: shutil.rmtree(bad / "photos"), (), ("photos: no such folder", "one subfolder of photos")),
-        (remove_class, (), ("need at least 2 class folders, found amber",)),
+        (remove_class, (), ("need at least 2 class folders, found 1 (amber)",)),
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
         (lambda bad: None, ("--teacher=gone.keras",), ("--teacher=gone.keras: no such file",)),
         (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras", "no weights in . fit")),
         (lambda bad: None, ("more",), ("expected one folder of photos, got 2",)),
+        (lambda bad: None, ("--output_dir=photos/mine",), ("--output_dir=photos/mine: is inside the photos",)),
+        (lambda bad: None, ("--output_dir=photos",), ("--output_dir=photos: is inside the photos",)),
     ],
 )  # fmt: skip
 def test_invalid_arguments_are_rejected_before_anything_is_written(run, bad, spoil, flags, words):

@@ -32,6 +32,12 @@ def test_shards_can_be_used_for_training(run, photos, tmp_path):
     assert "3 of 3 shards exist already" in run(*flags).stdout
 
 
+def test_shards_among_the_photos_are_rejected(run, photos):
+    result = run(f"--train={photos}/train", f"--val={photos}/val", f"--output_dir={photos}/train/shards")
+    assert result.returncode == 1
+    assert "shards: is inside the photos in" in result.stderr
+
+
 def test_an_incomplete_imagenet_is_rejected(run, photos, tmp_path):
     for split in ("train", "val"):
         for name in imagenet.wordnet_ids():

@@ -20,10 +20,13 @@ QUICK = ("--alpha=0.25", "--image_size=32", "--batch_size=12", "--epochs=1")
         (["--crop_scale=2"], 2, "--crop_scale=2.0: must be between"),
         (["--strategy=data_parallel"], 1, "KERAS_BACKEND=jax"),
         (["--freeze=all"], 2, "--freeze=all"),
+        (["--data=folder:.", "--val_fraction=0.2", "--run_dir=run"], 1, "--run_dir=run: is inside the photos"),
     ],
 )
 def test_invalid_flags_are_reported_on_one_line(programs, photos, tmp_path, flags, status, message):
     common = [f"--data=folder:{photos}", f"--run_dir={tmp_path / 'run'}", "--batch_size=8"]
+    for name in ("blue", "cyan"):
+        (tmp_path / name).symlink_to(photos / "train" / name)
     result = programs.run("fd_keras.training.train", [*common, *flags], tmp_path)
     assert result.returncode == status
     assert message in result.stderr

@@ -119,4 +119,4 @@ class SourceImages:
             try:
                 yield imagenet.decode_image(io.BytesIO(data), name, self.size, resize=self.resize), int(label)
             except ValueError as error:
-                bad.append(str(error))
+                bad.append(str(error).rstrip("."))

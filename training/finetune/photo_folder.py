@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fd_keras import photos
-from fd_keras.io import join, list_entries, printable
+from fd_keras.io import join, list_entries, printable, shortened
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test")  # the first that exists is used
@@ -25,6 +25,7 @@ class PhotoFolder:
         train: Training photos; all photos if the folder is not split.
         held_out: Held-out photos; None if the folder is not split.
         notes: Sentences about files that were left out.
+        roots: Folders that contain the class folders.
     """
 
     root: str
@@ -32,6 +33,7 @@ class PhotoFolder:
     train: tuple[Labeled, ...]
     held_out: tuple[Labeled, ...] | None
     notes: tuple[str, ...]
+    roots: tuple[str, ...]
 
 
 def open_folder(root: str) -> PhotoFolder:
@@ -44,7 +46,8 @@ def open_folder(root: str) -> PhotoFolder:
     """
     root = os.path.abspath(os.path.expanduser(root))
     if not os.path.isdir(root):
-        raise FileNotFoundError(f"{root}: no such folder. Pass a folder with one subfolder of photos per class.")
+        fault = "not a folder" if os.path.exists(root) else "no such folder"
+        raise FileNotFoundError(f"{root}: {fault}. Pass a folder with one subfolder of photos per class.")
     left_out = photos.LeftOut()
     train, sides = side_folders(root)
     if train is None:
@@ -53,14 +56,15 @@ def open_folder(root: str) -> PhotoFolder:
         listing, held_out, notes = _sides(root, train, sides, left_out)
     classes = tuple(listing)
     if len(classes) < 2:
-        raise ValueError(f"{root}: need at least 2 class folders, found {printable(', '.join(classes))}.")
+        raise ValueError(f"{root}: need at least 2 class folders, found 1 ({shortened(classes)}).")
     for name in classes:
         if not name.isprintable():  # names are written to files with one per line
             raise ValueError(f"{root}: the class folder '{printable(name)}' is not printable text; rename it.")
     if str(left_out):
         notes.append(f"Skipped {left_out}.")
     at = root if train is None else join(root, train)
-    return PhotoFolder(root, classes, _labeled(at, listing, classes), held_out, tuple(notes))
+    roots = (at, join(root, sides[0])) if sides else (at,)
+    return PhotoFolder(root, classes, _labeled(at, listing, classes), held_out, tuple(notes), roots)
 
 
 def side_folders(root: str) -> tuple[str | None, list[str]]:

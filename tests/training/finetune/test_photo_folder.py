@@ -53,7 +53,7 @@ def test_unused_files_are_noted(tmp_path):
     ("names", "message"),
     [
         ((), "contains no class folders"),
-        (("a/1.jpg",), r"need at least 2 class folders, found a\."),
+        (("a/1.jpg",), r"need at least 2 class folders, found 1 \(a\)\."),
         (("a/1.jpg", "b/x.txt"), "b: no photos in this class folder"),
         (("train/a/1.jpg", "train/b/2.jpg", "val/c\x1b/3.jpg"), r"class 'c\\x1b' is not in .*train"),
         (("a/1.jpg", "two\nlines/1.jpg"), r"the class folder 'two\\nlines' is not printable text; rename it"),
