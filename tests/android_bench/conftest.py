@@ -1,4 +1,4 @@
-"""Tiny models, one of them with a sidecar, rows from given samples, and devices with a real adbd."""
+"""Fixtures: tiny models, rows with given samples, results, and devices with a real adbd."""
 
 import json
 import os
@@ -20,14 +20,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FIXTURES = HERE.parent / "fixtures/benchmark_model"
 CPU = "/sys/devices/system/cpu"
-FAILSAFE_SECS = 600  # nothing is expected to take this long; it ends a test that would hang
+FAILSAFE_SECS = 600  # much longer than any test; ends a test that hangs
 
 
 def wait_until(condition):
-    """Waits for something that must happen, without a deadline, since the machine may be busy."""
+    """Waits for a condition. The timeout is only for tests that hang, since the machine may be busy."""
     deadline = time.monotonic() + FAILSAFE_SECS
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"condition not met within {FAILSAFE_SECS} s"
         time.sleep(0.01)
 
 
@@ -38,7 +38,7 @@ def _wait_until():
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
-    """A folder with a float32 model, an int8 one, one without a static size and one for larger images; read-only."""
+    """A folder with a float32 and an int8 model, one without a static size and one for larger images; read-only."""
     folder = Path(shutil.copytree(FIXTURES / "models", tmp_path_factory.mktemp("converted") / "models"))
     facts = {"arch": "fd_mobilenet", "alpha": 0.25, "recipe": "float32", "macs": 42, "other": "not in rows"}
     (folder / "fd_mobilenet_0.25_float32.json").write_text(json.dumps(facts))
@@ -52,7 +52,7 @@ def models(converted, tmp_path) -> Path:
 
 
 def row_of(model, samples_ns, round=1, recipe="float32", threads=1, **other):
-    """Returns a row of given samples; other values are named as in a line of rows.jsonl."""
+    """Returns a row with given samples; `other` has the keys of rows.jsonl."""
     values = {
         **{"run": "r1", "target": "host", "device": "cpu", "engine": "e", "sha256": "0", "size_bytes": 2500},
         **{"facts": {}, "place": 1, "started": "s"},
@@ -74,7 +74,7 @@ COUNTS |= {"loads": 300, "stores": 50, "l1_misses": 20, "l2_misses": 5}
 
 
 def count_row_of(model, recipe="float32", device="cortex-a53", facts=None, flags=(), ops=(), **counts):
-    """Returns a row of a counted launch; counts that are not given are those of `COUNTS`."""
+    """Returns a row of a counted launch; `COUNTS` are the default counts."""
     line = {
         **{"run": "r1", "target": "emulator", "device": device, "engine": "e", "sha256": "0", "size_bytes": 2500},
         **{"facts": facts or {}, "round": 1, "place": 1, "started": "s", "threads": 1, "runs": 2, "kind": "count"},
@@ -149,12 +149,13 @@ def results(_written_results, tmp_path) -> Path:
 
 
 class Phone:
-    """A test device: a real adbd on its own Debian.
+    """A test device: a Debian with a real adbd.
 
     Attributes:
-        serial: As adb knows it.
-        root: Its root folder, as seen from here.
-        adb, ssh: Programs that reach it.
+        serial: Serial in adb.
+        root: Root folder of the device, as a path on this machine.
+        adb: Path of the adb client.
+        ssh: Command of the ssh client.
     """
 
     def __init__(self, work: Path, port: int, adb: Path, ssh: str) -> None:
@@ -162,7 +163,7 @@ class Phone:
         self.root, self._down, self._is_off = (work / f"{port}{suffix}" for suffix in ("", ".down", ".off"))
 
     def fake(self, **settings):
-        """Sets files in /fake, which control the benchmark tool on the device; None removes a file."""
+        """Writes files to /fake, which control the fake benchmark tool; None removes a file."""
         for name, value in settings.items():
             path = self.root / "fake" / name
             path.unlink(missing_ok=True)
@@ -177,7 +178,7 @@ class Phone:
         path.chmod(mode)
 
     def set_cores(self, khz=(1_800_000, 2_400_000)):
-        """Sets the maximum frequencies of the device's cores; only cores 0 and 1 really exist."""
+        """Sets the maximum frequencies of the cores; only cores 0 and 1 exist."""
         self.write(f"{CPU}/online", f"0-{len(khz) - 1}\n")
         for core, value in enumerate(khz):
             for name in ("cpuinfo_max_freq", "scaling_max_freq", "scaling_cur_freq"):
@@ -189,16 +190,16 @@ class Phone:
         self.write(f"/usr/local/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
 
     def calls(self):
-        """The launches of the tool: (cores it may use, arguments)."""
+        """The launches of the tool: (allowed cores, arguments)."""
         path = self.root / "fake/calls"
         return [line.split(" ", 1) for line in path.read_text().splitlines()] if path.exists() else []
 
     def at_launch(self, number, action):
-        """Calls a function while a launch of the tool is under way.
+        """Calls a function during a launch of the tool.
 
         Args:
-            number: Of the launch, from 1.
-            action: The launch waits until it has returned.
+            number: Number of the launch, from 1.
+            action: Function to call; the launch waits until it returns.
         """
         gate = self.root / f"fake/gate.{number}"
         os.mkfifo(gate)
@@ -210,12 +211,12 @@ class Phone:
         threading.Thread(target=act, daemon=True).start()
 
     def hang(self, *numbers):
-        """Makes some launches of the tool hang forever."""
+        """Makes the launches with these numbers hang."""
         for number in numbers:
             os.mkfifo(self.root / f"fake/gate.{number}")
 
     def switch_off(self):
-        """Switches the device off, as if the cable was pulled, and returns when it is off."""
+        """Switches the device off, as if it was unplugged, and waits until it is off."""
         self._down.touch()
         wait_until(self._is_off.exists)
 
@@ -242,14 +243,14 @@ class Phone:
 
 
 def _empty(folder):
-    """Empties a folder, since removing it would unmount file systems in it."""
+    """Empties a folder without removing it, since file systems may be mounted in it."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _missing():
-    """The reason why test devices are not available on this machine, or None."""
+    """Why test devices are not available on this machine, or None."""
     if not (ROOT / ".device").is_dir():
         return "needs a test device: make device (as root, on Debian)"
     if os.geteuid() != 0:
@@ -274,7 +275,7 @@ def _phones(tmp_path_factory):
     environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": "5038"}
     isolated = ["unshare", "-n", "-m", "-p", "-f", "--kill-child"]
     process = subprocess.Popen([*isolated, *runner], env=environment, stdin=subprocess.PIPE)
-    clients = tmp_path_factory.mktemp("clients")  # not below `work`, which is another folder over there
+    clients = tmp_path_factory.mktemp("clients")  # outside `work`, which is another folder in the namespace
     adb, key = clients / "adb", clients / "key"
     adb.write_text(
         f'#!/bin/sh\nANDROID_ADB_SERVER_PORT=5038 HOME={clients} exec nsenter -t {process.pid} -n adb "$@"\n'
@@ -285,7 +286,7 @@ def _phones(tmp_path_factory):
         wait_until(lambda: (seen / "ready").exists() or process.poll() is not None)
         assert process.poll() is None, "the test devices did not start"
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-        options += " -o KexAlgorithms=curve25519-sha256"  # the default takes as long as everything else
+        options += " -o KexAlgorithms=curve25519-sha256"  # faster than the default
         ssh = f"nsenter -t {process.pid} -n ssh -i {key} {options} -p "
         yield [Phone(seen, port, adb, ssh + str(port + 1000)) for port in ports], key
     finally:
@@ -322,7 +323,7 @@ def board(_phones, phones):
 
 @pytest.fixture(scope="session")
 def tool():
-    """The stand-in for the benchmark tool."""
+    """The fake benchmark tool."""
     return FIXTURES / "fake_benchmark_model.sh"
 
 
@@ -348,5 +349,5 @@ def flags(phone, flags_for):
 
 @pytest.fixture
 def bench(flags):
-    """A function that runs the program against the device with further flags; returns its exit status."""
+    """A function that runs the program on the device with additional flags; returns its exit status."""
     return lambda *others: run.main([*flags, *others])

@@ -1,9 +1,10 @@
-"""Runs devices for the tests: each a real adbd (and sshd) on a Debian of its own, in this network namespace.
+"""Runs test devices in this network namespace; each is a Debian with a real adbd and sshd.
 
-Call it as root inside `unshare -n -m -p -f --kill-child`, with a pipe as standard input: nothing of it outlives the
-caller or is seen outside.
-Usage: run_devices.py ROOT WORK PORT... ; WORK/PORT is the root of the device on that adb port, and its sshd listens on
-PORT + 1000. While WORK/PORT.down exists, the device is off; WORK/PORT.off exists while it is.
+    run_devices.py ROOT WORK PORT...
+
+Run as root inside `unshare -n -m -p -f --kill-child` with a pipe as standard input, so that it ends with the caller and
+is not visible outside. WORK/PORT is the root of the device whose adbd listens on PORT and whose sshd listens on PORT +
+1000. Creating WORK/PORT.down switches the device off; WORK/PORT.off exists while it is off.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ _PATH = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def loopback_up():
-    """Does `ip link set lo up`."""
+    """Brings up the loopback interface."""
     with socket.socket() as some:
         fcntl.ioctl(some, 0x8914, struct.pack("16sh14s", b"lo", 1, b""))
 
@@ -31,7 +32,7 @@ def mount(*words):
 
 
 def wait_for(port):
-    """Waits until something listens on a port."""
+    """Waits until a port is open."""
     while True:
         with socket.socket() as some:
             if some.connect_ex(("127.0.0.1", port)) == 0:
@@ -40,7 +41,7 @@ def wait_for(port):
 
 
 def make(root, device, storage):
-    """Puts together a device that can be written on without touching its origin; its storage holds 4 MB."""
+    """Mounts a device as an overlay over `root`, so that writes do not change it; its storage has a fixed size."""
     layers = [device.with_suffix(f".{name}") for name in ("upper", "work")]
     for folder in (device, *layers):
         folder.mkdir(parents=True)
@@ -82,7 +83,7 @@ def stop(processes):
 def main():
     root, work, *ports = sys.argv[1:]
     loopback_up()
-    mount("-t", "tmpfs", "work", work)  # an overlay cannot lie on another one
+    mount("-t", "tmpfs", "work", work)  # an overlay cannot be mounted on another one
     (Path(work) / "ready").unlink(missing_ok=True)
     devices = {int(port): Path(work) / port for port in ports}
     for device in devices.values():
@@ -92,7 +93,7 @@ def main():
     adb_home.mkdir()
     adb = {**os.environ, "HOME": str(adb_home), "TMPDIR": str(adb_home)}
     subprocess.Popen(["adb", "nodaemon", "server"], env=adb, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(int(os.environ["ANDROID_ADB_SERVER_PORT"]))  # a client that comes too early starts a server of its own
+    wait_for(int(os.environ["ANDROID_ADB_SERVER_PORT"]))  # otherwise a client would start its own server
     while True:
         for port, device in devices.items():
             if device.with_suffix(".down").exists():
@@ -103,7 +104,7 @@ def main():
                 device.with_suffix(".off").unlink(missing_ok=True)
                 running[port] = start(device, port)
         (Path(work) / "ready").touch()
-        if select.select([sys.stdin], [], [], 0.1)[0]:  # its end: who called us is gone
+        if select.select([sys.stdin], [], [], 0.1)[0]:  # end of input: the caller has ended
             return
 
 

@@ -21,7 +21,7 @@ def test_exit_statuses_and_output_come_from_the_device(phone):
         shell.run("sleep 60", timeout=0.01)
 
 
-def test_a_shell_that_dies_is_not_a_command_that_failed(phone):
+def test_a_killed_shell_is_a_lost_connection(phone):
     with pytest.raises(ConnectionLostError):
         adb.AdbShell(phone.serial, phone.adb).run("kill -9 $PPID $$")
 
@@ -31,7 +31,7 @@ def test_an_unknown_device_is_reported_as_lost(phone):
         adb.AdbShell("nosuch", phone.adb).run("true")
 
 
-def test_a_lost_device_is_reported_whatever_the_file_names(phone, tmp_path):
+def test_a_lost_device_is_reported_for_any_file_name(phone, tmp_path):
     local = tmp_path / "remote"
     local.write_text("No space left")
     phone.switch_off()
@@ -39,7 +39,7 @@ def test_a_lost_device_is_reported_whatever_the_file_names(phone, tmp_path):
         adb.AdbShell(phone.serial, phone.adb).push(local, "/data/local/tmp/file")
 
 
-def test_choosing_a_device(phone):
+def test_devices_are_chosen_by_serial(phone):
     (chosen,) = adb.choose_devices([], phone.adb)
     assert chosen.serial == phone.serial
     with pytest.raises(BenchError, match=rf"device nosuch is missing; .* \(adb lists {re.escape(phone.serial)}\)"):
@@ -47,7 +47,7 @@ def test_choosing_a_device(phone):
     subprocess.run([phone.adb, "disconnect"], capture_output=True)
     with pytest.raises(BenchError, match="no device found; enable USB debugging"):
         adb.choose_devices([], phone.adb)
-    (chosen,) = adb.choose_devices([phone.serial], phone.adb)  # a network serial is connected to
+    (chosen,) = adb.choose_devices([phone.serial], phone.adb)  # connects to network devices
     assert chosen.run("true").status == 0
 
 
@@ -65,7 +65,7 @@ MDNS = "adb-R58M12XYZ-aBcD1e (2)._adb-tls-connect._tcp"
         ("offline", "offline", ""),
     ],
 )
-def test_a_line_of_adb_devices_is_read_whatever_the_serial(serial, rest, state, name):
+def test_lines_of_adb_devices_are_parsed_for_any_serial(serial, rest, state, name):
     assert adb._parse_device(f"{serial:<22} {rest}") == (serial, state, name)
 
 
@@ -91,13 +91,13 @@ def test_a_serial_may_contain_spaces(tmp_path):
         ("recovery", "adb reboot"),
     ],
 )
-def test_the_error_for_a_device_that_is_not_ready_says_what_to_do(tmp_path, state, way_out):
+def test_the_error_for_an_unready_device_says_what_to_do(tmp_path, state, way_out):
     client = _client(tmp_path, f"R58M12 {state} usb:1-4 transport_id:1")
     with pytest.raises(BenchError, match=f"device R58M12: {state.partition(' (')[0]}; .*{way_out}"):
         adb.choose_devices([], client)
 
 
-def test_a_device_that_revokes_authorization_is_waited_for_with_advice(tmp_path):
+def test_a_device_without_authorization_is_lost_with_advice(tmp_path):
     client = _client(tmp_path, "A unauthorized")
     with pytest.raises(ConnectionLostError, match="A: unauthorized; unlock the phone and allow USB debugging"):
         adb.AdbShell("A", client).run("true")
@@ -106,7 +106,7 @@ def test_a_device_that_revokes_authorization_is_waited_for_with_advice(tmp_path)
 
 
 def _client(tmp_path, *lines):
-    """A fake adb client, for states in which a real device cannot be put."""
+    """A fake adb client, for states that a real device cannot have."""
     path = tmp_path / "adb"
     listing = "".join(f"echo '{line}'\n" for line in ("List of devices attached", *lines))
     path.write_text(f"#!/bin/sh\n{listing}")
@@ -123,10 +123,10 @@ def test_serial_all_selects_ready_devices_and_reports_the_others(tmp_path, capsy
 
 
 def test_a_network_device_that_does_not_respond_is_missing(tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def call(argv, timeout):
-        asked.append(argv[1:])
+        requests.append(argv[1:])
         if argv[1] == "connect":
             raise TimeoutError("no answer within 30 s")
         return shell.call(argv, timeout)
@@ -134,7 +134,7 @@ def test_a_network_device_that_does_not_respond_is_missing(tmp_path, monkeypatch
     monkeypatch.setattr(adb, "call", call)
     with pytest.raises(BenchError, match="device 192.0.2.1:5555 is missing"):
         adb.choose_devices(["192.0.2.1:5555"], _client(tmp_path, "A device"))
-    assert asked[0] == ["connect", "192.0.2.1:5555"]
+    assert requests[0] == ["connect", "192.0.2.1:5555"]
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ def detector():
     return AnomalyDetector({"0": 1800.0, "7": 2400.0}, repeats=1)
 
 
-def test_a_calm_launch_has_no_flags(make_row, detector):
+def test_a_normal_launch_has_no_flags(make_row, detector):
     assert detector.flags(_row(make_row, 1, std=0.4), [7]) == []
 
 
 @pytest.mark.parametrize(("cores", "flags"), [([7], ["clock capped at 1000 of 2400 MHz"]), ([0], [])])
-def test_a_clock_cap_only_matters_on_the_cores_in_use(make_row, detector, cores, flags):
+def test_a_capped_clock_is_flagged_only_on_used_cores(make_row, detector, cores, flags):
     capped = {"max_mhz": {"0": 1800.0, "7": 1000.0}}
     assert detector.flags(_row(make_row, 1, after=capped), cores) == flags
     assert detector.flags(_row(make_row, 1, before=capped, after=capped), cores) == flags
@@ -38,7 +38,7 @@ def test_heat_and_an_unsteady_time_are_flagged(make_row, detector):
     ]
 
 
-def test_a_drift_shows_after_three_launches(make_row, detector):
+def test_a_drift_is_flagged_after_three_launches(make_row, detector):
     for ms in (10, 11, 10):
         assert detector.flags(_row(make_row, 20), []) == []
         detector.add(_row(make_row, ms))
@@ -48,7 +48,7 @@ def test_a_drift_shows_after_three_launches(make_row, detector):
     assert detector.flags(_row(make_row, 12, threads=2), []) == []  # another configuration
 
 
-def test_only_reliable_launches_and_last_attempts_define_the_usual_time(make_row, detector):
+def test_drift_is_relative_to_reliable_launches_and_last_attempts(make_row, detector):
     for _ in range(3):
         detector.add(_row(make_row, 10))
     for _ in range(9):
@@ -83,7 +83,7 @@ Current temperatures from HAL:
 """
 
 
-def test_the_thermal_status_flags_the_row(bench, phone, tmp_path, capsys):
+def test_a_thermal_status_is_flagged(bench, phone, tmp_path, capsys):
     script = f"[ $1 = thermalservice ] && cat <<'end'\n{THERMALSERVICE.format(status=2)}end\n"
     phone.write_command("dumpsys", script)
     assert bench("--repeats=1") == 0
@@ -93,7 +93,7 @@ def test_the_thermal_status_flags_the_row(bench, phone, tmp_path, capsys):
     assert "the phone is throttled by heat (thermal status 2); let it cool down" in capsys.readouterr().err
 
 
-def test_a_time_that_drifts_is_measured_again(bench, phone, tmp_path):
+def test_a_launch_that_drifts_is_repeated(bench, phone, tmp_path):
     phone.at_launch(8, lambda: phone.fake(us=2000))
     phone.at_launch(10, lambda: phone.fake(us=1000))
     assert bench("--rounds=5") == 0

@@ -49,7 +49,7 @@ def _status(main, arguments):
         return ended.code
 
 
-def test_every_flag_with_every_bad_value(models, tmp_path, monkeypatch, capsys):
+def test_invalid_values_of_all_flags_are_rejected(models, tmp_path, monkeypatch, capsys):
     work, file = tmp_path / "work", tmp_path / "file"
     work.mkdir()
     file.write_text("")
@@ -67,7 +67,7 @@ def test_every_flag_with_every_bad_value(models, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments", [[""], [" "], [], ["nowhere"], ["--folder=x"], ["a", "b"]])
-def test_report_refuses_what_is_not_a_folder(arguments, tmp_path, monkeypatch, capsys):
+def test_report_rejects_paths_that_are_not_folders(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert _status(report.main, arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -75,7 +75,7 @@ def test_report_refuses_what_is_not_a_folder(arguments, tmp_path, monkeypatch, c
     assert not list(tmp_path.iterdir())
 
 
-def test_flags_without_a_value_take_none(capsys):
+def test_a_value_of_a_boolean_flag_is_rejected(capsys):
     flags = [action.option_strings[-1] for action in run.parser()._actions if action.nargs == 0]
     assert len(flags) >= 6
     for flag in flags:
@@ -83,7 +83,7 @@ def test_flags_without_a_value_take_none(capsys):
         assert flag in capsys.readouterr().err
 
 
-def test_a_serial_that_is_a_flag_of_ssh_is_refused(models, capsys):
+def test_a_serial_that_looks_like_a_flag_of_ssh_is_rejected(models, capsys):
     arguments = [f"--models={models}", "--target=ssh", "--serial=-oProxyCommand=x", "--benchmark_binary=/bin/true"]
     assert run.main(arguments) == 2
     assert "--serial=-oProxyCommand=x: not a host" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from fd_keras.android_bench.atomic import write_atomically
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "page"
     for content in (b"old", b"new"):
         write_atomically(path, content)
@@ -15,12 +15,12 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["page"]
 
 
-def test_an_executable_gets_its_mode_bits(tmp_path):
+def test_the_mode_of_an_executable_is_set(tmp_path):
     write_atomically(tmp_path / "tool", b"#!/bin/sh\n", executable=True)
     assert os.access(tmp_path / "tool", os.X_OK)
 
 
-def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
+def test_content_is_synced_before_the_file_is_renamed(tmp_path, monkeypatch):
     steps, replace = [], Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: steps.append(("sync", os.fstat(number).st_size)))
     monkeypatch.setattr(Path, "replace", lambda path, target: steps.append("rename") or replace(path, target))

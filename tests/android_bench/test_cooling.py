@@ -1,4 +1,4 @@
-"""Heat and clocks of a test device; see `conftest.Phone`."""
+"""Temperature and clocks of a test device; see `conftest.Phone`."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_cooling_down_can_be_stopped(hot):
     assert cooling.cool_down(hot, settings, stop) == []
 
 
-def test_it_rests_before_each_launch(bench, monkeypatch):
+def test_there_is_a_pause_before_each_launch(bench, monkeypatch):
     rests = []
     monkeypatch.setattr(cooling, "sleep", lambda seconds, stop: rests.append(seconds))
     assert bench("--cooldown=7") == 0
@@ -81,7 +81,7 @@ def test_fixed_clocks_are_not_mistaken_for_throttling(bench, phone, tmp_path):
 
 @pytest.fixture
 def power(phone):
-    """A phone; returns what its fixed-performance mode was set to so far."""
+    """A function that returns the settings of the fixed-performance mode of a phone so far."""
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; *release) echo 14;; esac")
     phone.write_command("cmd", "echo $* >> /fake/power")
     prefix = "power set-fixed-performance-mode-enabled "

@@ -10,7 +10,7 @@ def _facts(*cores, taskset=True):
     return {"name": "Phone 7", "cores": cores, "taskset": taskset, "abis": ["arm64-v8a"]}
 
 
-FOUR_AND_FOUR = _facts(*[(1_800_000, 400)] * 4, *[(1_700_000, 1024)] * 4)  # the big ones have the lower clock
+FOUR_AND_FOUR = _facts(*[(1_800_000, 400)] * 4, *[(1_700_000, 1024)] * 4)  # big cores have the lower clock
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ FOUR_THREE_ONE = _facts(*[(1_785_600, 261)] * 4, *[(2_419_200, 871)] * 3, (2_841
         (FOUR_AND_FOUR, "c0", 4, [6, 7], "4 threads on 2 cores (--core=c0): threads wait for each other"),
     ],
 )
-def test_threads_that_do_not_fit_on_the_cores_of_a_kind_get_more(facts, choice, threads, cores, words):
+def test_more_threads_than_cores_of_a_kind_are_reported(facts, choice, threads, cores, words):
     found, (warning,) = choose_cores(facts, choice, threads)
     assert found == cores
     assert words in warning
@@ -59,19 +59,19 @@ def test_cores_of_unknown_speed_are_reported():
     assert "does not report how fast its cores are: --core=big takes the last one" in warning
 
 
-def test_a_mask_of_absent_cores_is_refused():
+def test_a_mask_with_missing_cores_is_rejected():
     with pytest.raises(BenchError, match="--core=100 includes core 8, but Phone 7 has cores 0, 1"):
         choose_cores(FOUR_AND_FOUR, "100", 1)
 
 
-def test_masks_and_words_for_cores():
+def test_cores_are_formatted_as_mask_and_text():
     assert taskset_mask([7]) == "80"
     assert taskset_mask([0, 1]) == "3"
     assert describe_cores(FOUR_AND_FOUR["cores"]) == "4 x 1.70 GHz + 4 x 1.80 GHz"
 
 
 def test_big_and_little_cores_are_pinned_and_reported_separately(bench, phone, tmp_path):
-    # Only cores 0 and 1 exist for real: let the big ones be these.
+    # Only cores 0 and 1 exist; core 1 is the big one.
     phone.set_cores()
     assert bench("--core=big,little") == 0
     rows = read_rows(tmp_path / "out")
@@ -89,7 +89,7 @@ def test_a_mask_is_used_unchanged(bench, phone):
     assert bench("--core=80") == 2
 
 
-def test_without_cpufreq_and_taskset_it_warns_and_runs_unpinned(bench, phone, capsys):
+def test_without_cpufreq_and_taskset_threads_are_not_pinned(bench, phone, capsys):
     phone.write("/usr/local/bin/taskset", "")
     hidden = phone.root / "usr/bin/taskset"
     content, mode = hidden.read_bytes(), hidden.stat().st_mode

@@ -12,7 +12,7 @@ def _counts(make_count_row, **counts):
     return count_baseline.collect(summarize_counts([make_count_row("a", **counts)]))
 
 
-def test_three_percent_more_are_an_error_and_one_percent_more_are_not(make_count_row, tmp_path):
+def test_an_increase_above_the_limit_is_a_regression(make_count_row, tmp_path):
     path = tmp_path / "counts.json"
     count_baseline.write(path, _counts(make_count_row))
     before = count_baseline.read(path)
@@ -23,13 +23,13 @@ def test_three_percent_more_are_an_error_and_one_percent_more_are_not(make_count
 
 
 @pytest.mark.parametrize("counter", ["loads", "stores"])
-def test_memory_accesses_are_checked_and_misses_are_not(make_count_row, counter):
+def test_loads_and_stores_are_checked_but_not_misses(make_count_row, counter):
     before = _counts(make_count_row)
     assert len(count_baseline.regressions(_counts(make_count_row, **{counter: 10_000}), before, 2)) == 1
     assert count_baseline.regressions(_counts(make_count_row, l1_misses=10_000, l2_misses=10_000), before, 2) == []
 
 
-def test_models_on_only_one_side_are_named(make_count_row):
+def test_models_missing_in_the_baseline_or_the_counts_are_named(make_count_row):
     before = _counts(make_count_row)
     after = {"cortex-a76": before["cortex-a53"]}
     assert count_baseline.unchecked(before, before) == []
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         count_baseline.write(tmp_path / "nowhere" / "counts.json", {})
 
 
-def test_tolerances_are_percents():
+def test_tolerances_are_percentages():
     assert [count_baseline.parse_tolerance(text) for text in ("2%", "2", " 0.5% ")] == [2, 2, 0.5]
     for text in ("", "%", "two", "-1%", "nan", "1001"):
         with pytest.raises(argparse.ArgumentTypeError, match="is not a percentage"):

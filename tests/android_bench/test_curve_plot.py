@@ -15,7 +15,7 @@ def _svg(line):
     return ElementTree.fromstring(re.search(r"<svg.*</svg>", text, re.DOTALL)[0]), text
 
 
-def test_a_curve_for_each_quantity_that_is_known():
+def test_each_measured_quantity_has_a_curve():
     line = _line()
     root, text = _svg(line)
     assert len(root.findall("path")) == 1
@@ -25,12 +25,12 @@ def test_a_curve_for_each_quantity_that_is_known():
     root, _ = _svg(line)
     latency, _, temperature, _ = (path.get("d") for path in root.findall("path"))
     heights = [float(place.split()[1]) for place in re.split("[ML]", temperature)[1:]]
-    assert heights == sorted(heights, reverse=True)  # up is hotter
+    assert heights == sorted(heights, reverse=True)  # SVG counts from the top
     assert latency.count("L") == 2
     assert {"3", "40", "42", "MHz", "°C"} <= {text.text for text in root.iter("text")}
 
 
-def test_gaps_and_pauses():
+def test_missing_values_and_pauses_are_gaps():
     line = _line()
     line["points"][1] |= {"after_pause": True}
     line["points"][2]["temperature"] = 40.0

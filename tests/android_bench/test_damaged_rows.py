@@ -1,6 +1,6 @@
-"""Random damage to results and to the benchmark tool's output: a report, or an error for the user, and never a crash.
+"""Randomly damaged results and output of the benchmark tool give a report or an error message, never a crash.
 
-pytest tests/android_bench/test_damaged_rows.py --reliability_seconds=3600     tries for two hours
+pytest tests/android_bench/test_damaged_rows.py --reliability_seconds=3600
 """
 
 import itertools
@@ -22,7 +22,7 @@ from fd_keras.android_bench.results import Results
 from tests.damage import damage_bytes
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/benchmark_model"
-LEAST = 150  # tries, however slow the machine is
+MIN_TRIES = 150  # even on a slow machine
 NUMBERS = (0, -1, 1, 1.5, 10**18, 10**30, 10**400, -(10**25), 1e308, float("nan"), float("inf"))
 TEXTS = ("", "x", "=1+1", "\x1b[2J", "\x00", "\ud800", "<script>", "../../x", "é" * 300)
 VALUES = (None, True, False, *NUMBERS, *TEXTS, [], [[]], {}, {"a": {"b": []}}, [1, "2", None])
@@ -48,46 +48,46 @@ INFO: Applied GPU delegate, and the model graph will be partially executed by th
 
 @pytest.fixture
 def tries(reliability_seconds):
-    """Random generators, one per try, until the time is over."""
+    """Random number generators, one per try, until the time is over."""
 
     def generate():
         end = time.monotonic() + reliability_seconds / 2  # two tests share it
         for number in itertools.count():
-            if number >= LEAST and time.monotonic() > end:
+            if number >= MIN_TRIES and time.monotonic() > end:
                 return
             yield random.Random(number)
 
     return generate()
 
 
-def swap_lines(chance: random.Random, content: bytes) -> bytes:
+def swap_lines(rng: random.Random, content: bytes) -> bytes:
     lines = content.splitlines(keepends=True)
-    return b"".join(chance.choices(lines, k=len(lines)))
+    return b"".join(rng.choices(lines, k=len(lines)))
 
 
-def change_numbers(chance: random.Random, content: bytes) -> bytes:
+def change_numbers(rng: random.Random, content: bytes) -> bytes:
     places = list(re.finditer(rb"[0-9][0-9.e+]*", content))
-    match = chance.choice(places)
-    other = chance.choice(("9" * 400, "9" * 5000, "1e308", "1e999", "-1", "nan", "²", "0", ""))
+    match = rng.choice(places)
+    other = rng.choice(("9" * 400, "9" * 5000, "1e308", "1e999", "-1", "nan", "²", "0", ""))
     return content[: match.start()] + other.encode() + content[match.end() :]
 
 
-def change_values(chance: random.Random, content: bytes) -> bytes:
-    """Deletes, replaces or adds a value somewhere in a line, at any depth."""
+def change_values(rng: random.Random, content: bytes) -> bytes:
+    """Deletes, replaces or adds values in lines, at any depth."""
     lines = [json.loads(line) for line in content.splitlines()]
-    for _ in range(chance.choice((1, 4))):
-        place = chance.choice(lines)
+    for _ in range(rng.choice((1, 4))):
+        place = rng.choice(lines)
         while isinstance(place, dict | list) and place:
-            key = chance.choice(list(place)) if isinstance(place, dict) else chance.randrange(len(place))
-            if not isinstance(place[key], dict | list) or not place[key] or chance.random() < 0.3:
-                if chance.random() < 0.25:
+            key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+            if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.3:
+                if rng.random() < 0.25:
                     del place[key]
                 else:
-                    place[key] = chance.choice(VALUES)
+                    place[key] = rng.choice(VALUES)
                 break
             place = place[key]
-        if isinstance(place, dict) and chance.random() < 0.1:
-            place["more"] = chance.choice(VALUES)
+        if isinstance(place, dict) and rng.random() < 0.1:
+            place["more"] = rng.choice(VALUES)
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
@@ -111,13 +111,13 @@ def small(tmp_path, make_row):
     return kept.folder
 
 
-def test_damaged_results_make_a_report_or_an_error(small, tries):
+def test_damaged_results_give_a_report_or_an_error(small, tries):
     whole = {name: (small / name).read_bytes() for name in ("rows.jsonl", "runs.jsonl")}
     reports = 0
-    for chance in tries:
+    for rng in tries:
         for name, content in whole.items():
-            damage = chance.choice((damage_bytes, damage_bytes, swap_lines, change_values, change_values))
-            (small / name).write_bytes(damage(chance, content) if chance.random() < 0.8 else content)
+            damage = rng.choice((damage_bytes, damage_bytes, swap_lines, change_values, change_values))
+            (small / name).write_bytes(damage(rng, content) if rng.random() < 0.8 else content)
         try:
             report.write(small)
             reports += 1
@@ -125,21 +125,21 @@ def test_damaged_results_make_a_report_or_an_error(small, tries):
             pass
         for path in small.glob("report.*"):
             path.read_text(encoding="utf-8")
-    assert reports > LEAST / 2
+    assert reports > MIN_TRIES / 2
 
 
-def test_damaged_output_of_the_tool_is_read_or_refused(tries):
+def test_damaged_output_of_the_tool_is_parsed_or_rejected(tries):
     texts = [path.read_bytes() for path in sorted(FIXTURES.glob("*.txt"))] + [STATE.encode(), DELEGATION.encode()]
     read = 0
-    for chance in tries:
+    for rng in tries:
         for content in texts:
-            damaged = chance.choice((damage_bytes, damage_bytes, swap_lines, change_numbers, change_numbers))(
-                chance, content
+            damaged = rng.choice((damage_bytes, damage_bytes, swap_lines, change_numbers, change_numbers))(
+                rng, content
             ).decode("utf-8", "replace")
             json.dumps(parse_state(damaged), allow_nan=False)
             lines = [strip(line) for line in damaged.splitlines()]
             try:
-                check_delegation(lines, chance.choice(DELEGATES))
+                check_delegation(lines, rng.choice(DELEGATES))
                 json.dumps(vars(parse(damaged)), default=vars, allow_nan=False)
                 read += 1
             except BenchError:

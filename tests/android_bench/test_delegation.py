@@ -1,4 +1,4 @@
-"""The proof that a delegate took a model, in the output of TensorFlow 1.14 to LiteRT 2."""
+"""Messages that prove the delegation of a model, in the output of TensorFlow 1.14 to LiteRT 2."""
 
 import pytest
 
@@ -37,7 +37,7 @@ REPLACING = "Replacing {} node(s) with delegate ({}) node, yielding {} partition
          "31 of 31 ops"),
         ("npu", [COMPILED.format(29, 2), REPLACING.format("2 out of 3", "DispatchDelegate", 3) + " for subgraph 0 ().",
                  REPLACING.format("1 out of 3", "TfLiteXNNPackDelegate", 3)], "29 of 31 ops, 3 partitions"),
-        ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1)], "1 of 1 ops"),  # compiled beforehand
+        ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1)], "1 of 1 ops"),  # compiled ahead of time
         ("gpu", [REPLACING.format("66 out of 66", "LITERT_OPENGL", 1)], "66 of 66 ops"),
         ("nnapi", ["NNAPI accelerators available: [npu,nnapi-reference]", PART.format("Explicitly applied NNAPI")],
          "part of the ops, 7 kernels"),
@@ -74,7 +74,7 @@ def test_proof_of_delegation_is_parsed(delegate, lines, words):
         ("npu", ["No dispatch library found in /data/local/tmp/x", XNNPACK], "No dispatch library found"),
         ("npu", ["NPU accelerator could not be loaded and registered: kLiteRtStatusErrorInvalidArgument.", XNNPACK],
          "could not be loaded"),
-        ("npu", [COMPILED.format(31, 1), XNNPACK], "nothing in the tool's output"),  # compiled, and not taken
+        ("npu", [COMPILED.format(31, 1), XNNPACK], "nothing in the tool's output"),  # compiled, but not delegated
         ("npu", [REPLACING.format("0 out of 1", "DispatchDelegate", 1)], "Replacing 0 out of 1"),
         ("npu", [REPLACING.format("1 out of 1", "DispatchDelegate", 1),
                  "Failed to create a dispatch delegate kernel: No usable Dispatch runtime found"], "No usable"),
@@ -88,21 +88,21 @@ def test_proof_of_delegation_is_parsed(delegate, lines, words):
          "will not be executed"),
     ],
 )  # fmt: skip
-def test_without_proof_of_delegation_it_is_an_error_with_advice(delegate, lines, reason):
+def test_missing_proof_of_delegation_is_an_error_with_advice(delegate, lines, reason):
     with pytest.raises(BenchError, match=reason) as raised:
         check_delegation(lines, delegate)
     assert "would run on the CPU" in str(raised.value)
     assert "use --delegates=xnnpack" in str(raised.value)
 
 
-def test_xnnpack_may_be_silent_and_none_must_not_delegate():
+def test_xnnpack_needs_no_proof_and_none_must_not_delegate():
     assert check_delegation([], "xnnpack") is None
     assert check_delegation([], "none") is None
     with pytest.raises(BenchError, match="--delegates=none, but TfLiteXNNPackDelegate took 31 ops"):
         check_delegation([XNNPACK], "none")
 
 
-def test_an_unknown_delegation_is_described_as_empty():
+def test_an_unknown_delegation_has_an_empty_description():
     assert (describe({}), ops_taken({})) == ("", "")
 
 
@@ -128,7 +128,7 @@ def test_cpu_times_are_never_reported_as_gpu(bench, phone, tmp_path, capsys):
     assert not (tmp_path / "out/rows.jsonl").read_text()
 
 
-def test_an_npu_gets_its_vendors_libraries_and_must_take_the_model(bench, phone, tmp_path, capsys):
+def test_an_npu_gets_the_vendors_libraries_and_must_run_the_model(bench, phone, tmp_path, capsys):
     libraries, known = tmp_path / "libraries", "graph num_threads use_cpu use_gpu use_npu dispatch_library_path"
     libraries.mkdir()
     (libraries / "libVendor.so").write_text("vendor")
@@ -148,7 +148,7 @@ def test_an_npu_gets_its_vendors_libraries_and_must_take_the_model(bench, phone,
     where = f"/data/local/tmp/android_bench/{folder.name}"
     (_, arguments) = phone.calls()[-1]
     assert f"--use_npu=true --dispatch_library_path={where}" in arguments
-    assert "compiler_plugin_library_path" not in arguments  # there is none among the libraries
+    assert "compiler_plugin_library_path" not in arguments  # no such library in the folder
     log = next((tmp_path / "out/logs").rglob("*.txt")).read_text()
     assert f"env LD_LIBRARY_PATH={where} ADSP_LIBRARY_PATH={where} " in log
 

@@ -42,12 +42,12 @@ def local(tmp_path):
     return path
 
 
-def test_a_file_is_pushed_once_and_under_its_hash(shell, phone, local):
+def test_a_file_is_pushed_once_and_named_by_its_hash(shell, phone, local):
     remote = device_files.install(shell, local)
     copy = phone.root / remote.lstrip("/")
     assert copy.read_bytes() == local.read_bytes()
     assert copy.name.endswith("_a_model")
-    first = copy.stat().st_ino  # adb itself carries the time over
+    first = copy.stat().st_ino  # adb preserves the modification time
     assert device_files.install(shell, local) == remote
     assert copy.stat().st_ino == first
     copy.write_bytes(b"damaged")
@@ -94,7 +94,7 @@ def test_clean_only_removes_our_files(bench, phone, shell, local):
     assert [path.name for path in (phone.root / "data/local/tmp").iterdir()] == ["other"]
 
 
-def test_a_binary_for_another_processor_is_refused_before_it_is_pushed(bench, phone, tmp_path, capsys):
+def test_a_binary_for_another_processor_is_rejected_before_the_push(bench, phone, tmp_path, capsys):
     binary = tmp_path / "aarch64"
     binary.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\xb7\x00" + bytes(40))
     assert bench(f"--benchmark_binary={binary}") == 2
@@ -110,7 +110,7 @@ def test_a_binary_for_this_processor_is_run(bench, capsys):
     assert "not the complete output" in capsys.readouterr().err
 
 
-def test_a_full_device_is_reported_and_left_clean(shell, phone, local):
+def test_a_full_device_is_reported_and_no_partial_file_left(shell, phone, local):
     (phone.root / "data/local/tmp/full").write_bytes(bytes(4_000_000))
     local.write_bytes(os.urandom(1_000_000))
     with pytest.raises(BenchError, match="No space left.*; free some space"):
@@ -147,7 +147,7 @@ def test_a_missing_file_is_named(shell, tmp_path):
         device_files.install(shell, tmp_path / "nosuch")
 
 
-def test_on_this_machine_files_stay_where_they_are(local):
+def test_on_this_machine_files_are_used_in_place(local):
     assert device_files.install(Shell(), local) == str(local)
     device_files.clean(Shell())
     assert local.exists()

@@ -1,4 +1,4 @@
-"""Runs that share a device, and all the ways in which a run can end, on a real adbd; see `conftest.Phone`."""
+"""Runs that share a device, and all ways in which a run ends, on a real adbd; see `conftest.Phone`."""
 
 import getpass
 import os
@@ -27,7 +27,7 @@ def shell(phone):
 
 @pytest.fixture
 def start(flags):
-    """A function that starts the program, to be killed."""
+    """A function that starts the program in a process that can be killed."""
     started = []
 
     def start_one(*others):
@@ -49,7 +49,7 @@ def _tools(phone):
     return phone.adb_shell("pgrep -f '[-]-graph='").stdout
 
 
-def test_a_second_run_reports_who_holds_the_lock(shell, bench, tmp_path, capsys):
+def test_a_second_run_reports_the_holder_of_the_lock(shell, bench, tmp_path, capsys):
     guard = DeviceGuard(shell)
     guard.acquire()
     guard.acquire()  # again, as after a lost connection
@@ -103,7 +103,7 @@ def test_a_stale_lock_is_taken_over_and_its_tool_killed(shell, phone, bench):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_every_ending_frees_the_device(phone, start, wait_until, number):
+def test_all_signals_release_the_device(phone, start, wait_until, number):
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; *release) echo 14;; esac")
     phone.write_command("cmd", "echo $3 >> /fake/power")
     phone.hang(1)
@@ -111,16 +111,16 @@ def test_every_ending_frees_the_device(phone, start, wait_until, number):
     wait_until(phone.calls)
     assert _lock(phone)
     process.send_signal(number)
-    if number != signal.SIGKILL:  # the first signal waits for the launch, which hangs
+    if number != signal.SIGKILL:  # after the first signal, the launch continues (it hangs)
         assert any("stopping after this launch" in line for line in process.stdout)
         process.send_signal(number)
     process.wait()
     wait_until(lambda: not _lock(phone))
-    wait_until(lambda: not _tools(phone))  # it was killed before the lock was freed, but may still be ending
+    wait_until(lambda: not _tools(phone))  # killed before the lock was freed, but may still be ending
     assert (phone.root / "fake/power").read_text().split()[-1] == "false"
 
 
-def test_the_lock_is_taken_through_ssh_too(board):
+def test_a_device_is_also_locked_over_ssh(board):
     first, second = (DeviceGuard(SshShell("root@127.0.0.1", board.ssh)) for _ in range(2))
     first.acquire()
     with pytest.raises(BenchError, match="held by"):

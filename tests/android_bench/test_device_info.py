@@ -1,4 +1,4 @@
-"""Facts and state from the output of a shell, and those of a test device."""
+"""Facts and state, parsed from shell output and read from a test device."""
 
 import os
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ CORES = [
 ]
 
 
-def test_a_32_bit_system_on_a_64_bit_kernel():
+def test_a_32_bit_system_on_a_64_bit_kernel_has_32_bit_abis():
     assert device_info._abis({"abis": "", "abi": ""}, "aarch64", "32") == ["armeabi-v7a"]
     assert device_info._abis({"abis": "", "abi": ""}, "aarch64", "64") == ["arm64-v8a"]
     assert device_info._abis({"abis": "arm64-v8a,armeabi-v7a", "abi": ""}, "aarch64", "64") == [
@@ -25,7 +25,7 @@ def test_a_32_bit_system_on_a_64_bit_kernel():
     ]
 
 
-def test_state_of_a_phone():
+def test_the_state_of_a_phone_is_parsed():
     text = "\n".join(
         [
             f"{CPU}/cpu0/cpufreq/scaling_governor=schedutil",
@@ -51,7 +51,7 @@ def test_state_of_a_phone():
     assert "thermal status 2" in found
 
 
-def test_a_device_that_reports_nothing():
+def test_a_device_that_reports_nothing_has_empty_facts():
     state = device_info.parse_state("low_power=\n")
     assert (state["temperature"], state["thermal_status"], state["low_power"], state["load"]) == (None,) * 4
     assert "does not report its clock" in " ".join(device_info.state_warnings(state, {"kind": "phone", "cores": []}))
@@ -92,11 +92,11 @@ def test_a_core_that_is_capped_from_the_start_is_reported():
     state = device_info.parse_state(
         f"{CPU}/cpu7/cpufreq/scaling_max_freq=1000000\n{CPU}/cpu0/cpufreq/scaling_max_freq=1800000"
     )
-    (told,) = device_info.state_warnings(state, {"kind": "phone", "cores": CORES})
-    assert told.startswith("core 7 is capped at 1000 of its 1700 MHz")
+    (warning,) = device_info.state_warnings(state, {"kind": "phone", "cores": CORES})
+    assert warning.startswith("core 7 is capped at 1000 of its 1700 MHz")
 
 
-def test_the_thermal_service_is_used_where_zones_are_unreadable():
+def test_the_thermal_service_is_used_if_zones_are_unreadable():
     service = "processor_temp=40.5\nprocessor_temp=44.0\nprocessor_temp=0.0\n"
     assert device_info.parse_state(service)["temperature"] == 44.0
     battery = f"{ZONE}0/type=battery\n{ZONE}0/temp=31000\n"
@@ -106,14 +106,14 @@ def test_the_thermal_service_is_used_where_zones_are_unreadable():
     )
 
 
-def test_the_mean_clock_between_two_states():
+def test_the_mean_clock_is_computed_from_two_states():
     before, after = {"7": {"600000": 100, "2400000": 10}}, {"7": {"600000": 110, "2400000": 40}}
     assert device_info.busy_mhz(before, after, [7]) == 1950
     assert device_info.busy_mhz({}, {}, [7]) is None
     assert device_info.busy_mhz(before, before, [7]) is None
 
 
-def test_facts_of_a_plain_linux_device(phone):
+def test_a_plain_linux_device_is_a_board(phone):
     facts = device_info.read_facts(adb.AdbShell(phone.serial, phone.adb))
     assert facts["kind"] == "board"
     assert facts["abis"] == [os.uname().machine]

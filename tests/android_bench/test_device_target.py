@@ -82,7 +82,7 @@ def test_a_device_that_disconnects_during_the_plan_comes_back(bench, phone, tmp_
 
     def pull_the_plug():
         phone.switch_off()
-        shutil.rmtree(phone.root / adb.FOLDER.lstrip("/"))  # it may come back wiped
+        shutil.rmtree(phone.root / adb.FOLDER.lstrip("/"))  # it may come back without its files
         pulled.set()
 
     def plug_in(shell, *others):
@@ -114,17 +114,17 @@ def test_a_device_that_does_not_come_back_ends_the_run_with_the_rows_so_far(benc
     assert len({row.run for row in rows}) == 1
 
 
-def test_a_killed_tool_is_retried_and_then_given_up(bench, phone, tmp_path, capsys):
+def test_a_model_whose_tool_is_killed_is_skipped_after_a_retry(bench, phone, tmp_path, capsys):
     phone.fake(signal=9)
     assert bench("--repeats=1") == 1
-    assert len(phone.calls()) == 4  # two models, each given up after its second attempt
+    assert len(phone.calls()) == 4  # two models, each skipped after its second attempt
     assert "killed by signal 9 (out of memory" in capsys.readouterr().err
     phone.fake(signal=None)
     assert bench("--repeats=1") == 0
     assert len(read_rows(tmp_path / "out")) == 2
 
 
-def test_a_device_that_hangs_comes_back_and_costs_no_attempt(bench, tmp_path, monkeypatch, capsys):
+def test_a_launch_on_a_device_that_hangs_does_not_count_as_an_attempt(bench, tmp_path, monkeypatch, capsys):
     answer, hung = adb.AdbShell.run, []
 
     def run_unless_hung(shell, command, *others, **named):
@@ -141,7 +141,7 @@ def test_a_device_that_hangs_comes_back_and_costs_no_attempt(bench, tmp_path, mo
     assert len(read_rows(tmp_path / "out")) == 2
 
 
-def test_a_device_that_cannot_be_set_up_again_is_given_up(bench, monkeypatch, capsys):
+def test_the_run_ends_if_a_device_cannot_be_set_up_again(bench, monkeypatch, capsys):
     def lose(*_, **__):
         raise ConnectionLostError("the connection broke again")
 
@@ -157,7 +157,7 @@ def test_a_device_that_cannot_be_set_up_again_is_given_up(bench, monkeypatch, ca
     assert bench() == 0
 
 
-def test_a_model_that_repeatedly_disconnects_the_device_is_given_up(bench, tmp_path, monkeypatch, capsys):
+def test_a_model_that_repeatedly_disconnects_the_device_is_skipped(bench, tmp_path, monkeypatch, capsys):
     run_tool, lost = Launcher.run, []
 
     def lose_one_model(self, launch, cores):
@@ -214,7 +214,7 @@ def test_an_unsteady_launch_is_repeated_up_to_the_limit_across_interruptions(ben
         (tmp_path / "out/rows.jsonl").write_text("".join(lines[:-1]))
 
 
-def test_the_clock_while_the_tool_ran_is_kept(bench, phone, tmp_path):
+def test_the_clock_during_a_launch_is_stored(bench, phone, tmp_path):
     phone.set_cores()
     path = "/sys/devices/system/cpu/cpu1/cpufreq/stats/time_in_state"
     phone.write(path, "600000 100\n2400000 10\n")
@@ -224,7 +224,7 @@ def test_the_clock_while_the_tool_ran_is_kept(bench, phone, tmp_path):
     assert (first, second) == (1950, None)  # 10 of 40 ticks at 600, 30 at 2400
 
 
-def test_a_full_disk_here_ends_the_run(bench, phone, monkeypatch, capsys):
+def test_a_full_disk_on_this_machine_ends_the_run(bench, phone, monkeypatch, capsys):
     def full(*_):
         raise ResultsWriteError("no space left")
 
@@ -234,7 +234,7 @@ def test_a_full_disk_here_ends_the_run(bench, phone, monkeypatch, capsys):
     assert len(phone.calls()) == 1
 
 
-def test_a_phone_is_described(bench, phone, tmp_path):
+def test_name_and_android_version_of_a_phone_are_stored(bench, phone, tmp_path):
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; *release) echo 14;; esac")
     assert bench() == 0
     (known,) = read_runs(tmp_path / "out").values()
@@ -242,12 +242,12 @@ def test_a_phone_is_described(bench, phone, tmp_path):
     assert (environment["device"], environment["kind"], environment["android"]) == ("Phone 7", "phone", "14")
 
 
-def test_an_emulator_is_never_mistaken_for_a_phone(bench, phone, tmp_path):
+def test_an_emulator_is_reported_as_one(bench, phone, tmp_path):
     phone.write_command("getprop", "case $1 in *model) echo Phone 7;; *kernel.qemu) echo 1;; esac")
     phone.write_command("cmd", "echo $* >> /fake/power")
     assert bench() == 0
     assert {row.origin.machine for row in read_rows(tmp_path / "out")} == {"emulator"}
-    assert not (phone.root / "fake/power").exists()  # its clocks are not its own
+    assert not (phone.root / "fake/power").exists()  # an emulator does not control its clocks
     page = (tmp_path / "out/report.html").read_text()
     assert "emulated: times do not apply to phones" in page
     (tmp_path / "out/runs.jsonl").write_text("")
@@ -255,7 +255,7 @@ def test_an_emulator_is_never_mistaken_for_a_phone(bench, phone, tmp_path):
     assert known.kind == "emulator"
 
 
-def test_several_devices_side_by_side(phones, flags_for, tmp_path, capsys):
+def test_several_devices_are_measured_and_reported_separately(phones, flags_for, tmp_path, capsys):
     flags = flags_for(phones[0])
     phones[1].fake(us=3000)
     for phone in phones:

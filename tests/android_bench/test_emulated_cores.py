@@ -21,12 +21,12 @@ def test_every_cache_has_a_source_and_a_whole_number_of_sets(core):
     assert core.l1.kib < core.l2.kib
 
 
-def test_a_cache_in_words_and_as_an_argument():
+def test_caches_are_formatted_as_text_and_as_argument():
     assert str(Cache(32, 4)) == "32 KiB, 4 ways, lines of 64 bytes"
     assert Cache(32, 4).argument == "32768:4:64"
 
 
-def test_time_is_the_busier_unit_plus_all_misses():
+def test_time_is_that_of_the_busier_unit_plus_all_misses():
     timing = CycleModel(ghz=0.5, issue=2, simd=3, l2=10, memory_ns=100, source="a book")
     counts = {"instructions": 8_000_000, "simd": 1_000_000, "l1_misses": 0, "l2_misses": 0}
     assert timing.milliseconds(counts) == 8  # 4 million cycles

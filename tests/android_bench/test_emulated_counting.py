@@ -8,7 +8,7 @@ from fd_keras.android_bench.schema import COUNTERS
 
 
 class Machine:
-    """Counters that advance by `costs` per invocation (the last value repeats), and by 7 per reading."""
+    """Counters that increase by `costs` per invocation (the last value repeats), and by 7 per reading."""
 
     def __init__(self, *costs):
         self.total, self.invocations = 0, 0
@@ -41,16 +41,16 @@ def test_counts_that_never_stabilize_are_named():
     assert count(machine.invoke, machine.read)["unstable"] == list(COUNTERS)
 
 
-def test_a_percent_or_a_hundred_counts_are_stable():
+def test_differences_up_to_a_percent_or_100_counts_are_stable():
     assert unstable({"loads": 1_000_000}, {"loads": 1_009_000}) == []
     assert unstable({"loads": 1_000_000}, {"loads": 1_020_000}) == ["loads"]
     assert unstable({"loads": 0}, {"loads": 100}) == []
 
 
-def test_no_difference_is_below_zero():
+def test_differences_are_not_negative():
     assert difference({"loads": 10}, {"loads": 7}) == {"loads": 0}
 
 
-def test_a_clock_of_the_emulator_is_needed():
+def test_reading_counts_outside_the_emulator_is_an_error():
     with pytest.raises(OSError, match="argument"):
         emulated_counting.read_counts()

@@ -74,25 +74,25 @@ def counted(program, trace, l1, l2):
     ("l1", "l2"),
     [
         ((512, 4, 64), (4096, 16, 64)),
-        ((256, 1, 32), (1024, 2, 32)),  # direct mapped
+        ((256, 1, 32), (1024, 2, 32)),  # direct-mapped
         ((128, 2, 64), (384, 2, 64)),  # three sets
         ((32768, 4, 32), (1048576, 16, 32)),
     ],
 )
-def test_misses_of_random_accesses(program, l1, l2):
+def test_misses_of_random_accesses_equal_those_of_the_python_model(program, l1, l2):
     rng = random.Random(0)
     trace = [(rng.randrange(1 << rng.choice((9, 12, 40))), 1 << rng.randrange(5)) for _ in range(20_000)]
     assert counted(program, trace, l1, l2) == expected(trace, Cache(*l1), Cache(*l2))
 
 
-def test_a_loop_that_fits_misses_once_and_one_that_does_not_misses_always(program):
+def test_a_loop_over_more_than_the_cache_always_misses(program):
     l1, l2 = (256, 4, 64), (1024, 4, 64)
     for lines, misses in ((4, [4, 4]), (5, [50, 5])):
         trace = [(64 * line, 16) for line in range(lines)] * 10
         assert counted(program, trace, l1, l2) == misses
 
 
-def test_an_access_across_two_lines_touches_both(program):
+def test_an_access_across_two_lines_counts_for_both(program):
     assert counted(program, [(60, 8)], (256, 4, 64), (1024, 4, 64)) == [2, 2]
 
 

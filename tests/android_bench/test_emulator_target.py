@@ -19,7 +19,7 @@ FOUND = {"counts": COUNTS, "invocations": 2, "unstable": [], "ops": []}
 
 @pytest.fixture(scope="session")
 def made():
-    """The emulator."""
+    """The folder of the emulator."""
     if not (MADE / "versions.json").exists():
         pytest.skip("needs the emulator: make emulator")
     return Emulator.find(MADE)
@@ -71,7 +71,7 @@ def test_each_model_is_counted_once_on_each_core(converted, fake, tmp_path, caps
     assert all(environment["caches"] and environment["source"] for environment in environments)
 
 
-def test_an_interrupted_run_is_continued(converted, fake):
+def test_an_interrupted_run_continues(converted, fake):
     emulator = fake("echo '" + json.dumps(FOUND) + "'")
     target = EmulatorTarget(_plan(converted), "cortex-a53", emulator)
     first, _ = target.measure()
@@ -88,7 +88,7 @@ def test_ops_are_counted_only_for_a_profile(converted, fake):
         assert [kind for kind, _, _ in row.details.counted_ops] == kinds
 
 
-def test_a_failure_after_a_stop_is_not_blamed_on_the_model(converted, fake):
+def test_a_failure_after_a_stop_is_not_reported_for_the_model(converted, fake):
     target = EmulatorTarget(_plan(converted), "cortex-a53", fake("kill -2 $$"))
     answers = iter([False, True])
     assert list(target.measure(stop=lambda: next(answers))) == []
@@ -101,7 +101,7 @@ def test_counts_that_did_not_stabilize_are_flagged(converted, fake):
     assert row.flags == ["the count of loads did not stabilize"]
 
 
-def test_a_model_that_executes_more_fails_the_check(converted, fake, tmp_path, capsys):
+def test_a_model_with_more_instructions_fails_the_check(converted, fake, tmp_path, capsys):
     file, flags = tmp_path / "counts.json", ["--serial=cortex-a53", "--tolerance=2%"]
     emulator = fake("echo '" + json.dumps(FOUND) + "'")
     assert _bench(converted, emulator, tmp_path / "a", *flags, f"--baseline_file={file}", "--update_baseline") == 0
@@ -135,7 +135,7 @@ def test_an_incomplete_run_does_not_update_the_baseline_file(converted, fake, tm
         (["--target=emulator", "--update_baseline"], "--update_baseline needs --baseline_file=PATH"),
     ],
 )
-def test_flags_of_the_check_that_do_not_fit_are_refused(tmp_path, capsys, flags, reason):
+def test_inconsistent_flags_of_the_check_are_rejected(tmp_path, capsys, flags, reason):
     assert run.main([f"--models={tmp_path}", f"--output_dir={tmp_path / 'out'}", *flags]) == 2
     assert reason in capsys.readouterr().err
 
@@ -151,7 +151,7 @@ def test_flags_of_the_check_that_do_not_fit_are_refused(tmp_path, capsys, flags,
         ("echo '{\"counts\": {}}'", "did not print counts (counts must be an object of instructions"),
     ],
 )
-def test_a_model_that_the_emulator_fails_on_is_named(converted, fake, script, reason):
+def test_a_model_that_fails_in_the_emulator_is_named(converted, fake, script, reason):
     target = EmulatorTarget(_plan(converted / "mobilenet_0.5_int8.tflite"), "cortex-a53", fake(script))
     assert list(target.measure()) == []
     (failure,) = target.failures
@@ -184,7 +184,7 @@ def test_warnings_before_the_counts_are_skipped():
     assert parse(f"INFO: Created delegate\n{json.dumps(FOUND)}\n", Path("a.tflite")) == FOUND
 
 
-def test_real_counts_are_the_same_in_every_run_and_are_those_of_the_ops(made, converted):
+def test_real_counts_are_reproducible_and_add_up_over_the_ops(made, converted):
     model = converted / "mobilenet_0.5_int8.tflite"
     first, second = (made.count("cortex-a76", model, ops=True) for _ in range(2))
     assert first == second
@@ -197,5 +197,5 @@ def test_real_counts_are_the_same_in_every_run_and_are_those_of_the_ops(made, co
     assert counts["matmul"] == 0
 
 
-def test_a_core_with_matrix_products_uses_them(made, converted):
+def test_a_core_with_matrix_instructions_uses_them(made, converted):
     assert made.count("max", converted / "mobilenet_0.5_int8.tflite", ops=False)["counts"]["matmul"] > 0

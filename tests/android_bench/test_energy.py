@@ -1,4 +1,4 @@
-"""Energy from readings, and over a real adbd with a battery whose gauge the test drives."""
+"""Energy from given readings, and from a fake battery on a real adbd."""
 
 import pytest
 
@@ -12,7 +12,7 @@ SUPPLY = "/sys/class/power_supply/battery"
 
 
 def _readings(microamperes, scale=1.0, volts=4_000_000, status="Discharging", count=20, charger=""):
-    """Readings that alternate by 1% around a current."""
+    """Battery readings that vary by 1% around a current."""
     wobble = [round(microamperes * scale * (1 + 0.01 * (-1) ** n)) for n in range(count)]
     return [Reading("/sys/battery", current, volts, None, status, charger) for current in wobble]
 
@@ -42,7 +42,7 @@ def test_idle_power_is_subtracted():
         (1, 4_000, "in µA, negative"),
     ],
 )
-def test_units_and_signs_of_vendors_give_the_same_energy(scale, volts, words):
+def test_all_units_and_signs_give_the_same_energy(scale, volts, words):
     found = _energy(scale=scale, volts=volts)
     assert found["mj"] == pytest.approx(20, rel=0.01)
     assert words in found["how"]
@@ -67,7 +67,7 @@ def test_drifting_idle_power_increases_the_uncertainty():
         ({"status": "Charging"}, "not discharging"),
         ({"busy": 600_000}, "changes sign"),
         ({"busy": -100_000}, "cannot be distinguished"),
-        ({"busy": -50_000}, "cannot be distinguished"),  # charging, whatever the status says
+        ({"busy": -50_000}, "cannot be distinguished"),  # charging, despite the status
         ({"scale": 0}, "stuck or too slow"),
         ({"busy": -80_000_000}, "this gauge's units"),
         ({"count": 1}, "stuck or too slow"),
@@ -79,17 +79,17 @@ def test_unusable_readings_are_rejected(named, message):
         _energy(**named)
 
 
-def test_a_stuck_or_vanished_gauge_is_rejected():
+def test_a_stuck_or_missing_gauge_is_rejected():
     idle, run = _readings(-100_000), _readings(-600_000)
     with pytest.raises(BenchError, match="stuck or too slow .1 different value in 20"):
         energy_per_inference(idle, run[:1] * 20, idle, 0.01)
     gone = [one._replace(current=None) for one in run]
     with pytest.raises(BenchError, match="10 of 20 battery readings .run."):
         energy_per_inference(idle, run[:10] + gone[10:], idle, 0.01)
-    energy_per_inference(idle, run[:19] + gone[:1], idle, 0.01)  # one may fail
+    energy_per_inference(idle, run[:19] + gone[:1], idle, 0.01)  # a single failed reading is allowed
 
 
-# Each pause between two readings gives the gauge a new value: that of a busy device while the tool runs.
+# Each pause between readings changes the current; while the tool runs, it is that of a busy device.
 _PAUSE = """\
 echo >> /fake/pauses
 [ -f /fake/gone ] && { rm -f SUPPLY/current_now; exit 0; }
@@ -97,7 +97,7 @@ echo >> /fake/pauses
 echo $((current + $(wc -l < /fake/pauses) % 3)) > /fake/current
 mv /fake/current SUPPLY/current_now
 """.replace("SUPPLY", SUPPLY)
-# The tool works until there were some readings, and then does something, where its energy is measured.
+# When energy is measured, the tool runs until there are 12 readings, runs a command, and waits for 12 more.
 _HOOK = """\
 case "$*" in *--min_secs=1.0*)
     start=$(wc -l < /fake/pauses); touch /fake/busy
@@ -111,7 +111,7 @@ esac
 
 @pytest.fixture
 def gauge(phone):
-    """A function that gives the device a battery, by its current when idle and busy; `then` happens while busy."""
+    """A function that adds a battery to the device: current when idle and busy, and a command to run while busy."""
 
     def make(idle, run, then=":"):
         files = {"type": "Battery", "status": "Discharging", "voltage_now": 4_000_000, "current_now": idle}
@@ -129,11 +129,11 @@ def _energies(folder):
     return [row.details.energy for row in read_rows(folder) if row.kind == "energy"]
 
 
-def test_over_adb_a_row_has_the_energy_and_how_it_was_measured(bench, gauge, tmp_path, capsys):
+def test_over_adb_rows_have_the_energy_and_the_method(bench, gauge, tmp_path, capsys):
     gauge(idle=-100_000, run=-600_000)
     assert bench("--energy=1s") == 0
     first, second = _energies(tmp_path / "out")
-    for energy in (first, second):  # 2 W beyond the idle device for 10 ms; a reading may fall between two states
+    for energy in (first, second):  # 2 W above idle for 10 ms; a reading may fall between two states
         assert energy["mj"] == pytest.approx(20, rel=0.2)
         assert f"current and voltage of {SUPPLY}, in µA, negative while discharging" in energy["how"]
     assert "±" in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_over_adb_a_row_has_the_energy_and_how_it_was_measured(bench, gauge, tmp
         assert ("energy_mj" if suffix == "csv" else "mJ") in text
 
 
-def test_over_adb_a_sustained_run_with_positive_milliamperes(flags, gauge, tmp_path, capsys):
+def test_over_adb_a_sustained_run_reads_positive_milliamperes(flags, gauge, tmp_path, capsys):
     gauge(idle=100, run=600)
     flags = [flag for flag in flags if not flag.startswith(("--rounds", "--runs", "--warmup"))]
     assert run.main([*flags, "--sustained=0.1s", "--energy=1s"]) == 0
@@ -167,12 +167,12 @@ def test_over_adb_a_failure_during_the_run_gives_no_energy(bench, gauge, tmp_pat
     assert bench("--energy=1s", "--repeats=0") == 1
     assert message in capsys.readouterr().err
     assert not _energies(tmp_path / "out")
-    assert len(read_rows(tmp_path / "out")) == 2  # the times
+    assert len(read_rows(tmp_path / "out")) == 2  # latencies
     (known,) = read_runs(tmp_path / "out").values()
     assert message in " ".join(known["failures"])
 
 
-def test_over_adb_a_device_that_charges_is_refused_before_anything_runs(bench, gauge, phone, capsys):
+def test_over_adb_a_charging_device_is_rejected_before_any_launch(bench, gauge, phone, capsys):
     gauge(idle=-100_000, run=-600_000)
     phone.write("/sys/class/power_supply/usb/online", "1\n")
     assert bench("--energy") == 2
@@ -180,6 +180,6 @@ def test_over_adb_a_device_that_charges_is_refused_before_anything_runs(bench, g
     assert not phone.calls()
 
 
-def test_this_machine_needs_the_tool(converted, tmp_path, capsys):
+def test_energy_on_this_machine_needs_the_benchmark_tool(converted, tmp_path, capsys):
     assert run.main(["--target=host", f"--models={converted}", f"--output_dir={tmp_path}", "--energy"]) == 2
     assert "--energy: --target=host needs --benchmark_binary" in capsys.readouterr().err

@@ -21,14 +21,14 @@ def test_control_characters_do_not_reach_a_terminal():
         ("a\n# b", "a\\\\n\\# b"),
     ],
 )
-def test_markdown_shows_names_as_they_are(text, shown):
+def test_names_are_escaped_in_markdown(text, shown):
     assert markdown(text) == shown
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
-def test_formulas_become_text_in_a_spreadsheet(text):
+def test_formulas_are_escaped_as_text_for_spreadsheets(text):
     assert spreadsheet(text) == f"'{text}"
 
 
-def test_numbers_and_names_stay_in_a_spreadsheet():
+def test_numbers_and_names_are_not_changed_for_spreadsheets():
     assert [spreadsheet(value) for value in (-1.5, 7, None, True, "a=b", "")] == [-1.5, 7, None, True, "a=b", ""]

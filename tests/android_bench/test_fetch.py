@@ -12,7 +12,7 @@ ELF = b"\x7fELF and so on"
 
 @pytest.fixture
 def server(monkeypatch):
-    """A web server on this machine that stands in for the official one; its `answer` is what it sends."""
+    """A local web server in place of the official one; it sends its `answer` and records requests in `asked`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_downloaded_again(server, tmp_path, capsys):
         ((200, ELF, len(ELF) + 5), "cannot be downloaded|not an ELF binary"),
     ],
 )
-def test_an_incomplete_binary_is_refused_and_leaves_nothing(server, tmp_path, answer, message):
+def test_an_incomplete_binary_is_rejected_and_leaves_no_files(server, tmp_path, answer, message):
     server.answer = answer
     with pytest.raises(BenchError, match=message) as caught:
         fetch.fetch("litert", "linux", ["arm64-v8a"], tmp_path)
@@ -86,7 +86,7 @@ def test_an_incomplete_binary_is_refused_and_leaves_nothing(server, tmp_path, an
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_build_the_other_generation_is_suggested(tmp_path):
+def test_if_there_is_no_build_the_other_generation_is_suggested(tmp_path):
     with pytest.raises(
         BenchError, match="no official litert build for android on armeabi-v7a; use --fetch_binary=classic"
     ):

@@ -11,7 +11,7 @@ def test_the_machine_is_recorded():
     assert re.fullmatch(r"3\.\d+\..+", environment["python"])
 
 
-def test_a_machine_that_reports_nothing(monkeypatch, tmp_path):
+def test_a_machine_that_reports_nothing_has_empty_facts(monkeypatch, tmp_path):
     for name in ("_CPUINFO", "_MEMINFO", "_GOVERNOR"):
         monkeypatch.setattr(host_info, name, tmp_path / "missing")
     monkeypatch.setattr(host_info.platform, "processor", lambda: "")

@@ -9,7 +9,7 @@ from fd_keras.android_bench.plan import Job
 
 
 @pytest.mark.parametrize("events", [[("Invoke", 1, 5), ("op", 2, 50)], [("op", 2, 5)], [("Invoke", 1, 5)]])
-def test_a_profile_that_does_not_add_up_is_refused(events):
+def test_an_inconsistent_profile_is_rejected(events):
     events = [host_profiler._Event(tag=tag.encode(), type=kind, elapsed=us) for tag, kind, us in events]
     with pytest.raises(BenchError, match="is not supported"):
         host_profiler._ops(events)
@@ -26,14 +26,14 @@ def test_the_profile_names_the_ops_and_adds_up(job):
     found = host_profiler.run_in_subprocess(job, "profile", 3)
     assert len(found["samples_ns"]) == 3
     assert len(found["ops"]) >= 2
-    # A median of three is at most half of their sum, so that all medians add up to at most 1.5 times the longest run.
+    # A median of three is at most half of their sum, so all medians add up to at most 1.5 times the longest run.
     rounding_ms = 0.001 * len(found["ops"])
     assert 0 < sum(ms for _, ms, _ in found["ops"]) <= 1.5 * max(found["samples_ns"]) / 1e6 + rounding_ms
 
 
-def test_the_memory_is_what_the_model_added(job):
+def test_memory_includes_the_activations(job):
     found = host_profiler.run_in_subprocess(job, "memory", 3)
-    # The activations alone, 80 x 80 x 4 floats, are 0.1 MB.
+    # The activations, 80 x 80 x 4 floats, are 0.1 MB.
     assert 0.1 < found["memory_mb"]["peak"] < 200
     assert found["memory_mb"]["overall"] <= found["memory_mb"]["peak"]
 

@@ -52,7 +52,7 @@ def test_rows_are_interleaved_and_keep_every_sample(converted):
     json.dumps([row.to_json() for row in rows], allow_nan=False)
 
 
-def test_min_secs_asks_for_more_runs(converted, monkeypatch):
+def test_min_secs_increases_the_number_of_runs(converted, monkeypatch):
     target = HostTarget(_plan(converted / "mobilenet_0.5_int8.tflite", rounds=1, min_secs=0.02))
     ticks = itertools.count(0, 1_000_000)  # each invocation takes a millisecond
     monkeypatch.setattr(host_target.time, "perf_counter_ns", lambda: next(ticks))
@@ -65,7 +65,7 @@ def test_a_single_path_and_number_of_threads_are_accepted(converted):
     assert (line["ratio"], line["spread_pct"]) == (1, None)
 
 
-def test_without_memory_for_all_each_model_is_loaded_for_its_turn(converted, monkeypatch, tmp_path):
+def test_models_that_do_not_fit_in_memory_together_are_loaded_one_at_a_time(converted, monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       1 kB\n")
     monkeypatch.setattr(host_info, "_MEMINFO", tmp_path / "meminfo")
     loads = []
@@ -77,7 +77,7 @@ def test_without_memory_for_all_each_model_is_loaded_for_its_turn(converted, mon
     assert any("do not all fit in memory" in warning for warning in target.warnings)
 
 
-def test_more_threads_than_cores_and_a_busy_machine_are_doubtful(converted, monkeypatch):
+def test_more_threads_than_cores_and_a_busy_machine_are_reported(converted, monkeypatch):
     monkeypatch.setattr(host_info.os, "getloadavg", lambda: (99.0, 0, 0), raising=False)
     monkeypatch.setattr(host_info, "count_cores", lambda: 1)
     warnings = " ".join(HostTarget(_plan(converted, threads=(2,))).warnings)
@@ -92,12 +92,12 @@ def test_a_thread_that_waits_for_its_core_is_flagged(converted, monkeypatch, thr
     assert [row.flags for row in rows] == [flags] * 6
 
 
-def test_a_stopped_launch_is_repeated_on_the_next_run(converted):
+def test_a_stopped_launch_is_repeated_in_the_next_run(converted):
     asked = []
 
     def stop():
         asked.append(1)
-        return len(asked) > 10  # the second launch is cut short
+        return len(asked) > 10  # stops during the second launch
 
     target = HostTarget(_plan(converted))
     (first,) = target.measure(stop)
@@ -107,7 +107,7 @@ def test_a_stopped_launch_is_repeated_on_the_next_run(converted):
 
 
 @pytest.mark.parametrize("calls", range(6))
-def test_a_stop_at_any_time_gives_only_whole_rows(converted, calls):
+def test_a_stop_during_the_first_launch_gives_no_row(converted, calls):
     asked = itertools.count()
     rows = list(HostTarget(_plan(converted)).measure(lambda: next(asked) >= calls))
     assert rows == []
@@ -125,13 +125,13 @@ def test_profile_and_memory_come_after_the_rounds(converted, tmp_path):
     timed, profile, memory = HostTarget(plan).measure()
     assert [row.kind for row in (timed, profile, memory)] == ["time", "profile", "memory"]
     assert re.findall("Convolution|Mean", " ".join(kind for kind, *_ in profile.details.ops)) == ["Convolution", "Mean"]
-    # The activations alone, 80 x 80 x 4 floats, are .1 MB.
+    # The activations, 80 x 80 x 4 floats, are 0.1 MB.
     assert 0.1 < memory.details.memory_mb["peak"] < 200
     assert memory.details.memory_mb["overall"] <= memory.details.memory_mb["peak"]
     assert {row.latency.runs for row in (timed, profile, memory)} == {3}
 
 
-def test_an_extra_launch_that_dies_is_reported_and_the_others_go_on(models, capsys):
+def test_an_extra_launch_that_crashes_is_reported_and_the_others_continue(models, capsys):
     plan = _plan(models, rounds=1, extras=("profile", "memory"))
     target, (first, _) = HostTarget(plan), find_models(models)
     first.unlink()
@@ -143,7 +143,7 @@ def test_an_extra_launch_that_dies_is_reported_and_the_others_go_on(models, caps
 
 
 @pytest.mark.parametrize("keep_bytes", [20, 400, -1])
-def test_a_model_that_was_cut_short_is_named(models, keep_bytes):
+def test_a_truncated_model_is_named(models, keep_bytes):
     path = models / "fd_mobilenet_0.25_float32.tflite"
     path.write_bytes(path.read_bytes()[:keep_bytes])
     target = HostTarget(_plan(models))
@@ -162,7 +162,7 @@ def test_time_models_rejects_files_that_are_not_models(models):
         time_models(models, **QUICK)
 
 
-def test_an_input_without_a_size_is_refused(converted, tmp_path):
+def test_an_input_without_a_fixed_size_is_rejected(converted, tmp_path):
     path = tmp_path / "free.tflite"
     path.write_bytes((converted / "dynamic.bin").read_bytes())
     with pytest.raises(BenchError, match=r"free\.tflite: input shape \[1, -1, -1, 3\] is not fixed"):

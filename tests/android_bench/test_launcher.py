@@ -44,7 +44,7 @@ def test_delegates_and_threads_become_flags_of_the_tool(bench, phone, tmp_path):
     assert len(read_rows(tmp_path / "out")) == 12
 
 
-def test_a_delegate_that_the_build_lacks_or_that_refuses_is_an_error(bench, phone, capsys):
+def test_a_delegate_that_is_missing_or_fails_is_an_error(bench, phone, capsys):
     assert bench("--delegates=nnapi") == 2
     assert "has no --use_nnapi; try --fetch_binary=classic" in capsys.readouterr().err
     phone.fake(gpu_refuses=1)
@@ -73,7 +73,7 @@ def test_a_delegate_has_the_flags_of_the_build():
         litert.check([], ["profile", "memory"])
 
 
-def test_a_classic_build_from_before_xnnpack_is_recognized():
+def test_a_build_without_xnnpack_is_recognized():
     old = ToolFlags(frozenset(["graph", "num_runs", "min_secs", "use_nnapi"]))
     assert old.of_delegate("none") == {}
     with pytest.raises(BenchError, match="--delegates=xnnpack: .* has no --use_xnnpack; try --fetch_binary"):

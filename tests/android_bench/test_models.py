@@ -27,7 +27,7 @@ def test_a_folder_gives_its_tflite_files_by_name(tmp_path):
     assert find_models(tmp_path) == find_models(str(tmp_path)) == [a, b]
 
 
-def test_a_comma_list_gives_files_and_folders_in_order_and_each_once(tmp_path):
+def test_a_list_gives_files_and_folders_in_order_without_duplicates(tmp_path):
     (c,) = _write(tmp_path / "one", "c.tflite")
     b, a = _write(tmp_path / "two", "b.tflite", "a.tflite")
     assert find_models(f"{b}, {tmp_path / 'one'},{tmp_path / 'two'}") == [b, c, a]
@@ -49,12 +49,12 @@ def test_a_path_may_contain_a_comma(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["", " , ", []])
-def test_no_model_named(spec):
+def test_an_empty_list_is_rejected(spec):
     with pytest.raises(BenchError, match="no models given"):
         find_models(spec)
 
 
-def test_missing_path_and_empty_folder_are_named(tmp_path):
+def test_a_missing_path_and_an_empty_folder_are_named(tmp_path):
     with pytest.raises(BenchError, match=r"nowhere: no such file or folder"):
         find_models(tmp_path / "nowhere")
     with pytest.raises(BenchError, match=f"{tmp_path}: no .tflite file in this folder"):
@@ -78,7 +78,7 @@ def test_a_file_that_is_not_a_model_is_named(tmp_path, content, message):
     assert "again" in str(caught.value)
 
 
-def test_a_folder_called_like_a_model_is_named(tmp_path):
+def test_a_folder_named_like_a_model_is_reported(tmp_path):
     (tmp_path / "m.tflite").mkdir()
     with pytest.raises(BenchError, match=r"m\.tflite: cannot be read"):
         read_model(tmp_path / "m.tflite")
@@ -99,7 +99,7 @@ def test_a_folder_called_like_a_model_is_named(tmp_path):
         b'{"size": 224}',
     ],
 )
-def test_a_broken_sidecar_is_named_with_the_way_out(tmp_path, text):
+def test_a_broken_sidecar_is_named_with_advice(tmp_path, text):
     (path,) = _write(tmp_path, "m.tflite")
     _write(tmp_path, "m.json", content=text)
     with pytest.raises(BenchError, match=r"m\.json: .*; fix it, or delete it"):
@@ -140,7 +140,7 @@ def test_broken_models_do_not_stop_the_others(tmp_path):
     assert str(bad) in failures[0]
 
 
-def test_two_models_of_one_name_are_refused(tmp_path):
+def test_two_models_with_the_same_name_are_rejected(tmp_path):
     one, two = *_write(tmp_path / "one", "m.tflite"), *_write(tmp_path / "two", "m.tflite")
     with pytest.raises(BenchError, match="both called m; rename") as caught:
         read_models([one, two])
@@ -148,7 +148,7 @@ def test_two_models_of_one_name_are_refused(tmp_path):
     assert str(two) in str(caught.value)
 
 
-def test_baseline():
+def test_a_baseline_is_chosen_by_name_or_by_default():
     models = _models("a", "fd_mobilenet_0.5", "fd_mobilenet_1", "b")
     assert choose_baseline(models).name == "fd_mobilenet_0.5"
     assert choose_baseline(models[::3]).name == "a"

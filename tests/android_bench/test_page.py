@@ -5,7 +5,7 @@ from fd_keras.android_bench.report_model import read_report
 from tests.page_probe import ParsedPage, check_fits
 
 
-def test_a_phones_column_is_never_filled_by_another_machine(results):
+def test_machines_have_separate_sections(results):
     phone, host = read_report(results)
     assert (phone.kind, host.kind) == ("phone", "host")
     text = page.html([phone, host])
@@ -16,7 +16,7 @@ def test_a_phones_column_is_never_filled_by_another_machine(results):
     assert {line["target"] for line in phone.configs[0].summary} == {"adb"}
 
 
-def test_the_page_is_whole_loads_nothing_and_escapes(results):
+def test_the_page_is_valid_loads_nothing_and_escapes_names(results):
     text = page.html(read_report(results))
     assert ParsedPage(text).loads == []
     assert "http" not in text.replace("http-equiv", "")
@@ -33,6 +33,6 @@ def test_the_page_is_whole_loads_nothing_and_escapes(results):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_browser_shows_it_without_overflow(results, tmp_path, dark):
+def test_the_page_fits_the_window_of_a_browser(results, tmp_path, dark):
     report.write(results)
     check_fits(tmp_path, [results / "report.html"], [1000, 390], dark)

@@ -1,7 +1,7 @@
 from fd_keras.android_bench.page_style import FAMILIES, STYLE, color_dot, family_index
 
 
-def test_each_family_and_the_others_have_a_color_in_light_and_dark():
+def test_all_families_have_a_light_and_a_dark_color():
     indices = {family_index({"arch": arch}) for arch in FAMILIES} | {family_index({"arch": "other"}), family_index({})}
     assert indices == set(range(len(FAMILIES) + 1))
     for index in indices:

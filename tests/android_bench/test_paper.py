@@ -1,7 +1,7 @@
 from fd_keras.android_bench import paper
 
 
-def test_the_papers_table_names_the_networks_of_its_table_2():
+def test_table_4_has_the_networks_of_table_2():
     from fd_keras import zoo
 
     ours = {

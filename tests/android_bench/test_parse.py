@@ -48,7 +48,7 @@ def real(name):
     return (FIXTURES / name).read_text()
 
 
-def test_classic_output():
+def test_output_of_the_classic_tool_is_parsed():
     got = parse(PLAIN)
     assert (got.generation, got.runs, got.mean_us, got.std_us) == ("classic", 50, 2950340, 109798)
     assert (got.min_us, got.max_us, got.median_us, got.p95_us) == (2727568, 3189954, None, None)
@@ -81,7 +81,7 @@ count=15 first=56753 curr=56800 min=56699 max=56838 avg=56767.6 std=39
         ("Average inference timings in us: Warmup: 66605.9, no stats: 56767.6", None),
     ],
 )
-def test_builds_of_2019_are_read(closing, init):
+def test_output_of_builds_of_2019_is_parsed(closing, init):
     got = parse(f"{OLD}{closing}\n")
     assert (got.generation, got.runs, got.mean_us, got.min_us, got.max_us) == ("classic", 15, 56767.6, 56699, 56838)
     assert (got.init_us, got.first_us, got.median_us) == (init, 117425, None)
@@ -99,7 +99,7 @@ def test_incomplete_output_of_old_builds_is_rejected_with_advice(closing):
         )
 
 
-def test_median_and_p95_of_newer_builds_are_read():
+def test_median_and_p95_of_newer_builds_are_parsed():
     got = parse(PERCENTILES)
     assert (got.median_us, got.p95_us) == (2940000, 3100000)
 
@@ -113,24 +113,24 @@ def test_log_prefixes_are_ignored(prefix):
     assert parse(logged) == parse(PERCENTILES)
 
 
-def test_litert_output_with_the_block_alone():
+def test_litert_output_with_only_the_summary_block_is_parsed():
     got = parse(BLOCK)
     assert (got.generation, got.runs, got.mean_us, got.min_us, got.max_us) == ("litert", 1054, 950, 910, 1100)
     assert (got.std_us, got.median_us, got.init_us, got.first_us) == (20, None, 5760, 2120)
     assert got.memory_mb == {"init": 4.06}
 
 
-def test_litert_output_in_full_precision_where_there_is_a_count_line():
+def test_litert_output_with_a_count_line_has_full_precision():
     got = parse(COUNTS + BLOCK)
     assert (got.generation, got.mean_us, got.median_us, got.p95_us, got.init_us) == ("litert", 947.132, 942, 991, 5760)
 
 
-def test_litert_as_documented_names_the_first_run_and_std_otherwise():
+def test_documented_litert_names_of_first_run_and_std_are_parsed():
     documented = BLOCK.replace("Warmup (first):      ", "First inference:").replace("0.02", "0.02 ms")
     assert parse(documented) == parse(BLOCK)
 
 
-def test_real_runs_of_the_classic_tool():
+def test_real_output_of_the_classic_tool_is_parsed():
     got = parse(real("bm_214_x86_f32.txt"))
     assert (got.runs, got.mean_us, got.min_us, got.median_us) == (50, 58288.2, 27593, None)
     assert (got.init_us, got.first_us, got.memory_mb) == (603, 56991, {"init": 3.33594, "overall": 9.40234})
@@ -139,7 +139,7 @@ def test_real_runs_of_the_classic_tool():
     assert peak.runs == 100
 
 
-def test_a_real_profile():
+def test_a_real_profile_is_parsed():
     ops = parse(real("bm_214_x86_int8_opprof.txt")).ops
     assert len(ops) == 31
     assert sum(op.ms for op in ops) == pytest.approx(187.44, abs=0.01)
@@ -147,7 +147,7 @@ def test_a_real_profile():
     assert ops[-1].type == "SOFTMAX"
 
 
-def test_a_profile_with_a_delegate_shows_what_is_inside_it():
+def test_a_profile_with_a_delegate_has_the_ops_inside_it():
     head = "\t[node type]\t  [start]\t  [first]\t [avg ms]\t     [%]\t  [cdf%]\t  [mem KB]\t[times called]\t[Name]\n"
     rule = "============================== Run Order ==============================\n"
 
@@ -165,18 +165,18 @@ def test_a_profile_with_a_delegate_shows_what_is_inside_it():
     assert [(op.type, op.ms) for op in got] == [("SOFTMAX", 1), ("Convolution (NHWC, F32) IGEMM", 2)]
 
 
-def test_a_profile_that_is_cut_short_is_an_error_and_not_a_shorter_profile():
+def test_a_truncated_profile_is_an_error():
     lines = real("bm_214_x86_int8_opprof.txt").splitlines(keepends=True)
     start = next(n for n, line in enumerate(lines) if "Regular Benchmark Runs" in line)
     end = next(n for n, line in enumerate(lines) if line.startswith("31 nodes observed"))
     for cut in range(start + 1, end):
         with pytest.raises(ToolOutputError, match="profile"):
             parse("".join(lines[:cut]))
-    assert parse("".join(lines[:start])).ops == ()  # the profile of the initialization is not that of the runs
+    assert parse("".join(lines[:start])).ops == ()  # only the profile of the initialization is left
 
 
 @pytest.mark.parametrize("name", ["bm_214_x86_f32.txt", "bm_214_x86_int8_opprof.txt", "litert_v2_benchmark_model.txt"])
-def test_output_with_holes_is_read_or_refused_and_never_crashes(name):
+def test_output_with_missing_parts_is_parsed_or_rejected(name):
     text, chance, refused = real(name), random.Random(0), 0
     for _ in range(300):
         start, size = chance.randrange(len(text)), chance.randrange(1, 200)
@@ -192,7 +192,7 @@ def test_a_single_run_has_no_statistics():
     assert (got.runs, got.mean_us, got.min_us, got.max_us, got.std_us) == (1, 120066, 120066, 120066, 0)
 
 
-def test_delegation_is_read():
+def test_delegation_is_parsed():
     lines = (
         "VERBOSE: Replacing 30 out of 31 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 2 partitions.\n"
     )
@@ -242,7 +242,7 @@ def test_every_prefix_of_an_output_is_an_error():
             parse("".join(lines[:cut]))
 
 
-def test_flags_are_read_from_the_usage():
+def test_flags_are_parsed_from_the_usage():
     usage = (
         "usage: benchmark_model <flags>\nFlags:\n\t--num_runs=50\tint32\toptional\tnumber\n\t--use_gpu=false\tbool\n"
     )
@@ -250,6 +250,6 @@ def test_flags_are_read_from_the_usage():
     assert known_flags("sh: not found") == frozenset()
 
 
-def test_a_line_keeps_its_own_words():
+def test_log_prefixes_are_removed_but_not_other_brackets():
     assert strip("INFO: [a/b.h:7] Warmup: 1") == "Warmup: 1"
     assert strip("\t[node type]\t [x]") == "\t[node type]\t [x]"

@@ -63,7 +63,7 @@ def test_an_unknown_delegate_is_named():
         BenchPlan(_models("a"), delegates=("hexagon",))
 
 
-def test_the_seed_changes_the_order():
+def test_the_order_depends_on_the_seed():
     orders = {tuple(BenchPlan(_models(*"abcdef"), rounds=2, seed=seed).schedule()) for seed in range(4)}
     assert len(orders) > 1
 
@@ -97,7 +97,7 @@ def test_parse_threads():
 
 
 def test_the_order_and_identity_of_a_plan_never_change():
-    """Old folders must be continued, so these are the values of the first release."""
+    """The values are those of the first release, since runs in old folders must be able to continue."""
     plan = BenchPlan(_models("a", "b"), threads=(1, 2), cores=("big", "little"), rounds=1)
     order = [(launch.job.model.name, launch.job.threads, launch.job.core) for launch in plan.schedule()]
     assert order == [

@@ -1,4 +1,4 @@
-"""What is read of batteries of real shapes, on a real adbd.
+"""Readings of batteries that are laid out as on real devices, through a real adbd.
 
 - kernel: Documentation/ABI/testing/sysfs-class-power (µA, µV, negative while discharging; the scope Device of mice).
 - Pixel 3a on USB without charging: github.com/MatteCarra/AccA/issues/35.
@@ -29,7 +29,7 @@ DUMP = "Current Battery Service state:\n  AC powered: false\n  USB powered: {}\n
 
 @pytest.fixture
 def supplies(phone):
-    """A function that gives the device supplies by name, each files by name, and returns three readings."""
+    """A function that adds power supplies to the device (files by name, by supply) and returns three readings."""
 
     def read(count=3, **named):
         for supply, files in named.items():
@@ -45,13 +45,13 @@ def _service(phone, usb="false", head=""):
     phone.write_command("dumpsys", f"cat <<'END'\n{head}{DUMP.format(usb)}END")
 
 
-def test_a_discharging_battery(supplies):
+def test_a_discharging_battery_is_read(supplies):
     readings = supplies(battery=BATTERY, usb=USB)
     assert readings == [(f"{SUPPLY}/battery", -412000, 3815175, None, "Discharging", "")] * 3
     check_discharging(readings)
 
 
-def test_a_laptop_that_reports_power_and_a_mouse_that_is_not_the_battery(supplies):
+def test_power_of_a_laptop_is_read_and_the_battery_of_a_mouse_ignored(supplies):
     mouse = {"type": "Battery", "scope": "Device", "current_now": 5, "voltage_now": 5}
     laptop = {"type": "Battery", "status": "Discharging", "power_now": 9_420_000, "voltage_now": 12_100_000}
     readings = supplies(AAA_mouse=mouse, AC={"type": "Mains", "online": 0}, BAT0=laptop)
@@ -59,14 +59,14 @@ def test_a_laptop_that_reports_power_and_a_mouse_that_is_not_the_battery(supplie
     check_discharging(readings)
 
 
-def test_a_phone_whose_shell_may_not_read_the_files(supplies, phone):
+def test_the_service_is_used_if_the_shell_cannot_read_the_files(supplies, phone):
     _service(phone)
     readings = supplies(battery={"type": "Battery", "capacity": 50})
     assert readings == [(SERVICE, -350000, 4312, None, "3", "")] * 3
     check_discharging(readings)
 
 
-def test_a_battery_that_charges_is_refused(supplies, phone):
+def test_a_charging_battery_is_rejected(supplies, phone):
     for named, message in (
         ({"battery": BATTERY, "usb": {**USB, "online": 1}}, "a charger is connected"),
         ({"battery": BATTERY, "wireless": {"type": "Wireless", "online": 1}}, "a charger is connected"),

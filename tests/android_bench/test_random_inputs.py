@@ -36,7 +36,7 @@ def test_wide_integers_stay_small_and_text_is_rejected():
         random_pixels(rng, [1], np.dtype("S4"))
 
 
-def test_all_inputs_are_filled_alike_in_every_call():
+def test_inputs_are_equal_in_all_calls():
     details = [{"index": n, "shape": np.array([1, 4, 4, 3]), "dtype": np.float32} for n in (7, 9)]
     filled = [{}, {}]
     for tensors in filled:

@@ -8,7 +8,7 @@ from fd_keras.android_bench.report_model import read_report
 from fd_keras.android_bench.results import Results
 
 
-def test_a_device_on_which_nothing_could_be_timed_still_has_its_warnings(results, make_row):
+def test_a_device_without_results_still_has_its_warnings(results, make_row):
     kept = Results(results)
     kept.append_row(
         make_row("other", [1], run="later", target="adb", device="new", kind="profile", ops=[["CONV_2D", 1.5, "stem"]])
@@ -28,7 +28,7 @@ def test_csv_has_a_line_per_model(results):
     assert lines[0]["arch"]
 
 
-def test_the_program_writes_three_files_or_reports_what_is_missing(results, tmp_path):
+def test_the_program_writes_three_files_or_reports_missing_results(results, tmp_path):
     call = [sys.executable, "-m", "android_bench.report"]
     done = subprocess.run([*call, results], capture_output=True, text=True)
     assert done.returncode == 0
@@ -89,7 +89,7 @@ def test_damaged_lines_are_reported_and_skipped(results, capsys):
     assert "runs.jsonl: 6" in (results / "report.html").read_text()
 
 
-def test_rows_make_a_report_without_the_events_of_their_runs(results, capsys):
+def test_rows_without_events_are_reported(results, capsys):
     (results / "runs.jsonl").unlink()
     report.write(results)
     assert "runs.jsonl: cannot be read" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_rows_make_a_report_without_the_events_of_their_runs(results, capsys):
 HOSTILE = "=cmd|'/C calc'!A0<script>alert(1)</script>[x](http://y)"
 
 
-def test_hostile_names_are_only_text(tmp_path, make_row):
+def test_malicious_names_are_escaped(tmp_path, make_row):
     kept = Results(tmp_path)
     names = dict.fromkeys(("device", "engine", "recipe", "core", "delegate"), HOSTILE)
     kept.append_row(make_row(HOSTILE, [1e6], facts={"weights": HOSTILE, "accuracy": {HOSTILE: HOSTILE}}, **names))

@@ -59,7 +59,7 @@ def test_a_report_of_counts_alone_does_not_mention_latency(results, make_count_r
     assert title([device for device in timed if device.kind == "core"]) == "Instruction counts of .tflite models"
 
 
-def test_the_latest_run_of_a_device_counts(results, make_row):
+def test_the_latest_run_of_a_device_is_reported(results, make_row):
     kept = Results(results)
     kept.append_row(make_row("other", [1_000_000], run="later", target="adb", device="R58M"))
     phone = next(device for device in read_report(results) if device.run["run"] == "later")
@@ -81,13 +81,13 @@ def test_two_files_of_one_network_are_not_mixed_in_table4(results, make_row):
     assert names == ["FD-MobileNet 0.25x", "FD-MobileNet 0.25x at 128", "FD-MobileNet 0.25x"]
 
 
-def test_pareto_front():
+def test_the_pareto_front_has_no_dominated_points():
     points = [(1, 40), (2, 50), (3, 45), (4, 60), (4, 55), (5, 60)]
     assert pareto(points) == [(1, 40), (2, 50), (4, 60)]
     assert pareto([]) == []
 
 
-def test_own_accuracy_goes_before_the_papers(make_row):
+def test_measured_accuracy_overrides_the_papers(make_row):
     rows = [make_row("a", [1_000_000], facts={"accuracy": {"top1": 55.5}, "paper_top1": 45.1})]
     assert top1_accuracy(summarize(rows)[0]) == (55.5, False)
     quoted = {"paper_top1": 45.1, "recipe": "float32"}

@@ -8,7 +8,7 @@ from fd_keras.android_bench.errors import BenchError
 from fd_keras.android_bench.results import Results, ResultsWriteError
 
 
-def test_rows_are_appended_and_whole(make_row, tmp_path):
+def test_rows_are_appended(make_row, tmp_path):
     row = make_row("a", [1, 2, 3])
     for _ in range(2):
         kept = Results(tmp_path / "new" / "folder")
@@ -18,7 +18,7 @@ def test_rows_are_appended_and_whole(make_row, tmp_path):
     assert written["samples_ns"] == [1, 2, 3]
 
 
-def test_a_line_cut_by_a_crash_is_not_continued(make_row, tmp_path):
+def test_rows_after_a_truncated_line_start_on_a_new_line(make_row, tmp_path):
     (tmp_path / results.ROWS).write_text('{"run": "cut off')
     kept = Results(tmp_path)
     kept.append_row(make_row("a", [1]))
@@ -57,7 +57,7 @@ def test_lines_that_are_not_rows_are_named_and_skipped(make_row, tmp_path):
         assert re.search(rf"rows\.jsonl, line {at}: .*{message}.*; skipped", found), found
 
 
-def test_a_line_of_many_megabytes_is_not_read_whole(make_row, tmp_path, monkeypatch):
+def test_the_length_of_a_line_is_limited(make_row, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "_LONGEST_LINE", 10_000)
     row = json.dumps(make_row("a", [1]).to_json())
     (tmp_path / results.ROWS).write_text(f"{'x' * 35_000}\n{row}\n")
@@ -83,7 +83,7 @@ def test_lines_that_are_not_events_are_named_and_skipped(tmp_path, event, messag
     assert message in damage[0]
 
 
-def test_two_runs_do_not_share_a_folder_at_once(tmp_path):
+def test_a_folder_in_use_is_locked(tmp_path):
     kept = Results(tmp_path)
     with (
         kept.lock(),

@@ -5,7 +5,7 @@ import pytest
 
 from fd_keras.android_bench.rows import KEYS, Conditions, Latency, Origin, Row, completed_keys, last_attempts
 
-# A line as the first release wrote it.
+# A line written by the first release.
 LINE = (
     '{"run":"20260101T000000.0Z-7-R58M","target":"adb","device":"R58M",'
     '"engine":"benchmark_model 0123456789ab (classic)","model":"fd_mobilenet_0.25","recipe":"int8",'
@@ -21,7 +21,7 @@ LINE = (
 )
 
 
-def test_a_line_of_the_first_release_is_read_and_written_as_it_was():
+def test_a_line_of_the_first_release_is_read_and_written_unchanged():
     row = Row.from_json(json.loads(LINE))
     assert json.dumps(row.to_json(), separators=(",", ":")) == LINE
     assert row.origin == Origin("adb", "R58M", "benchmark_model 0123456789ab (classic)", "phone")
@@ -44,7 +44,7 @@ def test_keys_missing_in_old_lines_get_defaults():
     assert row.details.log is None
 
 
-def test_lines_with_unknown_or_missing_keys_are_refused():
+def test_lines_with_unknown_or_missing_keys_are_rejected():
     line = json.loads(LINE)
     with pytest.raises(ValueError, match="unknown keys p90_ns"):
         Row.from_json(line | {"p90_ns": 1})
@@ -53,7 +53,7 @@ def test_lines_with_unknown_or_missing_keys_are_refused():
             Row.from_json({key: value for key, value in line.items() if key != name})
 
 
-def test_every_part_of_a_row_is_in_its_line(make_row):
+def test_all_parts_of_a_row_are_in_its_line(make_row):
     row = make_row("a", [1, 2, 3], delegation={"whole": True}, span_s=[1, 2], energy={"mj": 1})
     line = row.to_json()
     assert tuple(line) == tuple(key for key in KEYS if key not in ("counts", "counted_ops"))
@@ -77,7 +77,7 @@ def test_a_counted_row_has_counts_and_no_times(make_count_row):
         Row.from_json({**line, "counted_ops": [["CONV_2D", 1.5, "op 0"]]})
 
 
-def test_the_headline_is_the_minimum_where_there_is_no_median():
+def test_the_headline_is_the_minimum_if_there_is_no_median():
     assert Latency(3, "min", None, 5, None, 9, 7, 1).headline_ns == 5
 
 

@@ -77,7 +77,7 @@ def test_broken_models_are_reported_and_the_others_timed(models, tmp_path, capsy
     assert "fd_mobilenet_0.25" in captured.out
 
 
-def test_only_broken_models(tmp_path, capsys):
+def test_if_all_models_are_broken_the_run_fails(tmp_path, capsys):
     (tmp_path / "a.tflite").write_bytes(b"")
     assert _main(tmp_path, tmp_path / "out") == 2
     err = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_help_names_every_flag_and_default(capsys):
 def test_a_signal_keeps_and_summarizes_what_was_measured(converted, tmp_path, wait_until, number, status):
     flags = ["--target=host", f"--models={converted}", f"--output_dir={tmp_path}", "--rounds=5000"]
     command = [*PROGRAM, *flags, "--min_secs=0.05"]
-    # A shell makes its background jobs ignore Ctrl-C, and so would the program, started from tests run like that.
+    # Background jobs of a shell ignore Ctrl-C, and so would the program if the tests run as one.
     listen = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=FOLDER.parent, **pipes, **listen) as process:
@@ -203,7 +203,7 @@ def _signalled(function):
     return wrapper
 
 
-def test_the_tool_is_fetched_for_the_device(flags, phone, tool, tmp_path, monkeypatch):
+def test_the_tool_is_downloaded_for_the_device(flags, phone, tool, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(fetch, "fetch", lambda *words, refresh: asked.append((*words, refresh)) or tool)
     flags = [flag for flag in flags if not flag.startswith("--benchmark_binary")]

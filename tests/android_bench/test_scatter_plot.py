@@ -17,7 +17,7 @@ def _line(arch, ms, top1, recipe="float32"):
     return {**names, "ms": ms, "accuracy": {"top1": top1}}
 
 
-def test_points_lie_where_they_belong_and_the_front_joins_the_best():
+def test_points_have_the_right_positions_and_the_front_connects_the_best():
     summary = [_line("fd_mobilenet", 10, 60), _line("mobilenet", 20, 70), _line("shufflenet", 30, 65)]
     text = scatter_plot(summary)
     places = [tuple(map(float, pair)) for pair in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text)]
@@ -29,7 +29,7 @@ def test_points_lie_where_they_belong_and_the_front_joins_the_best():
     assert all(name in text for name in ("FD-MobileNet 1x", "MobileNet 1x", "ShuffleNet 1x"))
 
 
-def test_without_any_accuracy_there_is_a_note():
+def test_without_accuracies_a_note_replaces_the_plot():
     text = scatter_plot([{"ms": 1.0, "recipe": "int8", "model": "a", "label": "a_int8"}])
     assert "<svg" not in text
     assert "fd-keras verify --record" in text

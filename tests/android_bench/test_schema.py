@@ -27,7 +27,7 @@ from fd_keras.android_bench.schema import absurdity, mismatch
         ("ab", schema.IMAGE_SIZE, "it must be [height, width], not 'ab'"),
     ],
 )
-def test_what_does_not_fit_is_named(value, kind, message):
+def test_values_that_do_not_match_the_schema_are_named(value, kind, message):
     found = mismatch(value, kind)
     assert found == message or (message and found.startswith(message))
 

@@ -40,7 +40,7 @@ def test_an_interrupted_run_continues_by_default(converted, tmp_path, capsys, fl
     assert len({row["run"] for row in rows}) == (2 if flags else 1)
 
 
-@pytest.mark.parametrize("lost", [1, 2])  # the event after the report, and the one that notes the end
+@pytest.mark.parametrize("lost", [1, 2])  # the event after the report, and the event of the end
 def test_a_run_that_was_killed_after_its_last_row_is_closed_and_reported(converted, tmp_path, capsys, lost):
     assert _main(converted, tmp_path) == 0
     lines = (tmp_path / "runs.jsonl").read_text().splitlines(keepends=True)
@@ -54,7 +54,7 @@ def test_a_run_that_was_killed_after_its_last_row_is_closed_and_reported(convert
     (known,) = _runs(tmp_path)
     assert (known["state"], known["reported"]) == ("complete", True)
     assert (tmp_path / "report.csv").read_text() == report
-    assert _main(converted, tmp_path) == 0  # done: the next one measures anew
+    assert _main(converted, tmp_path) == 0  # the run is complete, so the next one is new
     assert len(_rows(tmp_path)) == 12
 
 

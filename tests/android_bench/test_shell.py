@@ -22,10 +22,10 @@ def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path, mon
     with pytest.raises(TimeoutError, match="no answer within 7 s"):
         Shell().run(f"(sleep 60; echo survived) > {fifo} & wait", timeout=7)
     with opened[0] as output:
-        assert output.read() == ""  # waits until all who could write are dead
+        assert output.read() == ""  # waits until all writers are dead
 
 
-def test_a_program_has_a_time_limit():
+def test_a_program_that_exceeds_its_time_limit_is_an_error():
     with pytest.raises(TimeoutError, match="no answer within 0.01 s"):
         call(["sleep", "60"], timeout=0.01)
 
@@ -39,13 +39,13 @@ def test_statuses_and_output_are_those_of_the_command():
         Shell().run("kill -9 $$")
 
 
-def test_long_output_keeps_its_end():
+def test_long_output_is_shortened_to_its_end():
     assert one_line("a\n b") == "a b"
     assert one_line("x" * 400 + "end", most=5) == "...xxend"
 
 
-def test_the_tool_on_this_machine(models, tool, tmp_path):
-    """The target of its rows is the host, and no files are copied."""
+def test_the_tool_runs_on_this_machine(models, tool, tmp_path):
+    """Rows have the target host, and no files are copied."""
     models = models.rename(tmp_path / "my 'new' models; false")
     tool = shutil.copy(tool, tmp_path / "the tool; false")
     tool.chmod(0o755)

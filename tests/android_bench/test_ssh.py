@@ -12,7 +12,7 @@ from fd_keras.android_bench.shell import ConnectionLostError
 
 @pytest.fixture
 def bench(board, models, tool, tmp_path):
-    """A function that runs the program against the board with one model; returns its exit status."""
+    """A function that runs the program on the board with one model; returns its exit status."""
     where = ["--target=ssh", "--serial=root@127.0.0.1", f"--ssh={board.ssh}", f"--benchmark_binary={tool}"]
     what = [f"--models={models / 'mobilenet_0.5_int8.tflite'}", f"--output_dir={tmp_path}"]
     how = ["--rounds=2", "--runs=4", "--cooldown=0", "--warmup=1"]
@@ -67,7 +67,7 @@ def test_a_board_that_denies_access_is_reported(board):
     assert not isinstance(caught.value, ConnectionLostError)
 
 
-def test_a_host_is_needed(converted, capsys):
+def test_a_missing_host_is_reported(converted, capsys):
     assert run.main(["--target=ssh", f"--models={converted}", "--benchmark_binary=/bin/true"]) == 2
     assert "--serial=user@host is missing" in capsys.readouterr().err
     with pytest.raises(BenchError, match="not a host"):

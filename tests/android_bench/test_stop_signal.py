@@ -5,7 +5,7 @@ from tests import needs
 
 
 @needs.posix_signals
-def test_a_closed_terminal_stops_too(capfd):
+def test_a_closed_terminal_stops_the_run(capfd):
     with StopSignal() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert stop.signal is signal.SIGHUP
@@ -13,7 +13,7 @@ def test_a_closed_terminal_stops_too(capfd):
 
 
 @needs.posix_signals
-def test_restores_the_handlers_and_respects_ignored_signals():
+def test_handlers_are_restored_and_ignored_signals_stay_ignored():
     before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopSignal() as stop:

@@ -24,7 +24,7 @@ def test_percentile_agrees_with_numpy(percent):
     assert percentile(values, percent) == pytest.approx(np.percentile(values, percent))
 
 
-def test_describe_needs_samples():
+def test_describe_without_samples_is_an_error():
     with pytest.raises(ValueError, match="no samples"):
         describe([])
 
@@ -35,13 +35,13 @@ def test_spread():
 
 
 def test_summary_and_ratios_are_medians_over_rounds(make_row):
-    # The machine is three times slower in round 2. Pooled medians would not give the ratio of 2.
+    # The machine is three times slower in round 2. The ratio of pooled medians would not be 2.
     rows = [
         make_row("b", [2_000_000, 2_000_000, 2_000_000], round=1),
         make_row("a", [1_000_000], round=1),
         make_row("a", [3_000_000, 3_000_000, 3_000_000], round=2),
         make_row("b", [6_000_000], round=2),
-        make_row("b", [8_000_000], round=3),  # no partner: a run that was stopped
+        make_row("b", [8_000_000], round=3),  # without a counterpart, since the run was stopped
         make_row("b", [5_000_000], round=1, threads=2),
     ]
     a, b, b2 = summarize(rows, "a_float32")
@@ -62,11 +62,11 @@ def test_targets_and_devices_are_never_mixed(make_row):
     assert [line["ratio"] for line in lines] == [1, 1]
 
 
-def test_facts_of_the_sidecar_reach_the_summary(make_row):
+def test_the_summary_has_the_facts_of_the_sidecar(make_row):
     assert summarize([make_row("a", [1], facts={"macs": 42})], "a_float32")[0]["macs"] == 42
 
 
-def test_spread_warnings_only_name_models_with_a_wide_spread(make_row):
+def test_only_models_with_a_wide_spread_have_a_warning(make_row):
     times = {"calm": (100, 109), "wild": (100, 130)}
     rows = [make_row(name, [time], round=n) for name in times for n, time in enumerate(times[name])]
     (warning,) = reliability_warnings(summarize(rows, "calm_float32"))
@@ -88,7 +88,7 @@ def test_warnings_about_many_models_name_the_worst(make_row):
     assert "to 1 other, marked" in reliability_warnings(summarize(rows[:4]))[-1]
 
 
-def test_flags_that_differ_in_numbers_alone_are_reported_as_one(make_row):
+def test_flags_that_differ_only_in_numbers_are_reported_once(make_row):
     flags = ["drifted +12% from its median", "drifted -9.5% from its median", "hot", "capped at 1000 of 2400 MHz"]
     rows = [make_row("a", [100], round=n, flags=[flag]) for n, flag in enumerate(flags)]
     (warning,) = reliability_warnings(summarize(rows))
@@ -116,7 +116,7 @@ def test_a_median_is_never_compared_with_a_minimum(make_row):
     assert "some times are medians and some are minima" in " ".join(reliability_warnings([a, b]))
 
 
-def test_the_headline_falls_back_to_min_where_a_round_has_no_median(make_row):
+def test_the_headline_is_the_minimum_if_a_round_has_no_median(make_row):
     rows = [make_row("a", [1, 3, 5]), make_row("a", [2, 4], round=2, median_ns=None, statistic="min")]
     (line,) = summarize(rows)
     assert (line["statistic"], line["ms"]) == ("min", 1.5e-6)
@@ -127,7 +127,7 @@ def test_launches_for_profile_and_memory_are_not_timed(make_row):
     assert summarize(rows)[0]["rounds"] == 1
 
 
-def test_the_memory_of_launches_that_were_not_timed_is_summarized(make_row):
+def test_peak_memory_of_memory_launches_is_summarized(make_row):
     rows = [make_row("a", [1], memory_mb={"overall": 2.0}), make_row("b", [1], memory_mb={"peak": 9.0})]
     rows += [
         make_row("a", [1], round=n, kind="memory", memory_mb={"overall": 1.0, "peak": float(n)}) for n in (2, 4, 3)
@@ -135,7 +135,7 @@ def test_the_memory_of_launches_that_were_not_timed_is_summarized(make_row):
     assert [line["memory_mb"] for line in summarize(rows)] == [{"overall": 2.0, "peak": 4.0}, {"peak": 9.0}]
 
 
-def test_mean_and_standard_deviation_are_those_of_all_invocations(make_row):
+def test_mean_and_standard_deviation_are_over_all_invocations(make_row):
     rounds = [[1_000_000, 2_000_000, 6_000_000], [4_000_000, 9_000_000]]
     (line,) = summarize(make_row("a", samples, round=n) for n, samples in enumerate(rounds))
     samples = [sample / 1e6 for part in rounds for sample in part]

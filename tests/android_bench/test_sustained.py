@@ -38,17 +38,17 @@ def _counted(rows):
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("90", 90), ("90s", 90), ("1.5h", 5400)])
-def test_durations(text, seconds):
+def test_durations_are_parsed(text, seconds):
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0m", "-1m", "30 minutes", "1e3", "999999999h", "nan"])
-def test_what_is_not_a_duration(text):
+def test_invalid_durations_are_rejected(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected something like 30m"):
         parse_duration(text)
 
 
-def test_a_model_runs_to_its_end_before_the_next(make_row):
+def test_models_run_one_after_another(make_row):
     models = tuple(make_row(name, [1]).launch.job.model for name in ("a", "b"))
     plan = SustainedPlan.of(BenchPlan(models, extras=("memory",)), 1800)
     launches = list(plan.schedule())
@@ -63,15 +63,15 @@ def test_a_model_runs_to_its_end_before_the_next(make_row):
     ("spans", "missing"),
     [
         ([(0, 10)], 0),
-        ([(0, 10), (12, 22)], 0),  # a device hardly cools down in two seconds
+        ([(0, 10), (12, 22)], 0),  # a device hardly cools in two seconds
         ([(0, 600), (700, 710)], 100),
         ([(0, 600), (700, 710), (710, 720)], 90),
         ([(0, 600), (700, 800), (800, 810)], 0),
-        ([(0, 600), (9000, 9010)], 600),  # it was cold at the start too
-        ([(0, 600), (700, 690), (690, 700)], 100),  # a clock that was set back
+        ([(0, 600), (9000, 9010)], 600),  # cold, as at the start
+        ([(0, 600), (700, 690), (690, 700)], 100),  # the clock was set back
     ],
 )
-def test_a_pause_costs_the_heat_of_as_many_seconds(spans, missing):
+def test_missing_heat_is_the_length_of_pauses_minus_the_time_since(spans, missing):
     assert missing_heat(spans) == missing
 
 
@@ -84,13 +84,13 @@ def _series(make_row, label, times, began=0.0, secs=60.0, **state):
         )  # fmt: skip
 
 
-def test_first_minute_last_ten_minutes_and_their_ratios(make_row):
+def test_the_summary_has_the_first_minute_the_last_ten_and_ratios(make_row):
     rows = [
         *_series(make_row, "steady", [5] * 30),
         *_series(make_row, "hot", [4] + [5] * 19 + [8] * 10, busy_mhz=lambda n: 2400 - 40 * n,
                  temperature=lambda n: 30 + n, battery=lambda n: {"percent": 90 - n // 3}),
     ]  # fmt: skip
-    hot, steady = summarize_sustained(rows, "steady_")  # no such model
+    hot, steady = summarize_sustained(rows, "steady_")  # not the name of a model
     assert hot["ratio_first"] is None
     hot, steady = summarize_sustained(rows, steady["label"])
     assert (hot["first"]["ms"], hot["last"]["ms"], hot["slowdown"]) == (4, 8, 2)
@@ -103,7 +103,7 @@ def test_first_minute_last_ten_minutes_and_their_ratios(make_row):
     assert [point["secs"] for point in hot["points"]][-1] == 1800
 
 
-def test_a_pause_takes_no_room_on_the_axis(make_row):
+def test_pauses_are_not_part_of_the_time_axis(make_row):
     rows = [*_series(make_row, "a", [5] * 2), *_series(make_row, "a", [6] * 2, began=HOUR)]
     (line,) = summarize_sustained(rows)
     assert (line["minutes"], line["pauses"]) == (4, 1)
@@ -118,7 +118,7 @@ def test_a_row_without_its_start_and_end_is_damaged(make_row):
             Row.from_json({name: value for name, value in row.items() if name != "span_s"} | wrong)
 
 
-def test_on_this_machine(converted, tmp_path, capsys):
+def test_a_sustained_run_on_this_machine(converted, tmp_path, capsys):
     flags = ["--target=host", f"--models={converted}", f"--output_dir={tmp_path}", "--sustained=0.1s", "--op_profile"]
     assert run.main(flags) == 0
     rows = read_rows(tmp_path)
@@ -144,7 +144,7 @@ def test_incompatible_flags_are_rejected(flag, message, tmp_path, capsys):
 
 
 def test_clock_temperature_and_battery_are_reported_with_the_latency(bench_sustained, phone, tmp_path, monkeypatch):
-    monkeypatch.setattr(sustained, "_MAX_PAUSE", math.inf)  # even a busy machine makes none
+    monkeypatch.setattr(sustained, "_MAX_PAUSE", math.inf)  # no pauses, even on a busy machine
     phone.set_cores()
     phone.write(f"{ZONE}/type", "cpu-1-0-usr\n")
     phone.write(f"{ZONE}/temp", "41500\n")
@@ -205,7 +205,7 @@ def test_after_a_long_pause_the_device_is_warmed_up_again(bench_sustained, phone
     phone.reset()
     path = tmp_path / "out/rows.jsonl"
     earlier = [json.loads(line) for line in path.read_text().splitlines()]
-    for row in earlier:  # as if the host had been off for an hour
+    for row in earlier:  # as if the host was off for an hour
         row["span_s"] = [seconds - HOUR for seconds in row["span_s"]]
     path.write_text("".join(json.dumps(row) + "\n" for row in earlier))
     assert bench_sustained() == 0
@@ -219,7 +219,7 @@ def test_after_a_long_pause_the_device_is_warmed_up_again(bench_sustained, phone
     assert "after a pause" in (tmp_path / "out/report.html").read_text()
 
 
-def test_a_model_that_fails_repeatedly_is_given_up(bench_sustained, phone, tmp_path, capsys):
+def test_a_model_that_fails_repeatedly_is_skipped(bench_sustained, phone, tmp_path, capsys):
     phone.fake(signal=9)
     assert bench_sustained("--repeats=1") == 1
     assert len(phone.calls()) == 4

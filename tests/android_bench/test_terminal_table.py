@@ -18,7 +18,7 @@ def report(make_row):
     }  # fmt: skip
 
 
-def test_text_table_is_aligned_and_fits(make_row):
+def test_the_text_table_is_aligned_and_fits(make_row):
     names = {"short": "int8", "a_name_" + "much_" * 20 + "longer_0.25": "int8_" + "x" * 40, "other": ""}
     rows = [make_row(name, [12_345_678_901], recipe=recipe) for name, recipe in names.items()]
     lines = text_table(summarize(rows, "short_int8")).splitlines()
@@ -29,7 +29,7 @@ def test_text_table_is_aligned_and_fits(make_row):
     assert any("_0.25 " in line and ".." in line for line in lines)
 
 
-def test_markdown_table_has_a_cell_per_column(make_row):
+def test_the_markdown_table_has_a_cell_per_column(make_row):
     lines = summary_markdown(summarize([make_row("a", [1_500_000])], "a_float32")).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == "| a | float32 | 1 | 1.500 | 1.500 | 1.500 | - | 1.00 | 2.5 |"
@@ -85,6 +85,6 @@ def test_peak_memory_has_a_column_if_known(make_row):
     assert "| - | - | 2.5 |" in a
 
 
-def test_a_name_does_not_end_a_cell_of_markdown(make_row):
+def test_pipes_in_names_are_escaped_in_markdown(make_row):
     heads, _, line = summary_markdown(summarize([make_row("a|b", [1])])).splitlines()
     assert line.replace("\\|", "").count("|") == heads.count("|")

@@ -1,4 +1,4 @@
-"""Selection of the processor's thermal zones, with values from real phones."""
+"""Selection of the thermal zone of the processor, with values from real phones."""
 
 import pytest
 
@@ -13,17 +13,17 @@ ZONE = "/sys/class/thermal/thermal_zone"
     [
         ([("battery", "31000"), ("soc", "83"), ("cpu-0-0-usr", "42000"), ("cpu-1-0-usr", "44000")], "cpu-1-0-usr", 44),
         ([("battery", "31000"), ("soc", "83"), ("socd", "17")], None, None),
-        ([("soc", "83")], None, None),  # the same alone
+        ([("soc", "83")], None, None),  # without other zones
         ([("soc", "83000"), ("cpu-0", "42000")], "cpu-0", 42),
         ([("soc_thermal", "45000")], "soc_thermal", 45),
         ([("soc-thermal", "45")], "soc-thermal", 45),
         ([("battery", "31000"), ("soc-thermal", "83")], None, None),
         ([("tsens_tz_sensor1", "39"), ("tsens_tz_sensor2", "41")], "tsens_tz_sensor2", 41),
         ([("cpu-0", "42000"), ("cpu-1", "125000"), ("cpu-2", "-274000"), ("cpu-3", "0")], "cpu-0", 42),
-        ([("cpu-0", "41000"), ("cpu-1", "43000"), ("cpu-2", "100000")], "cpu-1", 43),  # parked
-        ([("cpu-0", "75000"), ("cpu-1", "95000")], "cpu-1", 95),  # merely hot
+        ([("cpu-0", "41000"), ("cpu-1", "43000"), ("cpu-2", "100000")], "cpu-1", 43),  # parked core
+        ([("cpu-0", "75000"), ("cpu-1", "95000")], "cpu-1", 95),  # only hot
         ([("cpu-0", "120000")], None, None),
-        ([("cpu", "45"), ("battery", "31000")], "cpu", 45),  # two units on one device
+        ([("cpu", "45"), ("battery", "31000")], "cpu", 45),  # both units on one device
         ([("cpu", "7"), ("cpu-0", "42000")], "cpu-0", 42),  # a level, not a temperature
         ([("battery", "31000"), ("gpuss-0-usr", "60000"), ("pm8150_tz", "50000"), ("skin-therm", "33000")], None, None),
         ([("acpitz", "40000"), ("battery", "31000")], "acpitz", 40),
@@ -43,7 +43,7 @@ def test_zones_of_one_type_keep_their_numbers():
     assert parse_state(text)["sensors"] == {"cpu 0": 40.0, "cpu 1": 41.0}
 
 
-def test_the_thermal_service_is_asked_before_zones_of_unknown_types():
+def test_the_thermal_service_is_preferred_to_zones_of_unknown_types():
     assert hottest(processor_sensors({"thermal": ("thermal", "60000")}, ["44.0", "0.0"]))[0] == 44
 
 

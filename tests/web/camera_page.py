@@ -14,8 +14,8 @@ SHOWN = (
     "[...document.querySelectorAll('.card')].map(card => [...card.querySelectorAll('li')].map(row => row.innerText))"
 )
 ERROR = "document.getElementById('error')"
-# For each of COUNT pictures the input of the page's first model, in base64, and its probabilities or boxes. The page
-# loads it as a module, since Firefox applies the import map to no others.
+# For each of COUNT photos: the input of the first model as base64, and its probabilities or boxes. Runs as a module
+# script, since Firefox applies the import map only to these.
 _LOOK = """
 import { fromFile } from "./picture.js";
 import { open } from "./model.js";
@@ -52,7 +52,7 @@ def choose(tab: Tab | Firefox, path: pathlib.Path) -> list[list[str]]:
 
 
 def look(tab: Tab | Firefox, place: pathlib.Path, paths: list[pathlib.Path]) -> list[tuple[np.ndarray, list]]:
-    """For each picture the input of the page's first model, as an array, and its probabilities or boxes."""
+    """For each photo, the input of the first model as an array, and its probabilities or boxes."""
     (place / "look").mkdir()
     for number, path in enumerate(paths):
         shutil.copy(path, place / "look" / str(number))

@@ -1,4 +1,4 @@
-"""Small models with awkward class names, the page on a server, a browser, and a test device."""
+"""Fixtures: small models with special characters in class names, a served page, a browser and a test device."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ from fd_keras.web.server import PageServer
 from tests import browser
 from tests.android_bench.conftest import _phones, phone, phones  # noqa: F401
 
-SIZE = (64, 96)  # not square, so that height and width cannot be swapped unnoticed
+SIZE = (64, 96)  # not square, so that swapping height and width fails
 NAMES = ["<b>bold</b>", '"quote" & co', "plain", "\u202eright to left"]
 COLORS = ((220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 60))
 
@@ -31,14 +31,14 @@ def pytest_itemcollected(item):
 
 
 def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-    """A soft picture in one of the colors, with noise; size as (width, height)."""
+    """A smooth image in one of the colors, with noise; `size` is (width, height)."""
     random = np.random.default_rng(seed)
     coarse = random.normal(COLORS[seed % len(COLORS)], 60, (7, 9, 3)).clip(0, 255).astype("uint8")
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
 def classifier() -> keras.Model:
-    """Names the color of `photo`; the scores are soft, so that a difference in the pixels would show."""
+    """A classifier of the color of `photo`. Its scores are not saturated, so that other pixels give other scores."""
     image = keras.Input((*SIZE, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 64, -2)(image))
     model = keras.Model(image, keras.layers.Dense(len(NAMES), "softmax")(pooled))
@@ -49,7 +49,7 @@ def classifier() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory) -> list[ModelFile]:
-    """The classifier in float and in eight bits, with the names beside it."""
+    """The classifier as float32 and int8 files, with class names in their JSON files."""
     images = np.stack([np.asarray(photo(seed, SIZE[::-1])) for seed in range(32)])
     calibration = Calibration(tuple(f"{i}.png" for i in range(32)), images)
     source = {"arch": None, "keras_model": None, "weights_sha256": "0" * 64, "class_names": NAMES}
@@ -81,7 +81,7 @@ def runtime_files() -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def page(models, runtime_files, tmp_path_factory) -> pathlib.Path:
-    """The folder of a page with the two files."""
+    """The folder of a page with both models."""
     place = tmp_path_factory.mktemp("pages") / "page"
     folder.write(str(place), models, runtime_files)
     return place
@@ -89,7 +89,7 @@ def page(models, runtime_files, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def serve(page):
-    """Serves the page; what it sends goes to a function."""
+    """A function that serves the page; measurements are passed to `save`."""
     servers = []
 
     def start(save=lambda sent: 0, place: pathlib.Path = page) -> PageServer:
@@ -104,7 +104,7 @@ def serve(page):
 
 
 def write_packages(folder: pathlib.Path, version: str = runtime.VERSION) -> pathlib.Path:
-    """Writes stand-ins for LiteRT.js's packages as `npm install` does; each file holds its own path."""
+    """Writes fake packages of LiteRT.js in the layout of `npm install`; each file contains its own path."""
     for package in runtime.PACKAGES:
         root = folder / "node_modules" / package.name
         for path in package.files:

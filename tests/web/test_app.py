@@ -35,7 +35,7 @@ def tab(chromium) -> browser.Tab:
 
 @pytest.fixture
 def opened(tab, serve) -> browser.Tab:
-    """The page, ready."""
+    """A tab with the loaded page."""
     tab.open(serve().address)
     return tab
 
@@ -43,7 +43,7 @@ def opened(tab, serve) -> browser.Tab:
 # --- photos ------------------------------------------------------------------------------------------------
 
 
-def test_a_photo_gets_litert_s_names_and_probabilities(opened, sources, tmp_path):
+def test_names_and_probabilities_equal_those_of_litert(opened, sources, tmp_path):
     photo(1, (320, 200)).save(tmp_path / "photo.png")
     cards = choose(opened, tmp_path / "photo.png")
     for source, lines in zip(sources, cards, strict=True):
@@ -63,7 +63,7 @@ def test_the_page_contacts_only_its_server_and_has_no_errors(opened, tmp_path):
     assert not [text for text in opened.messages if "Security Policy" in text or "Error:" in text]
 
 
-def test_a_picture_is_dropped_or_pasted(opened, tmp_path):
+def test_a_photo_can_be_dropped_or_pasted(opened, tmp_path):
     for event, field, number in (("DragEvent", "dataTransfer", 0), ("ClipboardEvent", "clipboardData", 2)):
         kind, file = {"DragEvent": "drop", "ClipboardEvent": "paste"}[event], io.BytesIO()
         photo(number, (150, 100)).save(file, "PNG")
@@ -86,9 +86,9 @@ def test_a_file_that_is_not_an_image_is_refused(opened, tmp_path):
     assert opened.run(f"{ERROR}.textContent") == expected
 
 
-def test_the_network_gets_pillow_s_pixels(tab, serve, page, tmp_path):
+def test_pixels_equal_those_of_pillow(tab, serve, page, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90 degrees
     pictures = {
         "large.png": photo(0, (1201, 799)),
         "tiny.png": photo(1, (3, 2)),
@@ -108,7 +108,7 @@ def test_the_network_gets_pillow_s_pixels(tab, serve, page, tmp_path):
         assert np.abs(pixels - expected).max() <= (1 if path.suffix == ".jpg" else 0), path.name
 
 
-def test_gray_is_pillow_s_gray(opened):
+def test_gray_pixels_equal_those_of_pillow(opened):
     image = photo(3, (57, 91))
     rgba = np.asarray(image.convert("RGBA")).ravel().tolist()
     found = opened.run(
@@ -123,7 +123,7 @@ def test_gray_is_pillow_s_gray(opened):
     assert found == expected.ravel().tolist()
 
 
-def test_real_photos_get_the_pixels_and_scores_of_the_program(tab, serve, data, runtime_files, tmp_path):
+def test_pixels_and_scores_of_real_photos_equal_those_of_python(tab, serve, data, runtime_files, tmp_path):
     weights = str(data / "weights" / "0.25x-FDMobileNet-224.pth.tar")
     model = build_by_name("fd_mobilenet", alpha=0.25, weights=weights)
     source = {"arch": "fd_mobilenet", "alpha": 0.25}
@@ -134,10 +134,10 @@ def test_real_photos_get_the_pixels_and_scores_of_the_program(tab, serve, data, 
     images = np.stack([imagenet.load_image(photo, upright=True) for photo in photos])
     expected = open_classifier(path)(images)
     found = look(tab, tmp_path / "page", photos)
-    for image, scores, (pixels, told) in zip(images, expected, found, strict=True):
+    for image, scores, (pixels, shown) in zip(images, expected, found, strict=True):
         assert np.abs(pixels - image).max() <= 1
-        assert np.argmax(told) == scores.argmax()
-        np.testing.assert_allclose(told, scores, atol=0.01)
+        assert np.argmax(shown) == scores.argmax()
+        np.testing.assert_allclose(shown, scores, atol=0.01)
 
 
 # --- detectors ---------------------------------------------------------------------------------------------
@@ -145,19 +145,19 @@ def test_real_photos_get_the_pixels_and_scores_of_the_program(tab, serve, data, 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> str:
-    """A detector's file."""
+    """The path of a .tflite file of a detector."""
     found = random_detector(np.asarray(photo(0, (500, 375))))
     return tflite_detector.write(found, DETECTOR_SIZE, "float32", "RUN", str(tmp_path_factory.mktemp("detector")))
 
 
-def test_a_detector_draws_the_boxes_of_the_file(tab, serve, detector, runtime_files, tmp_path):
+def test_boxes_equal_those_of_the_detector_in_python(tab, serve, detector, runtime_files, tmp_path):
     folder.write(str(tmp_path / "page"), [page_models.describe(read_model(pathlib.Path(detector)))], runtime_files)
     picture = photo(0, (500, 375))
     picture.save(tmp_path / "photo.png")
     tab.open(serve(place=tmp_path / "page").address)
     ((pixels, boxes),) = look(tab, tmp_path / "page", [tmp_path / "photo.png"])
     expected_pixels, factors = tflite_detector.fit(np.asarray(picture), DETECTOR_SIZE)
-    assert float(np.abs(pixels - expected_pixels).max()) <= 1  # the page rounds to levels, twice
+    assert float(np.abs(pixels - expected_pixels).max()) <= 1  # the page rounds pixels twice
     runner = tflite_detector.TFLiteDetector(detector)
     expected, scores, labels = runner.run(pixels)
     assert len(boxes) == len(scores) > 3
@@ -191,7 +191,7 @@ def start_camera(tab: browser.Tab, frames: int = 3) -> None:
     tab.wait(f"Number(document.documentElement.dataset.frames) >= {frames}")
 
 
-def test_the_camera_is_followed_until_it_is_frozen_or_lost(with_camera, serve):
+def test_camera_frames_are_classified_until_it_is_frozen_or_disconnected(with_camera, serve):
     tab = with_camera.tab()
     tab.open(serve().address)
     start_camera(tab)
@@ -207,7 +207,7 @@ def test_the_camera_is_followed_until_it_is_frozen_or_lost(with_camera, serve):
     assert tab.run("document.getElementById('camera').textContent") == "Start camera"
 
 
-def test_a_frame_is_shared_as_a_picture(with_camera, serve):
+def test_a_frame_is_shared_as_a_png_with_its_results(with_camera, serve):
     tab = with_camera.tab()
     tab.open(serve().address)
     start_camera(tab)
@@ -222,7 +222,7 @@ def test_a_frame_is_shared_as_a_picture(with_camera, serve):
     with Image.open(io.BytesIO(base64.b64decode(shared))) as picture:
         assert picture.format == "PNG"
         assert picture.width >= 320
-        assert picture.height > 240  # the names are below
+        assert picture.height > 240  # the class names are below the frame
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ def test_a_frame_is_shared_as_a_picture(with_camera, serve):
         ("NotReadableError", "Another program is using the camera."),
     ],
 )
-def test_a_camera_that_does_not_start_is_explained(opened, error, sentence):
+def test_the_reason_why_a_camera_does_not_start_is_shown(opened, error, sentence):
     opened.run(f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('no', '{error}'); }}")
     opened.run("document.getElementById('camera').click()")
     opened.wait(f"!{ERROR}.hidden")
     assert opened.run(f"{ERROR}.textContent").startswith(sentence)
 
 
-def test_a_thousand_frames_free_their_tensors(opened):
+def test_tensors_of_1000_frames_are_freed(opened):
     deleted, before, after = opened.run(
         """(async () => {
         const core = await import("@litertjs/core"), { open } = await import("./model.js");
@@ -265,7 +265,7 @@ def test_a_thousand_frames_free_their_tensors(opened):
 # --- models that do not run --------------------------------------------------------------------------------
 
 
-def test_a_broken_model_is_named_and_the_other_one_works(tab, serve, page, models, tmp_path):
+def test_a_broken_model_is_named_and_the_other_one_runs(tab, serve, page, models, tmp_path):
     broken = tmp_path / "page"
     shutil.copytree(page, broken)
     (broken / models[0].address).write_bytes(b"no model at all")
@@ -307,7 +307,7 @@ def test_timings_go_to_the_results_folder(tab, serve, sources, tmp_path):
     assert "in a browser: not comparable with apps" in (tmp_path / "results" / "report.html").read_text()
 
 
-def test_a_picture_that_is_dropped_while_measuring_waits(tab, serve):
+def test_a_photo_dropped_during_a_measurement_is_classified_afterwards(tab, serve):
     tab.open(serve().address.partition("#")[0])
     waited = tab.run(
         """(async () => {
@@ -327,7 +327,7 @@ def test_a_picture_that_is_dropped_while_measuring_waits(tab, serve):
     tab.wait("document.getElementById('spoken').textContent")
 
 
-def test_without_the_program_timings_are_only_shown(tab, serve):
+def test_without_the_program_timings_are_shown_but_not_stored(tab, serve):
     tab.open(serve().address.partition("#")[0])
     assert "stored" not in measure(tab).lower()
 
@@ -359,7 +359,7 @@ def test_the_page_fits_its_window_and_has_the_color_scheme(opened, tmp_path, wid
     assert (int(color.split("(")[1].split(",")[0]) > 128) == dark
 
 
-def test_all_controls_are_reached_by_the_keyboard_and_have_names(opened):
+def test_all_controls_are_accessible_by_keyboard_and_have_names(opened):
     opened.run("document.body.focus()")
     reached = set()
     for _ in range(12):
@@ -391,7 +391,7 @@ def test_inputs_are_normalized_and_quantized_as_in_python(opened):
     )
     difference = np.abs(np.array(found).T - expected.astype(int))
     assert difference.max() <= 1
-    assert difference.mean() < 0.01  # JavaScript rounds halves up, NumPy to even
+    assert difference.mean() < 0.01  # JavaScript rounds halves up, NumPy rounds them to even
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_inputs_are_normalized_and_quantized_as_in_python(opened):
         ([-0.1, 0], "values"),
     ],
 )
-def test_outputs_become_the_probabilities_of_the_program(opened, scores, head):
+def test_outputs_are_converted_to_probabilities_as_in_python(opened, scores, head):
     expected = probabilities(np.array([scores], "float32"), HEADS[head])
     call = f"[...probabilities(Float32Array.from({scores}), '{head}')]"
     found = opened.run(f"import('./model.js').then(({{ probabilities }}) => {call})")

@@ -38,7 +38,7 @@ def test_rows_are_stored_and_reported(sources, tmp_path):
     assert (folder / "report.html").is_file()
 
 
-def test_a_phone_that_the_program_chose_is_the_device(sources):
+def test_rows_of_a_phone_have_its_name_as_device(sources):
     assert browser_rows.parse(SENT, sources, "SM-A525F")[0].origin.device == "SM-A525F"
 
 
@@ -55,13 +55,13 @@ def test_a_phone_that_the_program_chose_is_the_device(sources):
         ("device", 5, "device must be text"),
     ],
 )
-def test_what_the_page_does_not_send_is_refused(sources, key, value, fault):
+def test_invalid_values_are_rejected(sources, key, value, fault):
     sent = copy.deepcopy(SENT) | {key: value}
     with pytest.raises(ValueError, match=fault):
         browser_rows.parse(sent, sources)
 
 
-def test_names_are_escaped_and_cut(sources):
+def test_names_are_escaped_and_shortened(sources):
     sent = SENT | {"device": "a\x1b[31m\n\u202e" + "b" * 500}
     device = browser_rows.parse(sent, sources)[0].origin.device
     assert device.startswith(r"a\x1b[31m\n\u202ebbb")

@@ -1,4 +1,4 @@
-"""The page in Firefox, against LiteRT in Python and Pillow; all that test_app.py tests in Chromium is not repeated."""
+"""The page in Firefox, against LiteRT in Python and Pillow. test_app.py has the complete tests, in Chromium."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ def opened(tmp_path_factory):
 
 @pytest.fixture
 def tab(opened, serve):
-    """The page, ready."""
+    """A tab with the loaded page."""
     opened.open(serve().address)
     return opened
 
 
-def test_photos_get_pillow_s_pixels_and_litert_s_probabilities(tab, page, sources, tmp_path):
+def test_pixels_equal_those_of_pillow_and_probabilities_those_of_litert(tab, page, sources, tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for number, path in enumerate(paths):
         photo(number, (320 - 60 * number, 200 + 71 * number)).save(path)
@@ -39,7 +39,7 @@ def test_a_chosen_photo_is_classified_by_each_model(tab, tmp_path):
     assert [card[0].split("\n")[0] for card in choose(tab, tmp_path / "photo.png")] == [NAMES[2]] * 2
 
 
-def test_the_camera_is_followed(tab):
+def test_camera_frames_are_classified(tab):
     tab.wait("!document.getElementById('camera').disabled")
     tab.run("document.getElementById('camera').click()")
     tab.wait("Number(document.documentElement.dataset.frames) > 4")

@@ -18,13 +18,13 @@ def kept(content: dict[str, bytes]) -> dict:
     return json.loads(content["service_worker.js"].decode().partition("= ")[2].partition(";\n")[0])
 
 
-def test_the_service_worker_keeps_all_but_the_builds_of_the_runtime(models):
+def test_the_service_worker_caches_all_files_except_builds_of_the_runtime(models):
     content = folder.contents(models, RUNTIME)
     assert set(kept(content)["files"]) == content.keys() - {"runtime/wasm/a.wasm", "service_worker.js"}
     assert {f"icon-{side}.png" for side in icons.SIZES} | {model.address for model in models} <= content.keys()
 
 
-def test_any_change_is_a_new_version(models):
+def test_any_change_gives_a_new_version(models):
     versions = {kept(folder.contents(models, RUNTIME))["version"]}
     versions.add(kept(folder.contents(models[:1], RUNTIME))["version"])
     versions.add(kept(folder.contents(models, RUNTIME | {"wasm/a.wasm": b"other"}))["version"])
@@ -73,7 +73,7 @@ def test_the_policy_allows_the_page_s_own_files_and_one_inline_map():
     assert set(links) <= files
 
 
-def test_scripts_never_write_html():
+def test_scripts_do_not_write_html():
     for path in folder.APP.glob("*.js"):
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", path.read_text()

@@ -7,7 +7,7 @@ from PIL import Image
 from fd_keras.web import icons
 
 
-def test_icons_have_their_size_and_leave_a_margin_to_cut():
+def test_icons_have_their_size_and_a_margin_for_masks():
     for side in icons.SIZES:
         with Image.open(io.BytesIO(icons.png(side))) as image:
             assert image.size == (side, side)

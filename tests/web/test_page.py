@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture
 def runtime_dir(tmp_path) -> str:
-    """Stand-ins for LiteRT.js's packages, since the program only copies them."""
+    """A folder with fake packages of LiteRT.js, since the program only copies them."""
     return str(write_packages(tmp_path / "packages"))
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_written_when_a_model_is_missing_or_damaged(sources, runtime_
     assert not (tmp_path / "p").exists()
 
 
-def test_flags_are_checked_first(tmp_path):
+def test_flags_are_validated_before_models_are_read(tmp_path):
     with pytest.raises(UsageError, match="--port=70000"):
         page.main(["m.tflite", "--port=70000"])
     with pytest.raises(UsageError, match="--serial names a phone"):

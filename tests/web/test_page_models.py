@@ -27,26 +27,26 @@ def test_a_classifier_is_described(models):
 
 
 def copy(source, place: pathlib.Path, **facts):
-    """Copies a file and changes its description."""
+    """Copies a file and changes keys of its description."""
     shutil.copy(source.path, place / "m.tflite")
     sidecar = json.loads(source.path.with_suffix(".json").read_text())
     (place / "m.json").write_text(json.dumps(sidecar | facts))
     return read_model(place / "m.tflite")
 
 
-def test_a_file_that_takes_normalized_images_gets_the_numbers(sources, tmp_path):
+def test_a_file_with_normalized_inputs_is_described_with_its_rescaling(sources, tmp_path):
     changed = copy(sources[0], tmp_path, include_preprocessing=False)
     assert page_models.describe(changed).facts["rescaling"] == imagenet.rescaling()
 
 
-def test_names_come_from_a_list_or_are_numbers(sources, tmp_path):
+def test_class_names_come_from_a_list_or_are_numbers(sources, tmp_path):
     changed = copy(sources[0], tmp_path, class_names=None)
     assert page_models.describe(changed).facts["classes"] == [f"class {i}" for i in range(4)]
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
     assert page_models.describe(changed, str(tmp_path / "names.txt")).facts["classes"] == list("abcd")
 
 
-def test_types_that_litert_js_does_not_support_are_refused():
+def test_types_that_litert_js_does_not_support_are_rejected():
     with pytest.raises(ProgramError, match=r"m.tflite: its input is int8, .*--io=uint8"):
         page_models._check_types("m.tflite", np.int8, np.float32)
     with pytest.raises(ProgramError, match="its output is int16"):

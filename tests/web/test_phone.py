@@ -1,4 +1,4 @@
-"""The page on a phone: with a real adb and adbd, and with answers that those do not give."""
+"""The page on a phone: with a real adb and adbd, and with a fake adb for other answers."""
 
 import pathlib
 import subprocess
@@ -32,7 +32,7 @@ def test_the_port_is_forwarded_and_the_address_opened_on_a_device(device):
     assert words == ["start", "-a", "android.intent.action.VIEW", "-d", ADDRESS]
 
 
-def test_a_device_without_a_browser_gets_its_port_back(device):
+def test_without_a_browser_the_port_is_no_longer_forwarded(device):
     device.write_command("am", "echo 'Error: Activity not started, unable to resolve Intent'")
     chosen = phone.choose(device.serial, device.adb)
     refused = pytest.raises(ProgramError, match="`adb shell am start` failed: Error: Activity not started")
@@ -41,7 +41,7 @@ def test_a_device_without_a_browser_gets_its_port_back(device):
     assert not reversed_ports(device)
 
 
-def test_a_device_that_is_unplugged_meanwhile_is_not_an_error(device):
+def test_unplugging_the_device_is_not_an_error(device):
     device.write_command("am", "true")
     with phone.opened(phone.choose(program=device.adb), 8765, ADDRESS, device.adb):
         device.switch_off()
@@ -49,7 +49,7 @@ def test_a_device_that_is_unplugged_meanwhile_is_not_an_error(device):
 
 @pytest.fixture
 def adb(tmp_path):
-    """A program in place of adb that logs its arguments and gives the listed devices."""
+    """A function that writes a fake adb, which logs its arguments and lists the given devices."""
 
     def make(devices: str) -> tuple[str, pathlib.Path]:
         (tmp_path / "devices").write_text(devices)
@@ -72,7 +72,7 @@ def test_a_phone_is_named_by_its_model(adb):
     assert "-s R58M reverse tcp:8765 tcp:8765" in log.read_text()
 
 
-def test_a_missing_phone_or_adb_is_explained(adb, tmp_path):
+def test_a_missing_phone_or_adb_is_reported(adb, tmp_path):
     program, _ = adb("List of devices attached\n")
     with pytest.raises(BenchError, match="no device found; enable USB debugging"):
         phone.choose(program=program)

@@ -1,4 +1,4 @@
-"""LiteRT.js's packages: where they come from, and messages where they are missing or wrong."""
+"""Packages of LiteRT.js: sources, and errors if they are missing or wrong."""
 
 import base64
 import contextlib
@@ -27,19 +27,19 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_installed_packages_are_taken(tmp_path):
+def test_installed_packages_are_used(tmp_path):
     found = runtime.files(str(write_packages(tmp_path)))
     assert found.keys() == set(runtime.FILES)
     assert found["core.js"] == b"dist/index.js"
 
 
-def test_another_release_is_refused(tmp_path):
+def test_another_release_is_rejected(tmp_path):
     with pytest.raises(ProgramError, match=r"--runtime_dir=.*has no @litertjs/core 2\.\d+\.\d+; run `npm pack"):
         runtime.files(str(write_packages(tmp_path, "2.0.0")))
 
 
 @pytest.mark.parametrize("prefix", ["litertjs-", ""])
-def test_a_package_with_another_hash_is_refused(tmp_path, prefix):
+def test_a_package_with_another_hash_is_rejected(tmp_path, prefix):
     path = tmp_path / "cache" / "fd_keras" / f"{prefix}core-{runtime.VERSION}.tgz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"something else")
@@ -52,7 +52,7 @@ def test_a_package_with_another_hash_is_refused(tmp_path, prefix):
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
-    """A registry on this machine that sends a content for each package."""
+    """A function that starts a local registry with the given content for each package."""
 
     @contextlib.contextmanager
     def serve(packages: Sequence[runtime.Package], contents: Sequence[bytes]):
@@ -77,11 +77,11 @@ def test_a_download_is_verified_before_it_is_cached(registry, tmp_path):
         runtime.files(None)
     assert not (tmp_path / "cache" / "fd_keras").exists()
     with pytest.raises(ProgramError, match=r"cannot be downloaded .*run `npm pack @litertjs/core.*--runtime_dir"):
-        runtime.files(None)  # the registry is down now
+        runtime.files(None)  # the registry is no longer running
 
 
 def packed(package: runtime.Package) -> bytes:
-    """A .tgz with the files of a package, each of which holds its own path."""
+    """A .tgz with the files of a package; each file contains its own path."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         for path in package.files:
@@ -102,7 +102,7 @@ def test_a_package_is_downloaded_once(registry, monkeypatch):
     assert runtime.files(None) == runtime.files(str(runtime.cache_dir())) == downloaded
 
 
-def test_the_registry_is_the_one_that_npm_is_set_up_with(tmp_path, monkeypatch):
+def test_the_registry_is_that_of_npms_configuration(tmp_path, monkeypatch):
     with pytest.raises(ProgramError, match=r"the URL of the npm registry is unknown.*--runtime_dir"):
         runtime.registry()
     (tmp_path / ".npmrc").write_text("fund=false\nregistry = http://127.0.0.1:1/npm/\n")
@@ -111,6 +111,6 @@ def test_the_registry_is_the_one_that_npm_is_set_up_with(tmp_path, monkeypatch):
     assert runtime.registry() == "http://127.0.0.1:2"
 
 
-def test_the_pinned_packages_have_the_files(runtime_files):
+def test_the_pinned_packages_have_the_expected_files(runtime_files):
     assert runtime_files["wasm/litert_wasm_internal.wasm"][:4] == b"\0asm"
     assert b"loadLiteRt" in runtime_files["core.js"]

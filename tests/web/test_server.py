@@ -1,4 +1,4 @@
-"""The server: files to this machine's browsers, and measurements from the page alone."""
+"""The server: sends files to browsers on this machine, and accepts measurements only from the page."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ from fd_keras.web.server import PageServer
 
 @pytest.fixture
 def served(tmp_path):
-    """A server of a folder, and what it was sent."""
+    """A server of a folder, and the measurements that it received."""
     (tmp_path / "index.html").write_text("page")
     (tmp_path / "a.wasm").write_bytes(b"\0asm")
     sent = []
@@ -39,7 +39,7 @@ def ask(server: PageServer, method: str, path: str, body: str | None = None, **h
     return answer, content
 
 
-def test_files_have_their_types_and_the_headers(served):
+def test_files_have_content_types_and_security_headers(served):
     server, _ = served
     answer, content = ask(server, "GET", "/")
     assert (answer.status, content) == (200, b"page")
@@ -48,12 +48,12 @@ def test_files_have_their_types_and_the_headers(served):
     assert ask(server, "GET", "/a.wasm")[0].headers["Content-Type"] == "application/wasm"
 
 
-def test_it_listens_on_this_machine_alone(served):
+def test_the_server_is_only_reachable_from_this_machine(served):
     assert served[0].server_address[0] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}])
-def test_another_page_s_requests_are_refused(served, headers):
+def test_requests_of_other_pages_are_rejected(served, headers):
     server, sent = served
     assert ask(server, "GET", "/", **headers)[0].status == 403
     assert ask(server, "POST", "/measurements", "1", X_Token=server.token, **headers)[0].status == 403
@@ -69,13 +69,13 @@ def test_measurements_need_the_token(served):
 
 
 @pytest.mark.parametrize(("body", "fault"), [('"bad"', "that is bad"), ("{", "not JSON"), ("[" * 100_000, "not JSON")])
-def test_faults_are_answered(served, body, fault):
+def test_invalid_measurements_are_answered_with_the_error(served, body, fault):
     answer, content = ask(served[0], "POST", "/measurements", body, X_Token=served[0].token)
     assert answer.status == 400
     assert fault in json.loads(content)["error"]
 
 
-def test_huge_measurements_and_other_paths_are_refused(served):
+def test_large_measurements_and_other_paths_are_rejected(served):
     server, _ = served
     answer, _ = ask(server, "POST", "/measurements", "1", X_Token=server.token, Content_Length=str(1 << 30))
     assert answer.status == 400
