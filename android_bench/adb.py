@@ -31,8 +31,8 @@ _REMEDIES = {
     "missing": "plug it in, or check its serial in `adb devices`",
 }
 _NONE_FOUND = (
-    "no device found; enable USB debugging in the phone's developer options and plug it in (docs/phones.md), or use "
-    "--target=host to time models on this machine"
+    "no device found; enable USB debugging in the phone's developer options and plug it in (docs/phones.md), or time "
+    "models on this machine with fd-keras bench --target=host"
 )
 
 

@@ -75,8 +75,21 @@ def write_folder(folder: str, files: Mapping[str, bytes], replace: bool = False)
         replace: Whether an existing folder is replaced, with all that it contains.
 
     Raises:
-        OSError: If the folder contains something and is not to be replaced, or cannot be written.
+        OSError: If the folder contains something and is not to be replaced, or cannot be written; names the folder.
     """
+    try:
+        _write_folder(folder, files, replace)
+    except OSError as error:
+        raise cannot_write(error, folder) from error
+
+
+def cannot_write(error: OSError, folder: str) -> OSError:
+    """The error to raise for a folder that cannot be written to; names the folder and the remedy."""
+    reason = error.strerror or str(error)
+    return OSError(f"{folder}: cannot be written to ({reason}); free space there, or pass another folder")
+
+
+def _write_folder(folder: str, files: Mapping[str, bytes], replace: bool) -> None:
     above = os.path.dirname(os.path.abspath(folder))
     os.makedirs(above, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=above) as work:

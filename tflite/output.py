@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 
-from fd_keras.io import remove_unfinished, write_atomically, write_json
+from fd_keras.io import cannot_write, remove_unfinished, write_atomically, write_json
 from fd_keras.tflite.format.sidecar import sidecar_path
 
 
@@ -27,7 +27,7 @@ def check_folder(folder: str) -> None:
         if os.path.isdir(folder):
             _clear(folder)
     except OSError as error:
-        raise _explained(error, folder) from error
+        raise cannot_write(error, folder) from error
 
 
 def check_file(flag: str, path: str) -> None:
@@ -66,12 +66,7 @@ def writing(path: str, replaced: str) -> Iterator[None]:
                 os.unlink(replaced)
             yield
     except OSError as error:
-        raise _explained(error, folder) from error
-
-
-def _explained(error: OSError, folder: str) -> OSError:
-    reason = error.strerror or str(error)
-    return OSError(f"{folder}: cannot be written to ({reason}); free space there, or pass another folder")
+        raise cannot_write(error, folder) from error
 
 
 def _clear(folder: str) -> None:

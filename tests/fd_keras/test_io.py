@@ -181,8 +181,13 @@ def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "above", "b", "c", "new"]
 
 
+def test_a_folder_that_cannot_be_written_is_named():
+    with pytest.raises(OSError, match=r"^/proc/new: cannot be written to \(No such file or directory\); free space"):
+        write_folder("/proc/new", {"a": b"1"})
+
+
 def test_a_folder_is_replaced_only_on_request(folder):
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(OSError, match=f"^{folder}: cannot be written to .*not empty.*; .* pass another folder"):
         write_folder(str(folder), {"a": b"1"})
     assert listing(folder) == {"old.bin": b"old"}
     write_folder(str(folder), {"a": b"1"}, replace=True)

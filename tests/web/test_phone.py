@@ -74,7 +74,7 @@ def test_a_phone_is_named_by_its_model(adb):
 
 def test_a_missing_phone_or_adb_is_reported(adb, tmp_path):
     program, _ = adb("List of devices attached\n")
-    with pytest.raises(BenchError, match="no device found; enable USB debugging"):
+    with pytest.raises(BenchError, match="no device found; enable USB debugging.* with fd-keras bench --target=host"):
         phone.choose(program=program)
     with pytest.raises(BenchError, match="adb is not installed"):
         phone.choose(program=str(tmp_path / "none"))
