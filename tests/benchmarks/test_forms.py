@@ -21,7 +21,7 @@ def test_all_forms_of_a_network_give_the_same_scores(tmp_path, monkeypatch):
         np.testing.assert_allclose(other, base, rtol=0, atol=1e-6)
 
 
-def test_networks_are_compared_with_the_previous_fd_mobilenet(capsys):
+def test_networks_are_compared_with_the_fd_mobilenet_before_them(capsys):
     names = [("fd_mobilenet", 1.0), ("mobilenet", 0.5), ("fd_mobilenet", 0.25), ("shufflenet", 0.25)]
     times = {(*name, "x"): [float(10**i)] * 3 for i, name in enumerate(names)}
     forms.print_families(times, names, {"title": ("x",)})

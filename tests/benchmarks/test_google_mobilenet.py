@@ -4,7 +4,7 @@ import pytest
 pytestmark = pytest.mark.tensorflow_only(reason="the converter reads TensorFlow graphs")
 
 
-def test_the_keras_model_gives_the_scores_of_the_tflite_file(data):
+def test_scores_of_the_keras_model_equal_those_of_the_tflite_file(data):
     from benchmarks.google_mobilenet import build
     from fd_keras import imagenet
     from fd_keras.litert import Runner

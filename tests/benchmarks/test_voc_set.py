@@ -25,7 +25,7 @@ def sources(tmp_path):
     return [str(tmp_path / "images" / folder) for folder in "ac"], str(devkit), tmp_path / "VOC2007"
 
 
-def test_the_written_folders_are_a_data_set(sources, capsys):
+def test_the_output_is_a_valid_data_set(sources, capsys):
     images, devkit, out = sources
     voc_set.main([*images, f"--devkit={devkit}", f"--output_dir={out}"])
     assert "train: 2 of 2 images\nval: 1 of 2 images; no image for 1: 000007" in capsys.readouterr().out

@@ -13,7 +13,7 @@ OBJECT = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>1</xmi
 
 
 def photo(*things: tuple[str, int, bool]) -> Annotation:
-    """A photo of 100x100 with squares by class, side and whether they are difficult."""
+    """A photo of 100x100 pixels with square objects: (class, side, difficult)."""
     boxes = np.array([[0, 0, side - 1, side - 1] for _, side, _ in things], "float32").reshape(-1, 4)
     labels = np.array([CLASSES.index(name) for name, *_ in things], int)
     return Annotation("1", "1.jpg", 100, 100, boxes, labels, np.array([difficult for *_, difficult in things], bool))
@@ -45,7 +45,7 @@ def test_photos_are_linked_into_class_folders(tmp_path):
         Image.new("RGB", (64, 64)).save(voc / f"JPEGImages/{name}.jpg")
         size = "<size><width>64</width><height>64</height></size>"
         (voc / f"Annotations/{name}.xml").write_text(f"<annotation>{size}{OBJECT.format(*thing)}</annotation>")
-    for _ in range(2):  # the second time all links are there
+    for _ in range(2):  # the second time, all links exist
         counts = wake_word.lay_out(voc, tmp_path / "out")
         assert counts == {"train": {"person": 1, "no_person": 1}, "val": {"skipped": 1}}
     linked = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg"))

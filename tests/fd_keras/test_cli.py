@@ -16,14 +16,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def end(capsys, *arguments: str) -> tuple[int, str, str]:
-    """Status, output and errors of a command that exits before a program starts."""
+    """Status, standard output and standard error of a command that exits before a program starts."""
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     return ended.value.code or 0, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
-def test_the_commands_are_listed_in_the_order_of_the_job(capsys, arguments):
+def test_the_commands_are_listed_in_the_order_of_use(capsys, arguments):
     status, out, _ = end(capsys, *arguments)
     assert status == 0
     listed = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
@@ -36,7 +36,7 @@ def test_the_commands_of_detectors_are_listed(capsys):
 
 
 def test_a_tilde_in_a_flag_is_the_home_folder(tmp_path):
-    """Shells leave it as it is in --flag=~/folder."""
+    """Shells do not expand it in --flag=~/folder."""
     command = [sys.executable, "-m", "fd_keras.cli", "profile", "--model=fd_mobilenet", "--plot=~/costs.svg"]
     done = subprocess.run(command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_the_version_is_printed(capsys):
         ),
     ],
 )
-def test_a_misspelt_command_gets_the_nearest_one(capsys, arguments, message):
+def test_the_nearest_command_is_suggested(capsys, arguments, message):
     assert end(capsys, *arguments) == (2, "", f"error: {message}\n")
 
 
@@ -72,13 +72,13 @@ def test_a_misspelt_command_gets_the_nearest_one(capsys, arguments, message):
         (["bench", "--thread=1"], "unknown flag --thread; did you mean --threads? (see fd-keras bench --help)"),
     ],
 )
-def test_a_misspelt_flag_gets_the_nearest_one(arguments, message):
+def test_the_nearest_flag_is_suggested(arguments, message):
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
 
 @every_command
-def test_every_command_is_there(name):
+def test_the_module_of_each_command_exists(name):
     assert importlib.util.find_spec(cli.every_command()[name].module)
 
 
@@ -93,7 +93,7 @@ finally:
 
 
 @every_command
-def test_every_command_explains_itself_without_tensorflow(name):
+def test_the_help_of_each_command_does_not_load_tensorflow(name):
     command = cli.every_command()[name]
     done = subprocess.run([sys.executable, "-c", HELP, name], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "[]\n")
@@ -101,16 +101,16 @@ def test_every_command_explains_itself_without_tensorflow(name):
     assert command.module.startswith("fd_keras.")
 
 
-def test_missing_package_is_named_with_the_install_command():
+def test_a_missing_package_is_named_with_the_install_command():
     error = ModuleNotFoundError("No module named 'cv2'", name="cv2")
-    told = str(cli.missing_package(error, "fd_keras.training.train"))
-    assert told == 'cv2 is not installed: pip install "fd-keras[train]"'
+    message = str(cli.missing_package(error, "fd_keras.training.train"))
+    assert message == 'cv2 is not installed: pip install "fd-keras[train]"'
     assert 'pip install "fd-keras[all]"' in str(cli.missing_package(error, "fd_keras.somewhere.else"))
-    chosen = ModuleNotFoundError("No module named 'keras_cv'", name="keras_cv")
-    assert 'pip install "fd-keras[keras-cv]"' in str(cli.missing_package(chosen, "fd_keras.training.voc.train"))
+    keras_cv = ModuleNotFoundError("No module named 'keras_cv'", name="keras_cv")
+    assert 'pip install "fd-keras[keras-cv]"' in str(cli.missing_package(keras_cv, "fd_keras.training.voc.train"))
 
 
-def test_a_module_of_ours_that_is_missing_is_our_fault():
+def test_a_missing_module_of_this_project_raises_the_original_error():
     error = ModuleNotFoundError("No module named 'fd_keras.x'", name="fd_keras.x")
     with pytest.raises(ModuleNotFoundError, match=r"fd_keras\.x"):
         cli.missing_package(error, "fd_keras.training.train")

@@ -61,12 +61,12 @@ def test_an_output_folder_inside_the_class_folders_is_rejected(tmp_path):
         photos.check_outside(str(tmp_path / "photos"), outside, "--run_dir")
 
 
-def test_single_file_is_accepted_with_any_name(tmp_path):
+def test_a_single_file_may_have_any_name(tmp_path):
     write(tmp_path, "photo")
     assert list_images(tmp_path / "photo") == [str(tmp_path / "photo")]
 
 
-def test_nothing_to_list_is_an_error(tmp_path):
+def test_a_folder_without_photos_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing: no such file or folder"):
         list_images(tmp_path / "missing")
     with pytest.raises(ValueError, match="no images in this folder .*.jpeg"):
@@ -98,7 +98,7 @@ def opened(data: bytes) -> np.ndarray:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and has no pixels."""
+    """A PNG with a size and without pixels."""
     chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
     parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
              for kind, body in chunks]  # fmt: skip
@@ -106,7 +106,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("sides", [(10_000, 9_000), (30_000, 30_000), (2**31 - 1, 1)])
-def test_images_of_too_many_pixels_are_refused_by_their_header(sides):
+def test_images_with_too_many_pixels_are_rejected_by_their_header(sides):
     with pytest.raises(ValueError, match="pixels"):
         opened(png_header(*sides))
 
@@ -117,7 +117,7 @@ def test_a_large_jpeg_is_decoded_at_half_its_size(monkeypatch, progressive):
     Image.new("RGB", (64, 48), (10, 200, 30)).save(data, "JPEG", progressive=progressive)
     assert opened(data.getvalue()).shape == (48, 64, 3)
     monkeypatch.setattr(photos, "MAX_PIXELS", 64 * 48 - 1)
-    if progressive:  # whose coefficients would all be in memory
+    if progressive:  # all of its coefficients would be in memory
         with pytest.raises(ValueError, match="64x48 pixels, more than 3,071"):
             opened(data.getvalue())
     else:
@@ -129,6 +129,6 @@ def test_postscript_is_not_run():
         opened(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
 
 
-def test_message_about_an_invalid_image_has_no_memory_addresses():
+def test_the_error_for_an_invalid_image_has_no_memory_addresses():
     with pytest.raises(ValueError, match=r"^not a readable image \(unknown format\)$"):
         opened(b"text")
