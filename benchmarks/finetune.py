@@ -102,7 +102,7 @@ class Experiment:
         photos: Number of training photos per class, None for all.
         alpha: Width multiplier.
         image_size: Side of the images in pixels.
-        seed: Seed of the draw.
+        seed: Seed of the draw and of the training.
     """
 
     dataset: str
@@ -180,9 +180,9 @@ def measure(
     """
     weights = str(data / "weights" / WEIGHTS[experiment.alpha])
     test, names = draw(experiment, source, folder / "photos")
-    network_flags = [f"--alpha={experiment.alpha}", f"--image_size={experiment.image_size}"]
+    settings = [f"--{name}={getattr(experiment, name)}" for name in ("alpha", "image_size", "seed")]
     program = [sys.executable, "-m", "fd_keras.cli", "finetune", str(folder / "photos")]
-    program += [f"--output_dir={folder / 'mine'}", f"--init_weights={weights}", *network_flags, *flags]
+    program += [f"--output_dir={folder / 'mine'}", f"--init_weights={weights}", *settings, *flags]
     subprocess.run(program, check=True)
     record = json.loads((folder / "mine" / "run.json").read_text())
     network = FinetuneNetwork("fd_mobilenet", experiment.alpha, experiment.image_size, tuple(names), weights)
