@@ -9,6 +9,7 @@ frames (RGB565, RGB888) to the network's input; a self-test on a stored frame; a
 
 import os
 import re
+import shlex
 
 from absl import flags
 
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
         print(fit.text())
         if not fit.fits:
             print(f"warning: {path} does not fit on this board")
-    print(f"next: read {os.path.join(_OUTPUT.value, _README)}")
+    print(f"next: cat {shlex.quote(os.path.join(_OUTPUT.value, _README))}")
 
 
 PROGRAM = Program(main, "FILE.tflite")

@@ -26,7 +26,7 @@ def test_what_it_takes_and_where_to_go_on_is_printed(exported):
     )
     component = (exported.folder / "esp32s3/main/CMakeLists.txt").read_text()
     assert f"SCRATCH_BYTES={plan(network, ESP_NN).arena - plan(network).arena})" in component
-    assert lines[1] == "next: read project/README.md"
+    assert lines[1] == "next: cat project/README.md"
 
 
 def test_a_photo_a_board_and_numbers_for_names(run_program, convert_tiny, photos, tmp_path):
