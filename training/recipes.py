@@ -121,9 +121,7 @@ class TrainingRecipe(Settings):
         return self.netaug > 1 and epoch < _NETAUG_PART * self.epochs
 
 
-_PAPER_TARGETS = {
-    (row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.top1 is not None and row.source == zoo.PAPER
-}
+_PAPER_TARGETS = {(row.arch, row.alpha): row.top1 for row in zoo.PAPER_TABLE2 if row.top1 is not None}
 _AUTHORS_TARGETS = {
     (known.arch, known.alpha): known.top1
     for known in weights.CHECKPOINTS
