@@ -1,6 +1,6 @@
 """The networks as backbones for the detectors, segmenters and classifiers of keras-cv and keras-hub.
 
-Each library is needed by its own module alone, and loaded when a name of that module is first used.
+Each library is imported only by its own module, when a name of that module is first used.
 """
 
 import importlib

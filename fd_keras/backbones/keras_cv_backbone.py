@@ -13,14 +13,14 @@ from fd_keras.backbones import trunk
 @keras.saving.register_keras_serializable(package="fd_keras")
 @trunk.documented
 class KerasCVBackbone(keras_cv.models.Backbone):
-    """A network of the zoo as a backbone for keras-cv's detectors, segmenters and classifiers.
+    """A network of this package as a backbone for keras-cv's detectors, segmenters and classifiers.
 
     Example:
         >>> backbone = fd_keras.backbones.KerasCVBackbone("fd_mobilenet", alpha=0.5, weights="imagenet")
         >>> keras_cv.models.RetinaNet(backbone=backbone, num_classes=20, bounding_box_format="xyxy")
     """
 
-    presets: Any = trunk.PRESETS  # of the base class's own type, a property of the class
+    presets: Any = trunk.PRESETS  # the base class has properties of the class
     presets_with_weights: Any = trunk.PRESETS
 
     def __init__(
@@ -41,20 +41,20 @@ class KerasCVBackbone(keras_cv.models.Backbone):
         self.pyramid_level_inputs = source.levels()
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for saving."""
+        """Returns the arguments, for saving."""
         return {**super().get_config(), **self.source.config()}
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool | None = None, **kwargs: Any) -> "KerasCVBackbone":
-        """Makes a backbone with published weights, or the one in a folder that `save_to_preset` wrote.
+        """Loads a backbone with published weights, or from a folder that `save_to_preset` wrote.
 
         Args:
             preset: Key of `presets`, or path of a folder.
-            load_weights: False for random weights.
-            kwargs: Arguments that a preset leaves open, such as `image_shape`.
+            load_weights: Whether to load the weights; False for random weights.
+            kwargs: Arguments that are not in the preset, such as `image_shape`.
 
         Raises:
-            ValueError: If it is neither, or the arguments do not fit the weights.
+            ValueError: If there is no such preset, or the arguments do not match the weights.
             OSError: If the weights cannot be downloaded.
         """
         if preset not in trunk.PRESETS:
@@ -62,5 +62,5 @@ class KerasCVBackbone(keras_cv.models.Backbone):
         return cls(**trunk.preset_config(preset, load_weights is not False), **kwargs)
 
     def save_to_preset(self, preset_dir: str) -> None:
-        """Writes the configuration and the weights into a folder, made if missing."""
+        """Writes the configuration and the weights to a folder; creates it if it does not exist."""
         preset_utils.save_to_preset(self, preset_dir)

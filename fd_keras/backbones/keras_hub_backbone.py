@@ -14,9 +14,9 @@ from fd_keras.backbones import trunk
 @keras.saving.register_keras_serializable(package="fd_keras")
 @trunk.documented
 class KerasHubBackbone(keras_hub.models.FeaturePyramidBackbone):
-    """A network of the zoo as a backbone for keras-hub's detectors, segmenters and classifiers.
+    """A network of this package as a backbone for keras-hub's detectors, segmenters and classifiers.
 
-    `dtype` is an argument of the base class too; all layers take it.
+    `dtype`, an argument of the base class, is the dtype policy of all layers.
 
     Example:
         >>> encoder = fd_keras.backbones.KerasHubBackbone("fd_mobilenet", alpha=0.5, weights="imagenet")
@@ -24,7 +24,7 @@ class KerasHubBackbone(keras_hub.models.FeaturePyramidBackbone):
         >>> keras_hub.models.RetinaNetObjectDetector(pyramid, num_classes=20, bounding_box_format="xyxy")
     """
 
-    presets: Any = trunk.PRESETS  # of the base class's own type, a property of the class
+    presets: Any = trunk.PRESETS  # the base class has a property of the class
 
     def __init__(
         self,
@@ -46,20 +46,20 @@ class KerasHubBackbone(keras_hub.models.FeaturePyramidBackbone):
         self.pyramid_outputs = {level: net.get_layer(name).output for level, name in source.levels().items()}
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for saving."""
+        """Returns the arguments, for saving."""
         return {**super().get_config(), **self.source.config()}
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> "KerasHubBackbone":
-        """Makes a backbone with published weights, or the one in a folder that `save_to_preset` wrote.
+        """Loads a backbone with published weights, or from a folder that `save_to_preset` wrote.
 
         Args:
-            preset: Key of `presets`, or what else keras-hub accepts, such as the path of a folder.
-            load_weights: False for random weights.
-            kwargs: Arguments that a preset leaves open, such as `image_shape`.
+            preset: Key of `presets`, or another preset that keras-hub accepts, such as the path of a folder.
+            load_weights: Whether to load the weights; False for random weights.
+            kwargs: Arguments that are not in the preset, such as `image_shape`.
 
         Raises:
-            ValueError: If it is neither, or the arguments do not fit the weights.
+            ValueError: If there is no such preset, or the arguments do not match the weights.
             OSError: If the weights cannot be downloaded.
         """
         if preset not in trunk.PRESETS:
@@ -69,7 +69,7 @@ class KerasHubBackbone(keras_hub.models.FeaturePyramidBackbone):
 
 @contextlib.contextmanager
 def _dtype_policy(dtype: Any) -> Iterator[None]:
-    """Has the layers that are built meanwhile take a dtype; None leaves Keras's setting."""
+    """Sets the dtype policy of layers that are built in the block; None keeps Keras's setting."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(keras.dtype_policies.get(dtype) if dtype else before)
     try:
@@ -83,9 +83,9 @@ def _dtype_policy(dtype: Any) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="fd_keras")
 class KerasHubImageConverter(keras_hub.layers.ImageConverter):
-    """Resizes photos for `KerasHubBackbone`, which normalizes them itself.
+    """Resizes photos for `KerasHubBackbone`, which normalizes them.
 
-    For a backbone with include_preprocessing=False pass `**fd_keras.imagenet.rescaling()`: its scale and offset.
+    For a backbone with include_preprocessing=False, pass `**fd_keras.imagenet.rescaling()`: its scale and offset.
     """
 
     backbone_cls = KerasHubBackbone
@@ -101,7 +101,7 @@ class KerasHubImageClassifierPreprocessor(keras_hub.models.ImageClassifierPrepro
 
 @keras.saving.register_keras_serializable(package="fd_keras")
 class KerasHubImageClassifier(keras_hub.models.ImageClassifier):
-    """A classifier on `KerasHubBackbone`, which `keras_hub.models.ImageClassifier.from_preset` finds."""
+    """A classifier with a `KerasHubBackbone`, found by `keras_hub.models.ImageClassifier.from_preset`."""
 
     backbone_cls = KerasHubBackbone
     preprocessor_cls = KerasHubImageClassifierPreprocessor

@@ -1,4 +1,4 @@
-"""What the backbones of both libraries share: the network without its classifier, its pyramid, and the presets."""
+"""Common parts of the backbones for both libraries: network without classifier, feature pyramid and presets."""
 
 import dataclasses
 import os
@@ -12,28 +12,28 @@ from fd_keras.weights import CHECKPOINTS, Checkpoint
 from fd_keras.zoo import get_arch
 
 ARGUMENTS = """
-    The pyramid has P1 to P5, where Pn is 2^n times smaller than the image.
+    The feature pyramid has the levels P1 to P5; Pn has stride 2^n.
 
     Args:
         network: "fd_mobilenet", "mobilenet", "shufflenet" or "fd_shufflenet".
-        alpha: Width multiplier, any number above 0.
-        groups: Groups of a ShuffleNet; default 3.
+        alpha: Width multiplier, above 0.
+        groups: Number of groups of a ShuffleNet; default 3.
         stem_multiplier: Stem width of a ShuffleNet; default alpha, but at least 0.5.
-        image_shape: (height, width, channels); None for a side of any length.
-        include_preprocessing: True: it takes raw RGB 0..255 and normalizes it. False: feed it
+        image_shape: (height, width, channels) of the images; a height or width of None is variable.
+        include_preprocessing: Whether the network normalizes raw RGB 0..255 itself. If not, pass
             `fd_keras.preprocess_input(x, include_preprocessing=False)`.
         weights: Initial weights, see `fd_keras.FDMobileNet`; default None (random). They are not part of the
-            configuration, since a saved model has weights of its own.
+            configuration, since a saved model contains its weights.
         kwargs: Arguments of the base class: name, trainable.
 
     Raises:
-        ValueError: If an argument is impossible, or the weights do not fit.
+        ValueError: If an argument is invalid, or the weights do not match the network.
         OSError: If the weights cannot be downloaded.
 """
 
 
 def documented(cls):
-    """Class decorator that ends a docstring with the arguments that the backbones share."""
+    """Class decorator that appends the arguments that the backbones share to the docstring."""
     cls.__doc__ += ARGUMENTS
     return cls
 
@@ -55,18 +55,18 @@ class Trunk:
         return get_arch(self.network, self.groups, self.stem_multiplier)
 
     def build(self, weights: str | os.PathLike | None) -> keras.Model:
-        """The Keras model of the network; raises as `fd_keras.FDMobileNet`."""
+        """Builds the Keras model of the network; raises the errors of `fd_keras.FDMobileNet`."""
         arguments = self.config()
         network, image_shape = arguments.pop("network"), arguments.pop("image_shape")
         return build_by_name(network, **arguments, input_shape=image_shape, include_top=False, weights=weights)
 
     def levels(self) -> dict[str, str]:
-        """The layer that gives each level of the pyramid: {"P1": name, ... "P5": name}."""
+        """Returns the names of the layers whose outputs are the levels of the pyramid: {"P1": name, ... "P5": name}."""
         layers = feature_layers(self.network, self.groups)
         return {f"P{stride.bit_length() - 1}": name for stride, name in layers.items()}
 
     def config(self) -> dict[str, Any]:
-        """The arguments, for a backbone's configuration."""
+        """Returns the arguments, for the configuration of a backbone."""
         return dataclasses.asdict(self)
 
 
@@ -89,12 +89,12 @@ def _preset(checkpoint: Checkpoint) -> tuple[str, dict]:
     return name, {"metadata": metadata, "config": config}
 
 
-# Published checkpoints as presets, such as "fd_mobilenet_0.5_imagenet". "config" has a backbone's arguments; "metadata"
-# has the key that both libraries' own presets have, and what a checkpoint is known for.
+# Published checkpoints as presets, such as "fd_mobilenet_0.5_imagenet". "config" has the arguments of a backbone;
+# "metadata" has the "description" of the libraries' presets, and facts about the checkpoint.
 PRESETS = dict(map(_preset, CHECKPOINTS))
 
 
 def preset_config(preset: str, load_weights: bool) -> dict[str, Any]:
-    """The arguments of a backbone for a preset."""
+    """Returns the arguments of a backbone for a preset."""
     config = PRESETS[preset]["config"]
     return config if load_weights else config | {"weights": None}
