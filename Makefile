@@ -1,27 +1,27 @@
-# Every target makes its own environment in .venv first; all it needs is Python 3.11 to 3.13.
+# Every target first creates the environment .venv; only Python 3.11 to 3.13 is required.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Where `make table4` times, e.g. make table4 TARGET="--target=adb --fetch_binary"
+# Target device of `make table4`, e.g. make table4 TARGET="--target=adb --fetch_binary"
 TARGET ?= --target=host --op_profile --memory
 
 .PHONY: help demo docs table4 table4-arm device emulator test test-arm check package release clean
 
 help:
-	@echo "make demo     from a folder of images to int8 files and a report (about 5 minutes)"
-	@echo "make table4   time the paper's networks on this machine, beside the paper's figures (about 15 minutes)"
+	@echo "make demo     run the pipeline from a folder of images to int8 files and a report (about 5 minutes)"
+	@echo "make table4   time the paper's networks on this machine, and compare with the paper (about 15 minutes)"
 	@echo "               on a phone: make table4 TARGET='--target=adb --fetch_binary' (docs/phones.md)"
 	@echo "make emulator build an emulated ARM processor that counts instructions (as root, on Debian; docs/emulator.md)"
 	@echo "make table4-arm count the instructions of the paper's networks on it"
 	@echo "make test     run the tests"
-	@echo "make test-arm compare LiteRT's answers on an emulated ARM processor with this one's (needs FD_KERAS_DATA)"
-	@echo "make device   install what the tests of phones, reports and the camera page need (as root, on Debian)"
-	@echo "make check    lint, formatting and types"
+	@echo "make test-arm compare LiteRT's outputs on an emulated ARM processor with this machine's (needs FD_KERAS_DATA)"
+	@echo "make device   install a test phone and browsers for the tests (as root, on Debian)"
+	@echo "make check    check lint, formatting and types"
 	@echo "make package  build the wheel and the sdist into dist/"
 	@echo "make release  check, test, build, and tag the version in fd_keras/version.py (CONTRIBUTING.md)"
 	@echo "make docs     build the documentation site into site/"
-	@echo "make clean    remove what the other targets made"
+	@echo "make clean    remove the output of the other targets"
 
 $(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and \
@@ -45,11 +45,11 @@ device:
 	  adb chromium debootstrap firefox-esr openssh-client util-linux
 	tests/android_bench/make_device.sh
 
-# As many processes as cores, but no more than memory has room for: each imports TensorFlow. The tests of a file share
-# what they make, so they stay together; and in their order, since sorted by their number the slowest would come last.
+# One process per core, but at most four, since each imports TensorFlow. The tests of a file share fixtures, so a file stays
+# in one process. Files keep their order: sorted by their number of tests, the slowest would run last.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# What depends on Keras's backend runs on JAX too.
+# Tests that depend on Keras's backend also run on JAX.
 ON_JAX := applications builder classify layers references saved
 
 test: $(VENV)/installed
@@ -61,7 +61,7 @@ test-arm: $(VENV)/installed
 	tests/arm/make.sh $(BIN)/python
 	$(BIN)/python -m tests.arm.check
 
-# qemu with our plugin, in .emulator; it runs the ARM Python of test-arm.
+# qemu with the counting plugin, in .emulator; it runs the ARM Python of test-arm.
 emulator: $(VENV)/installed
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debian-archive-keyring \
@@ -85,15 +85,15 @@ package: $(VENV)/installed
 	rm -rf build dist
 	$(BIN)/python -m build
 
-# Nothing is published: the tag and dist/ are what a release consists of.
+# A release consists of the tag and dist/; nothing is published.
 VERSION = $(shell sed -n 's/__version__ = "\(.*\)"/\1/p' fd_keras/version.py)
 release: $(VENV)/installed
 	@git diff --quiet HEAD || { echo "commit first: the tree has changes"; exit 1; }
 	@grep -q '^## $(VERSION)$$' CHANGELOG.md || { echo "CHANGELOG.md has no section '## $(VERSION)'"; exit 1; }
-	@! git rev-parse -q --verify v$(VERSION) >/dev/null || { echo "v$(VERSION) is tagged already: raise fd_keras/version.py"; exit 1; }
+	@! git rev-parse -q --verify v$(VERSION) >/dev/null || { echo "v$(VERSION) already exists: increase the version in fd_keras/version.py"; exit 1; }
 	$(MAKE) check test package
 	git tag -a v$(VERSION) -m "fd_keras $(VERSION)"
-	@echo "tagged v$(VERSION); dist/ holds what to upload"
+	@echo "tagged v$(VERSION); dist/ contains the files to upload"
 
 clean:
 	rm -rf $(VENV) build dist site demo_output table4_output results .arm .emulator .device .device.part *.egg-info .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
-"""The whole job in a few minutes: from a folder of images to files for a device, and a report.
+"""Demonstrates the pipeline in a few minutes: from a folder of images to files for a device, and a report.
 
-Writes scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged) into a folder for each class, and
-runs `fd-keras finetune` on it, from random weights, since a fresh machine may have no others.
+Writes scikit-learn's handwritten digits (1,797 real scans of 8x8 pixels, enlarged) to one folder per class, and runs
+`fd-keras finetune` on them, with random initial weights, so that nothing is downloaded.
 """
 
 import os
@@ -15,12 +15,12 @@ from sklearn.datasets import load_digits
 
 OUTPUT = "demo_output"
 SIZE = 64  # the digits are enlarged eightfold
-# A mirrored digit is another one. The rest keeps the demo short: without it the digits would be trained on twice.
+# A mirrored digit is not a digit. --refit=no skips the second training, on all photos, to keep the demo short.
 FLAGS = ("--init_weights=none", "--flip=0", f"--image_size={SIZE}", "--crop_scale=0.7", "--epochs=40", "--refit=no")
 
 
 def write_digits(folder: str) -> None:
-    """Writes a PNG file for each digit, below a folder for its class; keeps those that are there."""
+    """Writes a PNG file for each digit to the folder of its class; keeps existing files."""
     data: Any = load_digits()
     for index, (digit, label) in enumerate(zip(data.images, data.target, strict=True)):
         path = os.path.join(folder, str(label), f"{index:04}.png")

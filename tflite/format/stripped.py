@@ -1,8 +1,8 @@
-"""Drops from a .tflite file what TensorFlow Lite Micro (TFLM) does not need; the answers stay the same to the bit.
+"""Removes data from a .tflite file that TensorFlow Lite Micro (TFLM) does not need; outputs stay bit-identical.
 
-That is: names of tensors inside, signatures, descriptions and metadata except a plan of the memory, the ranges that
-scales were made of, and a buffer for each tensor that has no values. What then is equal is stored once: shapes, and
-above all the zero points of channels, 8 bytes each, which are 0 for all kernels. LiteRT runs the file, too.
+Removed are the names of inner tensors, signatures, descriptions, metadata except a memory plan, the ranges from which
+scales were computed, and the buffers of tensors without values. Equal vectors are stored once: shapes, and mainly the
+zero points of channels, which take 8 bytes each and are 0 in all kernels. LiteRT runs such files too.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ from fd_keras.tflite.format.flatbuffer import OFFLINE_PLAN, pack, parse
 
 
 def strip(data: bytes) -> bytes:
-    """The file without that; an archive of class names at its end is gone, too.
+    """Returns the stripped file, also without an archive of class names at its end.
 
     Args:
-        data: A .tflite file of one graph.
+        data: Content of a .tflite file with one graph.
     """
     model = parse(data)
     (graph,) = model.subgraphs
@@ -48,7 +48,7 @@ def _strip_tensor(model: Any, tensor: Any, named: bool) -> None:
     tensor.shapeSignature = None
     tensor.name = tensor.name if named else None
     if model.buffers[tensor.buffer].data is None and not tensor.isVariable:
-        tensor.buffer = 0  # by the schema the empty one
+        tensor.buffer = 0  # the empty buffer, as the schema defines
     ranges = tensor.quantization
     if ranges is None:
         return
