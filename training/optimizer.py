@@ -136,5 +136,6 @@ def schedule_of(recipe: TrainingRecipe, steps_per_epoch: int) -> Schedule:
 def optimizer_of(recipe: TrainingRecipe, steps_per_epoch: int) -> TorchSGD:
     """Returns the recipe's optimizer, for a training set of `steps_per_epoch` batches."""
     return TorchSGD(
-        schedule_of(recipe, steps_per_epoch), recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all
-    )
+        schedule_of(recipe, steps_per_epoch), recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all,
+        global_clipnorm=recipe.clip_norm or None,
+    )  # fmt: skip

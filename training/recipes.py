@@ -41,6 +41,9 @@ class TrainingRecipe(Settings):
     nesterov: bool = setting(False, "Use Nesterov momentum.")
     weight_decay: float = setting(4e-5, "Weight decay, added to the gradient as torch's SGD does.", 0, 1)
     decay_all: bool = setting(True, "Decay batch normalizations and biases too, as torch does.")
+    clip_norm: float = setting(
+        0.0, "Maximum norm of a step's gradient, over all weights; larger ones are scaled down to it. 0 is off.", 0
+    )
     schedule: str = setting(
         "step",
         "step: divide the rate by --drop_factor every --drop_every epochs; cosine: decay to zero along half a cosine.",
@@ -176,6 +179,8 @@ FINETUNE = TrainingRecipe(
     nesterov=True,
     schedule="cosine",
     warmup_epochs=1,
+    # Norms are 1 to 10; a channel that is almost always zero can cause one of 800, which destroys the network.
+    clip_norm=10.0,
     antialias=True,
     label_smoothing=0.1,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fd_keras.training import recipes
-from fd_keras.training.optimizer import Schedule, TorchSGD, schedule_of
+from fd_keras.training.optimizer import Schedule, TorchSGD, optimizer_of, schedule_of
 
 FIXTURE = json.loads((pathlib.Path(__file__).parent / "fixtures" / "torch_sgd.json").read_text())
 
@@ -53,6 +53,15 @@ def test_batch_norm_and_bias_can_be_excluded_from_decay():
         optimizer.apply([keras.ops.zeros((2, 2)), keras.ops.zeros(2)], [kernel, bias])
         np.testing.assert_allclose(kernel, 0.95)
         np.testing.assert_allclose(bias, 0.95 if decay_all else 1.0)
+
+
+def test_gradients_of_a_larger_norm_are_scaled_down():
+    settings = {"schedule": "step", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0.0}
+    optimizer = optimizer_of(recipes.FINETUNE.override(clip_norm=5.0, **settings), steps_per_epoch=10)
+    pair = [keras.Variable(np.zeros(2, "float32")), keras.Variable(np.float32(0))]
+    for gradients, expected in (([[0.0, 0.3], 0.4], [0.3, 0.4]), ([[0.0, 30.0], 40.0], [3.3, 4.4])):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients], pair)
+        np.testing.assert_allclose([-pair[0][1], -pair[1]], expected, rtol=1e-6)
 
 
 def test_the_optimizer_is_restored_from_its_config():

@@ -214,8 +214,21 @@ class Finetuning:
             whole = None if head is None else self._regression(self._features, photos)
             self._say("training again on all photos, including the held-out ones")
             learn_from = self._teacher(photos, "refit")
-            model = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)
+            again = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)
+            refit = self._no_worse(again, found[-1].measured)
+            model = again if refit else model
         return self._finished(model, found, found[-1].title, self._on_held_out(), refit)
+
+    def _no_worse(self, again: keras.Model, before: Measured) -> bool:
+        """Whether training on all photos did not fail: `again` must recognize the held-out photos, which it knows."""
+        hits, total = candidates.measure(again, self._held_out).hits, len(self._held_out)
+        if hits / total >= metrics.wilson_interval(before.hits, total)[0]:
+            return True
+        self._say(
+            f"training on all photos failed ({hits} instead of {before.hits} of the {total} held-out photos); keeping "
+            "the network that was trained without them"
+        )
+        return False
 
     # Results.
 

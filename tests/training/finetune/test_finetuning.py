@@ -34,9 +34,10 @@ def make(split, weights, tmp_path, monkeypatch):  # noqa: F811
     trained = []
 
     def tune(network, recipe, train, held_out, run_dir, *, start, teacher, which, threads, say):
+        model = network.build()
         trained.append({"run": run_dir.rpartition("/")[2], "photos": len(train), "start": start, "recipe": recipe,
-                        "teacher": teacher, "which": which})  # fmt: skip
-        return network.build()
+                        "teacher": teacher, "which": which, "model": model})  # fmt: skip
+        return model
 
     monkeypatch.setattr(candidates, "tune", tune)
 
@@ -111,6 +112,17 @@ def test_training_from_scratch_is_compared_with_a_classifier_on_pixels(make):
     assert [one.title for one in found.candidates] == ["linear head on the pixels", "trained from scratch"]
     assert chosen(found) == "trained from scratch"
     assert (trained[0]["start"], trained[0]["recipe"].epochs) == (None, 3)
+
+
+@pytest.mark.parametrize(("again", "failed"), [(certain(2, 9), True), (certain(8, 9), False)])
+def test_a_failed_training_on_all_photos_is_discarded(make, monkeypatch, again, failed):
+    measured = iter([certain(9, 9), again])
+    monkeypatch.setattr(candidates, "measure", lambda *_: next(measured))
+    found, trained = make(method="tune", refit="yes")
+    assert [one["run"] for one in trained] == ["tune", "refit"]
+    assert found.model is trained[0 if failed else 1]["model"]
+    assert found.refit is not failed
+    assert found.trained_on.startswith(f"The files were trained on {24 if failed else 33} photos")
 
 
 def test_many_held_out_photos_select_the_epoch_without_a_refit(make, monkeypatch):
