@@ -30,7 +30,7 @@ def network_of(sizes: list[int], *ops: tuple[str, tuple[int, ...], tuple[int, ..
     return FileNetwork(tuple(tensors), tuple(FileOp(*op) for op in ops), (0,), (len(sizes) - 1,))
 
 
-def test_macs_of_a_file_are_the_model_s(converted):
+def test_macs_of_a_file_equal_those_of_the_model(converted):
     for name in ("fd_mobilenet", "mobilenet"):
         for recipe in ("float32", "int8"):
             assert read(converted(name, recipe).path).network.all_macs == converted(name, recipe).facts["macs"]
