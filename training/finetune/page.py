@@ -226,8 +226,11 @@ def _range(measured: Measured) -> str:
 
 
 def _comparison(results: FinetuneResults) -> str:
-    """Compares the chosen candidate with the linear head, photo by photo."""
+    """Compares the chosen candidate with the linear head, photo by photo, or explains why the head was chosen."""
     head = results.linear_head
+    if head is not None and head.chosen and len(results.candidates) > 1:
+        rule = "another candidate recognizes more held-out photos, at least two more if few are held out"
+        return f"<p>The linear head is kept unless {rule}.</p>"
     pair = None if head is None or head.chosen else metrics.discordant(results.chosen.measured, head.measured)
     if pair is None:
         return ""

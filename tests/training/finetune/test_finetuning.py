@@ -88,10 +88,18 @@ def test_the_candidate_with_fewer_mistakes_is_chosen(make, monkeypatch, tuned, t
     assert found.settings["kept"] == title
 
 
+@pytest.mark.parametrize(("hits", "title"), [(7, "fine-tuned"), (6, "linear head"), (5, "linear head")])
+def test_a_single_photo_more_is_chance_if_few_are_held_out(make, monkeypatch, hits, title):
+    monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(5, 9))
+    monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
+    assert chosen(make(tuned=certain(hits, 9))[0]) == title
+
+
 @pytest.mark.parametrize(("share", "title"), [(0.99, "fine-tuned"), (0.5, "linear head")])
-def test_with_equal_mistakes_the_lower_cross_entropy_wins(make, monkeypatch, share, title):
+def test_with_equal_mistakes_on_many_photos_the_lower_cross_entropy_wins(make, monkeypatch, share, title):
     monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(9, 9, 0.8))
     monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
+    monkeypatch.setattr(plan, "FEWEST_TO_HOLD_OUT", 9)
     assert chosen(make(tuned=certain(9, 9, share))[0]) == title
 
 

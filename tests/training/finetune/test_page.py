@@ -98,6 +98,10 @@ def test_the_headline_names_the_other_candidate():
     kept = [dataclasses.replace(head, chosen=True), dataclasses.replace(tuned, chosen=False)]
     assert "this is a linear head, fine-tuned reaches" in headline(dataclasses.replace(results, candidates=kept))
     assert "this is a linear head; always predicting" in headline(dataclasses.replace(results, candidates=kept[:1]))
+    rule = "kept unless another candidate recognizes more"
+    shown = [rule in page.html(dataclasses.replace(results, candidates=these)) for these in (kept, kept[:1])]
+    assert shown == [True, False]
+    assert rule not in page.html(results)
     scratch = [Candidate("from scratch", tuned.measured, True)]
     assert "linear" not in headline(dataclasses.replace(results, candidates=scratch))
 
