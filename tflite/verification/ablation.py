@@ -68,7 +68,7 @@ def ablation_table(rows: Sequence[dict]) -> str:
 
 
 def ablation_plot(path: str, rows: Sequence[dict]) -> None:
-    """Plots the result of `ablation`: answers that differ from the float model's, by step."""
+    """Plots the result of `ablation`: predictions that differ from the float model's, by step."""
     from matplotlib.figure import Figure
 
     steps = rows[1:]
@@ -86,7 +86,7 @@ def ablation_plot(path: str, rows: Sequence[dict]) -> None:
     axes.bar_label(bars, labels, padding=4, fontsize=8)
     axes.set_xlim(0, 1.3 * max(*changed, 1.0))
     axes.invert_yaxis()
-    title = f"answers that differ from the float model's, % of {rows[0]['images']} photos"
+    title = f"predictions that differ from the float model's, % of {rows[0]['images']} photos"
     title += f" (its top-1 is {rows[0]['top1']:.1f})" if known else ""
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     axes.tick_params(labelsize=8, left=False)

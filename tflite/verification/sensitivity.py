@@ -1,7 +1,7 @@
 """Sensitivity of the layers to int8: accuracy with a single int8 layer, or with a single layer left in float.
 
 Integers are simulated on the folded graph, with the weights, biases and ranges that the recipe passes to the converter.
-Accuracy is measured on images, since errors of single layers do not simply add up to wrong answers.
+Accuracy is measured on images, since errors of single layers do not simply add up to wrong predictions.
 """
 
 import dataclasses
@@ -128,14 +128,14 @@ def table(records: Sequence[dict]) -> str:
 
 
 def plot(path: str, records: Sequence[dict], mode: str) -> None:
-    """Plots the share of answers that each layer changes (alone) or saves (kept float), the largest on top."""
+    """Plots the share of predictions that each layer changes (alone) or saves (kept float), the largest on top."""
     from matplotlib.figure import Figure
 
     whole, layers = records[1], records[2:]
     if mode == "alone":
-        title, bars = "answers changed by one int8 layer", [100 - row["agreement"] for row in layers]
+        title, bars = "predictions changed by one int8 layer", [100 - row["agreement"] for row in layers]
     else:
-        title, bars = "answers saved by one float layer", [row["agreement"] - whole["agreement"] for row in layers]
+        title, bars = "predictions saved by one float layer", [row["agreement"] - whole["agreement"] for row in layers]
     bars, names = zip(*sorted(zip(bars, (row["layer"] for row in layers), strict=True), reverse=True), strict=True)
     figure = Figure(figsize=(6.4, 1.2 + 0.17 * len(layers)), layout="constrained")
     axes = figure.subplots()
