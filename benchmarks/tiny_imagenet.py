@@ -9,10 +9,10 @@ validation photo. OUT contains hard links to these files, or copies if it is on 
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fd_keras.errors import run_and_exit
 from fd_keras.progress import progress
 
 
@@ -23,6 +23,8 @@ def photos(source: Path) -> Iterator[tuple[Path, str]]:
         ValueError: If a validation photo has no class, or one without training photos.
         OSError: If the folder is not a copy of the data set.
     """
+    if not (source / "train").is_dir():
+        raise FileNotFoundError(f"{source}: has no folder train; pass the folder tiny-imagenet-200.")
     classes = sorted(path.name for path in (source / "train").iterdir() if path.is_dir())
     for name in classes:
         for path in sorted((source / "train" / name / "images").iterdir()):
@@ -58,12 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="folder tiny-imagenet-200")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for train/ and val/")
     args = parser.parse_args(arguments)
-    try:
-        count = sort(args.source, args.output_dir)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{count} photos in {args.output_dir}")
+    print(f"{sort(args.source, args.output_dir)} photos in {args.output_dir}")
 
 
 if __name__ == "__main__":
-    main()
+    run_and_exit(main, "python -m benchmarks.tiny_imagenet")

@@ -155,8 +155,17 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+_PARSE_ERRORS = {  # of Python, in absl's messages
+    "could not convert string to float": "must be a number",
+    "invalid literal for int()": "must be a whole number",
+}
+
+
 def _explained(message: str) -> str:
-    """Absl's message about a flag; for a missing required flag, its help text instead."""
+    """Absl's message about a flag, without Python's jargon; for a missing required flag, its help text instead."""
+    for jargon, words in _PARSE_ERRORS.items():
+        if jargon in message:
+            return message[: message.index(jargon)] + words
     name = message.removeprefix("flag --").partition("=")[0]
     if "must have a value other than None" in message and name in flags.FLAGS:
         return f"--{name} is required: {flags.FLAGS[name].help}"

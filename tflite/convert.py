@@ -116,7 +116,7 @@ Step = Callable[[bytes], tuple[bytes, dict]]  # takes a file; returns the new fi
 
 
 def is_for_microcontroller(recipe: ConversionRecipe) -> bool:
-    """Whether a file is for a microcontroller: by the flags, or as int4, which XNNPACK has no convolutions for."""
+    """Whether a file is for a microcontroller: by the flags, or by int4 weights, which XNNPACK does not support."""
     return bool(_MAX_RAM.value or _STRIP.value or _C_ARRAY.value or recipe.weights == "int4")
 
 

@@ -20,7 +20,7 @@ class KerasCVBackbone(keras_cv.models.Backbone):
         >>> keras_cv.models.RetinaNet(backbone=backbone, num_classes=20, bounding_box_format="xyxy")
     """
 
-    presets: Any = trunk.PRESETS  # the base class has properties of the class
+    presets: Any = trunk.PRESETS  # class properties in the base class
     presets_with_weights: Any = trunk.PRESETS
 
     def __init__(

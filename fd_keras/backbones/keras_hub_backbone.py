@@ -24,7 +24,7 @@ class KerasHubBackbone(keras_hub.models.FeaturePyramidBackbone):
         >>> keras_hub.models.RetinaNetObjectDetector(pyramid, num_classes=20, bounding_box_format="xyxy")
     """
 
-    presets: Any = trunk.PRESETS  # the base class has a property of the class
+    presets: Any = trunk.PRESETS  # a class property in the base class
 
     def __init__(
         self,

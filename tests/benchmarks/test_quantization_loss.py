@@ -16,11 +16,11 @@ def test_views_are_shifted_and_mirrored_crops(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (35, 35, 3), "uint8")
     Image.fromarray(pixels).save(tmp_path / "a.png")
     photos = EvaluationSet.load(str(tmp_path), None, (35, 35), 10, resize=False)
-    views = {view: next(quantization_loss.View(photos, *view).batches())[0][0] for view in quantization_loss.VIEWS}
+    views = {each: next(quantization_loss.view(photos, *each))[0][0] for each in quantization_loss.VIEWS}
     np.testing.assert_array_equal(views[0, False], pixels[3:35, 0:32])
     np.testing.assert_array_equal(views[3, False], pixels[0:32, 3:35])
     np.testing.assert_array_equal(views[1, True], pixels[2:34, 1:33][:, ::-1])
-    assert len({view.tobytes() for view in views.values()}) == 8
+    assert len({image.tobytes() for image in views.values()}) == 8
 
 
 def test_loss_is_the_mean_over_views_and_its_interval_is_over_photos():

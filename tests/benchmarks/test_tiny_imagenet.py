@@ -35,12 +35,12 @@ def test_photos_are_sorted_by_class(source, tmp_path, capsys):
 def test_validation_photo_without_a_class_is_rejected(source, tmp_path, line):
     (source / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\n" + line)
     with pytest.raises(
-        SystemExit, match=r"val_annotations.txt: val_1.JPEG has class (None|n03), which is not a folder"
+        ValueError, match=r"val_annotations.txt: val_1.JPEG has class (None|n03), which is not a folder"
     ):
         tiny_imagenet.main([str(source), f"--output_dir={tmp_path / 'out'}"])
     assert not (tmp_path / "out").exists()
 
 
 def test_another_folder_is_rejected(tmp_path):
-    with pytest.raises(SystemExit, match="error: .*train"):
+    with pytest.raises(FileNotFoundError, match="has no folder train; pass the folder tiny-imagenet-200"):
         tiny_imagenet.main([str(tmp_path), f"--output_dir={tmp_path / 'out'}"])

@@ -77,6 +77,8 @@ def test_positional_arguments_reach_main_if_it_accepts_them(run):
         (["--name="], 2, "error: --name is empty; "),
         (["--name=x", "--others="], 2, "error: --others is empty; "),
         (["--name=x", "--others=a,,b"], 2, "error: --others is empty; "),
+        (["--name=x", "--pitch=high"], 2, "error: flag --pitch=high: must be a number (see "),
+        (["--name=x", "--times=two"], 2, "error: flag --times=two: must be a whole number (see "),
         (["--name=x", "--pitch=nan"], 2, "error: --pitch=nan: must be a finite number"),
         (["--name=x", "--pitch=inf"], 2, "error: --pitch=inf: must be a finite number"),
         (["--name=x", "--times=3000000000"], 2, "error: --times=3000000000: must be at most 2147483647"),

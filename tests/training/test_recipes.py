@@ -38,6 +38,12 @@ def test_the_tiny_recipe_adds_capacity_but_no_augmentation():
     assert tiny.targets == recipes.PAPER.targets
 
 
+def test_fine_tuning_clips_gradients_and_the_paper_does_not():
+    """A single large gradient can destroy a network; torch's recipes do not clip."""
+    assert recipes.FINETUNE.clip_norm
+    assert not any((recipes.PAPER.clip_norm, recipes.AUTHORS.clip_norm))
+
+
 def test_crops_grow_over_the_epochs():
     recipe = recipes.PAPER.override(image_size=112, epochs=8, progressive_size=0.5)
     assert [recipe.size_at(epoch) for epoch in range(8)] == [56, 56, 75, 75, 93, 93, 112, 112]

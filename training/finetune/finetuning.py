@@ -78,7 +78,7 @@ class Finetuning:
         head = None if self._network.weights is None else self._fit_head()
         found = [self._pixels() if head is None else Candidate(LINEAR_HEAD, self._measured_head(head), False)]
         model = None
-        if head is None or self._tries_tuning():
+        if head is None or self._tries_tuning(found[0].measured):
             model = self._tune(head)
             title = FROM_SCRATCH if head is None else FINE_TUNED
             found.append(Candidate(title, candidates.measure(model, self._held_out), False))
@@ -148,9 +148,14 @@ class Finetuning:
 
     # The whole network.
 
-    def _tries_tuning(self) -> bool:
+    def _tries_tuning(self, head: Measured) -> bool:
+        """Whether to tune the network: by the flag, or if there are enough photos, and the head leaves room to win."""
         if self._options.method != AUTO:
             return self._options.method == "tune"
+        total = len(self._held_out)
+        if total < plan.FEWEST_TO_HOLD_OUT and head.hits + _BY_CHANCE >= total:
+            self._say("not fine-tuned: the linear head makes too few mistakes to show an improvement")
+            return False
         return len(self._train) >= plan.FEWEST_TO_TUNE * len(self._split.classes)
 
     def _recipe(self, photos: int) -> TrainingRecipe:

@@ -95,6 +95,14 @@ def test_a_single_photo_more_is_chance_if_few_are_held_out(make, monkeypatch, hi
     assert chosen(make(tuned=certain(hits, 9))[0]) == title
 
 
+def test_the_network_is_not_tuned_if_it_cannot_win(make, monkeypatch):
+    monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(8, 9))
+    monkeypatch.setattr(plan, "FEWEST_TO_TUNE", 8)
+    assert make()[1] == []
+    monkeypatch.setattr(plan, "FEWEST_TO_HOLD_OUT", 9)
+    assert [one["run"] for one in make()[1]][:1] == ["tune"]
+
+
 @pytest.mark.parametrize(("share", "title"), [(0.99, "fine-tuned"), (0.5, "linear head")])
 def test_with_equal_mistakes_on_many_photos_the_lower_cross_entropy_wins(make, monkeypatch, share, title):
     monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(9, 9, 0.8))
