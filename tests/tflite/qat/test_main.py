@@ -128,7 +128,7 @@ def test_unknown_layer_is_named(packages, run_program, many_photos, tmp_path):
     keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "odd.keras")
     run = run_program(QAT, "--keras_model=odd.keras", f"--train_dir={many_photos}", "--output_dir=out")
     run.assert_refused("strange")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flag", ["--epochs=0", "--batch_size=0", "--train_count=0", "--learning_rate=-1", "--io=int4"])
