@@ -54,7 +54,7 @@ ON_JAX := applications builder classify layers references saved
 
 test: $(VENV)/installed
 	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX:%=tests/fd_keras/test_%.py)
+	KERAS_BACKEND=jax $(PYTEST) $(ON_JAX:%=tests/fd_keras/test_%.py) tests/benchmarks/test_device_loop.py
 
 # Debian's emulator, and a Python with LiteRT for it, in .arm.
 test-arm: $(VENV)/installed

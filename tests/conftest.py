@@ -10,8 +10,10 @@ import sys
 
 import pytest
 
-if os.environ.get("KERAS_BACKEND") == "jax":  # the tests mostly compile; these flags make that 4x faster
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+from tests import jax_programs
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    os.environ.setdefault("XLA_FLAGS", jax_programs.XLA_FLAGS)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers already use all cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

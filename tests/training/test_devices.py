@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from fd_keras.training import checkpoint, run
-from tests import needs
+from tests import jax_programs, needs
 
 ROOT = pathlib.Path(__file__).parents[2]
-# The step is compiled for longer than it runs; without optimizations that takes a quarter of the time.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-TWO_CPUS = {"XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count=2"}
+TWO_CPUS = {"XLA_FLAGS": f"{jax_programs.XLA_FLAGS} --xla_force_host_platform_device_count=2"}
 
 
 def _command(photos, run_dir, *flags, program=("-m", "fd_keras.training.train")):
@@ -28,7 +26,12 @@ def _command(photos, run_dir, *flags, program=("-m", "fd_keras.training.train"))
 
 
 def _environment(backend, **variables):
-    common = {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
+    common = {
+        "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": jax_programs.XLA_FLAGS,
+    }
     return os.environ | common | variables
 
 
