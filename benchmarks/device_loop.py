@@ -21,6 +21,16 @@ from fd_keras.training.recipes import RATIO, WIDER_NETWORKS, TrainingRecipe
 from fd_keras.training.trainable_classifier import TrainableClassifier
 
 TRIES = 10  # as in `fd_keras.training.crops`
+# Settings of recipes that this loop does not have, with the value that turns them off.
+_NOT_HERE = {
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "randaugment": 0,
+    "antialias": False,
+    "progressive_size": 1.0,
+    "class_balance": 0.0,
+    "patience": 0,
+}
 
 
 class Photos(NamedTuple):
@@ -106,7 +116,7 @@ class DeviceTraining:
     Args:
         model: Key of `zoo.ARCHS`.
         alpha: Width multiplier.
-        recipe: Training recipe; without mixing, RandAugment and growing crops, which this loop does not have.
+        recipe: Training recipe, with crops and flips as the only augmentation.
         photos: Training set.
         classes: Number of classes.
         seed: Seed of all random numbers.
@@ -128,17 +138,17 @@ class DeviceTraining:
         teacher: str | None = None,
         weights: str | None = None,
     ):
-        if recipe.mixes or recipe.randaugment or recipe.antialias or recipe.progressive_size != 1:
+        lacking = [name for name, off in _NOT_HERE.items() if getattr(recipe, name) != off]
+        if lacking:
             raise ValueError(
-                "photos in the device's memory are only cropped and mirrored: leave out --mixup, --cutmix, "
-                "--randaugment and --progressive_size, and pass --noantialias."
+                f"--{lacking[0]}={getattr(recipe, lacking[0])}: not available for photos in the device's memory; use "
+                f"{_NOT_HERE[lacking[0]]}, or fd-keras train."
             )
         keras.utils.set_random_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.steps_per_epoch = len(photos.labels) // recipe.batch_size
-        self._photos = Photos(*map(jnp.asarray, photos))
-        # An argument of compiled functions, so that all seeds share them.
-        self._key = jax.random.key(seed)
+        # Arguments of the compiled functions, which would contain them as constants otherwise.
+        self._photos, self._key = Photos(*map(jnp.asarray, photos)), jax.random.key(seed)
 
         def net(**arguments: Any) -> keras.Model:
             return trainable_classifier.build_net(model, alpha, recipe.image_size, classes, **arguments)
@@ -169,31 +179,31 @@ class DeviceTraining:
     def _build_metrics(self) -> None:
         """Creates the variables of the metrics, which Keras does when it first sees a batch."""
         indices = jnp.arange(self.recipe.batch_size)
-        shapes = jax.eval_shape(lambda: self._batch(self._key, indices, 0, False))
+        shapes = jax.eval_shape(self._batch, self._photos, self._key, indices, 0, False)
         batch = jax.tree.map(lambda part: keras.KerasTensor(part.shape, str(part.dtype)), shapes)
         self.trainee._symbolic_build(data_batch=batch)
 
-    def _batch(self, key: Any, indices: Any, step: Any, widens: Any) -> tuple[dict[str, Any], Any, Any]:
+    def _batch(self, photos: Photos, key: Any, indices: Any, step: Any, widens: Any) -> tuple[dict[str, Any], Any, Any]:
         """Makes a batch as `input_pipeline.training_batches` does."""
         recipe = self.recipe
         boxes_key, flip_key, wider_key = jax.random.split(jax.random.fold_in(key, step), 3)
-        of = boxes(draw_boxes(boxes_key, recipe.batch_size, recipe.crop_scale), self._photos.images.shape[1])
+        of = boxes(draw_boxes(boxes_key, recipe.batch_size, recipe.crop_scale), photos.images.shape[1])
         flips = jax.random.uniform(flip_key, (recipe.batch_size,)) < recipe.flip
         inputs = {
-            "image": crop(self._photos.images[indices], of, recipe.image_size),
+            "image": crop(photos.images[indices], of, recipe.image_size),
             "flip": flips.astype("uint8"),
         }
         if recipe.netaug > 1:
             number = jax.random.randint(wider_key, (), 0, WIDER_NETWORKS)
             inputs["wider"] = jnp.broadcast_to(jnp.where(widens, number, WIDER_NETWORKS), (recipe.batch_size,))
-        return inputs, self._photos.labels[indices], jnp.ones((recipe.batch_size,), "float32")
+        return inputs, photos.labels[indices], jnp.ones((recipe.batch_size,), "float32")
 
-    def _steps(self, state: Any, key: Any, order: Any, first: Any, widens: Any) -> Any:
+    def _steps(self, state: Any, photos: Photos, key: Any, order: Any, first: Any, widens: Any) -> Any:
         """Does a step for each row of `order`, the indices of its photos."""
 
         def step(state: Any, row: Any) -> tuple[Any, None]:
             indices, number = row
-            return self.trainee.train_step(state, self._batch(key, indices, number, widens))[1], None
+            return self.trainee.train_step(state, self._batch(photos, key, indices, number, widens))[1], None
 
         return jax.lax.scan(step, state, (order, first + jnp.arange(len(order))))[0]
 
@@ -214,42 +224,45 @@ class DeviceTraining:
     def train_steps(self, order: np.ndarray, first: int, widens: bool = False) -> dict[str, float]:
         """Trains on the photos of each row of `order`, as steps from `first` on; returns the running means."""
         variables = self._variables()
-        state = tuple([variable.value for variable in part] for part in variables)
-        state = self._epoch(state, self._key, order.astype("int32"), np.int32(first), np.bool_(widens))
+        state = tuple(map(_values_of, variables))
+        state = self._epoch(state, self._photos, self._key, order.astype("int32"), np.int32(first), np.bool_(widens))
         for variable, value in zip(sum(variables, []), sum(state, []), strict=True):
             variable.assign(value)
         return {name: float(value) for name, value in self.trainee.get_metrics_result().items()}
 
-    def finish(self, last: bool) -> None:
+    def update_model(self, last: bool) -> None:
         """Gives the weights to `model`; after the last epoch, also recomputes its batch-norm statistics."""
         self.trainee.give_weights(self.model)
-        if not (last and self.recipe.bn_batches):
-            return
+        if last and self.recipe.bn_batches:
+            self._recompute_statistics()
+
+    def _recompute_statistics(self) -> None:
+        """Does what `batch_statistics.estimate` does, with a compiled function."""
         norms: list[Any] = [layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        statistics = {id(variable) for norm in norms for variable in (norm.moving_mean, norm.moving_variance)}
         momenta, values = [norm.momentum for norm in norms], self._values()
         for norm in norms:
             norm.momentum = 0.0  # the moving statistics become those of one batch
         rng = np.random.default_rng([self.seed, self.recipe.epochs])
-        means: list[np.ndarray] = [np.zeros(variable.shape) for variable in self.model.non_trainable_variables]
+        found = []
         for number in range(self.recipe.bn_batches):
             indices = rng.choice(len(self._photos.labels), self.recipe.batch_size, replace=False)
-            found = self._statistics(values, self._key, indices, self.recipe.epochs * self.steps_per_epoch + number)
-            means = [mean + np.asarray(each) / self.recipe.bn_batches for mean, each in zip(means, found, strict=True)]
+            step = self.recipe.epochs * self.steps_per_epoch + number
+            found.append(self._statistics(values, self._photos, self._key, indices, step))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for variable, mean in zip(self.model.non_trainable_variables, means, strict=True):
+        statistics = {id(variable) for norm in norms for variable in (norm.moving_mean, norm.moving_variance)}
+        for variable, batches in zip(self.model.non_trainable_variables, zip(*found, strict=True), strict=True):
             if id(variable) in statistics:
-                variable.assign(mean)
+                variable.assign(np.mean(batches, axis=0, dtype="float64"))
 
-    def _statistics_of(self, values: Any, key: Any, indices: Any, number: Any) -> Any:
+    def _statistics_of(self, values: Any, photos: Photos, key: Any, indices: Any, number: Any) -> Any:
         """Computes the batch-norm statistics of one batch."""
-        images = self._batch(key, indices, number, False)[0]["image"].astype("float32")
+        images = self._batch(photos, key, indices, number, False)[0]["image"].astype("float32")
         return self.model.stateless_call(*values, images, training=True)[1]
 
     def _values(self) -> tuple[list[Any], list[Any]]:
-        parts = (self.model.trainable_variables, self.model.non_trainable_variables)
-        return tuple([variable.value for variable in part] for part in parts)  # type: ignore[return-value]
+        """Values of the model's variables, as `stateless_call` takes them."""
+        return _values_of(self.model.trainable_variables), _values_of(self.model.non_trainable_variables)
 
     def score(self, photos: Photos, batch: int = 500) -> dict[str, float]:
         """Computes top-1 and the mean cross-entropy of `model` on photos that are already cropped for evaluation."""
@@ -261,3 +274,7 @@ class DeviceTraining:
             hits += int((answers.argmax(-1) == labels).sum())
             loss -= float(np.log(np.maximum(answers[np.arange(len(labels)), labels], 1e-7)).sum())
         return {"val_loss": loss / len(photos.labels), "val_top1": hits / len(photos.labels)}
+
+
+def _values_of(variables: list[keras.Variable]) -> list[Any]:
+    return [variable.value for variable in variables]

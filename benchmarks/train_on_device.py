@@ -122,7 +122,7 @@ def main(argv: list[str]) -> None:
         seconds.append(time.perf_counter() - start)
         last = epoch + 1 == recipe.epochs
         if last or (epoch + 1) % _EVERY.value == 0:
-            training.finish(last)
+            training.update_model(last)
             history[-1] |= training.score(val)
             print(" ".join(f"{name} {value:.4g}" for name, value in history[-1].items()), flush=True)
     record |= {

@@ -76,7 +76,7 @@ def test_a_loop_does_the_steps_of_keras(rate, steps):
     means = looped.train_steps(order, 0)
     losses = []
     for number, indices in enumerate(order):
-        batch = jax.tree.map(np.asarray, single._batch(single._key, indices, number, False))
+        batch = jax.tree.map(np.asarray, single._batch(single._photos, single._key, indices, number, False))
         losses.append(float(single.trainee.train_on_batch(*batch, return_dict=True)["loss"]))
     assert means["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     for ours, theirs in zip(looped.trainee.get_weights(), single.trainee.get_weights(), strict=True):
@@ -87,9 +87,9 @@ def test_a_loop_does_the_steps_of_keras(rate, steps):
 @on_jax
 def test_the_statistics_after_the_last_epoch_are_those_of_the_photos():
     training = DeviceTraining("fd_mobilenet", 0.25, recipe(bn_batches=2), photos(2 * BATCH), CLASSES)
-    training.finish(last=False)
+    training.update_model(last=False)
     before = training.model.get_weights()
-    training.finish(last=True)
+    training.update_model(last=True)
     changed = [
         weight.path
         for weight, value in zip(training.model.weights, before, strict=True)
@@ -104,8 +104,8 @@ def test_the_statistics_after_the_last_epoch_are_those_of_the_photos():
 
 @on_jax
 @pytest.mark.parametrize(
-    "changes", [{"mixup": 0.2}, {"randaugment": 2}, {"antialias": True}, {"progressive_size": 0.5}]
+    "changes", [{"mixup": 0.2}, {"randaugment": 2}, {"antialias": True}, {"progressive_size": 0.5}, {"patience": 3}]
 )
 def test_what_the_loop_lacks_is_rejected(changes):
-    with pytest.raises(ValueError, match="only cropped and mirrored"):
+    with pytest.raises(ValueError, match="not available for photos in the device's memory"):
         DeviceTraining("fd_mobilenet", 0.25, recipe(**changes), photos(BATCH), CLASSES)
