@@ -22,7 +22,7 @@ from fd_keras.training import (
     trainable_classifier,
 )
 from fd_keras.training.devices import Devices
-from fd_keras.training.epoch import EpochCallback, EvaluationCallback
+from fd_keras.training.epoch import EpochCallback, EpochCallbacks, EvaluationCallback
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.optimizer import optimizer_of
 from fd_keras.training.recipes import TrainingRecipe
@@ -205,8 +205,9 @@ class ClassifierRun(TrainingRun):
         self._logged = self.timer.total
         self.arrivals.clear()
         callback = EpochCallback(step, self.timer, self.arrivals, self._after_batch, metrics)
+        callbacks = EpochCallbacks([callback], add_history=True, model=self.trainee)
         try:
-            self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=[callback])
+            self.trainee.fit(self._batches(step), verbose=_QUIET, shuffle=False, callbacks=callbacks)
         except tf.errors.InvalidArgumentError:
             # The operations of a step run in parallel, so a batch that failed may have been counted.
             self.trainee.steps.assign(callback.step)
@@ -215,7 +216,7 @@ class ClassifierRun(TrainingRun):
     def _batches(self, step: int) -> tf.data.Dataset:
         return input_pipeline.training_batches(self.data["train"], self.recipe, self.config.seed, step, self.feed)
 
-    def _after_batch(self, step: int, logs: Mapping[str, float]) -> bool:
+    def _after_batch(self, step: int, logs: Mapping[str, Any]) -> bool:
         self._check_photos()
         return self._after_step(step, lambda: {name: float(value) for name, value in logs.items()})
 

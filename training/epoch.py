@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,8 +73,8 @@ class EpochCallback(keras.callbacks.Callback):
         step: Number of steps done in the whole run.
         timer: Timer of the steps.
         arrivals: Times at which batches left the pipeline.
-        after_step: Called after every step with the number of steps done and the running means; returns whether to
-            continue.
+        after_step: Called after every step with the number of steps done and the running means, which may be tensors;
+            returns whether to continue.
         state: Variables and the values to restore at the start, since `fit` resets the metrics.
 
     Attributes:
@@ -85,7 +86,7 @@ class EpochCallback(keras.callbacks.Callback):
         step: int,
         timer: EpochTimer,
         arrivals: Arrivals,
-        after_step: Callable[[int, Mapping[str, float]], bool],
+        after_step: Callable[[int, Mapping[str, Any]], bool],
         state: list[tuple[keras.Variable, np.ndarray]],
     ):
         super().__init__()
@@ -111,6 +112,18 @@ class EpochCallback(keras.callbacks.Callback):
     def _of_model(self) -> keras.Model:
         assert self.model is not None  # Keras sets it before the first call
         return self.model
+
+
+class EpochCallbacks(keras.callbacks.CallbackList):
+    """The callbacks of an epoch, for `fit`; they get the running means as tensors.
+
+    Keras's own list converts them to numbers first, and so waits for the device after every step.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Calls the callbacks."""
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs=logs)
 
 
 class EvaluationCallback(keras.callbacks.Callback):

@@ -55,6 +55,22 @@ def test_fit_continues_from_a_step_and_stops_on_request(model):
     assert timer.total.steps == 1
 
 
+def test_the_running_means_stay_on_the_device(model):
+    """As numbers, they would make the host wait for every step."""
+    seen = []
+
+    def after_step(step, logs):
+        seen.append(logs["loss"])
+        return True
+
+    callback = epoch.EpochCallback(0, epoch.EpochTimer(), Arrivals(), after_step, [])
+    callbacks = epoch.EpochCallbacks([callback], add_history=True, model=model)
+    history = model.fit(*ONES, batch_size=4, verbose=0, callbacks=callbacks).history
+    assert len(seen) == 6
+    assert not any(isinstance(loss, float) for loss in seen)
+    assert float(seen[-1]) == pytest.approx(history["loss"][-1])
+
+
 def test_metrics_are_restored(model):
     model.fit(*ONES, batch_size=24, verbose=0)
     model.optimizer.learning_rate = 0.0
