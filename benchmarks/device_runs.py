@@ -10,7 +10,7 @@ import csv
 import statistics
 from pathlib import Path
 
-from benchmarks.train_on_device import HISTORY, RECORD
+from benchmarks.device_files import HISTORY, RECORD
 from fd_keras.training import reporting
 
 History = list[dict[str, float]]

@@ -11,7 +11,7 @@ from tests import jax_programs, needs
 
 needs.package("jax")
 
-from benchmarks import device_runs, train_on_device  # noqa: E402
+from benchmarks import device_files, device_runs  # noqa: E402
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def folder(tmp_path):
 
 
 def test_photos_are_decoded_in_the_order_of_the_classes(folder):
-    photos, classes = train_on_device.decoded(str(folder / "train"), None, workers=1)
+    photos, classes = device_files.decoded(str(folder / "train"), None, workers=1)
     assert classes == ["bright", "dark"]
     assert photos.images.shape == (16, 40, 40, 3)
     np.testing.assert_array_equal(photos.labels, [0] * 8 + [1] * 8)
     assert photos.images[:8].mean() > 150 > photos.images[8:].mean()
-    crops, _ = train_on_device.decoded(str(folder / "val"), 32, workers=1)
+    crops, _ = device_files.decoded(str(folder / "val"), 32, workers=1)
     assert crops.images.shape == (6, 32, 32, 3)
 
 
@@ -41,7 +41,7 @@ def test_photos_are_decoded_in_the_order_of_the_classes(folder):
 def test_a_photo_of_another_size_is_named(folder, size):
     Image.new("RGB", size).save(folder / "train" / "dark" / "other.png")
     with pytest.raises(ValueError, match="other.png: "):
-        train_on_device.decoded(str(folder / "train"), None, workers=1)
+        device_files.decoded(str(folder / "train"), None, workers=1)
 
 
 def test_a_run_trains_and_is_listed(folder, tmp_path):
@@ -57,7 +57,7 @@ def test_a_run_trains_and_is_listed(folder, tmp_path):
         "--evaluate_every=2",
     ]
     subprocess.run(command, check=True, env=jax_programs.environment())
-    record = json.loads((runs / "mine_0" / train_on_device.RECORD).read_text())
+    record = json.loads((runs / "mine_0" / device_files.RECORD).read_text())
     assert record["photos"] == {"train": 16, "val": 6}
     assert record["recipe"]["epochs"] == 3
     assert (runs / "mine_0" / "fd_mobilenet_0.25_32.keras").exists()
