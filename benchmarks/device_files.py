@@ -1,4 +1,4 @@
-"""Reads photos into memory, and formats histories, for `benchmarks.train_on_device`."""
+"""Reads photos into memory, and names the files of `benchmarks.train_on_device`."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.device_loop import Photos
 
 HISTORY, RECORD = "history.csv", "record.json"
-COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1")
+COLUMNS = ("epoch", "loss", "top1", "top5", "val_loss", "val_top1")
 
 _CHUNK = 500  # photos that a process decodes at once
 
@@ -60,10 +60,3 @@ def _decode(paths: Sequence[str], size: int | None) -> np.ndarray:
         if height != width or height != len(images[0]):
             raise ValueError(f"{path}: {width}x{height} pixels; all photos must be square and have the same size.")
     return np.stack(images)
-
-
-def csv_of(history: list[dict[str, float]]) -> str:
-    """Formats a history; epochs without an evaluation have empty fields."""
-    lines = [",".join(COLUMNS)]
-    lines += [",".join(f"{row[name]:.6g}" if name in row else "" for name in COLUMNS) for row in history]
-    return "\n".join(lines) + "\n"

@@ -17,20 +17,11 @@ from fd_keras.saved import load_model
 from fd_keras.training import trainable_classifier
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.optimizer import optimizer_of
-from fd_keras.training.recipes import RATIO, WIDER_NETWORKS, TrainingRecipe
+from fd_keras.training.recipes import RATIO, TRIES, WIDER_NETWORKS, TrainingRecipe
 from fd_keras.training.trainable_classifier import TrainableClassifier
 
-TRIES = 10  # as in `fd_keras.training.crops`
-# Settings of recipes that this loop does not have, with the value that turns them off.
-_NOT_HERE = {
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "randaugment": 0,
-    "antialias": False,
-    "progressive_size": 1.0,
-    "class_balance": 0.0,
-    "patience": 0,
-}
+# Settings that this loop does not have; their defaults turn them off.
+_NOT_HERE = ("mixup", "cutmix", "randaugment", "antialias", "progressive_size", "class_balance", "patience")
 
 
 class Photos(NamedTuple):
@@ -138,12 +129,12 @@ class DeviceTraining:
         teacher: str | None = None,
         weights: str | None = None,
     ):
-        lacking = [name for name, off in _NOT_HERE.items() if getattr(recipe, name) != off]
-        if lacking:
-            raise ValueError(
-                f"--{lacking[0]}={getattr(recipe, lacking[0])}: not available for photos in the device's memory; use "
-                f"{_NOT_HERE[lacking[0]]}, or fd-keras train."
-            )
+        for name in _NOT_HERE:
+            value, off = getattr(recipe, name), getattr(TrainingRecipe, name)
+            if value != off:
+                raise ValueError(
+                    f"--{name}={value}: not available for photos in the device's memory; use {off}, or fd-keras train."
+                )
         keras.utils.set_random_seed(seed)
         self.recipe, self.seed = recipe, seed
         self.steps_per_epoch = len(photos.labels) // recipe.batch_size

@@ -14,11 +14,11 @@ import time
 import numpy as np
 from absl import flags
 
-from benchmarks.device_files import HISTORY, RECORD, csv_of, decoded
+from benchmarks.device_files import COLUMNS, HISTORY, RECORD, decoded
 from fd_keras import zoo
-from fd_keras.io import write_atomically, write_json
+from fd_keras.io import write_json
 from fd_keras.program import Program, UsageError
-from fd_keras.training import recipes, run_flags
+from fd_keras.training import recipes, reporting, run_flags
 
 _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
 _TEACHER = flags.DEFINE_string("teacher", None, "Distill from this .keras file, a network with the same classes.")
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
         "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # without the first epoch, which compiles
         "last": history[-1],
     }
-    write_atomically(os.path.join(run_dir, HISTORY), csv_of(history).encode())
+    reporting.write_history(os.path.join(run_dir, HISTORY), history, COLUMNS)
     training.model.save(os.path.join(run_dir, f"{training.model.name}.keras"))
     write_json(os.path.join(run_dir, RECORD), record)
 

@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet, photos
-from fd_keras.training.recipes import RATIO
-
-TRIES = 10  # as in torchvision, before it falls back to a central crop
+from fd_keras.training.recipes import RATIO, TRIES
 
 
 def draw_boxes(count: int, seed, crop_scale: float) -> tf.Tensor:

@@ -8,7 +8,9 @@ from fd_keras.training.settings import Settings, setting
 
 Targets = Mapping[tuple[str, float], float]  # (network, alpha) -> ImageNet validation top-1 in percent
 
-RATIO = (3 / 4, 4 / 3)  # width to height of a training crop, torchvision's default
+# Training crops, as in torchvision.
+RATIO = (3 / 4, 4 / 3)  # width to height
+TRIES = 10  # random boxes, before the central crop
 TOLERANCE = 0.5  # points of top-1 below the target at which a network still counts as reproduced
 
 
