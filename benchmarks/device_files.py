@@ -36,6 +36,8 @@ def decoded(folder: str, size: int | None, workers: int | None = None) -> "tuple
     """
     from benchmarks.device_loop import Photos
 
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}: no such folder; it must have a folder for each class.")
     listing = photos.list_classes(folder)
     labeled = [(os.path.join(folder, path), label) for label, paths in enumerate(listing.values()) for path in paths]
     paths, labels = zip(*labeled, strict=True)
@@ -54,8 +56,11 @@ def _decode(paths: Sequence[str], size: int | None) -> np.ndarray:
         return np.stack([imagenet.load_image(path, (size, size)) for path in paths])
     images = []
     for path in paths:
-        with photos.opened(path) as image:
-            images.append(np.asarray(photos.rgb(image)))
+        try:
+            with photos.opened(path) as image:
+                images.append(np.asarray(photos.rgb(image)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from error
         height, width, _ = images[-1].shape
         if height != width or height != len(images[0]):
             raise ValueError(f"{path}: {width}x{height} pixels; all photos must be square and have the same size.")

@@ -44,6 +44,18 @@ def test_a_photo_of_another_size_is_named(folder, size):
         device_files.decoded(str(folder / "train"), None, workers=1)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_broken_photo_is_named(folder, split):
+    (folder / split / "dark" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match="broken.png: not a readable image"):
+        device_files.decoded(str(folder / split), None if split == "train" else 32, workers=1)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train: no such folder"):
+        device_files.decoded(str(tmp_path / "train"), None)
+
+
 def test_a_run_trains_and_is_listed(folder, tmp_path):
     """In another process, since Keras's backend cannot be changed in this one."""
     runs = tmp_path / "runs"
