@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fd_keras import zoo
 from fd_keras.training import checkpoint, raw_photos, shards, sources
-from tests import needs
+from tests import needs, small_network
 
 CLASSES = ("amber", "blue", "cyan")
 COLORS = ((220, 150, 40), (40, 60, 200), (60, 200, 210))
@@ -44,6 +45,14 @@ def photos(tmp_path_factory) -> pathlib.Path:
     write_photos(folder / "train", 16, seed=1)
     write_photos(folder / "val", 5, seed=2)
     return folder
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Adds the small network to those of this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(zoo.ARCHS, small_network.NAME, small_network.ARCH)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,20 +15,24 @@ from fd_keras.saved import load_model
 from fd_keras.training import checkpoint, classifier_run, devices, recipes, reporting, run_record, sources, table2
 from fd_keras.training.run import TrainingError
 from fd_keras.training.trainable_classifier import build_net
+from tests import small_network
 
 RECIPE = recipes.PAPER.override(image_size=32, batch_size=12, epochs=2, ema_decay=0.9, learning_rate=0.05)
 
 
+pytestmark = pytest.mark.usefixtures("small")
+
+
 def _run(photos, run_dir, said=None, recipe=RECIPE, **config):
     config = classifier_run.ClassifierRunConfig(
-        recipe, "fd_mobilenet", alpha=0.25, run_dir=str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config
+        recipe, small_network.NAME, alpha=0.25, run_dir=str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config
     )
     said = [] if said is None else said
     return classifier_run.ClassifierRun(config, sources.open_data(f"folder:{photos}"), devices.Devices(), said.append)
 
 
 @pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory):
+def finished(small, photos, tmp_path_factory):
     """A finished run, its results, and the lines it printed."""
     said = []
     run = _run(photos, tmp_path_factory.mktemp("finished") / "run", said)
@@ -58,7 +62,7 @@ def test_a_finished_run_has_written_all_files(finished):
     assert said[0].startswith("epoch 1/2")
     assert facts["models"]["last"] in reporting.closing(run, facts)
     runs = run_record.runs_below([str(folder)])
-    assert "fd_mobilenet_0.25_32" in table2.table(runs)
+    assert "small_0.25_32" in table2.table(runs)
     assert [row["epoch"] for row in table2.history_of(runs[0])] == [1, 2]
 
 
@@ -180,8 +184,8 @@ def test_fine_tuning_loads_and_freezes_the_backbone(finished, photos, tmp_path):
     once = RECIPE.override(epochs=1)
     run = _run(other, tmp_path / "run", said, once, init_weights=str(source), freeze="backbone")
     assert "with a new classifier" in said[0]
-    taken = load_model(facts["models"]["last"]).get_layer("conv_pw_5").get_weights()[0]
-    np.testing.assert_array_equal(taken, run.trainee.net.get_layer("conv_pw_5").get_weights()[0])
+    taken = load_model(facts["models"]["last"]).get_layer("conv_pw_2").get_weights()[0]
+    np.testing.assert_array_equal(taken, run.trainee.net.get_layer("conv_pw_2").get_weights()[0])
     assert [variable.path for variable in run.trainee.trainable_variables] == ["predictions/kernel", "predictions/bias"]
     before = run.trainee.net.get_layer("conv1_bn").get_weights()
     run.train()
@@ -197,7 +201,7 @@ def test_an_invalid_freeze_is_rejected(photos, tmp_path, freeze):
 
 def test_the_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        classifier_run.ClassifierRunConfig(RECIPE, "fd_mobilenet", alpha=0.25, run_dir="run").seed = 1
+        classifier_run.ClassifierRunConfig(RECIPE, small_network.NAME, alpha=0.25, run_dir="run").seed = 1
 
 
 def test_rare_classes_have_larger_weights_with_a_mean_of_one(photos, tmp_path):
@@ -220,7 +224,7 @@ _TINY = RECIPE.override(image_size=48, epochs=2, reparam=True, progressive_size=
 
 
 @pytest.fixture(scope="module")
-def tiny(photos, tmp_path_factory):
+def tiny(small, photos, tmp_path_factory):
     """A run with the recipe for tiny networks, except for wider networks, which `test_run` trains."""
     run = _run(photos, tmp_path_factory.mktemp("tiny") / "run", recipe=_TINY)
     facts = run.train()
@@ -231,7 +235,7 @@ def tiny(photos, tmp_path_factory):
 def test_a_tiny_network_is_saved_as_a_plain_one(tiny):
     run, facts = tiny
     saved = load_model(facts["models"]["last"])
-    plain = build_net("fd_mobilenet", 0.25, 48, 3, activation="softmax")
+    plain = build_net(small_network.NAME, 0.25, 48, 3, activation="softmax")
     assert [(type(layer), layer.name) for layer in saved.layers] == [
         (type(layer), layer.name) for layer in plain.layers
     ]
@@ -250,11 +254,11 @@ def test_a_tiny_network_is_saved_with_its_branches_and_new_statistics(tiny):
     )
     offset = (wanted - features).mean((0, 1, 2))
     np.testing.assert_allclose(features + offset, wanted, atol=1e-4 * np.abs(wanted).max())
-    running = saved.get_layer("conv_pw_11_bn").get_weights()
+    running = saved.get_layer("conv_pw_3_bn").get_weights()
     run.trainee.give_weights(run.model)
-    assert (run.model.get_layer("conv_pw_11_bn").get_weights()[2] != running[2]).any()
+    assert (run.model.get_layer("conv_pw_3_bn").get_weights()[2] != running[2]).any()
     run._update_model()
-    np.testing.assert_array_equal(run.model.get_layer("conv_pw_11_bn").get_weights()[2], running[2])
+    np.testing.assert_array_equal(run.model.get_layer("conv_pw_3_bn").get_weights()[2], running[2])
 
 
 def test_a_tiny_network_is_converted_to_int8(tiny, photos, programs, tmp_path):
@@ -305,7 +309,7 @@ def test_a_teacher_changes_the_weights_and_must_have_the_same_classes(finished, 
     for split in ("train", "val"):
         for name in ("amber", "blue"):
             shutil.copytree(photos / split / name, tmp_path / "two" / split / name)
-    with pytest.raises(ValueError, match="has 3 classes, but fd_mobilenet_0.25_32 takes RGB images and has 2. Train a"):
+    with pytest.raises(ValueError, match="has 3 classes, but small_0.25_32 takes RGB images and has 2. Train a"):
         _run(tmp_path / "two", tmp_path / "fewer", teacher=teacher)
     with pytest.raises(ValueError, match="--teacher was None, now "):
         _run(photos, tmp_path / "alone", recipe=RECIPE.override(epochs=1), teacher=teacher)

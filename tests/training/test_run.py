@@ -15,6 +15,7 @@ import pytest
 from fd_keras.program import Stopped
 from fd_keras.training import checkpoint, run
 from fd_keras.training.devices import Devices
+from tests import small_network
 
 STEPS = 4  # per epoch
 
@@ -242,7 +243,7 @@ def test_state_contains_copies_of_the_values():
 def program(photos, program_of, programs):
     """A program that trains two epochs of 48 photos in batches of 6, and saves a checkpoint every other step."""
     return program_of(
-        programs, "fd_keras.training.train", "--recipe=paper", "--model=fd_mobilenet", "--alpha=0.25",
+        programs, "tests.training.train_small", "--recipe=paper", f"--model={small_network.NAME}", "--alpha=0.25",
         f"--data=folder:{photos}", "--image_size=64", "--batch_size=6", "--epochs=2", "--mixup=0.2", "--cutmix=1.0",
         "--ema_decay=0.9", "--dropout=0.1", "--netaug=2", "--reparam", "--bn_batches=2", "--threads=2",
         "--checkpoint_every=2",

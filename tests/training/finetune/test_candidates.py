@@ -8,15 +8,16 @@ from fd_keras import imagenet
 from fd_keras.training.finetune import candidates, linear_head
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.recipes import RECIPES
+from tests import small_network
 
 CLASSES = ("amber", "blue", "cyan")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> str:
+def weights(small, tmp_path_factory) -> str:
     """A file of random weights with batch-norm statistics that make features of photos differ."""
     keras.utils.set_random_seed(3)
-    net = FinetuneNetwork("fd_mobilenet", 0.25, 32, tuple("abcde"), None).build()
+    net = FinetuneNetwork(small_network.NAME, 0.25, 32, tuple("abcde"), None).build()
     for layer in net.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -28,7 +29,7 @@ def weights(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def network(weights) -> FinetuneNetwork:
-    return FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights)
+    return FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, weights)
 
 
 def labeled(photos, side: str, count: int) -> list[tuple[str, int]]:
@@ -51,7 +52,7 @@ def head(network, train):
 
 
 def test_a_network_is_named_and_loads_its_weights(network, weights):
-    assert network.name == "fd_mobilenet_0.25_32"
+    assert network.name == "small_0.25_32"
     net, saved = network.build(), keras.saving.load_model(weights)
     assert net.output_shape == (None, 3)
     first = next(layer.name for layer in saved.layers if layer.weights)
@@ -108,7 +109,7 @@ def test_tuning_starts_from_the_head_and_is_not_repeated(network, head, train, p
 
 
 def test_images_are_enlarged_before_the_network(weights):
-    network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights, enlarged_to=64)
+    network = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, weights, enlarged_to=64)
     larger = dataclasses.replace(network, image_size=64, enlarged_to=None)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     nets = [network.build(), larger.build()]

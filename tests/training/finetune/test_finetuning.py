@@ -9,9 +9,10 @@ from fd_keras.training.finetune.finetuning import Finetuning
 from fd_keras.training.finetune.options import Options
 from fd_keras.training.finetune.results import Measured
 from fd_keras.training.finetune.split import Split
+from tests import small_network
 from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
 
-NETWORK = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, None)
+NETWORK = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, None)
 
 
 def certain(hits: int, total: int, share: float = 0.9) -> Measured:
@@ -42,7 +43,7 @@ def make(split, weights, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(candidates, "tune", tune)
 
     def make(given: bool = False, fresh: bool = False, tuned: Measured | None = None, **options):
-        network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, None if fresh else weights)
+        network = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, None if fresh else weights)
         if tuned is not None:
             monkeypatch.setattr(candidates, "measure", lambda model, photos: tuned)
         options = Options(**{"views": 1, "threads": 1, "overrides": {"epochs": 3}} | options)
@@ -161,7 +162,7 @@ def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
     found, trained = make(method="tune", teacher="auto")
     assert [one["run"] for one in trained] == ["tune", "refit"]
     assert made == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
-    assert found.settings["teacher"] == "fd_mobilenet_0.5_32 with a linear head on images enlarged to 192 pixels"
+    assert found.settings["teacher"] == "small_0.5_32 with a linear head on images enlarged to 192 pixels"
     assert asked == [24]
 
 
