@@ -122,7 +122,12 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
     Returns:
         uint8 of shape (photos, size, size, 3).
     """
-    decode_crop = _decode_jpeg_crop if jpegs else _decode_crop
+    # A function of its own: building the graph of each photo would take seconds in every epoch.
+    decode_crop = tf.function(
+        _decode_jpeg_crop if jpegs else _decode_crop,
+        input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([4, TRIES], tf.float32)],
+        autograph=False,
+    )
     images = [decode_crop(*photo) for photo in zip(data, draws, strict=True)]
     if antialias:
         return tf.stack([_resize(image, (size, size)) for image in images])
