@@ -32,6 +32,7 @@ def decoded(folder: str, size: int | None, workers: int | None = None) -> "tuple
         The photos, and the names of the classes.
 
     Raises:
+        FileNotFoundError: If there is no such folder.
         ValueError: If a photo cannot be decoded or has another size; the message names it.
     """
     from benchmarks.device_loop import Photos

@@ -1,6 +1,5 @@
 """A network of seven convolutions for tests of training, since tracing the graph takes most of their time."""
 
-from fd_keras import zoo
 from fd_keras.spec import Arch, Stage
 
 NAME = "small"
@@ -13,8 +12,3 @@ ARCH = Arch(
         Stage("separable", 128, stride=2),
     ),
 )
-
-
-def register() -> None:
-    """Adds it to the networks of this process."""
-    zoo.ARCHS[NAME] = ARCH

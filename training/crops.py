@@ -122,7 +122,7 @@ def train_crops(data: Sequence, draws: Sequence, size: int, antialias: bool, jpe
     Returns:
         uint8 of shape (photos, size, size, 3).
     """
-    # A function of its own: building the graph of each photo would take seconds in every epoch.
+    # Traced once, not for each photo, which would take seconds in every epoch.
     decode_crop = tf.function(
         _decode_jpeg_crop if jpegs else _decode_crop,
         input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([4, TRIES], tf.float32)],

@@ -166,6 +166,17 @@ def test_all_formats_are_decoded_as_by_pil():
         assert np.abs(crop.numpy() - resized).mean() < (2.5 if name.endswith("jpg") else 1), name
 
 
+@pytest.mark.parametrize("jpegs", [True, False])
+def test_the_graph_of_a_crop_is_built_once_for_all_photos(jpegs, monkeypatch):
+    built, random_box = [], crops.random_box
+    monkeypatch.setattr(crops, "random_box", lambda *arguments: built.append(1) or random_box(*arguments))
+    data, draws = tf.constant([_encoded(_photo(60, 90), "JPEG")] * 8), crops.draw_boxes(8, tf.constant([1, 2]), 0.64)
+    both = tf.data.Dataset.from_tensors((data, draws))
+    (images,) = both.map(lambda *each: crops.train_crops(*(tf.unstack(one, 8) for one in each), 32, False, jpegs))
+    assert images.shape == (8, 32, 32, 3)
+    assert len(built) == (1 if jpegs else 2)  # for JPEGs, and for other formats
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_photos_with_too_many_pixels_are_rejected_by_their_header(form, monkeypatch):
     data = _encoded(_photo(60, 90), form) if form != "JPEG" else _formats()["progressive.jpg"]

@@ -2,9 +2,10 @@
 
 import importlib
 
+from fd_keras import zoo
 from tests import small_network
 
-small_network.register()  # before the program lists the networks
+zoo.ARCHS[small_network.NAME] = small_network.ARCH  # before the program lists the networks
 PROGRAM = importlib.import_module("fd_keras.training.train").PROGRAM
 
 if __name__ == "__main__":
