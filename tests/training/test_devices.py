@@ -47,11 +47,12 @@ def _state(run_dir):
     return names, meta["history"][-1]
 
 
-def _assert_same(run_dir, other, close=1e-4):
+def _assert_same(run_dir, other):
     """Checks that both runs used the same batches, normalized them as a whole, and took the same steps."""
     (state, row), (expected, expected_row) = _state(run_dir), _state(other)
     assert state.keys() == expected.keys()
-    assert row["loss"] == pytest.approx(expected_row["loss"], rel=close)
+    # Statistics of each device's own photos would change it by 6e-4 (measured on TensorFlow), rounding by less than 1e-6.
+    assert row["loss"] == pytest.approx(expected_row["loss"], rel=1e-4)
     assert row["val_loss"] == pytest.approx(expected_row["val_loss"], rel=1e-3)
     # Sums in another order change the sign of some ReLU inputs of an untrained network, and moving all weights by 1e-6
     # on one device changes its gradients by as much. If gradients were added instead of averaged, it would be 1.
@@ -78,9 +79,7 @@ def alone(photos, tmp_path_factory):
 def test_mirrored_equals_one_device(photos, alone, tmp_path):
     program = (str(pathlib.Path(__file__).with_name("two_devices.py")),)
     _train(_command(photos, tmp_path, "--strategy=mirrored", program=program), _environment("tensorflow"))
-    # Synchronized variances are computed from squares, exact to five digits; a second step amplifies that to 0.1%.
-    # Unsynchronized ones would make it 4%.
-    _assert_same(tmp_path, alone("tensorflow"), close=5e-3)
+    _assert_same(tmp_path, alone("tensorflow"))
 
 
 def test_data_parallel_equals_one_device(photos, alone, tmp_path):
