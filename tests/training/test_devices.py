@@ -51,7 +51,7 @@ def _assert_same(run_dir, other):
     """Checks that both runs used the same batches, normalized them as a whole, and took the same steps."""
     (state, row), (expected, expected_row) = _state(run_dir), _state(other)
     assert state.keys() == expected.keys()
-    # Statistics of each device's own photos would change it by 6e-4 (measured on TensorFlow), rounding by less than 1e-6.
+    # On TensorFlow, statistics of each device's own photos would change it by 6e-4, and rounding changes it by 1e-7.
     assert row["loss"] == pytest.approx(expected_row["loss"], rel=1e-4)
     assert row["val_loss"] == pytest.approx(expected_row["val_loss"], rel=1e-3)
     # Sums in another order change the sign of some ReLU inputs of an untrained network, and moving all weights by 1e-6
