@@ -8,6 +8,7 @@ import pytest
 from fd_keras import weights as weights_lib
 from fd_keras.training.finetune import candidates, teachers
 from fd_keras.training.finetune.candidates import FinetuneNetwork
+from tests import small_network
 from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
 
 NARROW = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, "narrow.pth.tar", seed=3)
@@ -35,7 +36,7 @@ def test_the_best_teacher_has_the_features_that_separate_the_classes(photos, mon
 
 
 def test_a_saved_teacher_predicts_like_its_head_and_is_made_once(weights, photos, tmp_path, monkeypatch):  # noqa: F811
-    network = FinetuneNetwork("fd_mobilenet", 0.25, 32, CLASSES, weights, enlarged_to=64)
+    network = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, weights, enlarged_to=64)
     train = labeled(photos, "train", 4)
     path = teachers.save(network, train, [0, 2], str(tmp_path / "work" / "teacher.keras"))
     expected = candidates.with_head(network, teachers.fit_head(network, train, [0, 2]))
