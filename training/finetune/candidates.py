@@ -91,6 +91,24 @@ def pooled_features(network: FinetuneNetwork, paths: Sequence[str], views: int) 
     return features.pooled(trunk, paths, views, _LEAST_CROP, network.seed)
 
 
+class PhotoFeatures:
+    """Features of photos, computed only once for each network.
+
+    Args:
+        paths: Paths of the photos.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        self._paths = paths
+        self._known: dict[FinetuneNetwork, np.ndarray] = {}
+
+    def of(self, network: FinetuneNetwork, views: int) -> np.ndarray:
+        """Returns the features of the first views of all photos, float32 (photos, views, channels)."""
+        if network not in self._known or self._known[network].shape[1] < views:
+            self._known[network] = pooled_features(network, self._paths, views)
+        return self._known[network][:, :views]
+
+
 def pixels(size: int, photos: Sequence[Labeled]) -> np.ndarray:
     """Returns the pixels of small evaluation crops as features, float32 (photos, 1, size * size * 3)."""
     images = [imagenet.load_image(path, (size, size)) for path, _ in photos]

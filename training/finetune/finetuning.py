@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 from fd_keras.io import join
 from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teachers
 from fd_keras.training.finetune.augmentation import Augmentation
-from fd_keras.training.finetune.candidates import FinetuneNetwork
+from fd_keras.training.finetune.candidates import FinetuneNetwork, PhotoFeatures
 from fd_keras.training.finetune.linear_head import LinearHead
 from fd_keras.training.finetune.options import AUTO, Options
 from fd_keras.training.finetune.photo_folder import Labeled, labels_of
@@ -71,6 +72,7 @@ class Finetuning:
         self._network, self._split, self._given, self._options = network, split, given, options
         self._work_dir, self._say = work_dir, say
         self._train, self._held_out = split.train, split.held_out
+        self._features = PhotoFeatures([path for path, _ in (*split.train, *split.held_out)])
         self._settings: dict[str, str] = {}
 
     def run(self) -> Finetuned:
@@ -91,23 +93,22 @@ class Finetuning:
     # The linear head.
 
     def _fit_head(self) -> LinearHead:
-        photos = (*self._train, *self._held_out)
-        views = self._options.views or plan.views(len(photos))
-        self._say(f"linear head: features of {len(photos)} photos, {views} views of each")
-        self._features = candidates.pooled_features(self._network, [path for path, _ in photos], views)
-        self._augmentation = self._choose_augmentation()
-        self._features = self._features[:, self._augmentation.usable(views)]
-        head = self._regression(self._features[: len(self._train)], self._train)
+        count = len(self._train) + len(self._held_out)
+        views = self._options.views or plan.views(count)
+        self._say(f"linear head: features of {count} photos, {views} views of each")
+        values = self._features.of(self._network, views)
+        self._augmentation = self._choose_augmentation(values[: len(self._train)])
+        self._values = values[:, self._augmentation.usable(views)]
+        head = self._regression(self._values[: len(self._train)], self._train)
         self._settings |= {
-            "views of a photo": str(self._features.shape[1]),
+            "views of a photo": str(self._values.shape[1]),
             "regularization of the head, C": f"{head.c:.4g}",
         }
         return head
 
-    def _choose_augmentation(self) -> Augmentation:
-        """Decides whether to mirror and crop photos, by their features and the flags."""
-        features = self._features[: len(self._train)]
-        found = augmentation.choose(features, labels_of(self._train), len(self._split.classes))
+    def _choose_augmentation(self, values: np.ndarray) -> Augmentation:
+        """Decides whether to mirror and crop photos, by the features of the training photos and the flags."""
+        found = augmentation.choose(values, labels_of(self._train), len(self._split.classes))
         if "flip" in self._options.overrides:
             found = dataclasses.replace(found, mirrored=self._options.overrides["flip"] > 0)
         for change, allowed, flag in (("mirrored", found.mirrored, "flip"), ("cropped", found.cropped, "crop_scale")):
@@ -121,7 +122,7 @@ class Finetuning:
         return linear_head.fit(values, labels_of(photos), len(self._split.classes))
 
     def _measured_head(self, head: LinearHead) -> Measured:
-        measured = candidates.measure_head(head, self._features[len(self._train) :, 0], self._held_out)
+        measured = candidates.measure_head(head, self._values[len(self._train) :, 0], self._held_out)
         self._say(_line(Candidate(LINEAR_HEAD, measured, False)))
         return measured
 
@@ -139,7 +140,7 @@ class Finetuning:
         refit = self._refits()
         how = self._on_held_out()
         if refit:
-            head = self._regression(self._features, (*self._train, *self._held_out))
+            head = self._regression(self._values, (*self._train, *self._held_out))
             if len(self._held_out) < plan.FEWEST_TO_HOLD_OUT:
                 measured = candidates.cross_validated(head, (*self._train, *self._held_out))
                 found = [dataclasses.replace(found[0], measured=measured), *found[1:]]
@@ -180,10 +181,16 @@ class Finetuning:
         head: LinearHead | None,
         learn_from: str | None,
     ) -> keras.Model:
-        self._say(f"{network.name}: {recipe.epochs} epochs of {len(photos)} photos, in batches of {recipe.batch_size}")
+        passes = 1 if self._chooses_epoch() else plan.passes_per_epoch(len(photos), recipe)
+        epochs = f"{recipe.epochs} epochs of {len(photos)} photos"
+        if passes > 1:
+            recipe = plan.in_longer_epochs(recipe, passes)
+            epochs = f"{recipe.epochs} epochs, each of {passes} passes over {len(photos)} photos"
+        self._say(f"{network.name}: {epochs}, in batches of {recipe.batch_size}")
         return candidates.tune(
-            network, recipe, photos, self._held_out, join(self._work_dir, folder), start=head, teacher=learn_from,
-            which="best" if self._chooses_epoch() else "last", threads=self._options.threads, say=self._say,
+            network, recipe, passes * tuple(photos), self._held_out, join(self._work_dir, folder), start=head,
+            teacher=learn_from, which="best" if self._chooses_epoch() else "last", threads=self._options.threads,
+            say=self._say,
         )  # fmt: skip
 
     def _chooses_epoch(self) -> bool:
@@ -199,13 +206,17 @@ class Finetuning:
         found = self._best_teacher
         self._settings["teacher"] = teachers.title(found)
         self._say(f"teacher: {teachers.title(found)}")
+        path = join(self._work_dir, folder, "teacher.keras")
+        if os.path.exists(path):
+            return path
+        most = plan.fitted_views(len(self._train))  # the same for all photos, so that features are computed once
         views = self._augmentation.usable(plan.fitted_views(len(photos)))
-        return teachers.save(found, photos, views, join(self._work_dir, folder, "teacher.keras"))
+        return teachers.save(found, self._features.of(found, most)[: len(photos), views], labels_of(photos), path)
 
     @functools.cached_property
     def _best_teacher(self) -> FinetuneNetwork:
         """Best teacher for the training photos, also used when training on all photos."""
-        return teachers.best(self._network, self._train)
+        return teachers.best(self._network, self._features, labels_of(self._train))
 
     def _better(self, head: Measured, tuned: Measured) -> bool:
         """Whether the tuned network recognizes more photos than the head, or as many with a lower cross-entropy.
@@ -222,7 +233,7 @@ class Finetuning:
         refit = self._refits()
         if refit:
             photos = (*self._train, *self._held_out)
-            whole = None if head is None else self._regression(self._features, photos)
+            whole = None if head is None else self._regression(self._values, photos)
             self._say("training again on all photos, including the held-out ones")
             learn_from = self._teacher(photos, "refit")
             again = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)

@@ -1,15 +1,13 @@
 """Teachers for knowledge distillation: more accurate networks with a linear head for the photos."""
 
 import dataclasses
-import os
-from collections.abc import Sequence
+
+import numpy as np
 
 from fd_keras import weights as weights_lib
 from fd_keras.training import run_record
 from fd_keras.training.finetune import candidates, linear_head
-from fd_keras.training.finetune.candidates import FinetuneNetwork
-from fd_keras.training.finetune.linear_head import LinearHead
-from fd_keras.training.finetune.photo_folder import Labeled, labels_of
+from fd_keras.training.finetune.candidates import FinetuneNetwork, PhotoFeatures
 
 _ENLARGED_TO = 192  # pixels; weights trained at 224 are less accurate on much smaller images
 
@@ -27,14 +25,21 @@ def possible(network: FinetuneNetwork) -> list[FinetuneNetwork]:
     return found
 
 
-def best(network: FinetuneNetwork, photos: Sequence[Labeled]) -> FinetuneNetwork:
-    """The possible teacher whose linear head has the best accuracy in cross-validation."""
-    return max(possible(network), key=lambda one: _hits(one, photos))
+def best(network: FinetuneNetwork, features: PhotoFeatures, labels: np.ndarray) -> FinetuneNetwork:
+    """The possible teacher whose linear head has the best accuracy in cross-validation.
 
+    Args:
+        network: Network to teach.
+        features: Features of photos.
+        labels: Labels of the first of these photos; the others are not used.
+    """
+    classes = len(network.classes)
 
-def _hits(network: FinetuneNetwork, photos: Sequence[Labeled]) -> int:
-    features = candidates.pooled_features(network, [path for path, _ in photos], 1)
-    return int(linear_head.hits_when_left_out(features, labels_of(photos), len(network.classes)).sum())
+    def hits(one: FinetuneNetwork) -> int:
+        values = features.of(one, 1)[: len(labels)]
+        return int(linear_head.hits_when_left_out(values, labels, classes).sum())
+
+    return max(possible(network), key=hits)
 
 
 def title(network: FinetuneNetwork) -> str:
@@ -43,20 +48,18 @@ def title(network: FinetuneNetwork) -> str:
     return f"{network.name} with a linear head{enlarged}"
 
 
-def fit_head(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int]) -> LinearHead:
-    """A linear head on the features of photos.
+def save(network: FinetuneNetwork, values: np.ndarray, labels: np.ndarray, path: str) -> str:
+    """Saves a network with a linear head.
 
     Args:
         network: The network.
-        photos: The photos.
-        views: Indices of the views, see `features.pooled`.
+        values: Features of photos, (photos, views, channels).
+        labels: Labels of the photos, (photos,).
+        path: Path of the .keras file.
+
+    Returns:
+        The path.
     """
-    values = candidates.pooled_features(network, [path for path, _ in photos], max(views) + 1)[:, list(views)]
-    return linear_head.fit(values, labels_of(photos), len(network.classes))
-
-
-def save(network: FinetuneNetwork, photos: Sequence[Labeled], views: Sequence[int], path: str) -> str:
-    """Saves a network with a linear head for the photos, unless the file exists; returns the path."""
-    if not os.path.exists(path):
-        run_record.save_model(candidates.with_head(network, fit_head(network, photos, views)), path)
+    head = linear_head.fit(values, labels, len(network.classes))
+    run_record.save_model(candidates.with_head(network, head), path)
     return path

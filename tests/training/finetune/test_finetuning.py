@@ -154,16 +154,51 @@ def test_many_held_out_photos_select_the_epoch_without_a_refit(make, monkeypatch
 
 
 def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
-    """Finally that is all photos. The teacher is chosen only once."""
-    asked, made = [], []
+    """Finally that is all photos. The teacher is chosen only once, and features are computed only once."""
+    asked, made, computed = [], [], []
     wider = dataclasses.replace(NETWORK, alpha=0.5, enlarged_to=192)
-    monkeypatch.setattr(teachers, "best", lambda network, photos: asked.append(len(photos)) or wider)
-    monkeypatch.setattr(teachers, "save", lambda network, photos, views, path: made.append((len(photos), path)) or path)
+
+    def save(network, values, labels, path):
+        made.append((network, len(values), len(labels), path))
+        return path
+
+    def pooled_features(network, paths, views):
+        computed.append(network)
+        return np.random.default_rng(0).normal(size=(len(paths), views, 8)).astype("float32")
+
+    monkeypatch.setattr(candidates, "pooled_features", pooled_features)
+    monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(5, 9))
+    monkeypatch.setattr(candidates, "shrunk", lambda head: head)
+    monkeypatch.setattr(teachers, "best", lambda network, features, labels: asked.append(len(labels)) or wider)
+    monkeypatch.setattr(teachers, "save", save)
     found, trained = make(method="tune", teacher="auto")
     assert [one["run"] for one in trained] == ["tune", "refit"]
-    assert made == [(24, trained[0]["teacher"]), (33, trained[1]["teacher"])]
+    assert made == [(wider, 24, 24, trained[0]["teacher"]), (wider, 33, 33, trained[1]["teacher"])]
     assert found.settings["teacher"] == "small_0.5_32 with a linear head on images enlarged to 192 pixels"
     assert asked == [24]
+    assert len(computed) == 2  # the network's, then the teacher's
+
+
+def test_a_saved_teacher_is_not_made_again(make, monkeypatch, tmp_path):
+    saved = tmp_path / "work" / "tune" / "teacher.keras"
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    monkeypatch.setattr(teachers, "best", lambda network, features, labels: NETWORK)
+    monkeypatch.setattr(teachers, "save", None)
+    assert make(method="tune", teacher="auto", refit="no")[1][0]["teacher"] == str(saved)
+
+
+def test_an_epoch_has_several_passes_over_few_photos(make, split):
+    """Unless the held-out photos select the epoch."""
+    trained = make(method="tune", refit="no", overrides={"epochs": 16, "warmup_epochs": 2.0})[1]
+    assert [(one["photos"], one["recipe"].epochs) for one in trained] == [(4 * 24, 4)]
+    assert trained[0]["recipe"].warmup_epochs == 0.5
+
+
+def test_epochs_that_are_selected_have_one_pass(make, monkeypatch):
+    monkeypatch.setattr(plan, "FEWEST_TO_CHOOSE_EPOCH", 9)
+    trained = make(method="tune", refit="no", overrides={"epochs": 16})[1]
+    assert [(one["photos"], one["recipe"].epochs) for one in trained] == [(24, 16)]
 
 
 @pytest.mark.parametrize(

@@ -43,3 +43,19 @@ def test_harmful_augmentations_are_off():
     )
     assert (usual.flip, upright.flip, whole.flip) == (0.5, 0.0, 0.5)
     assert usual.crop_scale == upright.crop_scale < whole.crop_scale
+
+
+@pytest.mark.parametrize(
+    ("photos", "epochs", "passes"),
+    [(40, 16, 4), (144, 16, 4), (800, 16, 2), (1001, 16, 1), (10_000, 24, 1), (60, 3, 1), (10, 25, 5), (5, 7, 1)],
+)
+def test_epochs_of_few_photos_have_several_passes_that_divide_the_epochs(photos, epochs, passes):
+    recipe = plan.tuning_recipe(photos, 96, Augmentation()).override(epochs=epochs, warmup_epochs=3.0)
+    assert plan.passes_per_epoch(photos, recipe) == passes
+    longer = plan.in_longer_epochs(recipe, passes)
+    assert (longer.epochs * passes, longer.warmup_epochs * passes) == (epochs, 3.0)
+
+
+@pytest.mark.parametrize("counted", [{"patience": 2}, {"schedule": "step"}])
+def test_settings_that_count_epochs_keep_their_meaning(counted):
+    assert plan.passes_per_epoch(40, plan.tuning_recipe(40, 96, Augmentation()).override(**counted)) == 1

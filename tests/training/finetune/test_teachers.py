@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fd_keras import weights as weights_lib
-from fd_keras.training.finetune import candidates, teachers
-from fd_keras.training.finetune.candidates import FinetuneNetwork
+from fd_keras.training.finetune import candidates, linear_head, teachers
+from fd_keras.training.finetune.candidates import FinetuneNetwork, PhotoFeatures
+from fd_keras.training.finetune.photo_folder import labels_of
 from tests import small_network
 from tests.training.finetune.test_candidates import CLASSES, labeled, weights  # noqa: F401
 
@@ -26,23 +27,22 @@ def test_teachers_are_twice_as_wide_if_weights_are_available_and_use_larger_imag
 
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])
-def test_the_best_teacher_has_the_features_that_separate_the_classes(photos, monkeypatch, chosen):
-    train = labeled(photos, "train", 4)
+def test_the_best_teacher_has_the_features_that_separate_the_classes(monkeypatch, chosen):
     monkeypatch.setattr(weights_lib, "at_hand", lambda arch, alpha, beside: "wider")
-    best, noise = teachers.possible(NARROW)[chosen], np.random.default_rng(0).normal(size=(len(train), 1, 5))
-    clear = np.eye(3)[[label for _, label in train]][:, None] * 9
+    labels = np.arange(12) % 3
+    best, noise = teachers.possible(NARROW)[chosen], np.random.default_rng(0).normal(size=(15, 1, 5))
+    clear = np.concatenate([np.eye(3)[labels][:, None] * 9, np.zeros((3, 1, 3))])  # 3 photos are held out
     monkeypatch.setattr(candidates, "pooled_features", lambda one, paths, views: clear if one == best else noise)
-    assert teachers.best(NARROW, train) == best
+    assert teachers.best(NARROW, PhotoFeatures(["photo.jpg"] * 15), labels) == best
 
 
-def test_a_saved_teacher_predicts_like_its_head_and_is_made_once(weights, photos, tmp_path, monkeypatch):  # noqa: F811
+def test_a_saved_teacher_predicts_like_its_head(weights, photos, tmp_path):  # noqa: F811
     network = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, weights, enlarged_to=64)
     train = labeled(photos, "train", 4)
-    path = teachers.save(network, train, [0, 2], str(tmp_path / "work" / "teacher.keras"))
-    expected = candidates.with_head(network, teachers.fit_head(network, train, [0, 2]))
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    saved = keras.saving.load_model(path)
-    np.testing.assert_allclose(saved(images), expected(images), atol=1e-4)
-    monkeypatch.setattr(teachers, "fit_head", None)
-    assert teachers.save(network, train, [0, 2], path) == path
+    values, labels = candidates.pooled_features(network, [path for path, _ in train], 2), labels_of(train)
+    path = teachers.save(network, values, labels, str(tmp_path / "work" / "teacher.keras"))
+    measured = candidates.measure(keras.saving.load_model(path), train)
+    head = linear_head.fit(values, labels, 3)
+    expected = candidates.measure_head(head, values[:, 0], train)
+    np.testing.assert_allclose(measured.probabilities, expected.probabilities, atol=1e-3)
     assert os.listdir(tmp_path / "work") == ["teacher.keras"]
