@@ -104,7 +104,7 @@ def read_model(path: Path) -> ModelFile:
     except OSError as error:
         raise BenchError(f"{path}: cannot be read: {error.strerror}") from error
     if content[4:8] != IDENTIFIER:
-        raise BenchError(f"{path}: {_what_instead(content)}; convert or copy it again")
+        raise BenchError(f"{path}: {_what_instead(content)}")
     sidecar = _read_sidecar(path.with_suffix(".json"))
     name, recipe = _name_and_recipe(path.stem, sidecar)
     facts = {key: sidecar[key] for key in FACTS if key in sidecar}
@@ -156,10 +156,12 @@ def _expand(path: Path) -> list[Path]:
 
 def _what_instead(content: bytes) -> str:
     if not content:
-        return "the file is empty"
+        return "the file is empty; convert or copy it again"
+    if content.startswith(b"PK"):
+        return "a .keras file or another zip, not a TFLite model; convert it with fd-keras convert --keras_model=FILE"
     if content.lstrip()[:1] == b"<":
-        return "a web page, not a TFLite model"
-    return f"not a TFLite model (no {IDENTIFIER.decode()} at bytes 4 to 8)"
+        return "a web page, not a TFLite model; download it again"
+    return f"not a TFLite model (no {IDENTIFIER.decode()} at bytes 4 to 8); convert or copy it again"
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ appears instantly and `fd-keras bench` runs without TensorFlow.
 import dataclasses
 import difflib
 import importlib
+import logging
 import math
 import os
 import sys
@@ -126,6 +127,7 @@ def _run(command: Command, name: str, arguments: list[str]) -> NoReturn:
     if hasattr(module, "PROGRAM"):
         module.PROGRAM.run(arguments, name)
     startup.hide_tensorflow_notes()
+    _show_warnings()
     run_and_exit(lambda: _run_argparse(module, arguments), name)
 
 
@@ -190,7 +192,23 @@ def summary(docstring: str | None) -> str:
 def run_module(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Runs a program with argparse that was started by `python -m`."""
     startup.hide_tensorflow_notes()
+    _show_warnings()
     run_and_exit(lambda: main(None), program_name(sys.modules["__main__"].__spec__))
+
+
+class LogFormatter(logging.Formatter):
+    """Formats a record as "warning: message", like the errors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line to print."""
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def _show_warnings() -> None:
+    """Prints logged warnings in programs with argparse; absl does it in the others."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(handlers=[handler])
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -63,7 +63,8 @@ class Program:
             run_and_exit(lambda: print(self.help(name, arguments), flush=True), name)
         startup.hide_tensorflow_notes()
         logging.use_absl_handler()
-        logging.get_absl_handler().setFormatter(_LowercaseFormatter())
+        logging.get_absl_handler().setFormatter(cli.LogFormatter())
+        logging.get_absl_handler().addFilter(_is_told)
         run_and_exit(lambda: self._work(arguments), name)
 
     def _work(self, arguments: Sequence[str]) -> int | None:
@@ -111,11 +112,9 @@ class Program:
         return "\n\n".join(filter(None, parts))
 
 
-class _LowercaseFormatter(std_logging.Formatter):
-    """Formats a record as "warning: message", like the errors."""
-
-    def format(self, record: std_logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+def _is_told(record: std_logging.LogRecord) -> bool:
+    """Whether to print a record. TensorFlow's hint about retracing is wrong here: each network is traced only once."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def define_positive(name: str, default: float | None, text: str, high: float = math.inf) -> flags.FlagHolder:

@@ -19,6 +19,9 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; pass a saved .keras model.")
+    with open(path, "rb") as file:
+        if file.read(8)[4:] == b"TFL3":  # may also be a zip, if it has class names
+            raise ValueError(f"{path}: a .tflite file; pass the .keras file that it was converted from.")
     if not zipfile.is_zipfile(path):  # Keras's own message is about older file formats
         raise ValueError(
             f"{path}: not a .keras file, or truncated; save the model again with model.save(), or copy it again."

@@ -147,7 +147,7 @@ def find(collection: str, arch: Arch, alpha: float) -> Checkpoint:
     have = "; ".join(map(_arguments, near)) or "none for this network"
     raise ValueError(
         f"weights={collection!r} has no checkpoint of {arch.title} with {_arguments(wanted)}. It has: {have}. Or pass "
-        "weights=None for random weights, or the path of a checkpoint."
+        "the path of a checkpoint, or None (--init_weights=none) for random weights."
     )
 
 
@@ -252,7 +252,8 @@ def _fitting(folder: str, arch: Arch, alpha: float) -> str:
         return f"there is no folder {folder}"
     names = [name for name in sorted(os.listdir(folder)) if name.endswith(_SUFFIXES)][:_MOST]
     fits = [printable(path) for name in names if _fits(path := os.path.join(folder, name), arch, alpha)]
-    return f"to use others, pass one of these paths: {', '.join(fits)}" if fits else f"no weights in {folder} fit"
+    where = "the current folder" if folder == "." else folder
+    return f"to use others, pass one of these paths: {', '.join(fits)}" if fits else f"no weights in {where} fit"
 
 
 def _fits(path: str, arch: Arch, alpha: float) -> bool:
@@ -327,7 +328,7 @@ def resolve(weights: str | os.PathLike, arch: Arch, alpha: float) -> str:
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.isfile(path):
         raise ValueError(
-            f"weights={weights!r} is not valid: use None, {', '.join(map(repr, COLLECTIONS))} or the path of a file; "
+            f"weights={weights!r}: no such file; use None, {', '.join(map(repr, COLLECTIONS))} or the path of a file; "
             f"{_fitting(os.path.dirname(path), arch, alpha)}."
         )
     return path

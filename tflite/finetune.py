@@ -7,8 +7,10 @@ PHOTOS has one folder of photos for each class, or train/ and val/ with such fol
 run it again to resume. Training settings that you do not pass are chosen by the number of photos.
 """
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -17,7 +19,7 @@ from fd_keras import class_names, imagenet, zoo
 from fd_keras import weights as weights_lib
 from fd_keras.io import join, write_atomically, write_json
 from fd_keras.photos import check_outside
-from fd_keras.program import Program, UsageError, define_positive, flag_group
+from fd_keras.program import Program, Stopped, UsageError, define_positive, flag_group
 from fd_keras.training import recipes, settings
 from fd_keras.training.finetune import options
 
@@ -72,7 +74,10 @@ def _weights() -> str | None:
             path = weights_lib.resolve("imagenet_authors", arch, _ALPHA.value)
         except (OSError, ValueError):
             raise OSError(f"{error} Or train from scratch, with --init_weights=none.") from None
-        print(f"starting from {path}: the weights of --init_weights=imagenet could not be downloaded")
+        logging.warning(
+            "the weights of --init_weights=imagenet could not be downloaded; using those of the paper's authors. %s",
+            weights_lib.license_of(path),
+        )
         return path
 
 
@@ -88,6 +93,11 @@ def _options() -> options.Options:
     return options.Options(_METHOD.value, _REFIT.value, _VIEWS.value, teacher, _overrides(), _THREADS.value)
 
 
+def _is_file(teacher: str) -> bool:
+    """Whether --teacher is a path."""
+    return teacher.lower() not in (options.AUTO, "none")
+
+
 def _open(photos: str) -> "PhotoFolder":
     from fd_keras.training.finetune.photo_folder import open_folder
 
@@ -96,7 +106,7 @@ def _open(photos: str) -> "PhotoFolder":
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
         raise ValueError(f"{photos} already has a folder of held-out photos; remove --val_fraction.")
-    if _TEACHER.value.lower() not in (options.AUTO, "none") and not os.path.isfile(_TEACHER.value):
+    if _is_file(_TEACHER.value) and not os.path.isfile(_TEACHER.value):
         raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
     for root in folder.roots:
         check_outside(root, _OUTPUT.value, "--output_dir")
@@ -183,16 +193,27 @@ def _write(network: "FinetuneNetwork", photos: str, prepared: "Prepared", found:
     return finetune_results.summary(results)
 
 
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Turns Ctrl-C between the trainings, which stop by themselves, into a message that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command resumes from here.") from None
+
+
 def _run(folder: "PhotoFolder", weights: str | None) -> None:
     """Runs or resumes the fine-tuning."""
     from fd_keras.tflite import finetune_results
-    from fd_keras.training import devices, run_lifecycle, run_record
+    from fd_keras.training import devices, run_lifecycle, run_record, trainable_classifier
     from fd_keras.training.finetune.preparation import prepare
 
     devices.reproducible(_THREADS.value)
+    if _is_file(_TEACHER.value):
+        trainable_classifier.load_teacher(_TEACHER.value, len(folder.classes))  # fails before anything is written
     network, out = _network(folder.classes, weights), _OUTPUT.value
     record = join(out, run_record.FILE)
-    with run_lifecycle.locked_folder(out, flag="--output_dir"):
+    with run_lifecycle.locked_folder(out, flag="--output_dir"), _resumable():
         prepared = prepare(folder, network.image_size, _SHARE.value, out, print)
         description = _description(network, folder, prepared)
         if _is_finished(record, description):

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from fd_keras import weights as weights_lib
 from fd_keras.cost import profile
 from fd_keras.io import join
 from fd_keras.next_step import command
@@ -51,7 +52,7 @@ def gather(
         files=files,
         macs=cost.macs,
         parameters=cost.parameters,
-        settings=dict(found.settings),
+        settings={"initial weights": weights_lib.license_of(network.weights), **found.settings},
         command=shlex.join(["fd-keras", "finetune", *sys.argv[1:]]),
         next_commands=_next(folder, prepared, files),
         versions=run_record.origin()["versions"],
@@ -60,7 +61,7 @@ def gather(
 
 def _with_originals(candidate: Candidate, prepared: Prepared) -> Candidate:
     """Replaces the paths of our copies in a candidate with those of the user's files."""
-    measured = candidate.measured
+    measured = candidate.measured  # only these photos are shown
     paths = [prepared.originals[path] for path in measured.paths]
     return dataclasses.replace(candidate, measured=dataclasses.replace(measured, paths=paths))
 
@@ -134,6 +135,7 @@ def summary(results: FinetuneResults) -> dict:
         "candidates": {one.title: one.measured.top1 for one in results.candidates},
         "how_measured": results.how_measured,
         "warnings": list(results.warnings),
+        "initial weights": results.settings["initial weights"],
         "files": [dataclasses.asdict(file) for file in results.files],
         "next": results.next_commands[0][1],
     }

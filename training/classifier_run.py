@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from fd_keras import class_names, spec, zoo
 from fd_keras.io import write_atomically
-from fd_keras.saved import load_model
 from fd_keras.training import (
     batch_statistics,
     calibration,
@@ -125,18 +124,9 @@ class ClassifierRun(TrainingRun):
         self.trainee._symbolic_build(data_batch=symbolic)
 
     def _teacher(self, net: keras.Model) -> keras.Model | None:
-        """Loads the teacher; raises ValueError if its channels or classes differ from the network's."""
-        if self.config.teacher is None:
-            return None
-        teacher = load_model(self.config.teacher)
-        shapes = [(each.input_shape[-1:], each.output_shape) for each in (teacher, net)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"--teacher={self.config.teacher}: takes images of {teacher.input_shape[1:]} and has "
-                f"{teacher.output_shape[-1]} classes, but {self.config.name} takes RGB images and has "
-                f"{net.output_shape[-1]}. Train a teacher on the same classes."
-            )
-        return teacher
+        """Loads the teacher; raises ValueError if it does not have the network's classes."""
+        teacher = self.config.teacher
+        return None if teacher is None else trainable_classifier.load_teacher(teacher, net.output_shape[-1])
 
     def _wider(self, net: keras.Model) -> WiderNetworks | None:
         """Builds the wider networks that network augmentation trains together with this one."""
@@ -306,7 +296,7 @@ class ClassifierRun(TrainingRun):
             self.board.write(step, scalars)
 
     def _epoch_line(self, row: dict) -> str:
-        return reporting.epoch_line(row, self.recipe.epochs)
+        return reporting.epoch_line(row, self.recipe.epochs, len(self.data["train"].classes) > 5)
 
     def _log_epoch(self, row: dict) -> None:
         self.board.write(row["step"], {f"validation/{name}": row[f"val_{name}"] for name in reporting.TRAINED})

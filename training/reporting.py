@@ -40,11 +40,12 @@ def batch_line(epoch: str, done: int, steps: int, speed: float, losses: Mapping,
     )
 
 
-def epoch_line(row: dict, epochs: int) -> str:
-    """Formats the end-of-epoch line."""
+def epoch_line(row: dict, epochs: int, with_top5: bool = True) -> str:
+    """Formats the end-of-epoch line; with up to five classes, top-5 says nothing."""
+    top5 = f"  top-5 {100 * row['val_top5']:.2f}%" if with_top5 else ""
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  top-1 {100 * row['top1']:.2f}%  |  validation "
-        f"loss {row['val_loss']:.3f}  top-1 {100 * row['val_top1']:.2f}%  top-5 {100 * row['val_top5']:.2f}%  |  "
+        f"loss {row['val_loss']:.3f}  top-1 {100 * row['val_top1']:.2f}%{top5}  |  "
         f"{row['images_per_second']:.0f} images/s{waits(row)}"
     )
 

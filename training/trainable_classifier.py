@@ -10,6 +10,7 @@ from keras import ops
 from fd_keras import builder, layers, spec, zoo
 from fd_keras import weights as weights_lib
 from fd_keras.head import keras_head
+from fd_keras.saved import load_model
 from fd_keras.training import reparametrization
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.recipes import TrainingRecipe
@@ -170,6 +171,17 @@ class TrainableClassifier(keras.Model):
             reparametrization.fold(self.net, values, plain)
         else:
             plain.set_weights(values)
+
+
+def load_teacher(path: str, classes: int) -> keras.Model:
+    """Loads a teacher; raises ValueError if it is not a classifier of RGB images with the same number of classes."""
+    teacher = load_model(path)
+    if teacher.input_shape[-1] != 3 or teacher.output_shape != (None, classes):
+        raise ValueError(
+            f"--teacher={path}: takes images of {teacher.input_shape[1:]} and has {teacher.output_shape[-1]} classes, "
+            f"but RGB images and {classes} classes are needed. Train a teacher on the same classes."
+        )
+    return teacher
 
 
 def _answers(teacher: keras.Model, images: Any) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fd_keras import next_step
+from fd_keras.android_bench.adb import AdbDevice
 from fd_keras.android_bench.errors import BenchError
 from fd_keras.android_bench.models import ModelFile, find_models, read_models
 from fd_keras.cli import parse_args, program_name, run_module, summary
@@ -91,7 +92,7 @@ def _print_written(args: argparse.Namespace, models: Sequence[page_models.PageMo
 
 
 def _serve(args: argparse.Namespace, sources: Sequence[ModelFile]) -> None:
-    opened_on = phone.choose(args.serial or "", args.adb) if args.phone else None
+    opened_on = _phone(args) if args.phone else None
     save = functools.partial(_save, sources, args.results_dir, opened_on.name if opened_on else "")
     with _listen(args, save) as serving:
         if opened_on is None:
@@ -104,6 +105,13 @@ def _serve(args: argparse.Namespace, sources: Sequence[ModelFile]) -> None:
                     flush=True,
                 )
                 server.serve(serving)
+
+
+def _phone(args: argparse.Namespace) -> AdbDevice:
+    try:
+        return phone.choose(args.serial or "", args.adb)
+    except BenchError as error:
+        raise BenchError(f"{error}; or pass --serve instead of --phone to open the page on this machine") from error
 
 
 def _listen(args: argparse.Namespace, save: server.Save) -> server.PageServer:

@@ -66,7 +66,7 @@ def test_a_missing_path_and_an_empty_folder_are_named(tmp_path):
     [
         (b"", "the file is empty"),
         (b"\n<!DOCTYPE html><html>", "web page"),
-        (b"PK\3\4 a zip file", "no TFL3 at bytes 4 to 8"),
+        (b"PK\3\4 a zip file", "a .keras file or another zip"),
         (b"TFL3", "no TFL3 at bytes 4 to 8"),
     ],
 )

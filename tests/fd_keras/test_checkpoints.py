@@ -644,7 +644,7 @@ def test_missing_file_and_folder_raise_their_own_errors(tmp_path):
         checkpoints.read(tmp_path / "missing", ops_of())
     with pytest.raises(IsADirectoryError):
         checkpoints.read(tmp_path, ops_of())
-    with pytest.raises(ValueError, match="weights=.* is not valid: use .* or the path of a file"):
+    with pytest.raises(ValueError, match="weights=.*: no such file; use .* or the path of a file"):
         fd_keras.FDMobileNet(weights=tmp_path)
 
 

@@ -176,7 +176,7 @@ def test_wrong_flags_are_usage_errors(photos, capsys, flags):
         (["--model=fd_mobilnet"], r"shufflenet\); did you mean fd_mobilenet"),
         (["--alpha=0"], "alpha must be"),
         (["--alpha=0.33"], "weights='imagenet' has no checkpoint"),
-        (["--weights=no.such.file"], "weights='no.such.file' is not valid"),
+        (["--weights=no.such.file"], "weights='no.such.file': no such file"),
         (["--groups=3"], "fd_mobilenet has no groups"),
         (["--top=0"], "--top=0: must be between 1 and 1000"),
         (["--top=1001"], "--top=1001: must be between 1 and 1000"),

@@ -43,6 +43,12 @@ def test_a_file_of_another_kind_is_named(tmp_path):
         load_model(tmp_path / "note.txt")
 
 
+def test_a_tflite_file_is_named_as_such(tmp_path):
+    (tmp_path / "mine.tflite").write_bytes(b"\x1c\0\0\0TFL3 and more")
+    with pytest.raises(ValueError, match=r"mine\.tflite: a \.tflite file; pass the \.keras file"):
+        load_model(tmp_path / "mine.tflite")
+
+
 def test_code_in_a_saved_model_is_not_run(tmp_path):
     image = keras.Input((4,))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(tmp_path / "code.keras")

@@ -158,3 +158,17 @@ def test_a_truncated_file_is_named(write, part):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     with pytest.raises(LiteRTError, match=r"it\.tflite: (damaged|not a)"):
         read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"PK\3\4 a model", "a .keras file or another zip"),
+        (b"other bytes", "not a .tflite file"),
+    ],
+)
+def test_files_of_another_kind_are_named_as_such(tmp_path, content, words):
+    (tmp_path / "it.tflite").write_bytes(content)
+    with pytest.raises(LiteRTError, match=rf"it\.tflite: {words}"):
+        read_model(tmp_path / "it.tflite")

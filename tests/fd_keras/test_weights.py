@@ -88,7 +88,12 @@ def test_the_authors_files_have_the_listed_digests(data, alpha):
         ("imagenet_authors", ("mobilenet",), 1.0, "no checkpoint of MobileNet with alpha=1.0. It has: none for"),
         ("imagenet", ("shufflenet", 2), 0.5, "alpha=0.5, groups=2, stem_multiplier=0.5. It has: .*groups=2"),
         ("imagenet", ("shufflenet",), 0.25, "stem_multiplier=0.5. It has: alpha=0.25, groups=3, stem_multiplier=0.25"),
-        ("imagenet", ("fd_shufflenet",), 1.0, "It has: none for this network. Or pass weights=None"),
+        (
+            "imagenet",
+            ("fd_shufflenet",),
+            1.0,
+            "It has: none for this network. Or pass the path",
+        ),
     ],
 )
 def test_the_error_for_a_missing_checkpoint_lists_the_available_ones(collection, arch, alpha, message):

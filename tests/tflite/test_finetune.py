@@ -122,6 +122,7 @@ def test_the_record_has_flags_result_and_notes(made):
     assert result["kept"] == "linear head"
     assert result["photos"] == 26  # cross-validated
     assert "in cross-validation" in result["how_measured"]
+    assert "(weights.keras)" in result["initial weights"]
     assert any("broken.jpg" in note for note in record["notes"])
     assert any("notes.txt" in note for note in record["notes"])
     assert sum(data["photos"] for data in record["data"].values()) == 26
@@ -267,7 +268,7 @@ def test_an_interrupt_before_training_leaves_no_partial_files(folder):
         errors = program.stderr.read()
     assert program.returncode == 128 + signal.SIGINT, errors
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1] == "stopped"
+    assert errors.splitlines()[-1] == "stopped; the same command resumes from here."
     assert {path.name for path in (folder / "stopped").rglob("*") if path.is_file()} <= {
         "run.json",
         "split.json",
@@ -283,6 +284,7 @@ def test_an_interrupt_before_training_leaves_no_partial_files(folder):
 def bad(tmp_path, folder):
     """A copy of the photos for a test to damage."""
     shutil.copytree(folder / "photos", tmp_path / "photos")
+    shutil.copy(folder / "weights.keras", tmp_path)
     return tmp_path
 
 
@@ -306,7 +308,8 @@ def give_sides(bad: Path) -> None:
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
         (lambda bad: None, ("--teacher=gone.keras",), ("--teacher=gone.keras: no such file",)),
-        (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras", "no weights in . fit")),
+        (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras': no such file", "./weights.keras")),
+        (lambda bad: None, ("--teacher=weights.keras",), ("weights.keras", "1000 classes", "Train a teacher")),
         (lambda bad: None, ("more",), ("expected one folder of photos, got 2",)),
         (lambda bad: None, ("--output_dir=photos/mine",), ("--output_dir=photos/mine: is inside the photos",)),
         (lambda bad: None, ("--output_dir=photos",), ("--output_dir=photos: is inside the photos",)),

@@ -49,7 +49,8 @@ def check(arguments: list[str]) -> str:
         OSError: If the output folder exists, or a file does not.
     """
     if len(arguments) != 1 or not arguments[0].endswith(".tflite"):
-        raise UsageError("pass one .tflite file, such as fd-keras convert --recipes=int8 --c_array writes")
+        given = " ".join(arguments) or "none"
+        raise UsageError(f"pass one int8 .tflite file, as fd-keras finetune and convert write it, not {given!r}")
     if os.path.lexists(_OUTPUT.value):
         raise FileExistsError(f"--output_dir={_OUTPUT.value}: already exists; pass another folder, or remove it")
     for flag in (_PHOTO, _LABELS):

@@ -143,7 +143,7 @@ class Finetuning:
             head = self._regression(self._values, (*self._train, *self._held_out))
             if len(self._held_out) < plan.FEWEST_TO_HOLD_OUT:
                 measured = candidates.cross_validated(head, (*self._train, *self._held_out))
-                found = [dataclasses.replace(found[0], measured=measured), *found[1:]]
+                found = [dataclasses.replace(found[0], measured=measured, compared=found[0].measured), *found[1:]]
                 how = f"in cross-validation over {len(measured.labels)} photos"
         return self._finished(candidates.with_head(self._network, head), found, LINEAR_HEAD, how, refit)
 

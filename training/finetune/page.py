@@ -60,7 +60,7 @@ def html(results: FinetuneResults) -> str:
 <nav aria-label="Sections">{links}</nav>
 {_files(results)}
 {_section("classes")}
-{_classes(results.counts, metrics.class_metrics(matrix))}
+{_classes(results.counts, metrics.class_metrics(matrix), results.how_measured)}
 <h3>Confusion matrix</h3>
 {page_confusion.confusion(matrix, names)}
 {_section("photos")}
@@ -122,7 +122,11 @@ def _rivals(results: FinetuneResults) -> str:
     if not others:
         return "this is a linear head; "
     best = max(others, key=lambda candidate: candidate.measured.hits)
-    return f"this is a linear head, {escape(printable(best.title))} reaches {_percent(best.measured.top1)}, "
+    text = f"this is a linear head, {escape(printable(best.title))} reaches {_percent(best.measured.top1)}"
+    if head.compared is not None:  # the headline's photos are more
+        text += f" on {len(best.measured.labels)} held-out photos, where the linear head has "
+        text += _percent(head.compared.top1)
+    return f"{text}, "
 
 
 def _warnings(warnings: Sequence[str]) -> str:
@@ -177,7 +181,7 @@ def _file(file: FileFacts) -> dict[str, str]:
     return dict(zip(_FILE_FACTS, facts, strict=True))
 
 
-def _classes(counts: Sequence[ClassCount], measured: Sequence[ClassMetrics]) -> str:
+def _classes(counts: Sequence[ClassCount], measured: Sequence[ClassMetrics], how_measured: str) -> str:
     rows = [
         [_clipped(count.name), str(count.train), str(count.held_out), *map(_share, shares)]
         for count, one in zip(counts, measured, strict=True)
@@ -188,7 +192,8 @@ def _classes(counts: Sequence[ClassCount], measured: Sequence[ClassMetrics]) -> 
     if len(counts) > page_confusion.MOST_CLASSES:
         table = f"<details><summary>All {len(counts)} classes</summary>{table}</details>"
     return f"""<p class="soft">Precision: share of the predictions of the class that are correct. Recall: share of the
-photos of the class that are recognized.</p>
+photos of the class that are recognized. They and the confusion matrix were measured
+{escape(printable(how_measured))}.</p>
 {table}"""
 
 
@@ -204,12 +209,13 @@ def _share(share: float) -> str:
 
 def _candidates(results: FinetuneResults) -> str:
     rows = [_candidate(candidate) for candidate in results.candidates]
+    held_out = len(results.candidates[0].on_held_out.labels)
     table = html_page.table("Candidates", ("", "top-1", "95% interval"), rows, "tried")
-    return f"<h3>Candidates</h3>{table}{_comparison(results)}"
+    return f"<h3>Candidates on {held_out} held-out photos</h3>{table}{_comparison(results)}"
 
 
 def _candidate(candidate: Candidate) -> list[str]:
-    measured = candidate.measured
+    measured = candidate.on_held_out
     title = escape(printable(candidate.title))
     title = f"<strong>{title}</strong>, kept" if candidate.chosen else title
     return [title, _percent(measured.top1), _interval(measured) + _range(measured)]

@@ -124,7 +124,7 @@ def _notes(
         notes.append(f"Skipped {counted(UNDECODABLE, _names(broken, folder))}.")
     if tiny:
         text = f"Photos smaller than half of the network's {image_size} pixels"
-        notes.append(f"{counted(text, _names(tiny, folder))}.")
+        notes.append(f"{counted(text, _names(tiny, folder))}; they are used, but larger ones would help more.")
     if rotated:
         text = counted("Photos stored rotated or mirrored", _names(rotated, folder))
         notes.append(f"{text}; upright copies are used.")
@@ -139,8 +139,11 @@ def _duplicates(found: Sequence[InspectedPhoto], groups: np.ndarray, folder: Pho
     across = [group for group in same if len({photo.label for photo in group}) > 1]
     notes = []
     if same:
-        extra, names = sum(len(group) - 1 for group in same), shortened(_names(same[0], folder))
-        notes.append(f"Duplicates of other photos: {extra}, such as {names}; each stays on the same side as the other.")
+        extra, names = sum(len(group) - 1 for group in same), _names(same[0], folder)
+        notes.append(
+            f"Duplicates of other photos: {extra}, such as {names[1]} of {names[0]}; they stay on the same side of the "
+            "split."
+        )
     if across:
         names = shortened(_names(across[0], folder))
         notes.append(f"Duplicates in several classes: {len(across)}, such as {names}; remove wrong ones.")

@@ -47,11 +47,18 @@ class Candidate:
         title: Title, such as "linear head" or "fine-tuned".
         measured: Predictions on the held-out photos.
         chosen: Whether this candidate was chosen.
+        compared: The held-out photos it was compared with the others on, if `measured` has more (cross-validation).
     """
 
     title: str
     measured: Measured
     chosen: bool
+    compared: Measured | None = None
+
+    @property
+    def on_held_out(self) -> Measured:
+        """Predictions that are comparable with those of the other candidates."""
+        return self.compared or self.measured
 
 
 @dataclasses.dataclass(frozen=True)

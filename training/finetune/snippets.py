@@ -35,7 +35,7 @@ def snippets(results: FinetuneResults) -> list[Snippet]:
     file = next((file for file in results.files if file.recipe == "int8"), next(iter(results.files), None))
     keras = Snippet(
         "Python with Keras",
-        "pip install fd-keras. Starts and runs more slowly; for comparisons or further training.",
+        "With this package installed. Starts and runs more slowly; for comparisons or further training.",
         "python",
         _filled(snippet_templates.PYTHON_KERAS, results, results.keras_file, repr),
     )
@@ -97,7 +97,7 @@ def _for_microcontroller(results: FinetuneResults, file: FileFacts) -> list[Snip
 def _filled(template: AtTemplate, results: FinetuneResults, path: str, literal, **more: str) -> str:
     """Fills a template with the facts of a model; `literal` formats a string in the language."""
     return template.substitute(
-        path=literal(path),
+        path=literal(os.path.abspath(path)),
         file=literal(os.path.basename(path)),
         shell_path=shlex.quote(path),
         project=shlex.quote(f"{os.path.splitext(path)[0]}_project"),

@@ -60,8 +60,8 @@ def test_an_existing_folder_is_left_alone(run_program, convert_tiny, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ([], "one .tflite file"),
-        (["net.keras"], "one .tflite file"),
+        ([], "one int8 .tflite file"),
+        (["net.keras"], "one int8 .tflite file"),
         (["gone.tflite"], "gone.tflite"),
         (["a.tflite", "--camera=320"], "--camera=320"),
         (["a.tflite", "--camera=8x8"], "--camera=8x8"),

@@ -63,6 +63,7 @@ def test_the_network_is_not_tuned_on_few_photos(make):
     found, trained = make()
     assert (trained, chosen(found), found.refit) == ([], "linear head", True)
     assert found.candidates[0].measured.probabilities.shape == (33, 3)
+    assert found.candidates[0].on_held_out.probabilities.shape == (9, 3)
     assert "33 photos" in found.how_measured
     assert "trained on 33 photos, including the held-out ones" in found.trained_on
 

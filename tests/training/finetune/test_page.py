@@ -106,6 +106,19 @@ def test_the_headline_names_the_other_candidate():
     assert "linear" not in headline(dataclasses.replace(results, candidates=scratch))
 
 
+def test_candidates_are_compared_on_the_same_photos():
+    """If the kept head was measured by cross-validation, the table still has its accuracy on the held-out photos."""
+    results = results_of(["a", "b", "c"])
+    head, tuned = results.candidates
+    more = answers([0, 1, 2] * 20, 3, lean=1.0)
+    kept = dataclasses.replace(head, measured=more, compared=head.measured, chosen=True)
+    shown = dataclasses.replace(results, candidates=[kept, dataclasses.replace(tuned, chosen=False)])
+    rows = page.html(shown).split("Candidates on 12 held-out photos")[1].split("</table>")[0]
+    for candidate in (head, tuned):
+        assert f"{100 * candidate.measured.top1:.1f}%" in rows
+    assert f"where the linear head has {100 * head.measured.top1:.1f}%" in headline(shown)
+
+
 def test_top5_and_accuracies_of_files_are_shown_if_known():
     few, many = (results_of([f"class {i}" for i in range(count)]) for count in (10, 11))
     assert "top-5" not in page.html(few)

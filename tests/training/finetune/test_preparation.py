@@ -63,7 +63,7 @@ def test_unusual_photos_are_noted_and_broken_ones_skipped(root):
     found = prepared(root)
     notes = "\n".join(found.notes)
     assert "Skipped photos that cannot be decoded: 1 (a/bro\\nken.jpg)." in notes
-    assert "Photos smaller than half of the network's 64 pixels: 1 (a/tiny.jpg)." in notes
+    assert "Photos smaller than half of the network's 64 pixels: 1 (a/tiny.jpg); they are used, but" in notes
     assert "Photos stored rotated or mirrored: 1 (b/lying.jpg); upright copies are used." in notes
     assert "Duplicates of other photos: 2, such as" in notes
     assert "Duplicates in several classes: 1, such as a/1.jpg, b/wrong.png;" in notes

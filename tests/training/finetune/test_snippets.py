@@ -84,18 +84,24 @@ def called(results: FinetuneResults, title: str) -> Snippet:
 
 
 def run(folder: Path, code: str, names: list[str]) -> list[tuple[str, float]]:
-    """Parses the first class and its percentage for each photo from a snippet's output."""
-    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=folder)
+    """Parses the first class and its percentage for each photo from a snippet's output, run from another folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(f"{folder.name}/{name}" for name in names)],
+        capture_output=True,
+        text=True,
+        cwd=folder / "..",
+    )
     assert done.returncode == 0, done.stderr
-    blocks = re.split("|".join(f"^{re.escape(name)}\n" for name in names), done.stdout, flags=re.MULTILINE)[1:]
+    blocks = re.split("|".join(f"^.*/{re.escape(name)}\n" for name in names), done.stdout, flags=re.MULTILINE)[1:]
     assert len(blocks) == len(names), done.stdout
     found = [re.match(r" +([\d.]+)%  (.*?)\n  ", block, re.DOTALL) for block in blocks]
     return [(match[2], float(match[1])) for match in found if match]
 
 
 @pytest.mark.parametrize("recipe", ["int8", "float32"])
-def test_python_with_litert_gives_the_scores_of_load_image_and_litert(made, recipe):
+def test_python_with_litert_gives_the_scores_of_load_image_and_litert(made, recipe, monkeypatch):
     folder, names, results = made
+    monkeypatch.chdir(folder)
     results = only(results, recipe)
     images = [load_image(folder / name, (SIZE, SIZE), upright=True) for name in names]
     expected = Runner(folder / results.files[0].path)(np.stack(images).astype("float32"))
@@ -105,8 +111,9 @@ def test_python_with_litert_gives_the_scores_of_load_image_and_litert(made, reci
     np.testing.assert_allclose([percent for _, percent in found], 100 * expected.max(-1), atol=0.051)
 
 
-def test_python_with_keras_gives_the_scores_of_the_model(made):
+def test_python_with_keras_gives_the_scores_of_the_model(made, monkeypatch):
     folder, names, results = made
+    monkeypatch.chdir(folder)
     images = np.stack([load_image(folder / name, (SIZE, SIZE), upright=True) for name in names])
     expected = load_model(folder / results.keras_file).predict_on_batch(images.astype("float32"))
     found = run(folder, called(results, "Python with Keras").code, names)
