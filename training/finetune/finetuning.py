@@ -15,11 +15,10 @@ from fd_keras.training.finetune.candidates import FinetuneNetwork, PhotoFeatures
 from fd_keras.training.finetune.linear_head import LinearHead
 from fd_keras.training.finetune.options import AUTO, Options
 from fd_keras.training.finetune.photo_folder import Labeled, labels_of
-from fd_keras.training.finetune.results import LINEAR_HEAD, Candidate, Measured
+from fd_keras.training.finetune.results import FINE_TUNED, FROM_SCRATCH, LINEAR_HEAD, ON_PIXELS, Candidate, Measured
 from fd_keras.training.finetune.split import Split
 from fd_keras.training.recipes import TrainingRecipe
 
-FINE_TUNED, FROM_SCRATCH, ON_PIXELS = "fine-tuned", "trained from scratch", f"{LINEAR_HEAD} on the pixels"
 _PIXELS = 16  # side of the images for the linear classifier on pixels, the baseline of training from scratch
 _BY_CHANCE = 1  # photo; networks that were better by one of 30 photos were worse on 1,200 others
 _CERTAIN = 50  # held-out photos below which a result is very uncertain

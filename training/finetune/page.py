@@ -10,7 +10,14 @@ from fd_keras.training import html_page
 from fd_keras.training.finetune import metrics, page_confusion, page_photos
 from fd_keras.training.finetune.metrics import ClassMetrics
 from fd_keras.training.finetune.page_style import STYLE
-from fd_keras.training.finetune.results import Candidate, ClassCount, FileFacts, FinetuneResults, Measured
+from fd_keras.training.finetune.results import (
+    EXPLANATIONS,
+    Candidate,
+    ClassCount,
+    FileFacts,
+    FinetuneResults,
+    Measured,
+)
 from fd_keras.training.finetune.snippets import Snippet, snippets
 
 _UNKNOWN = "–"
@@ -211,7 +218,16 @@ def _candidates(results: FinetuneResults) -> str:
     rows = [_candidate(candidate) for candidate in results.candidates]
     held_out = len(results.candidates[0].on_held_out.labels)
     table = html_page.table("Candidates", ("", "top-1", "95% interval"), rows, "tried")
-    return f"<h3>Candidates on {held_out} held-out photos</h3>{table}{_comparison(results)}"
+    return f"<h3>Candidates on {held_out} held-out photos</h3>{_explained(results)}{table}{_comparison(results)}"
+
+
+def _explained(results: FinetuneResults) -> str:
+    """Explains the terms in the table of candidates."""
+    known = [
+        (one.title.capitalize(), EXPLANATIONS[one.title]) for one in results.candidates if one.title in EXPLANATIONS
+    ]
+    terms = [("Top-1", "share of the photos whose most probable class is the right one"), *known]
+    return f'<p class="soft">{" ".join(f"{term}: {meaning}." for term, meaning in terms)}</p>'
 
 
 def _candidate(candidate: Candidate) -> list[str]:

@@ -5,7 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LINEAR_HEAD = "linear head"  # prefix of the titles of baselines
+# Titles of candidates; those of baselines start with the first.
+LINEAR_HEAD = "linear head"
+ON_PIXELS = f"{LINEAR_HEAD} on the pixels"
+FINE_TUNED = "fine-tuned"
+FROM_SCRATCH = "trained from scratch"
+
+EXPLANATIONS = {
+    LINEAR_HEAD: "the pretrained network as it is, with a new last layer",
+    ON_PIXELS: "no network, only a linear classifier of small images",
+    FINE_TUNED: "all layers are trained on your photos, starting from the linear head",
+    FROM_SCRATCH: "all layers are trained on your photos, starting from random weights",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,6 +119,13 @@ def test_candidates_are_compared_on_the_same_photos():
     assert f"where the linear head has {100 * head.measured.top1:.1f}%" in headline(shown)
 
 
+def test_each_candidate_is_explained():
+    text = page.html(results_of(["a", "b"]))
+    assert "Linear head: the pretrained network as it is" in text
+    assert "Fine-tuned: all layers are trained on your photos" in text
+    assert "from random weights" not in text
+
+
 def test_top5_and_accuracies_of_files_are_shown_if_known():
     few, many = (results_of([f"class {i}" for i in range(count)]) for count in (10, 11))
     assert "top-5" not in page.html(few)
