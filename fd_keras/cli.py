@@ -10,6 +10,7 @@ import importlib
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -140,8 +141,18 @@ def _run_argparse(module: ModuleType, arguments: list[str]) -> int | None:
     return module.main(arguments)
 
 
+# In argparse's message about a word that is not among the choices.
+_CHOICE, _WORD = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)"), re.compile(r"[^\s',]+")
+
+
 def parse_args(parser: "argparse.ArgumentParser", arguments: Sequence[str] | None) -> "argparse.Namespace":
-    """Parses the arguments of a program with argparse; raises UsageError for values that are always invalid."""
+    """Parses the arguments of a program with argparse; raises UsageError for invalid ones."""
+
+    def refuse(message: str) -> NoReturn:
+        choice = _CHOICE.search(message)
+        raise UsageError(message + (nearest(choice[1], _WORD.findall(choice[2])) if choice else ""))
+
+    parser.error = refuse  # which would print the usage
     args = parser.parse_intermixed_args(arguments)
     for name, value in vars(args).items():
         check_value(name, value)
