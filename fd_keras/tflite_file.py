@@ -62,7 +62,7 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
     except OSError as error:
         raise LiteRTError(f"{path}: {error.strerror or error}.") from error
     if data[4:8] != b"TFL3":
-        raise LiteRTError(f"{path}: {_what_instead(data)}.")
+        raise LiteRTError(f"{path}: not a .tflite file{_what_instead(data)}.")
     try:
         return data, _parsed(data)
     except ValueError as error:
@@ -71,10 +71,10 @@ def read_model(path: str | os.PathLike) -> tuple[bytes, Any]:
 
 def _what_instead(data: bytes) -> str:
     if not data:
-        return "the file is empty; convert or copy it again"
+        return " (empty); convert or copy it again"
     if data.startswith(b"PK"):
-        return "a .keras file or another zip, not a .tflite file; convert it with fd-keras convert --keras_model=FILE"
-    return "not a .tflite file (no TFL3 identifier); convert or download it again"
+        return ", but a .keras file or another zip; convert it with fd-keras convert --keras_model=FILE"
+    return " (no TFL3 identifier); convert or download it again"
 
 
 def read_labels(path: str | os.PathLike) -> tuple[str, ...] | None:

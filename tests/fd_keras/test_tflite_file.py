@@ -163,8 +163,8 @@ def test_a_truncated_file_is_named(write, part):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "the file is empty"),
-        (b"PK\3\4 a model", "a .keras file or another zip"),
+        (b"", r"not a .tflite file \(empty\)"),
+        (b"PK\3\4 a model", "not a .tflite file, but a .keras file or another zip"),
         (b"other bytes", "not a .tflite file"),
     ],
 )
