@@ -75,8 +75,10 @@ def _weights() -> str | None:
         except (OSError, ValueError):
             raise OSError(f"{error} Or train from scratch, with --init_weights=none.") from None
         logging.warning(
-            "the weights of --init_weights=imagenet could not be downloaded; using those of the paper's authors. %s",
-            weights_lib.license_of(path),
+            "the weights of --init_weights=imagenet could not be downloaded; using those of the paper's authors, %s "
+            "(license: %s)",
+            path,
+            weights_lib.find("imagenet_authors", arch, _ALPHA.value).license,
         )
         return path
 

@@ -101,6 +101,12 @@ def test_the_help_of_each_command_does_not_load_tensorflow(name):
     assert command.module.startswith("fd_keras.")
 
 
+def test_a_warning_of_a_program_with_argparse_is_one_line_with_a_prefix():
+    code = "import logging; from fd_keras import cli; cli.run_module(lambda _: logging.warning('left out: 1'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "warning: left out: 1\n")
+
+
 def test_a_missing_package_is_named_with_the_install_command():
     error = ModuleNotFoundError("No module named 'cv2'", name="cv2")
     message = str(cli.missing_package(error, "fd_keras.training.train"))

@@ -32,6 +32,8 @@ def main(argv):
         raise Stopped("saved", 15)
     if _NAME.value == "warned":
         logging.warning("%s is tired", _NAME.value)
+    if _NAME.value == "traced":
+        logging.warning("5 out of the last 5 calls triggered tf.function retracing. Tracing is expensive.")
     if _NAME.value == "missing":
         import not_there_at_all
     print("hello", _NAME.value, *argv)
@@ -99,6 +101,10 @@ def test_errors_are_one_line(run, arguments, status, line):
 
 def test_a_warning_is_one_line_with_a_prefix(run):
     assert run("--name=warned").stderr == "warning: warned is tired\n"
+
+
+def test_hints_of_tensorflow_about_tracing_are_not_printed(run):
+    assert run("--name=traced").stderr == ""
 
 
 def test_the_help_has_summary_usage_examples_and_the_flags_by_group(run):

@@ -332,3 +332,17 @@ def test_without_internet_the_file_to_download_is_named(run, bad):
     done = run(bad, "photos", "--output_dir=mine", **offline)
     done.assert_refused("put fdmobilenet_wd4-3062-36aa16df.tf2.h5 into a folder", "FD_KERAS_WEIGHTS_DIR")
     done.assert_refused("--init_weights=none")
+
+
+def test_weights_that_replace_others_are_named_with_their_license(run, bad, data):
+    """So nobody publishes a network under the license of weights that it does not come from."""
+    offline = {
+        "https_proxy": "http://127.0.0.1:9",
+        "KERAS_HOME": str(bad),
+        "FD_KERAS_WEIGHTS_DIR": str(data / "weights"),
+    }
+    done = run(bad, "photos", "--output_dir=mine", "--method=head", *QUICK, **offline)
+    done.assert_done()
+    assert "0.25x-FDMobileNet-224.pth.tar (license: none stated" in done.stderr
+    result = json.loads((bad / "mine" / "run.json").read_text())["result"]
+    assert "0.25x-FDMobileNet-224.pth.tar, whose license is: none stated" in result["initial weights"]

@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 from fd_keras.android_bench import results
+from fd_keras.android_bench.errors import BenchError
 from fd_keras.errors import ProgramError, UsageError
 from fd_keras.web import page, server
 from tests.web.conftest import write_packages
@@ -57,6 +58,15 @@ def test_flags_are_validated_before_models_are_read(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ProgramError, match="contains files that are not a camera page"):
         page.main(["m.tflite", f"--output_dir={tmp_path}"])
+
+
+def test_without_a_phone_the_way_to_open_the_page_here_is_named(monkeypatch):
+    def choose(serial, program):
+        raise BenchError("no phone is connected")
+
+    monkeypatch.setattr(page.phone, "choose", choose)
+    with pytest.raises(BenchError, match="no phone is connected; or pass --serve instead of --phone"):
+        page._phone(page.parser().parse_args(["m.tflite", "--phone"]))
 
 
 def test_serve_prints_the_address_serves_it_and_ends_with_ctrl_c(sources, runtime_dir, tmp_path):

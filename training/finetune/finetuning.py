@@ -169,26 +169,20 @@ class Finetuning:
     def _tune(self, head: LinearHead | None) -> keras.Model:
         recipe = self._recipe(len(self._train))
         self._settings |= {name: str(value) for name, value in recipe.settings().items() if name != "name"}
-        return self._trained(self._network, recipe, self._train, "tune", head, self._teacher(self._train, "tune"))
+        return self._trained(self._train, "tune", head)
 
-    def _trained(
-        self,
-        network: FinetuneNetwork,
-        recipe: TrainingRecipe,
-        photos: Sequence[Labeled],
-        folder: str,
-        head: LinearHead | None,
-        learn_from: str | None,
-    ) -> keras.Model:
+    def _trained(self, photos: Sequence[Labeled], folder: str, head: LinearHead | None) -> keras.Model:
+        """Trains the network on photos, starting from a head; `folder` is the subfolder of the run."""
+        teacher, recipe = self._teacher(photos, folder), self._recipe(len(photos))
         passes = 1 if self._chooses_epoch() else plan.passes_per_epoch(len(photos), recipe)
         epochs = f"{recipe.epochs} epochs of {len(photos)} photos"
         if passes > 1:
             recipe = plan.in_longer_epochs(recipe, passes)
             epochs = f"{recipe.epochs} epochs, each of {passes} passes over {len(photos)} photos"
-        self._say(f"{network.name}: {epochs}, in batches of {recipe.batch_size}")
+        self._say(f"{self._network.name}: {epochs}, in batches of {recipe.batch_size}")
         return candidates.tune(
-            network, recipe, passes * tuple(photos), self._held_out, join(self._work_dir, folder), start=head,
-            teacher=learn_from, which="best" if self._chooses_epoch() else "last", threads=self._options.threads,
+            self._network, recipe, passes * tuple(photos), self._held_out, join(self._work_dir, folder), start=head,
+            teacher=teacher, which="best" if self._chooses_epoch() else "last", threads=self._options.threads,
             say=self._say,
         )  # fmt: skip
 
@@ -234,8 +228,7 @@ class Finetuning:
             photos = (*self._train, *self._held_out)
             whole = None if head is None else self._regression(self._values, photos)
             self._say("training again on all photos, including the held-out ones")
-            learn_from = self._teacher(photos, "refit")
-            again = self._trained(self._network, self._recipe(len(photos)), photos, "refit", whole, learn_from)
+            again = self._trained(photos, "refit", whole)
             refit = self._no_worse(again, found[-1].measured)
             model = again if refit else model
         return self._finished(model, found, found[-1].title, self._on_held_out(), refit)

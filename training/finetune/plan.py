@@ -28,7 +28,7 @@ _TUNING = (
     _Row(4000, _FEW | {"epochs": 20, "learning_rate": 0.02}),
     _Row(float("inf"), {"epochs": 24, "learning_rate": 0.04, "crop_scale": 0.36, "ema_decay": 0.999}),
 )
-_PHOTOS_PER_EPOCH, _FEWEST_EPOCHS = 2000, 4  # for several passes in an epoch; more epochs show more of the progress
+_PHOTOS_PER_EPOCH, _FEWEST_EPOCHS = 2000, 4  # at most and at least, if an epoch has several passes
 _GENTLE_CROP = 0.75  # minimum share of the photo's area in a crop, for photos that smaller crops make unrecognizable
 _SCRATCH_STEPS = 3000  # minimum for random weights, as well as 30 epochs
 _SCRATCH = {"learning_rate": 0.05, "crop_scale": 0.36, "warmup_epochs": 2.0, "ema_decay": 0.99}
@@ -62,11 +62,11 @@ def scratch_recipe(photos: int, image_size: int) -> TrainingRecipe:
 
 
 def passes_per_epoch(photos: int, recipe: TrainingRecipe) -> int:
-    """How often to use each photo in an epoch; more than once if there are few, since each epoch is saved and tested.
+    """Number of passes over the photos in an epoch: several if there are few, since each epoch ends with a validation.
 
-    The number divides the recipe's epochs.
+    It divides the recipe's epochs.
     """
-    if recipe.patience or recipe.schedule != "cosine":  # which count epochs
+    if recipe.patience or recipe.schedule != "cosine":  # these settings count epochs
         return 1
     most = min(_PHOTOS_PER_EPOCH // photos, recipe.epochs // _FEWEST_EPOCHS)
     return max(number for number in range(1, max(1, most) + 1) if recipe.epochs % number == 0)

@@ -51,6 +51,22 @@ def head(network, train):
     return linear_head.fit(values, np.array([label for _, label in train]), 3)
 
 
+def test_features_are_computed_once_for_each_network(network, monkeypatch):
+    asked = []
+
+    def pooled_features(one, paths, views):
+        asked.append((one.seed, views))
+        return np.arange(len(paths) * views * 2, dtype="float32").reshape(len(paths), views, 2)
+
+    monkeypatch.setattr(candidates, "pooled_features", pooled_features)
+    features, other = candidates.PhotoFeatures(["a.jpg", "b.jpg"]), dataclasses.replace(network, seed=5)
+    first = features.of(network, 3)
+    np.testing.assert_array_equal(features.of(network, 2), first[:, :2])
+    assert features.of(other, 1).shape == (2, 1, 2)
+    assert features.of(network, 4).shape == (2, 4, 2)
+    assert asked == [(0, 3), (5, 1), (0, 4)]
+
+
 def test_a_network_is_named_and_loads_its_weights(network, weights):
     assert network.name == "small_0.25_32"
     net, saved = network.build(), keras.saving.load_model(weights)

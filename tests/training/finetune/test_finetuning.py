@@ -169,7 +169,6 @@ def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
 
     monkeypatch.setattr(candidates, "pooled_features", pooled_features)
     monkeypatch.setattr(candidates, "measure_head", lambda *_: certain(5, 9))
-    monkeypatch.setattr(candidates, "shrunk", lambda head: head)
     monkeypatch.setattr(teachers, "best", lambda network, features, labels: asked.append(len(labels)) or wider)
     monkeypatch.setattr(teachers, "save", save)
     found, trained = make(method="tune", teacher="auto")
