@@ -59,7 +59,6 @@ COUNT = Kind("an integer of at least 1", lambda value: _is_integer(value, 1))
 SIZE = Kind("an integer of at least 0", lambda value: _is_integer(value, 0))
 TEXT = Kind("text", lambda value: isinstance(value, str))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-ANY = Kind("a value", lambda value: True)
 # A run's name becomes the name of a folder.
 RUN = Kind(
     "the name of a run", lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w+-][\w.+-]{0,199}", value))

@@ -375,7 +375,10 @@ def detect(path: str) -> Format:
     raise CheckpointError(f"{path}: not a supported checkpoint. {_ACCEPTED}")
 
 
-_ACCEPTED = "Supported are .keras, .weights.h5, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy torch format)."
+_ACCEPTED = (
+    "Supported are .keras, .weights.h5, the .h5 of model.save, imgclsmob's .tf2.h5 and the authors' .pth.tar (legacy "
+    "torch format)."
+)
 
 
 def _detect_hdf5(path: str) -> Format:
@@ -448,7 +451,8 @@ def read(path: str | os.PathLike, ops: Sequence[Op], explain: Callable[[State, F
     """Reads a checkpoint for a lowered network.
 
     Args:
-        path: `.keras`, `.weights.h5`, imgclsmob `.tf2.h5` or legacy torch file, detected by its content.
+        path: `.keras`, `.weights.h5`, `.h5` of `model.save`, imgclsmob `.tf2.h5` or legacy torch file, detected by its
+            content.
         ops: Ops of the network. If they have no classifier, the file's classifier is ignored; every other key of the
             file must be used exactly once.
         explain: Function that is called if the file does not fit; returns a sentence on the argument to change, or "".

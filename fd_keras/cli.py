@@ -46,7 +46,7 @@ class Command:
 
 
 DETECT = {
-    "check": Command("fd_keras.training.voc.check_dataset", "validate a data set in the layout of PASCAL VOC"),
+    "check": Command("fd_keras.training.voc.check_dataset", "validate a data set: VOC, COCO or YOLO"),
     "train": Command("fd_keras.training.voc.train", "train a Faster R-CNN or RetinaNet, or resume a run", "train"),
     "evaluate": Command("fd_keras.training.voc.evaluate", "average precision of a run or of result files", "train"),
     "predict": Command("fd_keras.training.voc.detect", "draw the objects found in photos", "train"),

@@ -64,7 +64,7 @@ class Program:
         startup.hide_tensorflow_notes()
         logging.use_absl_handler()
         logging.get_absl_handler().setFormatter(cli.LogFormatter())
-        logging.get_absl_handler().addFilter(_is_told)
+        logging.get_absl_handler().addFilter(_should_print)
         run_and_exit(lambda: self._work(arguments), name)
 
     def _work(self, arguments: Sequence[str]) -> int | None:
@@ -112,7 +112,7 @@ class Program:
         return "\n\n".join(filter(None, parts))
 
 
-def _is_told(record: std_logging.LogRecord) -> bool:
+def _should_print(record: std_logging.LogRecord) -> bool:
     """Whether to print a record. TensorFlow's hint about retracing is wrong here: each network is traced only once."""
     return "triggered tf.function retracing" not in record.getMessage()
 

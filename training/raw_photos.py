@@ -129,13 +129,15 @@ def tarfile_at(path: str) -> bool:
     """Whether the path is a tar; False for a folder.
 
     Raises:
-        ValueError: If it is another file, such as a compressed tar.
+        ValueError: If it is empty, or another file, such as a compressed tar.
         FileNotFoundError: If the path does not exist.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or folder.")
     if os.path.isdir(path):
         return False
+    if not os.path.getsize(path):
+        raise ValueError(f"{path}: empty file; download it again.")
     try:
         tarfile.open(path, "r:").close()
     except tarfile.TarError as error:

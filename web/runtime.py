@@ -72,7 +72,6 @@ PACKAGES = (
         {"dist/index.js": "wasm-utils.js"},
     ),
 )
-FILES = tuple(name for package in PACKAGES for name in package.files.values())
 RELEASES = " ".join(package.release for package in PACKAGES)
 
 

@@ -97,14 +97,14 @@ DAMAGES = (damage_bytes, with_field)
 
 
 def outcome(reader: Callable, path: str) -> str:
-    """Returns "read" or "refused"; raises any error that is not a single line with the file's name."""
+    """Returns "read" or "rejected"; raises any error that is not a single line with the file's name."""
     reason = ""
     try:
         reader(path)
     except ValueError as error:
         reason = str(error)
     assert not reason or (os.path.basename(path) in reason and "\n" not in reason), reason
-    return "refused" if reason else "read"
+    return "rejected" if reason else "read"
 
 
 def main(source: str, folder: str, first: str, count: str, seconds: str) -> None:

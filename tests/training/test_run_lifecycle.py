@@ -31,7 +31,7 @@ def test_other_processes_do_not_write(tmp_path):
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="--run_dir=.*cannot write"), run_lifecycle.locked_folder(f"{tmp_path}/file/run"):
-        pytest.fail("a file is no folder")
+        pytest.fail("a file is not a folder")
 
 
 def test_checkpoints_must_fit_on_the_disk(tmp_path, monkeypatch):

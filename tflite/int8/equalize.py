@@ -298,7 +298,7 @@ def _scaled(node: Node, classes: ChannelClasses, scales: np.ndarray) -> Node:
 def split_ranges(graph: Graph, images: np.ndarray, *, count: int) -> Graph:
     """Gives the first `count` depthwise convolutions two outputs per channel: clip(x, 0, t) and clip(x - t, 0, 6 - t).
 
-    The next pointwise convolution adds both, with duplicated weights. Each part has all 255 levels, so early layers
+    The next pointwise convolution adds both, with duplicated weights. Each part has all 256 levels, so early layers
     with few channels gain a bit or more; the error of activations starts there. t minimizes the squared error. This
     doubles the cost of the depthwise and the pointwise convolution.
 
@@ -331,7 +331,7 @@ def _pointwise_after(graph: Graph, node: DepthwiseConv) -> Conv | None:
 
 
 def best_cut(values: np.ndarray) -> float:
-    """Returns where to cut [0, 6] for the smallest squared error of rounding each part to `LEVELS` levels."""
+    """Returns where to cut [0, 6] for the smallest squared error of rounding each part to 256 levels."""
     counts, edges = np.histogram(values[values > 0], bins=1024, range=(0, CAP))
     centers = (edges[1:] + edges[:-1]) / 2
     cuts = CAP * np.linspace(0.1, 0.9, 65)

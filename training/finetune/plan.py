@@ -5,7 +5,7 @@ import dataclasses
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.recipes import RECIPES, TrainingRecipe
 
-FEWEST_TO_TUNE = 20  # mean number of photos per class; with fewer, only the classifier is trained
+FEWEST_TO_TUNE = 20  # mean number of training photos per class; with fewer, only the classifier is trained
 FEWEST_TO_CHOOSE_EPOCH = 500  # held-out photos; with fewer, the last epoch is kept
 FEWEST_TO_HOLD_OUT = 100  # photos; with fewer, the head is evaluated by cross-validation, and one photo is chance
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.2, 1000  # photos; more measure little better, and are missing in training

@@ -8,12 +8,11 @@ Exits with status 1 if anything is unusable.
 import argparse
 import collections
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from fd_keras.cli import parse_args
+from fd_keras.cli import parse_args, program_name, run_module, summary
 from fd_keras.io import printable
 from fd_keras.next_step import next_line, unused
 from fd_keras.progress import progress
@@ -108,8 +107,7 @@ def _listed(items: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the argument parser."""
-    name = sys.argv[0] if " " in sys.argv[0] else "python -m training.voc.check_dataset"  # the console command has one
-    parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog=program_name(__spec__), description=summary(__doc__), allow_abbrev=False)
     parser.add_argument("folders", metavar="DATA", help="VOCdevkit/VOC2007, COCO .json or YOLO .yaml, comma-separated")
     parser.add_argument("--split", help="splits to check, comma-separated (default: all)")
     parser.add_argument("--classes", help="comma-separated names, or a file with one per line (default: the data's)")
@@ -119,13 +117,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns the exit status, 1 if anything is unusable."""
     args = parse_args(parser(), arguments)
-    try:
-        classes = dataset.classes_of(args.folders, args.classes)
-        splits = args.split.split(",") if args.split else []
-        reports = [inspect(folder, splits, classes) for folder in dataset.paths_of(args.folders)]
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    classes = dataset.classes_of(args.folders, args.classes)
+    splits = args.split.split(",") if args.split else []
+    reports = [inspect(folder, splits, classes) for folder in dataset.paths_of(args.folders)]
     for line in "\n\n".join(text(report, classes) for report in reports).split("\n"):
         print(printable(line))
     shared = _shared(reports)
@@ -150,4 +144,4 @@ def _shared(reports: Sequence[DatasetReport]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_module(main)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fd_keras.training.voc.detector import Detector
 
 _RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.", required=True)
-_KIND = flags.DEFINE_string("kind", "last", "Model of the run; last is the only one.")
 _OUTPUT = flags.DEFINE_string("output_dir", "detections", "Folder for the photos with boxes.")
 _SCORE = flags.DEFINE_float("min_score", 0.5, "Minimum score of the detections to show.", 0, 1)
 _UPRIGHT = flags.DEFINE_bool("upright", True, "Rotate photos by their EXIF orientation.")
@@ -70,7 +69,7 @@ def main(argv: list[str]) -> int:
     places = outputs(paths, _OUTPUT.value)
     from fd_keras.training.voc import detector as detectors
 
-    detector = detectors.load(_RUN.value, _KIND.value)
+    detector = detectors.load(_RUN.value)
     os.makedirs(_OUTPUT.value, exist_ok=True)
     broken = 0
     for path, place in progress(list(zip(paths, places, strict=True))):

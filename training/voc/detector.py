@@ -11,13 +11,10 @@ import tensorflow as tf
 from fd_keras.io import read_bytes
 from fd_keras.saved import load_model
 from fd_keras.training import run_record
-from fd_keras.training.run_record import model_path
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
-
-KINDS = ("last",)  # models that a run saves
 
 
 class Detector:
@@ -78,19 +75,21 @@ def is_retinanet(config: Mapping) -> bool:
     return config.get("detector") == "retinanet"
 
 
-def load(run_dir: str, kind: str = "last") -> Detector:
+def file_of(run_dir: str, name: str) -> str:
+    """Returns the path of the detector that a run saved last."""
+    return run_record.model_path(run_dir, "last", name)
+
+
+def load(run_dir: str) -> Detector:
     """Loads the detector from a run of `fd-keras detect train`.
 
     Args:
         run_dir: Folder of the run.
-        kind: Model of the run; must be "last".
 
     Raises:
         FileNotFoundError: If the folder is not a run, or its first epoch is not finished.
         ValueError: If a file is damaged; the message names it.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}.")
     path = os.path.join(run_dir, run_record.FILE)
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -102,7 +101,7 @@ def load(run_dir: str, kind: str = "last") -> Detector:
         (RetinaNetRecipe if is_retinanet(config) else DetectorRecipe).of(config)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged, or not from fd-keras detect train ({error!r}).") from error
-    saved = model_path(run_dir, kind, name)
+    saved = file_of(run_dir, name)
     if not os.path.isfile(saved):
         raise FileNotFoundError(f"{saved}: no such file; it is written at the end of each epoch.")
     if is_retinanet(config):

@@ -29,7 +29,6 @@ with flag_group("Data"):
     )
 with flag_group("Detections"):
     _RUN = flags.DEFINE_string("run_dir", None, "Run of fd-keras detect train.")
-    _KIND = flags.DEFINE_string("kind", "last", "Model of the run; last is the only one.")
     _DETECTIONS = flags.DEFINE_string("detections", None, "Folder of comp4_det_SPLIT_CLASS.txt instead of a run.")
     _CLASSES = flags.DEFINE_string(
         "classes", None, "Classes of --detections: comma-separated names, or a file with one per line."
@@ -72,9 +71,9 @@ def evaluate_run(run_dir: str) -> "Evaluation":
     from fd_keras.training.voc import detector as detectors
     from fd_keras.training.voc.annotation import TO_EVALUATE
 
-    detector = detectors.load(run_dir, _KIND.value)
+    detector = detectors.load(run_dir)
     annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes, TO_EVALUATE)
-    model = sha256_of(detectors.model_path(run_dir, _KIND.value, detector.name))
+    model = sha256_of(detectors.file_of(run_dir, detector.name))
     key = {"model": model, "voc_dir": _VOC.value, "split": _SPLIT.value}
     found = batch_detection.detect_all(detector, annotations, _OUTPUT.value, key)
     return evaluation.evaluate(

@@ -23,11 +23,11 @@ class Detector:
         return Detections(boxes, np.array([0.75, 0.25], "float32"), np.array([0, 1]))
 
 
-def load(run_dir, kind="last"):
+def load(run_dir):
     if run_dir != RUN:
         raise FileNotFoundError(f"--run_dir={run_dir}: not a run of fd-keras detect train")
     return Detector()
 
 
-_fake = types.SimpleNamespace(load=load, model_path=lambda *parts: __file__)
+_fake = types.SimpleNamespace(load=load, file_of=lambda *parts: __file__)
 fd_keras.training.voc.detector = sys.modules["fd_keras.training.voc.detector"] = _fake

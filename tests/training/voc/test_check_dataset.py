@@ -31,8 +31,8 @@ def test_the_program_prints_a_report_and_returns_a_status(devkit, voc_object, ca
     assert "next:" not in out
     assert check_dataset.main([str(devkit), "--classes=dog,cat", "--split=val"]) == 1
     assert "val.txt: no such list; found train" in capsys.readouterr().out
-    assert check_dataset.main([f"{devkit}/nowhere"]) == 1
-    assert f"error: {devkit}/nowhere: no such folder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"{devkit}/nowhere: no such folder"):
+        check_dataset.main([f"{devkit}/nowhere"])
 
 
 def test_names_in_two_folders_are_reported(devkit, capsys):
@@ -44,7 +44,7 @@ def test_names_in_two_folders_are_reported(devkit, capsys):
 
 @pytest.mark.parametrize(
     ("argument", "name"),
-    [("fd-keras detect check", "fd-keras detect check"), ("check.py", "python -m training.voc.check_dataset")],
+    [("fd-keras detect check", "fd-keras detect check"), ("check.py", "python -m fd_keras.training.voc.check_dataset")],
 )
 def test_the_help_names_the_command(monkeypatch, argument, name):
     monkeypatch.setattr(sys, "argv", [argument])

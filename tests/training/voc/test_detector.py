@@ -44,8 +44,6 @@ def test_other_arrays_are_rejected(image):
 def test_a_run_is_loaded_and_other_folders_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match="not a run of fd-keras detect train"):
         detector.load(str(tmp_path))
-    with pytest.raises(ValueError, match="kind='first'"):
-        detector.load(str(tmp_path), "first")
     record = tmp_path / run_record.FILE
     record.write_text("{}")
     with pytest.raises(ValueError, match="run.json: damaged, or not from fd-keras detect train"):
