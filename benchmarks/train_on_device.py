@@ -10,6 +10,7 @@ interrupted run cannot be resumed.
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
@@ -19,6 +20,9 @@ from fd_keras import zoo
 from fd_keras.io import write_json
 from fd_keras.program import Program, UsageError
 from fd_keras.training import recipes, reporting, run_flags
+
+if TYPE_CHECKING:
+    from benchmarks.device_loop import DeviceTraining, Photos
 
 _MODEL = flags.DEFINE_enum("model", "fd_mobilenet", list(zoo.ARCHS), "Network to train.")
 _TEACHER = flags.DEFINE_string("teacher", None, "Distill from this .keras file, a network with the same classes.")
@@ -61,23 +65,26 @@ def main(argv: list[str]) -> None:
     }
     run_dir = given["run_dir"]
     os.makedirs(run_dir, exist_ok=True)
+    history, seconds = _train(training, val, recipe.epochs)
+    record |= {"seconds_per_epoch": seconds, "last": history[-1]}
+    reporting.write_history(os.path.join(run_dir, HISTORY), history, COLUMNS)
+    training.model.save(os.path.join(run_dir, f"{training.model.name}.keras"))
+    write_json(os.path.join(run_dir, RECORD), record)
+
+
+def _train(training: "DeviceTraining", val: "Photos", epochs: int) -> tuple[list[dict], float]:
+    """Trains and evaluates; returns the history and the median seconds of an epoch."""
     history, seconds = [], []
-    for epoch in range(recipe.epochs):
+    for epoch in range(epochs):
         start = time.perf_counter()
         history.append({"epoch": epoch + 1, **training.train_epoch(epoch)})
         seconds.append(time.perf_counter() - start)
-        last = epoch + 1 == recipe.epochs
+        last = epoch + 1 == epochs
         if last or (epoch + 1) % _EVERY.value == 0:
             training.update_model(last)
             history[-1] |= training.score(val)
             print(" ".join(f"{name} {value:.4g}" for name, value in history[-1].items()), flush=True)
-    record |= {
-        "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),  # without the first epoch, which compiles
-        "last": history[-1],
-    }
-    reporting.write_history(os.path.join(run_dir, HISTORY), history, COLUMNS)
-    training.model.save(os.path.join(run_dir, f"{training.model.name}.keras"))
-    write_json(os.path.join(run_dir, RECORD), record)
+    return history, float(np.median(seconds[1:] or seconds))  # without the first epoch, which compiles
 
 
 PROGRAM = Program(main, values=lambda: recipes.RECIPES[_RECIPE.value].settings())
