@@ -1,6 +1,7 @@
 """SGD as in torch, and the learning rate schedules of the recipes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +27,12 @@ class TorchSGD(keras.optimizers.Optimizer):
         nesterov: Whether to use Nesterov momentum.
         weight_decay: Weight decay of the trainable variables.
         decay_all: Whether to also decay one-dimensional variables (biases and batch normalizations), as torch does.
+
+    Attributes:
+        shares: Learning rate of each variable relative to `learning_rate`, in the order of `build`; None for 1.
     """
+
+    shares: Sequence[float] | None = None
 
     def __init__(
         self,
@@ -52,9 +58,12 @@ class TorchSGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable."""
+        index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
+        if self.shares is not None:
+            rate = ops.multiply(rate, self.shares[index])
         gradient = ops.cast(gradient, variable.dtype)
-        buffer = self.buffers[self._get_variable_index(variable)]
+        buffer = self.buffers[index]
         if self.torch_weight_decay and (self.decay_all or len(variable.shape) > 1):
             gradient = ops.add(gradient, ops.multiply(variable, self.torch_weight_decay))
         velocity = ops.add(ops.multiply(buffer, self.momentum), gradient)

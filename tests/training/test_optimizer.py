@@ -55,6 +55,16 @@ def test_batch_norm_and_bias_can_be_excluded_from_decay():
         np.testing.assert_allclose(bias, 0.95 if decay_all else 1.0)
 
 
+def test_variables_can_have_a_share_of_the_rate():
+    """Their weight decay is reduced as well."""
+    whole, tenth = (keras.Variable(np.ones(2, "float32")) for _ in range(2))
+    optimizer = TorchSGD(0.5, 0.9, weight_decay=0.1)
+    optimizer.shares = [1.0, 0.1]
+    optimizer.apply([keras.ops.ones(2), keras.ops.ones(2)], [whole, tenth])
+    np.testing.assert_allclose(whole, 1 - 0.5 * 1.1)
+    np.testing.assert_allclose(tenth, 1 - 0.05 * 1.1)
+
+
 def test_gradients_of_a_larger_norm_are_scaled_down():
     settings = {"schedule": "step", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0.0}
     optimizer = optimizer_of(recipes.FINETUNE.override(clip_norm=5.0, **settings), steps_per_epoch=10)

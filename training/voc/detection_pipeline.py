@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from fd_keras.training.sources import content_of, random_state
 from fd_keras.training.voc import boxes, faster_rcnn
 from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
-from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+from fd_keras.training.voc.retinanet_recipe import GRAY, RetinaNetRecipe
 
 
 class Example(NamedTuple):
@@ -109,8 +110,13 @@ def examples(
     @tf.autograph.experimental.do_not_convert  # conversion would take seconds
     def example(path, truth, labels, number):
         image = crops.decode(tf.io.read_file(path))
-        image, factors = faster_rcnn.fit(tf.ensure_shape(image, (None, None, 3)), recipe)
-        return _maybe_flipped(Example(image, tf.reduce_min(factors), truth * factors, labels), recipe, seed, number)
+        draw = tf.random.stateless_uniform([4], tf.stack([tf.constant(seed, tf.int64), number]))
+        limit = math.log(recipe.zoom) if isinstance(recipe, RetinaNetRecipe) else 0.0
+        image, factors = faster_rcnn.fit(
+            tf.ensure_shape(image, (None, None, 3)), recipe, tf.exp((2 * draw[1] - 1) * limit)
+        )
+        found = _maybe_flipped(Example(image, tf.reduce_min(factors), truth * factors, labels), draw[0] < recipe.flip)
+        return _window(found, recipe.short_side, draw[2:]) if limit else found
 
     options = tf.data.Options()
     options.deterministic = True
@@ -126,11 +132,32 @@ def _ragged(values: np.ndarray, lengths: list[int]) -> Any:
     return ragged.from_row_lengths(values, lengths)
 
 
-def _maybe_flipped(example: Example, recipe: DetectorRecipe | RetinaNetRecipe, seed: int, number) -> Example:
-    draw = tf.random.stateless_uniform([], tf.stack([tf.constant(seed, tf.int64), number]))
+def _maybe_flipped(example: Example, flips) -> Example:
     width = tf.cast(tf.shape(example.image)[1], tf.float32)
-    flips = draw < recipe.flip
     return example._replace(
         image=tf.cond(flips, lambda: tf.image.flip_left_right(example.image), lambda: example.image),
         truth=tf.where(flips, boxes.mirror(example.truth, width), example.truth),
+    )
+
+
+def _window(example: Example, side: int, draw) -> Example:
+    """Crops or pads an image at random offsets, so that it fits into a square; drops objects whose center is outside.
+
+    Args:
+        example: Example.
+        side: Side of the square in pixels.
+        draw: Two random numbers in [0, 1), for the offsets in y and x.
+    """
+    size = tf.shape(example.image)[:2]
+    offset = tf.cast(tf.round(tf.cast(side - size, tf.float32) * draw), tf.int32)
+    before, cut = tf.maximum(offset, 0), tf.maximum(-offset, 0)
+    image = example.image[cut[0] : cut[0] + side, cut[1] : cut[1] + side]
+    image = tf.pad(image, [[before[0], 0], [before[1], 0], [0, 0]], constant_values=GRAY)
+    moved = example.truth + tf.tile(tf.cast(offset, tf.float32)[::-1], [2])
+    centers = (moved[:, :2] + moved[:, 2:]) / 2
+    visible = tf.reduce_all((centers >= 0) & (centers < side), axis=-1)
+    return example._replace(
+        image=image,
+        truth=boxes.clip(tf.boolean_mask(moved, visible), (side, side)),
+        labels=tf.boolean_mask(example.labels, visible),
     )

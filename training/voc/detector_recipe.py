@@ -19,7 +19,7 @@ class SharedRecipe(Settings):
     freeze_stride: int = setting(
         4,
         "Freeze all layers up to the feature map of this stride, as py-faster-rcnn does up to 4 for VGG and ResNet; 0 "
-        "freezes none. Batch normalizations are always frozen.",
+        "freezes none. Faster R-CNN also freezes all batch normalizations.",
         choices=(0, 2, 4, 8, 16),
     )
 

@@ -90,13 +90,12 @@ def _normal(deviation: float) -> Any:  # an Initializer, which the annotations o
     return keras.initializers.RandomNormal(stddev=deviation)
 
 
-def freeze(net: keras.Model, ops: Sequence[Op]) -> None:
-    """Freezes all batch normalizations, and the kernels of some ops."""
+def freeze(net: keras.Model, ops: Sequence[Op], every_batch_norm: bool = True) -> None:
+    """Freezes the layers of some ops, and by default all batch normalizations."""
+    names = {name for op in ops for name in (op.name, f"{op.name}_bn")}
     for layer in net.layers:
-        if isinstance(layer, layers.BatchNormalization):
+        if layer.name in names or (every_batch_norm and isinstance(layer, layers.BatchNormalization)):
             layer.trainable = False
-    for op in ops:
-        net.get_layer(op.name).trainable = False
 
 
 class FasterRCNN:
@@ -256,12 +255,13 @@ def best_of_each_class(
     )
 
 
-def fit(image, recipe: DetectorRecipe | RetinaNetRecipe) -> tuple[tf.Tensor, tf.Tensor]:
+def fit(image, recipe: DetectorRecipe | RetinaNetRecipe, zoom: Any = 1.0) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes an image for the network: to `short_side`, or less if the other side would exceed `long_side`.
 
     Args:
         image: Image of any type, (height, width, 3).
         recipe: Recipe, which sets the sides.
+        zoom: Factor of the resulting size.
 
     Returns:
         The image, float32 (height, width, 3), and the factors for its boxes, float32 (4,). Since sides are whole
@@ -269,6 +269,6 @@ def fit(image, recipe: DetectorRecipe | RetinaNetRecipe) -> tuple[tf.Tensor, tf.
     """
     sides = tf.cast(tf.stack(boxes.shape_of(image)[:2]), tf.float32)
     scale = tf.minimum(recipe.short_side / tf.reduce_min(sides), recipe.long_side / tf.reduce_max(sides))
-    size = tf.maximum(tf.round(sides * scale), 1.0)
+    size = tf.maximum(tf.round(sides * scale * zoom), 1.0)
     factors = tf.tile((size / sides)[::-1], [2])
     return tf.image.resize(image, tf.cast(size, tf.int32), antialias=True), factors

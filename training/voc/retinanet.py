@@ -8,12 +8,38 @@ import tensorflow as tf
 
 from fd_keras import spec
 from fd_keras.backbones.keras_cv_backbone import KerasCVBackbone
-from fd_keras.training.voc import boxes, faster_rcnn
-from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+from fd_keras.training.voc import boxes, faster_rcnn, light_pyramid
+from fd_keras.training.voc.retinanet_recipe import GRAY, RetinaNetRecipe
 
 NMS_IOU, MIN_SCORE = 0.5, 0.05  # maximum overlap and minimum score of detections, as in the RetinaNet paper
-GRAY = 127.5  # padding of images to a square
 _BACKGROUND, _IGNORED = -1, -2  # labels that keras-cv's label encoder returns instead of a class
+
+
+@keras.saving.register_keras_serializable(package="fd_keras")
+class LightRetinaNet(keras_cv.models.RetinaNet):
+    """keras-cv's RetinaNet with the pyramid and heads of `light_pyramid`.
+
+    Args:
+        backbone: Network with the pyramid levels P3 to P5.
+        num_classes: Number of classes.
+        channels: Channels of the pyramid and the heads.
+        kwargs: Further arguments of keras-cv's RetinaNet.
+    """
+
+    def __init__(self, backbone: Any, num_classes: int, channels: int, **kwargs: Any):
+        light = light_pyramid.arguments(backbone, num_classes, channels)
+        super().__init__(backbone=backbone, num_classes=num_classes, **light, **kwargs)
+        self.channels = channels
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments, for saving; keras-cv's own lack the pyramid and the name."""
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "channels": self.channels,
+            "bounding_box_format": self.bounding_box_format,
+            "name": self.name,
+        }
 
 
 def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) -> keras.Model:
@@ -26,10 +52,12 @@ def build_net(backbone: KerasCVBackbone, classes: int, recipe: RetinaNetRecipe) 
     """
     source = backbone.source
     ops = spec.lower(source.arch, source.alpha, (None, None), include_top=False)
-    faster_rcnn.freeze(backbone, spec.cut(ops, recipe.freeze_stride)[0] if recipe.freeze_stride else ())
-    return keras_cv.models.RetinaNet(
-        backbone=backbone, num_classes=classes, bounding_box_format="xyxy", name=f"retinanet_{backbone.name}"
-    )
+    frozen = spec.cut(ops, recipe.freeze_stride)[0] if recipe.freeze_stride else ()
+    faster_rcnn.freeze(backbone, frozen, every_batch_norm=not recipe.train_batch_norm)
+    name, box_format = f"retinanet_{backbone.name}", "xyxy"
+    if recipe.pyramid_channels:
+        return LightRetinaNet(backbone, classes, recipe.pyramid_channels, bounding_box_format=box_format, name=name)
+    return keras_cv.models.RetinaNet(backbone, classes, box_format, name=name)
 
 
 class RetinaNet:

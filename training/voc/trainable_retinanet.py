@@ -4,9 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from fd_keras.training.voc import detection_pipeline, retinanet
+from fd_keras.training.optimizer import TorchSGD
+from fd_keras.training.voc import detection_pipeline
 from fd_keras.training.voc.detection_pipeline import Example, Images
-from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
+from fd_keras.training.voc.retinanet_recipe import GRAY, RetinaNetRecipe
 from fd_keras.training.voc.trainable_detector import TrainableDetector
 
 
@@ -33,13 +34,19 @@ def batches(
     return examples.padded_batch(recipe.batch_size, Example(*shapes), padding, drop_remainder=True)
 
 
-_SPEC, _PADDING = detection_pipeline.SPEC, (retinanet.GRAY, 0, -1, -1)
+_SPEC, _PADDING = detection_pipeline.SPEC, (GRAY, 0, -1, -1)
 
 
 class TrainableRetinaNet(TrainableDetector):
     """A RetinaNet in training, see `TrainableDetector`."""
 
     LOSSES = ("loss", "class", "box")
+
+    def __init__(self, detector: Any, optimizer: TorchSGD, seed: int):
+        own = {id(weight) for weight in detector.net.backbone.trainable_variables}
+        share = detector.recipe.backbone_rate
+        optimizer.shares = [share if id(weight) in own else 1.0 for weight in detector.net.trainable_variables]
+        super().__init__(detector, optimizer, seed)
 
     def signature(self) -> Example:
         """Returns the specs of a step's tensors."""

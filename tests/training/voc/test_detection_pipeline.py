@@ -3,6 +3,8 @@ import pytest
 
 from fd_keras.training.voc import dataset, detection_pipeline
 from fd_keras.training.voc.annotation import Annotation
+from fd_keras.training.voc.retinanet_recipe import DEFAULT as RETINANET
+from fd_keras.training.voc.retinanet_recipe import GRAY
 from tests.training.voc.tiny_voc import COLORS, RECIPE
 
 
@@ -32,6 +34,38 @@ def test_boxes_stay_on_their_objects(annotations, flip):
             rim = distance[max(round(y1) - 3, 0), round(x1) : round(x2)]
             assert inside.mean() < 12
             assert rim.mean() > 25
+
+
+def test_zoomed_images_keep_boxes_on_their_objects(annotations):
+    """Images are enlarged up to twice, reduced to half, cropped, and padded with gray to the square."""
+    images = detection_pipeline.Images("photos", annotations)
+    recipe = RETINANET.override(side=64, zoom=2.0)
+    sides, dropped, shifted = [], 0, 0
+    for epoch in range(8):
+        first = epoch * images.count
+        for place, example in enumerate(detection_pipeline.examples(images, recipe, 0, first)):
+            image = example.image.numpy()
+            source = images.at(0, first + place)
+            dropped += int((~source.difficult).sum()) - len(example.labels)
+            shifted += bool((image[0] == GRAY).all() or (image[:, 0] == GRAY).all())
+            for (x1, y1, x2, y2), label in zip(example.truth.numpy(), example.labels.numpy(), strict=True):
+                assert min(x1, y1) >= 0
+                assert max(x2, y2) <= 64
+                inside = image[round(y1) + 2 : round(y2) - 2, round(x1) + 2 : round(x2) - 2]
+                assert np.abs(inside - COLORS[label]).mean() < 15
+                sides.append((x2 - x1) / source.width)
+    assert max(sides) / min(sides) > 2
+    assert dropped > 0
+    assert shifted > 0
+
+
+def test_zoomed_examples_are_a_pure_function_of_seed_and_step(annotations):
+    images = detection_pipeline.Images("photos", annotations)
+    whole, part = (
+        list(detection_pipeline.examples(images, RETINANET.override(side=64, zoom=2.0), 3, step)) for step in (0, 4)
+    )
+    for one, other in zip(whole[4:], part, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_difficult_objects_are_not_trained_on(annotations):

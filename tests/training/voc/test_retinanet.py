@@ -3,16 +3,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fd_keras.saved import load_model
 from fd_keras.training.voc import boxes, retinanet
-from tests.training.voc.small_retinanet import SMALL, build, with_sure_detections
+from tests.training.voc.small_retinanet import SMALL, WIDE, build, with_sure_detections
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (64, 64, 3)).astype("float32")
 
 
-@pytest.fixture(scope="module")
-def one_class():
+@pytest.fixture(scope="module", params=[SMALL, WIDE], ids=["light", "wide"])
+def one_class(request):
     """Uses one class, since keras-cv's decoding only returns the best class of each box."""
-    return with_sure_detections(build(1))
+    return with_sure_detections(build(1, request.param))
 
 
 def test_boxes_before_suppression_equal_keras_cvs(one_class, monkeypatch):
@@ -47,8 +48,25 @@ def test_classes_are_suppressed_separately():
 
 
 def test_frozen_layers_are_not_trained(one_class):
+    assert one_class.recipe.freeze_stride == 4
     names = {weight.path.split("/")[-2] for weight in one_class.net.trainable_weights}
     assert "conv_pw_3" in names  # of stride 8
-    assert not {"conv1", "conv_pw_1"} & names
-    assert not {name for name in names if name.endswith("_bn")}
-    assert SMALL.freeze_stride == 4
+    assert not {"conv1", "conv1_bn", "conv_pw_1", "conv_pw_1_bn"} & names
+    assert ("conv_pw_3_bn" in names) == one_class.recipe.train_batch_norm
+
+
+def test_a_light_retinanet_is_saved_with_its_pyramid(tmp_path):
+    net = build(2).net
+    net.save(tmp_path / "light.keras")
+    loaded = load_model(str(tmp_path / "light.keras"))
+    batch = {"images": IMAGE[None]}
+    for one, other in zip(*(detector(batch, training=False).values() for detector in (net, loaded)), strict=True):
+        assert np.array_equal(one, other)
+    assert (loaded.name, loaded.num_classes, loaded.channels) == (net.name, 2, 32)
+
+
+def test_the_initial_scores_are_low_in_both():
+    """Otherwise, the many anchors without an object would dominate the first steps."""
+    for recipe in (SMALL, WIDE):
+        logits = build(2, recipe).net({"images": IMAGE[None]}, training=False)["classification"]
+        assert np.isclose(np.median(tf.sigmoid(logits)), 0.01, rtol=0.3)
