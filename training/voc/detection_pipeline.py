@@ -110,6 +110,7 @@ def examples(
     @tf.autograph.experimental.do_not_convert  # conversion would take seconds
     def example(path, truth, labels, number):
         image = crops.decode(tf.io.read_file(path))
+        # For the flip, the zoom, and the offsets in y and x.
         draw = tf.random.stateless_uniform([4], tf.stack([tf.constant(seed, tf.int64), number]))
         limit = math.log(recipe.zoom) if isinstance(recipe, RetinaNetRecipe) else 0.0
         image, factors = faster_rcnn.fit(
