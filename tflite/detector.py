@@ -158,7 +158,7 @@ def compare(detector: Detector, runner: TFLiteDetector, image: np.ndarray) -> li
         the same class; 0 if there is none.
     """
     fitted, _ = fit(image, runner.size)
-    found, scores, labels, _ = detector.model.detect(tf.constant(fitted), min(runner.size) / _SHORT_SIDE)
+    found, scores, labels, _ = detector.detect(tf.constant(fitted), tf.constant(min(runner.size) / _SHORT_SIDE))
     others, _, their_labels = runner.run(fitted)
     overlaps = boxes.iou(found, tf.constant(others)).numpy() * (labels.numpy()[:, None] == their_labels[None])
     return overlaps.max(axis=1, initial=0.0)[scores.numpy() > SURE].tolist()
