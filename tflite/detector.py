@@ -22,6 +22,7 @@ from fd_keras.training import run_record
 from fd_keras.training.voc import boxes
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.detector import Detector, is_retinanet
+from fd_keras.training.voc.retinanet_recipe import GRAY
 
 SURE = 0.5  # only detections with a higher score are compared
 _SHORT_SIDE = 375  # of most VOC photos; converts the minimum side of a proposal from original to resized pixels
@@ -145,7 +146,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarra
     """
     sides = np.array(image.shape[:2])
     target = np.maximum(np.round(sides * min(size / sides)), 1).astype("int32")
-    canvas = np.full((*size, 3), 127.5, "float32")
+    canvas = np.full((*size, 3), GRAY, "float32")
     canvas[: target[0], : target[1]] = tf.image.resize(image, target, antialias=True).numpy()
     return canvas, np.tile((target / sides)[::-1], 2)
 

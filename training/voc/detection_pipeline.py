@@ -112,7 +112,7 @@ def examples(
         image = crops.decode(tf.io.read_file(path))
         # For the flip, the zoom, and the offsets in y and x.
         draw = tf.random.stateless_uniform([4], tf.stack([tf.constant(seed, tf.int64), number]))
-        limit = math.log(recipe.zoom) if isinstance(recipe, RetinaNetRecipe) else 0.0
+        limit = math.log(recipe.zoom)
         image, factors = faster_rcnn.fit(
             tf.ensure_shape(image, (None, None, 3)), recipe, tf.exp((2 * draw[1] - 1) * limit)
         )

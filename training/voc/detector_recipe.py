@@ -1,6 +1,7 @@
 """Recipe of Faster R-CNN, whose defaults are the paper's, and the settings that all detectors share."""
 
 import dataclasses
+from typing import ClassVar
 
 from fd_keras.training.settings import Settings, setting
 
@@ -33,6 +34,8 @@ class DetectorRecipe(SharedRecipe):
     image. An epoch is one pass over the images, each of which is mirrored with probability `flip`; py-faster-rcnn
     counts mirrored images separately, so one of its epochs is two of these.
     """
+
+    zoom: ClassVar[float] = 1.0  # not available: images are not squares
 
     short_side: int = setting(600, "Shorter side of the network's input in pixels.", 64, 4096)
     long_side: int = setting(1000, "Maximum longer side of the network's input in pixels.", 64, 8192)

@@ -1,8 +1,8 @@
 """A narrow feature pyramid and heads for RetinaNet, of depthwise separable convolutions.
 
-keras-cv's own have 256 channels and full convolutions for any backbone, which costs a hundred times as much as a small
-backbone. SSDLite (arXiv 1801.04381) and EfficientDet (arXiv 1911.09070) use separable convolutions with batch
-normalization instead. Each level has its own, since statistics differ between levels; the heads are shared.
+keras-cv's own have 256 channels and full convolutions for any backbone: seven million weights. SSDLite (arXiv
+1801.04381) and EfficientDet (arXiv 1911.09070) use separable convolutions with batch normalization instead. Each level
+has its own, since statistics differ between levels; the heads are shared.
 """
 
 import math
