@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from fd_keras.training import run_record
-from fd_keras.training.voc.detector import model_path
 
 CONVERT = "fd_keras.tflite.convert_detector"
 
@@ -17,7 +16,7 @@ CONVERT = "fd_keras.tflite.convert_detector"
 def run_dir(detector, tmp_path) -> Path:
     """The folder of a finished run."""
     facts = {"config": detector.config, "class_names": detector.classes, "name": detector.name}
-    saved = Path(model_path(str(tmp_path / "run"), "last", detector.name))
+    saved = Path(run_record.model_path(str(tmp_path / "run"), "last", detector.name))
     saved.parent.mkdir(parents=True)
     (tmp_path / "run" / run_record.FILE).write_text(json.dumps(facts))
     detector.model.net.save(saved)

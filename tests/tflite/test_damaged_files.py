@@ -26,7 +26,7 @@ def test_readers_of_damaged_files_succeed_or_fail_with_one_line(convert_tiny, tm
     *_, last = done.stdout.decode().splitlines()
     assert done.returncode == 0, f"damaged file {last}: {done.stderr.decode()[-1000:]}"
     assert "read" in last
-    assert "refused" in last
+    assert "rejected" in last
 
 
 @pytest.fixture
