@@ -244,6 +244,12 @@ def is_halved(image: "Image.Image") -> bool:
 _HALVED = "halved by fd_keras"
 
 
+def orientation(image: "Image.Image") -> int:
+    """Returns the EXIF orientation of a PIL image, from 1 (upright) to 8; see `PIL.ImageOps.exif_transpose`."""
+    value = image.getexif().get(0x0112)
+    return value if value in range(2, 9) else 1
+
+
 def rgb(image: "Image.Image") -> "Image.Image":
     """Converts a PIL image to RGB; 16-bit images keep the upper 8 bits (PIL would clip). Transparency is dropped."""
     from PIL import Image

@@ -9,8 +9,9 @@ the number of detections; later rows are not used. Photos of other shapes are re
 and the bottom.
 """
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -21,6 +22,8 @@ from fd_keras.tflite.output import check_folder
 from fd_keras.tflite.recipes import check_names
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fd_keras.tflite.detector import TFLiteDetector
     from fd_keras.training.voc.detector import Detector
 
@@ -56,14 +59,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, str]) -> None:
-    """Prints how well a file's detections match Keras's on photos; `images` has their paths by name."""
+def report_on(detector: "Detector", runner: "TFLiteDetector", images: Mapping[str, "Callable[[], np.ndarray]"]) -> None:
+    """Prints how well a file's detections match Keras's on photos; `images` has functions that read them, by name."""
     from fd_keras.tflite.detector import SURE, compare
-    from fd_keras.training.voc.annotation import read_image
 
     overlaps = []
-    for name, path in images.items():
-        these = compare(detector, runner, read_image(path))
+    for name, read in images.items():
+        these = compare(detector, runner, read())
         if len(images) <= _FEW:
             worst = f", least overlap {min(these):.3f}" if these else ""
             print(f"  {name}: {len(these)} of Keras's detections above {SURE}{worst}")
@@ -84,12 +86,14 @@ def main(argv: list[str]) -> None:
     from fd_keras.training.voc import detector as detectors
 
     logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow logs every file that it saves
-    images = {path: path for path in _IMAGES.value}
-    for path in images:
-        annotation.read_image(path)  # to fail before the conversion, not after it
+    images = {path: functools.partial(annotation.read_image, path) for path in _IMAGES.value}
+    for read in images.values():
+        read()  # to fail before the conversion, not after it
     detector = detectors.load(_RUN.value)
-    annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes) if _VOC.value else []
-    images |= {annotation.id: annotation.path for annotation in annotations}
+    annotations = []
+    if _VOC.value:
+        annotations = dataset.open_split(_VOC.value, _SPLIT.value, detector.classes, annotation.TO_EVALUATE)
+    images |= {image.id: image.read for image in annotations}
     size = file_size(detector, parse_size(_SIZE.value))
     for recipe in dict.fromkeys(_RECIPES.value):
         path = write(detector, size, recipe, _RUN.value, _OUTPUT.value)

@@ -18,7 +18,6 @@ _THUMBNAIL = 16  # side of the gray thumbnails to compare photos by, in pixels
 _ALIKE = 0.985
 _FLAT = 4.0  # standard deviation of a thumbnail (0..255) below which it is too uniform to be compared
 _BLOCK = 2048  # thumbnails to compare with all others at once, to limit memory
-_ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ def inspect_photo(path: str, label: int) -> InspectedPhoto:
             data = file.read()
         with photos.opened(io.BytesIO(data)) as image:
             width, height = image.size
-            rotated = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            rotated = photos.orientation(image) != 1
             image.draft("L", (4 * _THUMBNAIL, 4 * _THUMBNAIL))  # lets libjpeg decode an eighth of the pixels
             gray = photos.rgb(image).convert("L").resize((_THUMBNAIL, _THUMBNAIL), reducing_gap=3.0)
     except (OSError, ValueError) as error:

@@ -27,6 +27,8 @@ class Annotation:
             `Strictness.as_is` they may reach outside the image, and are float64 to keep all digits.
         labels: Indices of the classes, int64 (n,).
         difficult: Whether each object is excluded from training and scores, by the devkit's rules, bool (n,).
+        orientation: EXIF orientation to apply to the pixels of the file, 1 for none; height, width and boxes refer to the
+            result.
     """
 
     id: str
@@ -36,6 +38,11 @@ class Annotation:
     boxes: np.ndarray
     labels: np.ndarray
     difficult: np.ndarray
+    orientation: int = 1
+
+    def read(self) -> np.ndarray:
+        """Reads the pixels that the boxes refer to; see `read_image`."""
+        return read_image(self.path, upright=self.orientation != 1)
 
 
 class DataError(ValueError):
@@ -67,6 +74,7 @@ class Described(NamedTuple):
         path: Path of the image, which may not exist.
         size: (height, width) in pixels according to the file; None if the file does not contain it.
         things: Objects in the image.
+        orientation: EXIF orientation to apply to the image, 1 for none.
     """
 
     id: str
@@ -74,6 +82,7 @@ class Described(NamedTuple):
     path: str
     size: tuple[float, float] | None
     things: Sequence[Thing]
+    orientation: int = 1
 
 
 class Reader(Protocol):
@@ -109,13 +118,17 @@ class Strictness:
     Attributes:
         as_is: Whether to keep boxes unchanged, as evaluators do; otherwise they are repaired.
         images: Whether the image files are needed.
+        unknown_class: What to do about an unknown class, for the message.
     """
 
     as_is: bool = False
     images: bool = True
+    unknown_class: str = "pass other classes with --classes"
 
 
-TO_TRAIN, TO_EVALUATE, TO_SCORE_FILES = Strictness(), Strictness(as_is=True), Strictness(as_is=True, images=False)
+TO_TRAIN = Strictness()
+TO_EVALUATE = Strictness(as_is=True, unknown_class="the detector was trained without it")
+TO_SCORE_FILES = Strictness(as_is=True, images=False)
 
 
 class Repairs:
@@ -166,8 +179,7 @@ def annotate(image: Described, classes: Sequence[str], reading: Strictness, repa
     for thing in image.things:
         if thing.name not in classes:
             raise DataError(
-                f"{thing.where} is {thing.name!r:.60}, not one of the {len(classes)} classes; pass other classes with "
-                "--classes."
+                f"{thing.where} is {thing.name!r:.60}, not one of the {len(classes)} classes; {reading.unknown_class}."
             )
         box = thing.box if reading.as_is else _repair(list(thing.box), height, width, image.source, repairs)
         if box is not None:
@@ -177,12 +189,13 @@ def annotate(image: Described, classes: Sequence[str], reading: Strictness, repa
         np.array([box for _, box, _ in kept], "float64" if reading.as_is else "float32").reshape(-1, 4),
         np.array([label for label, _, _ in kept], "int64"),
         np.array([difficult for _, _, difficult in kept], "bool"),
+        image.orientation,
     )  # fmt: skip
 
 
 def _file_size(image: Described) -> tuple[int, int]:
     """Returns (height, width) of the image file; raises DataError if it differs from the description."""
-    size = image_size(image.path)
+    size = image_size(image.path, upright=image.orientation != 1)
     if image.size in (None, (0, 0), size):  # some programs write 0 for "unknown"
         return size
     raise DataError(
@@ -245,14 +258,25 @@ def number(value: object, where: str) -> float:
     raise DataError(f"{where} is {'missing' if value is None else f'{value!r:.60}, not a number'}.")
 
 
-def image_size(path: str) -> tuple[int, int]:
-    """Returns (height, width) of an image file in pixels, ignoring EXIF orientation as the devkit does.
+def image_size(path: str, upright: bool = False) -> tuple[int, int]:
+    """Returns (height, width) of an image file in pixels.
+
+    Args:
+        path: Path of a file that PIL can read.
+        upright: Whether to apply the EXIF orientation; the devkit ignores it.
 
     Raises:
         DataError: If the image cannot be read.
     """
     with _opened(path) as image:
-        return image.height, image.width
+        sides = image.height, image.width
+        return sides[::-1] if upright and photos.orientation(image) >= 5 else sides
+
+
+def orientation(path: str) -> int:
+    """Returns the EXIF orientation of an image file, from 1 (upright) to 8; raises DataError if it cannot be read."""
+    with _opened(path) as image:
+        return photos.orientation(image)
 
 
 def read_image(path: str, upright: bool = False) -> np.ndarray:
@@ -260,7 +284,7 @@ def read_image(path: str, upright: bool = False) -> np.ndarray:
 
     Args:
         path: Path of a file that PIL can read.
-        upright: Whether to apply the EXIF orientation; annotations refer to the image without it.
+        upright: Whether to apply the EXIF orientation; annotations of VOC and COCO refer to the image without it.
 
     Returns:
         uint8 RGB of shape (height, width, 3).

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from fd_keras.progress import duration, progress
-from fd_keras.training.voc.annotation import Annotation, read_image
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 
 PARTIAL = "unfinished.jsonl"  # detections so far, one line per image; deleted when the evaluation is done
@@ -36,7 +36,7 @@ def detect_all(
         if done:
             print(f"resumed after {len(annotations) - len(rest)} of {len(annotations)} images", file=sys.stderr)
         for annotation in progress(rest):
-            done[annotation.id] = detector(read_image(annotation.path))
+            done[annotation.id] = detector(annotation.read())
             note(annotation.id, done[annotation.id])
     if rest:
         seconds = time.monotonic() - start

@@ -58,10 +58,13 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
     for name in progress(sorted(set().union(*report.splits.values())), unit="images"):
         try:
             image = annotation.annotate(reader.describe(name), classes, annotation.TO_TRAIN, report.repairs)
-            annotation.read_image(image.path)
+            image.read()
             report.images[name] = image
         except annotation.DataError as error:
             report.unusable.append(str(error))
+    for split, names in report.splits.items():
+        if not any(len(report.images[name].labels) if name in report.images else True for name in names):
+            report.unusable.append(f"{folder}: no image of {split} has an object; check other splits with --split.")
     return report
 
 

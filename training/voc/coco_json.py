@@ -77,6 +77,8 @@ class CocoJson:
             key, name = row.get("id"), row.get("name")
             if not isinstance(key, int) or not isinstance(name, str):
                 raise DataError(f"{self.path}: categories[{at}] needs a number 'id' and a text 'name'.")
+            if key in found:
+                raise DataError(f"{self.path}: categories[{at}] has the id {key} of {printable(found[key])}.")
             found[key] = name
         distinct(list(found.values()), self.path, "category")
         return found

@@ -100,7 +100,7 @@ def read_classes(text: str) -> tuple[str, ...]:
     """Reads class names in label order from a file with one per line, or from a comma-separated list.
 
     Raises:
-        ValueError: If the file does not exist, there are no names, or a name is invalid or occurs twice.
+        ValueError: If the file does not exist, there are no names, or one occurs twice.
     """
     if os.path.isfile(text):
         with open(text, encoding="utf-8-sig") as file:
@@ -109,7 +109,4 @@ def read_classes(text: str) -> tuple[str, ...]:
         raise ValueError(f"--classes={text}: no such file.")
     else:
         names = [name.strip() for name in text.split(",")]
-    names = distinct(names, f"--classes={text}", "class", ValueError)
-    if wrong := [name for name in names if "/" in name]:
-        raise ValueError(f"--classes={text}: {wrong[0]!r} contains a slash, but class names are used in file names.")
-    return tuple(names)
+    return tuple(distinct(names, f"--classes={text}", "class", ValueError))

@@ -1,5 +1,6 @@
 """Reads training images and their objects with `tf.data`, as a pure function of (seed, step)."""
 
+import functools
 import hashlib
 import json
 import math
@@ -105,11 +106,14 @@ def examples(
         _ragged(boxes.from_pixels(truth).astype("float32"), lengths),
         _ragged(labels, lengths),
         np.arange(step, step + len(chosen), dtype="int64"),
+        np.array([annotation.orientation for annotation in chosen], "int32"),
     )
+    rotated = any(annotation.orientation != 1 for annotation in chosen)
 
     @tf.autograph.experimental.do_not_convert  # conversion would take seconds
-    def example(path, truth, labels, number):
+    def example(path, truth, labels, number, orientation):
         image = crops.decode(tf.io.read_file(path))
+        image = _upright(image, orientation) if rotated else image
         # For the flip, the zoom, and the offsets in y and x.
         draw = tf.random.stateless_uniform([4], tf.stack([tf.constant(seed, tf.int64), number]))
         limit = math.log(recipe.zoom)
@@ -125,6 +129,15 @@ def examples(
         options.threading.private_threadpool_size = threads
     dataset = tf.data.Dataset.from_tensor_slices(columns)
     return dataset.map(example, num_parallel_calls=threads or tf.data.AUTOTUNE).prefetch(4).with_options(options)
+
+
+def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Applies an EXIF orientation, as `PIL.ImageOps.exif_transpose` does."""
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    for axis, flipped in ((1, (2, 3, 6, 7)), (0, (3, 4, 7, 8))):
+        turned = tf.reduce_any(orientation == tf.constant(flipped))
+        image = tf.cond(turned, functools.partial(tf.reverse, image, [axis]), functools.partial(tf.identity, image))
+    return image
 
 
 def _ragged(values: np.ndarray, lengths: list[int]) -> Any:

@@ -67,7 +67,7 @@ def write(folder: str, split: str, classes: Sequence[str], found: Iterable[tuple
             lines[label].append(f"{name} {score:.9g} " + " ".join(f"{side:.9g}" for side in box) + "\n")
     os.makedirs(folder, exist_ok=True)
     remove_unfinished(folder)
-    paths = [join(folder, f"comp4_det_{split}_{name}.txt") for name in classes]
+    paths = [join(folder, f"comp4_det_{split}_{_in_file_name(name)}.txt") for name in classes]
     for path, text in zip(paths, lines, strict=True):
         write_atomically(path, "".join(text).encode())
     return paths
@@ -101,7 +101,13 @@ def read(folder: str, split: str, classes: Sequence[str], names: Iterable[str]) 
     return {name: _from_rows(found) for name, found in rows.items()}
 
 
+def _in_file_name(class_name: str) -> str:
+    """Returns a class name as part of a file name; COCO and YOLO data can have names with slashes."""
+    return class_name.replace("/", "%2F")
+
+
 def _find(folder: str, split: str, name: str) -> str:
+    name = _in_file_name(name)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder.")
     path = os.path.join(glob.escape(folder), f"comp[34]*_det_{glob.escape(split)}_{glob.escape(name)}.txt")

@@ -15,7 +15,7 @@ from fd_keras.training.devices import Devices
 from fd_keras.training.optimizer import Schedule, TorchSGD
 from fd_keras.training.run import RunConfig, TrainingError, TrainingRun
 from fd_keras.training.voc import backbone, dataset, detection_pipeline, detector_reporting, draw, faster_rcnn
-from fd_keras.training.voc.annotation import Annotation, read_image
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detector import Detector
 from fd_keras.training.voc.detector_recipe import DetectorRecipe
 from fd_keras.training.voc.retinanet_recipe import RetinaNetRecipe
@@ -203,7 +203,7 @@ class DetectorRun(TrainingRun):
         """Draws the current detections on the first images; uint8 arrays (height, width, 3) by name."""
         pictures = {}
         for annotation in self.images.annotations[:_DRAWN]:
-            image = read_image(annotation.path)
+            image = annotation.read()
             found = self.detector(image)
             marks = draw.detection_marks(found[found.scores >= _SHOWN], self.classes)
             pictures[f"detections/{annotation.id}"] = np.asarray(draw.draw(image, marks))

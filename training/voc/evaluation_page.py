@@ -13,7 +13,7 @@ from fd_keras import zoo
 from fd_keras.progress import progress
 from fd_keras.training import html_page
 from fd_keras.training.voc import dataset, draw, metric
-from fd_keras.training.voc.annotation import Annotation, read_image
+from fd_keras.training.voc.annotation import Annotation
 from fd_keras.training.voc.detections import Detections
 from fd_keras.training.voc.evaluation import Evaluation, differences, paper_row
 
@@ -178,7 +178,7 @@ def _curve(result: metric.ClassResult) -> str:
 
 def _picture(seen: Seen, classes: Sequence[str]) -> str:
     hits, false, missed = seen.counts
-    image = draw.draw(*_scaled(read_image(seen.annotation.path), _marks(seen, classes)))
+    image = draw.draw(*_scaled(seen.annotation.read(), _marks(seen, classes)))
     name = escape(seen.annotation.id)
     text = f"{hits} hit{'s' * (hits != 1)}, {false} false, {missed} missed"
     return f"""<figure><img src="{html_page.jpeg_url(image, _QUALITY)}" width="{image.width}" height="{image.height}"

@@ -1,7 +1,7 @@
 """Reads Ultralytics' YOLO data sets: a data.yaml, folders of images, and a .txt of boxes for each image.
 
 The labels of images/val/a.jpg are in labels/val/a.txt, with a line "class x y width height" for each object, relative
-to the image's sides. Lines with more numbers are polygons (segments or rotated boxes), which are replaced by their
+to the sides of the upright image: Ultralytics applies the EXIF orientation. Lines with more numbers are polygons (segments or rotated boxes), which are replaced by their
 bounding boxes. An image without a .txt has no objects.
 """
 
@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from fd_keras import photos
 from fd_keras.io import printable
-from fd_keras.training.voc.annotation import DataError, Described, Thing, distinct, image_size, number, read_limited
+from fd_keras.training.voc.annotation import (
+    DataError,
+    Described,
+    Thing,
+    distinct,
+    image_size,
+    number,
+    orientation,
+    read_limited,
+)
 
 _LARGEST = 16 << 20  # maximum bytes of a file
 _SPLITS = ("train", "val", "test")
@@ -66,12 +75,12 @@ class YoloText:
     def describe(self, name: str) -> Described:
         """Reads the labels of an image from `names`, and its size, since boxes are relative to it."""
         image = self._files[name]
-        source, size = _label_file(image), image_size(image)
-        if not os.path.isfile(source):
-            return Described(name, source, image, size, [])
-        lines = read_limited(source, _LARGEST).decode("utf-8", errors="replace").splitlines()
+        source, size = _label_file(image), image_size(image, upright=True)
+        lines = []
+        if os.path.isfile(source):
+            lines = read_limited(source, _LARGEST).decode("utf-8", errors="replace").splitlines()
         things = [self._thing(line.split(), size, f"{source}:{at}") for at, line in enumerate(lines, 1) if line.strip()]
-        return Described(name, source, image, size, things)
+        return Described(name, source, image, size, things, orientation(image))
 
     def _own_classes(self) -> tuple[str, ...]:
         names = self._content.get("names")
@@ -79,7 +88,10 @@ class YoloText:
             names = list(names.values())
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{self.path}: 'names' must be a list of class names, or numbered from 0.")
-        return tuple(distinct([name.strip() for name in names], f"{self.path}: 'names'", "class"))
+        names = [name.strip() for name in names]
+        if "" in names:
+            raise DataError(f"{self.path}: 'names' has no name for class {names.index('')}.")
+        return tuple(distinct(names, f"{self.path}: 'names'", "class"))
 
     def _images(self, entry: str, split: str) -> list[tuple[str, str]]:
         """Lists pairs (name, path) of the images in a folder, or in a file of paths."""
@@ -128,9 +140,11 @@ def _number(text: str, where: str) -> float:
 
 def _label_file(image: str) -> str:
     """Returns the path of an image's labels: the last folder `images` becomes `labels`, and the suffix .txt."""
-    before, images, after = image.rpartition(f"{os.sep}images{os.sep}")
-    path = f"{before}{os.sep}labels{os.sep}{after}" if images else image
-    return os.path.splitext(path)[0] + ".txt"
+    folder, file = os.path.split(image)
+    parts = folder.split(os.sep)
+    if "images" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return os.path.join(os.sep.join(parts), os.path.splitext(file)[0] + ".txt")
 
 
 def _load_yaml(path: str) -> Mapping:

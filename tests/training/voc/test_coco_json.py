@@ -52,6 +52,7 @@ WRONG = {
     "width": (("images", 1, "width"), "30", ": image 18: 'width' is '30', not a number"),
     "other size": (("images", 0, "width"), 40, ": the size of a is 40x40, but "),
     "category id": (("categories", 0, "id"), "7", ": categories[0] needs a number 'id' and a text 'name'"),
+    "same category id": (("categories", 1, "id"), 7, ": categories[1] has the id 7 of"),
     "category": (("annotations", 1, "category_id"), 4, ": annotations[1]: 'category_id' is 4, which the file"),
     "image": (("annotations", 0, "image_id"), [17], ": annotations[0]: 'image_id' is [17], which the file"),
     "box": (("annotations", 0, "bbox"), [1, 2, 3], ": annotations[0]: 'bbox' is [1, 2, 3], not [x, y, width"),

@@ -38,6 +38,14 @@ def test_written_files_are_read_unchanged(tmp_path):
         np.testing.assert_allclose(back[name].boxes, image.boxes[by_label], rtol=0, atol=2e-6)
 
 
+def test_class_names_can_contain_slashes(tmp_path):
+    classes = ("tv/monitor", "tv_monitor")
+    found = {"a": random_detections(3, 9)}
+    (path, _) = detections.write(str(tmp_path), "test", classes, found.items())
+    assert os.path.basename(path) == "comp4_det_test_tv%2Fmonitor.txt"
+    assert sorted(detections.read(str(tmp_path), "test", classes, found)["a"].labels) == sorted(found["a"].labels)
+
+
 def test_files_have_one_based_pixels(results):
     folder, write = results
     write("a 0.5 1 1 10.5 20", "", "a 0.25 3 4 5 6  ")

@@ -2,8 +2,10 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from fd_keras.training.voc import annotation, check_dataset, dataset
+from fd_keras.training.voc import annotation, check_dataset, dataset, detection_pipeline
+from fd_keras.training.voc.detector_recipe import PAPER
 from fd_keras.training.voc.yolo_text import YoloText
 
 CLASSES = ("hard hat", "cat")
@@ -40,6 +42,33 @@ def test_classes_called_no_or_1_keep_their_names(yolo):
     assert YoloText(str(yolo.path)).classes == ("no", "1", "1.0")
 
 
+def test_labels_are_found_from_the_folder_of_the_data_yaml(yolo, monkeypatch):
+    monkeypatch.chdir(yolo.path.parent)
+    c, _ = dataset.open_split("data.yaml", "val", CLASSES)
+    assert len(c.labels) == 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_labels_refer_to_the_upright_photo(yolo, orientation):
+    """The box of a red square in the rotated photo; the pipeline's pixels are compared with PIL's."""
+    upright = Image.new("RGB", (96, 64), "gray")
+    upright.paste("red", (12, 8, 36, 24))
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = inverse
+    upright.info["exif"] = exif.tobytes()
+    stored = ImageOps.exif_transpose(upright)
+    exif[0x0112] = orientation
+    stored.save(yolo.folder / "c.jpg", exif=exif, quality=95)
+    label_file(yolo).write_text("0 0.25 0.25 0.25 0.25\n")
+    c, _ = images = dataset.open_split(str(yolo.path), "val", CLASSES, annotation.TO_EVALUATE)
+    assert (c.height, c.width, c.boxes.tolist()) == (64, 96, [[12, 8, 35, 23]])
+    assert (c.read().astype("int")[9:23, 13:35] - [254, 0, 0] < 9).all()
+    recipe = PAPER.override(flip=0.0, short_side=64, long_side=96)
+    (example,) = detection_pipeline.examples(detection_pipeline.Images("val", images), recipe, 0, 0)
+    np.testing.assert_array_equal(example.image, c.read())
+
+
 def test_yolo_data_can_be_checked(yolo, capsys):
     assert check_dataset.main([str(yolo.path), "--split=val"]) == 0
     assert "hard hat" in capsys.readouterr().out
@@ -67,6 +96,12 @@ def test_invalid_lines_are_named(yolo, line, message):
     assert str(caught.value).startswith(f"{label_file(yolo)}:2: {message}")
 
 
+def test_data_without_labels_are_reported(yolo, capsys):
+    label_file(yolo).unlink()
+    assert check_dataset.main([str(yolo.path), "--split=val"]) == 1
+    assert "no image of val has an object" in capsys.readouterr().out
+
+
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20))])
 
 
@@ -77,6 +112,7 @@ BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)
         ("- val", "not a data.yaml"),
         ("val: images/val", "'names' must be a list"),
         ("val: images/val\nnames: {0: cat, 2: dog}", "'names' must be a list"),
+        ("val: images/val\nnames: ['', cat]", "'names' has no name for class 0"),
         ("val: images/val\nnames: [cat, cat]", "'names': cat is listed more than once"),
         ("train: images/train\nnames: [cat]", "'val' is missing or not a folder; found train"),
         ("val: images/nowhere\nnames: [cat]", "'val' is images/nowhere, but "),
