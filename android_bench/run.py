@@ -155,6 +155,13 @@ def _add_check(group: argparse._ArgumentGroup) -> None:
     add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="how much a count may grow (default: 1%%)")
 
 
+def _check_tool_unneeded(args: argparse.Namespace) -> None:
+    """Raises BenchError for flags that LiteRT's Python interpreter would ignore."""
+    for name in (*_SETTINGS_HELP, "serial", "libraries", "refetch"):
+        if getattr(args, name) not in (parser().get_default(name), 0):  # it never rests, as with --cooldown=0
+            raise BenchError(f"--{name}: --target=host without --benchmark_binary does not support it; pass the tool")
+
+
 def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     """Checks all flags; returns the plan, still without models, and the settings.
 
@@ -162,6 +169,8 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
         BenchError: If a flag has an invalid value.
     """
     arguments.check(args)
+    if args.target == "host" and not (args.benchmark_binary or args.fetch_binary):
+        _check_tool_unneeded(args)
     libraries = Path(args.libraries).expanduser() if args.libraries else None
     own = {"fixed_performance": args.fixed_performance, "clean": args.clean, "libraries": libraries}
     own |= {"energy_secs": args.energy} if args.energy else {}

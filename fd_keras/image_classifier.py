@@ -72,7 +72,7 @@ def open_classifier(path: str, threads: int = 1, few: bool = False) -> ImageClas
 
     Args:
         path: Path of a .keras or .tflite file. The .json beside it records whether the model normalizes images
-            by itself; without a .json, it does.
+            by itself; without a .json, see `rescaling_of` for .tflite files; .keras files do.
         threads: Number of threads of LiteRT.
         few: Whether only a few images will be classified, see `of_model`.
 
@@ -101,19 +101,24 @@ def of_model(model: keras.Model, name: str, include_preprocessing: bool = True, 
     Raises:
         ValueError: If the model is not a classifier of one image.
     """
+    check_form(model, name)
+    height, width, channels = (side or imagenet.SIZE for side in model.input_shape[1:])
+    run = (lambda images: np.asarray(model(images, training=False))) if few else keras_classifier(model)
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        return run(np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing)))
+
+    return ImageClassifier(name, (height, width, channels), model.output_shape[1], keras_head(model), scores)
+
+
+def check_form(model: keras.Model, name: str) -> None:
+    """Raises ValueError, with the model's name, unless it maps one image to one vector."""
     inputs, outputs = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
     if [len(shape) for shape in inputs] != [4] or [len(shape) for shape in outputs] != [2] or outputs[0][1] is None:
         raise ValueError(
             f"{name}: not a classifier of one image; its inputs have shape {_shown(inputs)}, its outputs "
             f"{_shown(outputs)}."
         )
-    height, width, channels = (side or imagenet.SIZE for side in inputs[0][1:])
-    run = (lambda images: np.asarray(model(images, training=False))) if few else keras_classifier(model)
-
-    def scores(images: np.ndarray) -> np.ndarray:
-        return run(np.asarray(imagenet.preprocess_input(images.astype("float32"), include_preprocessing)))
-
-    return ImageClassifier(name, (height, width, channels), outputs[0][1], keras_head(model), scores)
 
 
 def _shown(shapes: list[tuple]) -> str:
@@ -130,7 +135,25 @@ def keras_classifier(model: keras.Model) -> Classifier:
     return lambda images: np.asarray(model.predict_on_batch(images.astype("float32")))
 
 
+def rescaling_of(runner: Runner) -> dict[str, list[float]] | None:
+    """Returns the scale and offset per channel from raw pixels to a .tflite file's input; None if it takes raw pixels.
+
+    The .json beside the file records whether it normalizes images. Without one, an 8-bit input that stands for a small
+    range such as 0..1 or -1..1 takes the pixels' bytes, as usual for files of TensorFlow's converter.
+    """
+    channels, facts = runner.input_shape[-1], read_sidecar(runner.path)
+    if facts:
+        return None if facts.get("include_preprocessing", True) else imagenet.rescaling(channels)
+    dtype, (step, zero_point) = runner.input["dtype"], runner.input["quantization"]
+    if dtype not in (np.uint8, np.int8) or not 0 < 255 * step < 128:
+        return None
+    return {"scale": [step] * channels, "offset": [(int(np.iinfo(dtype).min) - zero_point) * step] * channels}
+
+
 def tflite_classifier(runner: Runner) -> Classifier:
-    """Makes a classifier of a .tflite file; its .json, if there is one, records whether it normalizes images."""
-    include = takes_raw_images(runner.path)
-    return lambda images: runner(np.asarray(imagenet.preprocess_input(images.astype("float32"), include)))
+    """Makes a classifier of a .tflite file that takes raw images."""
+    rescaling = rescaling_of(runner)
+    if rescaling is None:
+        return lambda images: runner(images.astype("float32"))
+    scale, offset = (np.asarray(values, "float32") for values in rescaling.values())
+    return lambda images: runner(images.astype("float32") * scale + offset)

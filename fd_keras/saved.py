@@ -30,3 +30,12 @@ def load_model(path: str | os.PathLike) -> keras.Model:
         return cast(keras.Model, keras.saving.load_model(path, compile=False))
     except Exception as error:  # a damaged file can fail anywhere: in zipfile, json, h5py or Keras
         raise ValueError(f"{path}: cannot be loaded as a .keras model ({error}).") from error
+
+
+def load_float32(path: str | os.PathLike) -> keras.Model:
+    """Loads a .keras file like `load_model`; models saved with mixed precision compute in float32, as TFLite does."""
+    model = load_model(path)
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16") and not layer.dtype_policy.quantization_mode:
+            layer.dtype_policy = "float32"
+    return model

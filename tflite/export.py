@@ -1,6 +1,7 @@
 """Converts Keras models to .tflite files with TensorFlow's converter."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from fd_keras.imagenet import preprocess_input
 from fd_keras.litert import quiet
@@ -151,8 +153,15 @@ def convert(
         converter.representative_dataset = lambda: _representative(calibration.images, include_preprocessing)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
-    with quiet():
-        return converter.convert()
+    try:
+        with quiet():
+            return converter.convert()
+    except ConverterError as error:
+        ops = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
+        reason = f"TFLite does not have the operations {', '.join(ops)}" if ops else str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"TensorFlow cannot convert the model: {reason:.300}. Replace the layers that need it."
+        ) from None
 
 
 def save_model(model: keras.Model, folder: str) -> None:

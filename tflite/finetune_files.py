@@ -111,7 +111,7 @@ def timed(facts: Sequence[FileFacts], folder: str) -> list[FileFacts]:
     Raises:
         ProgramError: If the benchmark fails.
     """
-    program = [sys.executable, "-m", "fd_keras.android_bench.run", "--target=host", "--cooldown=0"]
+    program = [sys.executable, "-m", "fd_keras.android_bench.run", "--target=host"]
     how = [f"--rounds={_ROUNDS}", f"--models={','.join(fact.path for fact in facts)}", f"--output_dir={folder}"]
     done = subprocess.run([*program, *how], capture_output=True, text=True)
     if done.returncode:

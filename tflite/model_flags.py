@@ -11,7 +11,7 @@ from fd_keras import class_names, zoo
 from fd_keras import weights as weights_lib
 from fd_keras.io import sha256_of
 from fd_keras.next_step import next_line
-from fd_keras.program import define_positive, flag_group
+from fd_keras.program import UsageError, define_positive, flag_group
 from fd_keras.spec import model_name
 from fd_keras.tflite.format.sidecar import saved_source
 from fd_keras.tflite.output import check_file, check_folder
@@ -54,14 +54,20 @@ with flag_group("Output"):
 
 
 def check(images: str | None = None) -> None:
-    """Validates the flags before TensorFlow is loaded; raises ValueError or OSError for missing files and folders.
+    """Validates the flags before TensorFlow is loaded.
 
     Args:
         images: Default folder of calibration images, used without --calibration_dir.
+
+    Raises:
+        UsageError: If flags contradict each other.
+        ValueError, OSError: If files or folders are missing.
     """
     check_folder(OUTPUT_DIR.value)
     if _KERAS_MODEL.value:
         check_file("keras_model", _KERAS_MODEL.value)
+        if unused := [flag.name for flag in (_MODEL, _ALPHA, _SIZE, _GROUPS, _STEM, _WEIGHTS) if flag.present]:
+            raise UsageError(f"--{unused[0]} has no effect with --keras_model; leave one of them out")
     elif _weights() not in (None, *weights_lib.COLLECTIONS):
         weights_lib.resolve(_WEIGHTS.value, zoo.get_arch(_MODEL.value, _GROUPS.value, _STEM.value), _ALPHA.value)
     folder = CALIBRATION.value or images
@@ -101,9 +107,11 @@ def model() -> "tuple[keras.Model, str, dict]":
 
 
 def _load(path: str) -> "tuple[keras.Model, str, dict]":
-    from fd_keras.saved import load_model
+    from fd_keras.image_classifier import check_form
+    from fd_keras.saved import load_float32
 
-    loaded = load_model(path)
+    loaded = load_float32(path)
+    check_form(loaded, path)
     for layer in loaded._flatten_layers():
         if mode := layer.dtype_policy.quantization_mode:
             raise ValueError(

@@ -110,12 +110,16 @@ class Calibration:
     images: np.ndarray
 
 
-def check_channels(size: Sequence[int]) -> None:
-    """Raises ValueError unless photos can be read as images of this (height, width, channels)."""
+def check_channels(size: Sequence[int], instead: str = "") -> None:
+    """Raises ValueError unless photos can be read as images of this (height, width, channels).
+
+    Args:
+        size: Size of the images; without channels, they are RGB.
+        instead: What to do instead, for the message.
+    """
     if len(size) == 3 and size[2] not in (1, 3):
         raise ValueError(
-            f"the network takes images of {size[2]} channels, but photos are read as gray (1) or RGB (3); "
-            "convert with --recipes=float32, which needs no photos."
+            f"the network takes images of {size[2]} channels, but photos are read as gray (1) or RGB (3){instead}."
         )
 
 
@@ -132,7 +136,7 @@ def load_calibration(folder: str, size: Sequence[int], count: int, ids: Sequence
         ValueError: If fewer than `MIN_CALIBRATION` images can be decoded, or if an image in `ids` cannot.
         OSError: If the folder or an image does not exist.
     """
-    check_channels(size)
+    check_channels(size, "; convert with --recipes=float32, which needs no photos")
     paths = calibration_paths(folder, count, None if ids is None else tuple(ids))
     if ids is None:
         paths, images = imagenet.load_images(paths, size, MIN_CALIBRATION)
@@ -162,6 +166,10 @@ def evenly(items: Sequence[str], count: int) -> list[str]:
 
 
 def read_ids(path: str) -> list[str]:
-    """Reads a file with one image id per line; empty lines are skipped."""
-    with open(path, encoding="utf-8") as file:
-        return [line.strip() for line in file if line.strip()]
+    """Reads the file of --calibration_ids, one image id per line; errors name the flag."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "not valid UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ValueError(f"--calibration_ids={path}: cannot be read ({reason}).") from error

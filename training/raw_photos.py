@@ -1,9 +1,10 @@
 """Lists the raw photos for shards: in class folders, in flat folders with a file of labels, and in tars."""
 
+import collections
 import dataclasses
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fd_keras import photos
@@ -85,14 +86,36 @@ def list_val(path: str, labels: str | None, classes: Sequence[str]) -> list[Raw]
         if strange:
             raise ValueError(f"{path}: class {strange[0]!r} is not in the training set.")
         return [dataclasses.replace(raw, label=number[name]) for name, raw in found]
-    known = read_labels(labels, classes)
     raws = [raw for _, raw in _members(path)] if is_tar else _list_flat(path)
-    missing = [raw.key for raw in raws if os.path.basename(raw.key) not in known]
-    if missing:
-        raise ValueError(
-            f"{labels}: no line for {len(missing)} photos ({shortened(missing)}); add lines `photo-name label`."
-        )
-    return [dataclasses.replace(raw, label=known[os.path.basename(raw.key)]) for raw in raws]
+    found = labels_of([raw.key for raw in raws], labels, classes)
+    return [dataclasses.replace(raw, label=label) for raw, label in zip(raws, found, strict=True)]
+
+
+def labels_of(photo_names: Sequence[str], path: str, classes: Sequence[str]) -> list[int]:
+    """Looks up the labels of photos in a file of labels.
+
+    Args:
+        photo_names: Paths of the photos relative to their folder.
+        path: File of lines `photo-name label`, where the name is such a path, or only a file name.
+        classes: Class names in label order.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read, or a photo has no label, or shares the labeled file name with another photo.
+    """
+    known = read_labels(path, classes)
+    files = collections.Counter(map(os.path.basename, photo_names))
+    keys = [name if name in known else os.path.basename(name) for name in photo_names]
+    if missing := [key for key in keys if key not in known]:
+        raise ValueError(f"{path}: no line for {_counted(missing)}; add lines `photo-name label`.")
+    if shared := [name for name, key in zip(photo_names, keys, strict=True) if key != name and files[key] > 1]:
+        raise ValueError(f"{path}: the file names of {_counted(shared)} are not unique; write the paths.")
+    return [known[key] for key in keys]
+
+
+def _counted(names: Sequence[str]) -> str:
+    """Formats a number of photos with the first names."""
+    return f"{len(names)} photo{'s' * (len(names) != 1)} ({shortened(names)})"
 
 
 def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
@@ -100,13 +123,13 @@ def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not UTF-8 text, or a line is malformed; the message names file and line.
+        ValueError: If it is not UTF-8 text, a line is malformed, or a photo has two labels; names file and line.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file; pass a text file of lines `photo-name label`.")
     number = {name: label for label, name in enumerate(classes)}
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = [line.strip() for line in file]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not valid UTF-8 ({error}).") from error
@@ -114,15 +137,25 @@ def read_labels(path: str, classes: Sequence[str]) -> dict[str, int]:
     for count, line in enumerate(lines, start=1):
         if not line:
             continue
-        name, _, text = line.rpartition(" ")
-        label = number.get(text, int(text) if text.isdecimal() else -1)
+        name, label = _split(line, number)
         if not name or not 0 <= label < len(classes):
             raise ValueError(
                 f"{path}, line {count}: expected `photo-name label` with a label from 0 to {len(classes) - 1} or a "
                 f"class name, got {line!r}."
             )
-        labels[name.strip()] = label
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{path}, line {count}: {printable(name)} already has another label; remove one line.")
     return labels
+
+
+def _split(line: str, number: Mapping[str, int]) -> tuple[str, int]:
+    """Splits a line into a photo's name and label, -1 if it is unknown; names of photos and classes may have spaces."""
+    words = line.split(" ")
+    for start in range(1, len(words)):  # the longest class name that fits
+        label = number.get(" ".join(words[start:]).strip())
+        if label is not None:
+            return " ".join(words[:start]).strip(), label
+    return " ".join(words[:-1]).strip(), int(words[-1]) if words[-1].isdecimal() else -1
 
 
 def tarfile_at(path: str) -> bool:

@@ -68,14 +68,12 @@ def _classifier(path: str, labels: str | None) -> dict[str, Any]:
 
     runner, model = litert.Runner(path), image_classifier.open_classifier(path)
     _check_types(path, runner.input["dtype"], runner.output["dtype"])
-    *size, channels = model.size
-    raw = image_classifier.takes_raw_images(path)
     return {
         "kind": "classifier",
         "input": _tensor(runner.input),
         "output": _tensor(runner.output),
-        "resize": list(imagenet.resize_target(size)),
-        "rescaling": None if raw else imagenet.rescaling(channels),
+        "resize": list(imagenet.resize_target(model.size[:2])),
+        "rescaling": image_classifier.rescaling_of(runner),
         "head": model.head.name,
         "classes": _names(path, model.classes, labels),
     }
@@ -96,9 +94,12 @@ def _detector(path: str, labels: str | None) -> dict[str, Any]:
 
 
 def _detector_names(path: str, labels: str | None) -> Sequence[str]:
-    if labels:
-        return class_names.read_lines(labels, f"--labels={labels}")
     names = (read_sidecar(path) or {}).get("classes")
+    if labels:
+        given = class_names.read_lines(labels, f"--labels={labels}")
+        if isinstance(names, list) and len(given) != len(names):
+            raise ProgramError(f"--labels={labels}: has {len(given)} names, but {path} has {len(names)} classes")
+        return given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ProgramError(
             f"{path}: no class names found; keep {os.path.basename(sidecar_path(path))} beside it, or pass --labels"

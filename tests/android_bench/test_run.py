@@ -118,6 +118,12 @@ def test_without_adb_the_package_is_named(converted, tmp_path, capsys):
         assert "no_such_adb: adb is not installed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--cooldown=20", "--max_temp=40", "--timeout=1", "--serial=pi", "--libraries=/tmp"])
+def test_flags_without_effect_on_this_machine_are_errors(converted, tmp_path, capsys, flag):
+    assert _main(converted, tmp_path, flag) == 2
+    assert f"{flag.partition('=')[0]}: --target=host without --benchmark_binary" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flag", ["--round=3", "--verbose", "--target=usb", "--rounds=x", "more"])
 def test_unknown_flags_are_errors(flag, capsys):
     with pytest.raises(SystemExit) as caught:

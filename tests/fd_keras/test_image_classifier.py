@@ -3,6 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fd_keras import imagenet
 from fd_keras.head import HEADS
@@ -51,6 +52,23 @@ def test_the_json_file_of_a_model_determines_its_preprocessing(tmp_path):
     logits = imagenet.preprocess_input(image, False)[0, 0, 0]
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(open_classifier(str(tmp_path / "a.keras"))(image), [expected], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")  # the representative data set has them
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1)])
+def test_the_bytes_of_photos_are_the_input_of_others_8_bit_files(tmp_path, dtype, low, high):
+    model = means(3, keras.layers.Activation("sigmoid"))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    samples = [np.full((1, 8, 12, 3), value, "float32") for value in (low, high)]
+    converter.representative_dataset = lambda: ([sample] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.as_dtype(dtype)
+    (tmp_path / "a.tflite").write_bytes(converter.convert())
+    image = np.broadcast_to(np.array([0, 102, 255], "uint8"), (1, 8, 12, 3))
+    wanted = 1 / (1 + np.exp(-np.array([[low, low + 0.4 * (high - low), high]])))
+    np.testing.assert_allclose(open_classifier(str(tmp_path / "a.tflite"))(image), wanted, atol=0.02)
 
 
 def test_a_model_for_any_size_uses_imagenets_size():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fd_keras
-from fd_keras.saved import load_model
+from fd_keras.saved import load_float32, load_model
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,21 @@ def test_a_loaded_model_equals_the_saved_one(path):
     keras.utils.set_random_seed(0)
     expected = keras.saving.load_model(path).predict_on_batch(image)
     np.testing.assert_array_equal(load_model(path).predict_on_batch(image), expected)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_saved_with_mixed_precision_can_compute_in_float32(tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = fd_keras.FDMobileNet((32, 32, 3), 0.25, weights=None, classes=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.save(tmp_path / "mixed.keras")
+    plain = fd_keras.FDMobileNet((32, 32, 3), 0.25, weights=None, classes=3)
+    plain.set_weights(mixed.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    expected = plain.predict_on_batch(image)
+    np.testing.assert_allclose(load_float32(tmp_path / "mixed.keras").predict_on_batch(image), expected, rtol=1e-5)
 
 
 def test_a_missing_file_is_named(tmp_path):

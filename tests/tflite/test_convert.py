@@ -202,6 +202,12 @@ def test_invalid_flags_are_named(run_program, flag, word):
     run_program(CONVERT, "--output_dir=out", flag).assert_refused(word)
 
 
+def test_flags_of_the_zoo_contradict_a_saved_model(run_program, saved_flowers):
+    flags = [f"--keras_model={saved_flowers}", "--recipes=float32", "--output_dir=out"]
+    run = run_program(CONVERT, *flags, "--alpha=0.25")
+    run.assert_refused("--alpha has no effect with --keras_model")
+
+
 def test_output_folder_is_required(run_program):
     run_program(CONVERT).assert_refused("--output_dir")
 
@@ -223,7 +229,7 @@ def test_calibrated_recipe_requires_images(run_program, tmp_path, recipe):
     [
         (["--calibration_dir=no_such_folder"], ["no_such_folder"]),
         (["--calibration_dir=.", "--calibration_count=8"], ["no image"]),
-        (["--calibration_dir=.", "--calibration_ids=no_such_list"], ["no_such_list"]),
+        (["--calibration_dir=.", "--calibration_ids=no_such_list"], ["--calibration_ids=no_such_list: cannot be read"]),
     ],
 )
 def test_missing_calibration_is_named(run_program, flags, words):

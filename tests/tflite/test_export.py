@@ -209,6 +209,13 @@ def test_model_of_unknown_size_is_refused(calibration, recipe, shape):
         export(model, RECIPES[recipe], calibration=calibration)
 
 
+def test_operations_that_tflite_lacks_are_named():
+    image = keras.Input((8, 8, 3))
+    outputs = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(keras.ops.erfinv(image / 300))
+    with pytest.raises(ValueError, match="TFLite does not have the operations tf.Erfinv"):
+        export(keras.Model(image, outputs), RECIPES["float32"])
+
+
 def test_converter_prints_nothing(tiny, capfd):
     export(tiny, RECIPES["float32"])
     assert capfd.readouterr().out == ""

@@ -58,3 +58,13 @@ def test_a_damaged_file_is_named(sources, tmp_path):
     damaged = dataclasses.replace(sources[0], path=tmp_path / "cut.tflite")
     with pytest.raises(ValueError, match="cut.tflite: damaged"):
         page_models.describe(damaged)
+
+
+def test_labels_of_a_detector_must_fit_its_classes(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps({"classes": ["a", "b"]}))
+    (tmp_path / "names.txt").write_text("c\nd\n")
+    path, names = str(tmp_path / "m.tflite"), str(tmp_path / "names.txt")
+    assert page_models._detector_names(path, names) == ("c", "d")
+    (tmp_path / "names.txt").write_text("c\n")
+    with pytest.raises(ProgramError, match=r"names.txt: has 1 names, but .*m.tflite has 2 classes"):
+        page_models._detector_names(path, names)

@@ -82,6 +82,10 @@ def network_of(model) -> FileNetwork:
     )
     if not ops or not all(op.outputs for op in ops):
         raise ValueError("the network has no operations, or an operation without an output.")
+    for index in _known(graph.inputs):
+        sides = graph.tensors[index].shapeSignature
+        if sides is not None and min(sides[1:], default=0) < 0:
+            raise ValueError(f"its input has shape {list(map(int, sides))}; convert it with a fixed image size.")
     tensors = tuple(_tensor(model, tensor) for tensor in graph.tensors)
     return FileNetwork(tensors, ops, _known(graph.inputs), _known(graph.outputs), _offsets(model))
 

@@ -45,7 +45,7 @@ class NetworkFile:
         for what, details in (("input", self.runner.input), ("output", self.runner.output)):
             if self._type(details) not in _RAW_PIXELS:
                 raise LiteRTError(
-                    f"{path}: its {what} is {self._type(details)}, but a microcontroller needs integers; convert the "
+                    f"{path}: its {what} is {self._type(details)}, but the project needs uint8 or int8; convert the "
                     "model with --recipes=int8 and --io=uint8."
                 )
         if self.runner.input["quantization"] != (1.0, _RAW_PIXELS[self.input_type]):

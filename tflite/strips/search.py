@@ -86,7 +86,7 @@ def fitting(front: Sequence[StripPlan], ram: int) -> StripPlan:
     least = front[-1]
     raise ValueError(
         f"needs at least {kib(least.ram)} of RAM ({kib(least.activations)} of activations, {kib(least.tflm)} of TFLM's "
-        f"tables); reduce --size or --alpha, or raise the limit."
+        f"tables); use a smaller image or a narrower network, or raise the limit."
     )
 
 

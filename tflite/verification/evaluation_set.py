@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fd_keras import imagenet
-from fd_keras.io import printable, shortened
+from fd_keras.io import printable
 from fd_keras.photos import UNDECODABLE, counted, list_images
 from fd_keras.progress import progress
 from fd_keras.tflite.recipes import check_channels
-from fd_keras.training.raw_photos import read_labels
+from fd_keras.training.raw_photos import labels_of
 from fd_keras.training.sources import Share, Source
 
 BATCH = 32
@@ -64,19 +65,25 @@ class EvaluationSet:
         paths = list_images(folder)
         if labels is None:
             return cls(tuple(paths), None, size, resize)
-        known = read_labels(labels, names or [str(label) for label in range(classes)])
-        files = [os.path.basename(path) for path in paths]
-        if missing := [file for file in files if file not in known]:
-            found = f"{len(missing)} images of {folder} ({shortened(missing)})"
-            raise ValueError(f"{labels}: no line for {found}; add lines `image-name label`.")
-        return cls(tuple(paths), np.array([known[file] for file in files]), size, resize)
+        files = [os.path.relpath(path, folder).replace(os.sep, "/") for path in paths]
+        found = labels_of(files, labels, names or [str(label) for label in range(classes)])
+        return cls(tuple(paths), np.array(found), size, resize)
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Yields (images, labels), float 0..255 of shape (batch, height, width, channels), with progress."""
-        for start in progress(range(0, len(self.paths), BATCH), unit="batches"):
-            chunk = slice(start, start + BATCH)
-            images = [imagenet.load_image(path, self.size, resize=self.resize) for path in self.paths[chunk]]
-            yield np.stack(images).astype("float32"), None if self.labels is None else self.labels[chunk]
+        """Yields (images, labels), float 0..255 of shape (batch, height, width, channels), with progress.
+
+        Photos that cannot be decoded are skipped and logged; raises ValueError if none can.
+        """
+        bad: list[str] = []
+        yield from _batches(self._decoded(bad), bad, os.path.dirname(self.paths[0]))
+
+    def _decoded(self, bad: list[str]) -> Iterator[tuple[np.ndarray, int | None]]:
+        labels = [None] * len(self.paths) if self.labels is None else self.labels
+        for path, label in progress(zip(self.paths, labels, strict=True), len(self.paths), unit="photos"):
+            try:
+                yield imagenet.load_image(path, self.size, resize=self.resize), label
+            except ValueError as error:
+                bad.append(str(error).rstrip("."))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +100,11 @@ class SourceImages:
     size: Sequence[int]
     resize: bool = True
 
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images, labels), see `EvaluationSet.batches`; skips and logs photos that cannot be decoded."""
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields (images, labels), see `EvaluationSet.batches`."""
         check_channels(self.size)
-        images, labels, bad, found = [], [], [], 0
-        for image, label in self._decoded(bad):
-            images.append(image)
-            labels.append(label)
-            found += 1
-            if len(images) == BATCH:
-                yield np.stack(images).astype("float32"), np.array(labels)
-                images, labels = [], []
-        if images:
-            yield np.stack(images).astype("float32"), np.array(labels)
-        if bad:
-            logging.warning("skipped %s", counted(UNDECODABLE, bad))
-        if not found:
-            raise ValueError(f"{self.source.name}: none of the photos can be decoded.")
+        bad: list[str] = []
+        yield from _batches(self._decoded(bad), bad, self.source.name)
 
     def _decoded(self, bad: list[str]) -> Iterator[tuple[np.ndarray, int]]:
         photos = self.source.ordered(Share()).map(lambda photo: (photo.data, photo.label, photo.key))
@@ -120,3 +115,24 @@ class SourceImages:
                 yield imagenet.decode_image(io.BytesIO(data), name, self.size, resize=self.resize), int(label)
             except ValueError as error:
                 bad.append(str(error).rstrip("."))
+
+
+def _batches(
+    decoded: Iterator[tuple[np.ndarray, int | None]], bad: list[str], name: str
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Collects decoded photos in batches.
+
+    Args:
+        decoded: Photos with their labels, None without labels.
+        bad: Reasons why photos were skipped; complete at the end of `decoded`.
+        name: Name of the photos in messages.
+    """
+    found = False
+    while chunk := list(itertools.islice(decoded, BATCH)):
+        found = True
+        images, labels = zip(*chunk, strict=True)
+        yield np.stack(images).astype("float32"), None if labels[0] is None else np.array(labels)
+    if bad:
+        logging.warning("skipped %s", counted(UNDECODABLE, bad))
+    if not found:
+        raise ValueError(f"{name}: none of the photos can be decoded.")

@@ -10,8 +10,10 @@ import numpy as np
 from fd_keras import weights
 from fd_keras.applications import build_by_name
 from fd_keras.head import Head, keras_head, tflite_head
+from fd_keras.image_classifier import check_form
 from fd_keras.io import printable, sha256_of
-from fd_keras.saved import load_model
+from fd_keras.litert import Runner
+from fd_keras.saved import load_float32
 from fd_keras.sidecar import check_field
 from fd_keras.tflite.format.sidecar import calibration_facts, read_sidecar, sidecar_path
 from fd_keras.tflite.recipes import Calibration, Int8Settings, load_calibration
@@ -51,7 +53,14 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Re
     if path is not None and path.endswith(".tflite"):
         return Reference(tflite_classifier(path, threads), tflite_head(path))
     include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
-    model = load_model(path) if path else reference_of(tflite_path)
+    model = load_float32(path) if path else reference_of(tflite_path)
+    check_form(model, path or tflite_path)
+    shape = Runner(tflite_path).input_shape
+    if any(side not in (None, ours) for side, ours in zip(model.input_shape[1:], shape, strict=True)):
+        raise ValueError(
+            f"{path or tflite_path}: takes images of {model.input_shape[1:]}, but {tflite_path} of {shape}; pass the "
+            "model it was made from as --reference."
+        )
     return Reference(keras_classifier(model, include), keras_head(model))
 
 
@@ -68,7 +77,7 @@ def reference_of(tflite_path: str) -> keras.Model:
         raise ValueError(f"{tflite_path}: made from random weights, which cannot be restored; {instead}.")
     if facts["arch"] is None:
         _check_hash(facts["keras_model"], facts["weights_sha256"], instead)
-        return load_model(facts["keras_model"])
+        return load_float32(facts["keras_model"])
     arguments = {key: facts[key] for key in ("alpha", "weights", "include_preprocessing")}
     arguments |= {key: facts[key] for key in ("groups", "stem_multiplier") if key in facts}
     if facts["weights"] not in weights.COLLECTIONS:

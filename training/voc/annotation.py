@@ -27,7 +27,7 @@ class Annotation:
             `Strictness.as_is` they may reach outside the image, and are float64 to keep all digits.
         labels: Indices of the classes, int64 (n,).
         difficult: Whether each object is excluded from training and scores, by the devkit's rules, bool (n,).
-        orientation: EXIF orientation to apply to the pixels of the file, 1 for none; height, width and boxes refer to the
+        orientation: EXIF orientation to apply to the file's pixels, 1 for none; height, width and boxes refer to the
             result.
     """
 

@@ -1,8 +1,8 @@
 """Reads Ultralytics' YOLO data sets: a data.yaml, folders of images, and a .txt of boxes for each image.
 
 The labels of images/val/a.jpg are in labels/val/a.txt, with a line "class x y width height" for each object, relative
-to the sides of the upright image: Ultralytics applies the EXIF orientation. Lines with more numbers are polygons (segments or rotated boxes), which are replaced by their
-bounding boxes. An image without a .txt has no objects.
+to the sides of the upright image: Ultralytics applies the EXIF orientation. Lines with more numbers are polygons
+(segments or rotated boxes), which are replaced by their bounding boxes. An image without a .txt has no objects.
 """
 
 import os

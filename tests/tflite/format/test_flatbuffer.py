@@ -82,3 +82,14 @@ def test_truncated_file_is_named(tiny_int8, tmp_path, part):
     (tmp_path / "cut.tflite").write_bytes(whole[: int(len(whole) * part)])
     with pytest.raises(LiteRTError, match=r"cut\.tflite: "):
         read(str(tmp_path / "cut.tflite"))
+
+
+def test_a_free_image_size_is_named(tiny_int8, tmp_path):
+    model = parse(Path(tiny_int8).read_bytes())
+    (graph,) = model.subgraphs
+    for free, path in (([-1, 64, 96, 3], "batch.tflite"), ([1, -1, -1, 3], "size.tflite")):
+        graph.tensors[graph.inputs[0]].shapeSignature = np.array(free, "int32")
+        (tmp_path / path).write_bytes(pack(model))
+    read(str(tmp_path / "batch.tflite"))
+    with pytest.raises(LiteRTError, match=r"size\.tflite: its input has shape \[1, -1, -1, 3\]; convert"):
+        read(str(tmp_path / "size.tflite"))

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -34,6 +35,20 @@ def origin(saved: Path) -> dict:
 def test_a_saved_model_is_loaded_again(saved, tiny, images, tmp_path):
     model = reference_of(describe(tmp_path, **origin(saved)))
     np.testing.assert_array_equal(model.predict_on_batch(images[:4]), tiny.predict_on_batch(images[:4]))
+
+
+@pytest.mark.parametrize(
+    ("size", "output", "message"),
+    [
+        ((64, 96, 3), lambda x: x, r"not a classifier of one image; its inputs have shape \(None, 64"),
+        ((64, 64, 3), keras.layers.GlobalAveragePooling2D(), r"takes images of \(64, 64, 3\), but .* \(64, 96"),
+    ],
+)
+def test_a_reference_of_another_form_is_named(convert_tiny, tmp_path, size, output, message):
+    image = keras.Input(size)
+    keras.Model(image, output(keras.layers.ReLU()(image))).save(tmp_path / "a.keras")
+    with pytest.raises(ValueError, match=rf"a\.keras: {message}"):
+        reference_classifier(str(tmp_path / "a.keras"), str(convert_tiny("float32")), 1)
 
 
 def test_a_network_of_the_zoo_is_built_again(tmp_path, images):
