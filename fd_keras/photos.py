@@ -247,7 +247,7 @@ _HALVED = "halved by fd_keras"
 def orientation(image: "Image.Image") -> int:
     """Returns the EXIF orientation of a PIL image, from 1 (upright) to 8; see `PIL.ImageOps.exif_transpose`."""
     value = image.getexif().get(0x0112)
-    return value if value in range(2, 9) else 1
+    return value if isinstance(value, int) and 1 < value < 9 else 1
 
 
 def rgb(image: "Image.Image") -> "Image.Image":

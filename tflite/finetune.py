@@ -100,11 +100,21 @@ def _is_file(teacher: str) -> bool:
     return teacher.lower() not in (options.AUTO, "none")
 
 
+def _check_weights() -> None:
+    """Raises UsageError for flags that contradict --init_weights."""
+    fresh = _WEIGHTS.value.lower() == "none"
+    if fresh and _METHOD.value == "head":
+        raise UsageError("--method=head needs trained weights, but --init_weights=none; leave one of them out.")
+    if not fresh and _OVERRIDES["reparam"].value:
+        raise UsageError("--reparam trains from random weights; pass --init_weights=none, or leave out --reparam.")
+
+
 def _open(photos: str) -> "PhotoFolder":
     from fd_keras.training.finetune.photo_folder import open_folder
 
     if "," in os.path.abspath(_OUTPUT.value):
         raise UsageError(f"--output_dir={_OUTPUT.value}: contains a comma, which separates files for fd-keras bench")
+    _check_weights()
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
         raise ValueError(f"{photos} already has a folder of held-out photos; remove --val_fraction.")
@@ -116,7 +126,7 @@ def _open(photos: str) -> "PhotoFolder":
 
 
 def _config() -> dict:
-    return {flag.name: flag.value for flag in _RECORDED} | _overrides()
+    return {flag.name: flag.value for flag in (*_RECORDED, *_OVERRIDES.values())}
 
 
 def _files(folder: "PhotoFolder") -> dict:
@@ -212,7 +222,7 @@ def _run(folder: "PhotoFolder", weights: str | None) -> None:
 
     devices.reproducible(_THREADS.value)
     if _is_file(_TEACHER.value):
-        trainable_classifier.load_teacher(_TEACHER.value, len(folder.classes))  # fails before anything is written
+        trainable_classifier.load_teacher(_TEACHER.value, folder.classes)  # fails before anything is written
     network, out = _network(folder.classes, weights), _OUTPUT.value
     record = join(out, run_record.FILE)
     with run_lifecycle.locked_folder(out, flag="--output_dir"), _resumable():

@@ -56,7 +56,7 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
         feed: How batches are made on this machine.
 
     Raises:
-        ValueError: If more than `feed.bad.limit` photos cannot be decoded.
+        ValueError: If more than `feed.bad.limit` photos, or all, cannot be decoded.
         DamagedDataError: If a file is damaged or missing.
     """
     from fd_keras.training import input_pipeline  # imports OpenCV, which the classifiers above do not need
@@ -71,6 +71,8 @@ def score(classifier: Classifier, source: Source, size: int, batch_size: int, fe
                 accuracy.update(classifier(images[real]), labels[real])
             if feed.bad.too_many:
                 raise ValueError(str(feed.bad))
+    if not accuracy.images:
+        raise ValueError(f"{source.name}: none of the photos can be decoded.")
     return accuracy
 
 

@@ -103,7 +103,7 @@ def assign(path: str, arrays: dict[str, np.ndarray], variables: Sequence[keras.V
     if differing:
         raise CheckpointError(
             f"{path}: {differing[0].partition('/')[2] or differing[0]!r} does not fit this network; it was written by "
-            "another version or for another network. Use a new --run_dir."
+            "another version or for another network. Use a new folder."
         )
     for key, variable in expected.items():
         variable.assign(arrays[key])

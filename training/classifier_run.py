@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -107,7 +107,7 @@ class ClassifierRun(TrainingRun):
             trainable_classifier.freeze(net, config.freeze)
             self.devices.synchronize(net)
             self.trainee = trainable_classifier.TrainableClassifier(
-                net, recipe, classes, self._teacher(net), self._class_weights(), self._wider(net)
+                net, recipe, classes, self._teacher(), self._class_weights(), self._wider(net)
             )
             self.optimizer = optimizer_of(recipe, self.steps_per_epoch)
             self.trainee.compile(
@@ -123,10 +123,10 @@ class ClassifierRun(TrainingRun):
         symbolic = keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), batch)
         self.trainee._symbolic_build(data_batch=symbolic)
 
-    def _teacher(self, net: keras.Model) -> keras.Model | None:
+    def _teacher(self) -> keras.Model | None:
         """Loads the teacher; raises ValueError if it does not have the network's classes."""
         teacher = self.config.teacher
-        return None if teacher is None else trainable_classifier.load_teacher(teacher, net.output_shape[-1])
+        return None if teacher is None else trainable_classifier.load_teacher(teacher, self.data["train"].classes)
 
     def _wider(self, net: keras.Model) -> WiderNetworks | None:
         """Builds the wider networks that network augmentation trains together with this one."""
@@ -137,12 +137,10 @@ class ClassifierRun(TrainingRun):
         return WiderNetworks(config.arch, net_ops, net, recipe.netaug, config.seed)
 
     def _class_weights(self) -> list[float] | None:
-        """Loss weight of each class, normalized to a mean of 1 over all photos; None without class balancing."""
+        """Loss weight of each class; None without class balancing."""
         if not self.recipe.class_balance:
             return None
-        counts = np.asarray(sources.counts_by_class(self.data["train"]), "float64")
-        weights = counts**-self.recipe.class_balance
-        return (weights * counts.sum() / (weights * counts).sum()).tolist()
+        return class_weights(sources.counts_by_class(self.data["train"]), self.recipe.class_balance).tolist()
 
     def _net(self, size: int | None, **arguments) -> keras.Model:
         config, classes = self.config, len(self.data["train"].classes)
@@ -244,6 +242,8 @@ class ClassifierRun(TrainingRun):
         while scores is None:  # twice if a photo cannot be decoded
             scores = self._tolerating(self._score)
             self._stop_if_asked()
+        if not scores.get("cross_entropy") and not scores.get("top1"):  # all photos had weight 0
+            raise TrainingError(f"{self.data['val'].name}: none of the validation photos can be decoded.")
         return {"val_loss": scores["cross_entropy"], "val_top1": scores["top1"], "val_top5": scores["top5"]}
 
     def _update_model(self) -> None:
@@ -306,8 +306,9 @@ class ClassifierRun(TrainingRun):
         reporting.plot(path, title, self.history)
 
     def _remedies(self, bad_step: int) -> str:
-        longer = f"a longer --warmup_epochs than {self.recipe.warmup_epochs:g}"
-        return f", {longer}, or bfloat16 instead of --mixed_precision=float16"
+        if keras.config.dtype_policy().name == "mixed_float16":
+            return ", a longer --warmup_epochs, or bfloat16 instead of --mixed_precision=float16"
+        return ", or a longer --warmup_epochs"
 
     def _is_over(self) -> bool:
         """Whether the last epoch is done, or the validation loss has not improved for `patience` epochs."""
@@ -339,6 +340,18 @@ class ClassifierRun(TrainingRun):
 _QUIET: Any = 0  # Keras's default is "auto", from which a type checker infers a string
 
 
+def class_weights(counts: Sequence[int] | np.ndarray, power: float) -> np.ndarray:
+    """Returns the weight of each class, float64 of shape (classes,), with a mean of 1 over all photos.
+
+    Args:
+        counts: Number of photos of each class.
+        power: Exponent, see `TrainingRecipe.class_balance`.
+    """
+    numbers = np.asarray(counts, "float64")
+    weights = numbers**-power
+    return weights * numbers.sum() / (weights * numbers).sum()
+
+
 def _check(config: ClassifierRunConfig) -> None:
     """Raises ValueError for flags that contradict each other."""
     recipe = config.recipe
@@ -346,6 +359,11 @@ def _check(config: ClassifierRunConfig) -> None:
         raise ValueError(
             f"--reparam trains from random weights; leave out --init_weights={config.init_weights}, or pass "
             "--noreparam."
+        )
+    if recipe.bn_batches and recipe.patience:
+        raise ValueError(
+            f"--bn_batches={recipe.bn_batches} needs the last epoch, which --patience={recipe.patience} may skip; pass "
+            "0 for one of them."
         )
     if config.freeze != "none" and (recipe.reparam or recipe.netaug > 1):
         flag = "--reparam" if recipe.reparam else f"--netaug={recipe.netaug:g}"

@@ -55,6 +55,8 @@ def main(argv: list[str]) -> None:
         index = {"classes": classes, "shrink": _SHRINK.value, "splits": {}}
         for split in splits:
             written = shards.write(tasks[split], _WORKERS.value)
+            if not any(facts["count"] for facts in written):
+                raise ValueError(f"none of the photos of --{split} can be decoded; check them.")
             index["splits"][split] = [{key: facts[key] for key in shards.INDEXED} for facts in written]
             print("\n".join(shards.report(split, written)))
         write_json(join(folder, shards.INDEX), index)

@@ -39,6 +39,7 @@ class RunConfig(abc.ABC):
         FIXED: Names of the fields that affect the result. The others may change when a run is resumed.
         alpha: Width multiplier of the network.
         run_dir: Folder of the run.
+        dir_flag: Flag that names the folder, for messages.
         groups: Number of groups of a ShuffleNet.
         stem_multiplier: Stem width of a ShuffleNet.
         seed: Seed of all random numbers.
@@ -52,6 +53,7 @@ class RunConfig(abc.ABC):
 
     alpha: float
     run_dir: str
+    dir_flag: str = "--run_dir"
     groups: int | None = None
     stem_multiplier: float | None = None
     seed: int = 0
@@ -66,8 +68,10 @@ class RunConfig(abc.ABC):
         """Name of the model, used in the names of its files."""
 
     def fixed(self) -> dict:
-        """Returns the fields that affect the result, for the run's record."""
-        return {name: getattr(self, name) for name in self.FIXED}
+        """Returns the fields that affect the result, for the run's record; paths in the run's folder are relative."""
+        inside = join(self.run_dir, "")
+        values = {name: getattr(self, name) for name in self.FIXED}
+        return {name: value.removeprefix(inside) if isinstance(value, str) else value for name, value in values.items()}
 
 
 class Trainee(Protocol):
@@ -128,10 +132,12 @@ class TrainingRun(abc.ABC):
         self._description = description
         self._checkpoints = self._path("checkpoints")
         with contextlib.ExitStack() as held:
-            held.enter_context(run_lifecycle.locked_folder(config.run_dir, [self._checkpoints], devices.leads))
-            run_record.check_same(self._path(run_record.FILE), description)
+            held.enter_context(
+                run_lifecycle.locked_folder(config.run_dir, [self._checkpoints], devices.leads, config.dir_flag)
+            )
+            run_record.check_same(self._path(run_record.FILE), description, config.dir_flag)
             self._build()
-            run_lifecycle.check_disk(config.run_dir, self.variables, config.keep)
+            run_lifecycle.check_disk(config.run_dir, self.variables, config.keep, config.dir_flag)
             self._restore()
             self._held = held.pop_all()
 
@@ -298,7 +304,7 @@ class TrainingRun(abc.ABC):
         last = (checkpoint.saved(self._checkpoints) or ["none yet"])[-1]
         raise TrainingError(
             f"loss became NaN or infinite at step {bad} (epoch {bad // self.steps_per_epoch + 1}); last good "
-            f"checkpoint: {last}. With a new --run_dir, try a lower --learning_rate than "
+            f"checkpoint: {last}. With a new {self.config.dir_flag}, try a lower --learning_rate than "
             f"{self.recipe.learning_rate:g}{self._remedies(bad)}."
         )
 

@@ -45,14 +45,14 @@ def locked_folder(
         yield
 
 
-def check_disk(run_dir: str, variables: Sequence[keras.Variable], keep: int) -> None:
+def check_disk(run_dir: str, variables: Sequence[keras.Variable], keep: int, flag: str = "--run_dir") -> None:
     """Raises OSError if `keep` checkpoints of the variables do not fit on the disk."""
     if not is_local(run_dir):
         return
     size = 4 * sum(math.prod(variable.shape) for variable in variables)
     need, free = (keep + 2) * size + _SPARE, shutil.disk_usage(run_dir).free
     if free < need:
-        raise OSError(f"--run_dir={run_dir}: {free >> 20} MB free, but the run needs {need >> 20} MB.")
+        raise OSError(f"{flag}={run_dir}: {free >> 20} MB free, but the run needs {need >> 20} MB.")
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

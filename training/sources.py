@@ -9,6 +9,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +21,16 @@ import numpy as np
 import tensorflow as tf
 
 from fd_keras import imagenet, photos
-from fd_keras.io import is_local, join, read_bytes, sha256_of
+from fd_keras.io import is_local, join, printable, read_bytes, sha256_of, shortened
+from fd_keras.training.finetune import photo_folder
 from fd_keras.training.shards import INDEX, is_whole
 
 WINDOW = 16  # shards that are shuffled together; for ImageNet that is 20,000 photos, about 2 GB
 TFDS_WINDOW = 10_000  # photos of a TFDS split that are shuffled together
 SPLITS = ("train", "val")
 SAMPLE = 256 << 20  # bytes of a folder's photos whose content is compared when a run is resumed: all of most data sets
+_EXAMINED = 500  # photos of a folder whose EXIF orientation is examined
+_FEW_ROTATED = 0.01  # share of rotated photos that is not worth a warning
 REMOTE_SAMPLE = 32  # photos of a bucket whose content is compared
 
 
@@ -459,6 +463,9 @@ def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | N
         raise ValueError(
             f"--val_fraction only works with --data=folder:DIR; {data} has its own validation set. Leave it out."
         )
+    for split, source in sources.items():
+        if not source.count:
+            raise ValueError(f"--data={data}: the split {split} has no photos; prepare it again.")
     classes = sources["train"].classes
     if len(classes) < 2:
         raise ValueError(f"--data={data}: need at least 2 classes, found {', '.join(classes) or 'none'}.")
@@ -466,11 +473,16 @@ def open_data(data: str, *, val_fraction: float | None = None, tfds_dir: str | N
 
 
 def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
-    root = os.path.expanduser(root)
+    root = os.path.expanduser(root).rstrip("/") or "/"
     if not tf.io.gfile.isdir(root):
         raise FileNotFoundError(f"--data=folder:{root}: no such folder.")
-    have = {split: join(root, split) for split in SPLITS if tf.io.gfile.isdir(join(root, split))}
-    have = {split: folder for split, folder in have.items() if photos.holds_classes(folder)}
+    train_side, held_out = photo_folder.side_folders(root)
+    if train_side is None and held_out:
+        raise ValueError(f"{root}: found {held_out[0]}/ but no train/; sort the photos into train/CLASS/, or move it.")
+    have = {split: join(root, side) for split, side in zip(SPLITS, (train_side, *held_out[:1]), strict=False) if side}
+    if have:
+        photo_folder.note_unused(root, [os.path.basename(side) for side in have.values()], left_out := photos.LeftOut())
+        left_out.log(root)
     if "train" in have:
         if "val" not in have and val_fraction is None:
             raise ValueError(
@@ -482,9 +494,11 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
             "hold out a fifth of each class."
         )
     if "val" in have and val_fraction is not None:
-        raise ValueError(f"{root}: already has a val/; leave out --val_fraction.")
+        raise ValueError(f"{have['val']}: these photos are held out; leave out --val_fraction.")
     train = list_classes(have.get("train", root))
     classes = list(train)
+    if strange := [name for name in classes if not name.isprintable()]:  # names are written to files, one per line
+        raise ValueError(f"{root}: the class folder '{printable(strange[0])}' is not printable text; rename it.")
     if "val" in have:
         val = list_classes(have["val"])
         strange = sorted(set(val) - set(train))
@@ -492,10 +506,30 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
             raise ValueError(f"{have['val']}: class {strange[0]!r} is not in {have['train']}; rename or add it.")
     else:
         train, val = _held_out(train, val_fraction or 0)
-    return {
-        split: Folder(have.get(split, root), *_flat(listing, classes), classes)
-        for split, listing in zip(SPLITS, (train, val), strict=True)
-    }
+    found = {split: _flat(listing, classes) for split, listing in zip(SPLITS, (train, val), strict=True)}
+    if is_local(root):
+        _warn_of_rotated([path for paths, _ in found.values() for path in paths])
+    return {split: Folder(have.get(split, root), *flat, classes) for split, flat in found.items()}
+
+
+def _warn_of_rotated(paths: Sequence[str]) -> None:
+    """Logs a warning if many of a sample of photos have an EXIF orientation, as those of phones do."""
+    sample = paths[:: len(paths) // _EXAMINED + 1]
+    rotated = [path for path in sample if _is_rotated(path)]
+    if len(rotated) > _FEW_ROTATED * len(sample):
+        logging.warning(
+            "%d of %d examined photos are to be rotated according to their EXIF data, which is ignored here (%s). "
+            "Store them upright, for example with mogrify -auto-orient; fd-keras finetune does so by itself.",
+            len(rotated), len(sample), shortened(rotated),
+        )  # fmt: skip
+
+
+def _is_rotated(path: str) -> bool:
+    try:
+        with photos.opened(path) as image:
+            return photos.orientation(image) != 1
+    except (OSError, ValueError):  # counted when it is decoded
+        return False
 
 
 def list_classes(folder: str) -> dict[str, list[str]]:
@@ -509,7 +543,7 @@ def _held_out(listing: dict[str, list[str]], fraction: float) -> tuple[dict, dic
         raise ValueError(f"--val_fraction={fraction}: must be between 0 and 1.")
     train, val = {}, {}
     for name, paths in listing.items():
-        ranked = sorted(paths, key=lambda path: hashlib.sha256(os.path.basename(path).encode()).digest())
+        ranked = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(os.path.basename(path))).digest())
         count = round(fraction * len(paths))
         if not 0 < count < len(paths):
             raise ValueError(

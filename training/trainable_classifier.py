@@ -7,9 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from fd_keras import builder, layers, spec, zoo
+from fd_keras import builder, class_names, layers, spec, zoo
 from fd_keras import weights as weights_lib
 from fd_keras.head import keras_head
+from fd_keras.io import printable
 from fd_keras.saved import load_model
 from fd_keras.training import reparametrization
 from fd_keras.training.network_augmentation import WiderNetworks
@@ -173,13 +174,19 @@ class TrainableClassifier(keras.Model):
             plain.set_weights(values)
 
 
-def load_teacher(path: str, classes: int) -> keras.Model:
-    """Loads a teacher; raises ValueError if it is not a classifier of RGB images with the same number of classes."""
-    teacher = load_model(path)
-    if teacher.input_shape[-1] != 3 or teacher.output_shape != (None, classes):
+def load_teacher(path: str, classes: Sequence[str]) -> keras.Model:
+    """Loads a teacher; raises ValueError if it is not a classifier of RGB images with the same classes, if known."""
+    teacher, count = load_model(path), len(classes)
+    if teacher.input_shape[-1] != 3 or teacher.output_shape != (None, count):
         raise ValueError(
             f"--teacher={path}: takes images of {teacher.input_shape[1:]} and has {teacher.output_shape[-1]} classes, "
-            f"but RGB images and {classes} classes are needed. Train a teacher on the same classes."
+            f"but RGB images and {count} classes are needed. Train a teacher on the same classes."
+        )
+    names = class_names.names_of(path, count)
+    if names and (strange := [pair for pair in zip(names, classes, strict=True) if pair[0] != pair[1]]):
+        raise ValueError(
+            f"--teacher={path}: its class {printable(strange[0][0])!r} has the number of {printable(strange[0][1])!r} "
+            "here. Train a teacher on the same classes."
         )
     return teacher
 

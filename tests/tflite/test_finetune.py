@@ -200,10 +200,13 @@ def test_photos_that_changed_after_the_end_are_noticed(made, run, folder):
     assert "my model is finished: " in again.stdout
 
 
-def test_other_flags_are_refused_by_name(made, run, folder):
-    again = run(folder, *made.flags, "--seed=3")
+@pytest.mark.parametrize(
+    ("flag", "words"), [("--seed=3", "--seed was 0, now 3"), ("--flip=0.3", "--flip was None, now 0.3")]
+)
+def test_other_flags_are_refused_by_name(made, run, folder, flag, words):
+    again = run(folder, *made.flags, flag)
     assert again.returncode == 1
-    assert "--seed was 0, now 3" in again.stderr
+    assert words in again.stderr
     assert "or another --output_dir." in again.stderr
 
 
@@ -307,6 +310,8 @@ def give_sides(bad: Path) -> None:
         (remove_class, (), ("need at least 2 class folders, found 1 (amber)",)),
         (lambda bad: (bad / "photos" / "dark").mkdir(), (), ("dark: no photos in this class folder",)),
         (give_sides, ("--val_fraction=0.3",), ("already has a folder of held-out photos; remove --val_fraction",)),
+        (lambda bad: None, ("--method=head",), ("--method=head needs trained weights, but --init_weights=none",)),
+        (lambda bad: None, ("--reparam", "--init_weights=imagenet"), ("pass --init_weights=none, or leave out --rep",)),
         (lambda bad: None, ("--teacher=gone.keras",), ("--teacher=gone.keras: no such file",)),
         (lambda bad: None, ("--init_weights=gone.keras",), ("gone.keras': no such file", "./weights.keras")),
         (lambda bad: None, ("--teacher=weights.keras",), ("weights.keras", "1000 classes", "Train a teacher")),

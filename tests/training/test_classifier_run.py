@@ -144,10 +144,14 @@ def test_a_full_disk_during_training_keeps_the_last_checkpoint(photos, tmp_path,
     assert [name for name in os.listdir(tmp_path / "run" / "checkpoints") if name.startswith(".")] == []
 
 
-def test_a_nan_loss_stops_the_run_and_names_the_step(photos, tmp_path):
+def test_a_nan_loss_stops_the_run_and_names_the_step(photos, tmp_path, monkeypatch):
     run = _run(photos, tmp_path / "run", recipe=RECIPE.override(learning_rate=1e9, epochs=30))
-    with pytest.raises(TrainingError, match=r"NaN or infinite at step [1-9] \(epoch \d\).*learning_rate"):
+    with pytest.raises(TrainingError, match=r"NaN or infinite at step [1-9] \(epoch \d\).*learning_rate") as caught:
         run.train()
+    assert "--mixed_precision" not in str(caught.value)
+    monkeypatch.setattr(keras.config, "dtype_policy", lambda: keras.DTypePolicy("mixed_float16"))
+    with pytest.raises(TrainingError, match="or bfloat16 instead of --mixed_precision=float16"):
+        run._check_finite()
     for path in checkpoint.saved(str(tmp_path / "run" / "checkpoints")):
         arrays, _ = checkpoint.read(path)
         assert next(value for key, value in arrays.items() if key.endswith("bad_step")) == -1
@@ -311,5 +315,26 @@ def test_a_teacher_changes_the_weights_and_must_have_the_same_classes(finished, 
             shutil.copytree(photos / split / name, tmp_path / "two" / split / name)
     with pytest.raises(ValueError, match="has 3 classes, but RGB images and 2 classes are needed. Train a"):
         _run(tmp_path / "two", tmp_path / "fewer", teacher=teacher)
+    shutil.copytree(photos, tmp_path / "renamed")
+    for split in ("train", "val"):
+        (tmp_path / "renamed" / split / "amber").rename(tmp_path / "renamed" / split / "dark")
+    with pytest.raises(ValueError, match="its class 'amber' has the number of 'blue' here. Train a"):
+        _run(tmp_path / "renamed", tmp_path / "other", teacher=teacher)
     with pytest.raises(ValueError, match="--teacher was None, now "):
         _run(photos, tmp_path / "alone", recipe=RECIPE.override(epochs=1), teacher=teacher)
+
+
+def test_statistics_need_the_last_epoch(photos, tmp_path):
+    with pytest.raises(ValueError, match="--bn_batches=2 needs the last epoch, which --patience=3 may skip"):
+        _run(photos, tmp_path / "run", recipe=RECIPE.override(bn_batches=2, patience=3))
+
+
+def test_validation_photos_that_cannot_be_decoded_are_an_error(small, photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "data" / "train")
+    for name in ("amber", "blue", "cyan"):
+        (tmp_path / "data" / "val" / name).mkdir(parents=True)
+        (tmp_path / "data" / "val" / name / "a.jpg").write_text("not a photo")
+    run = _run(tmp_path / "data", tmp_path / "run", recipe=RECIPE.override(epochs=1), max_bad_images=9)
+    with pytest.raises(TrainingError, match="none of the validation photos can be decoded"):
+        run.train()
+    run.close()

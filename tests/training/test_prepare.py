@@ -38,6 +38,16 @@ def test_shards_among_the_photos_are_rejected(run, photos):
     assert "shards: is inside the photos in" in result.stderr
 
 
+def test_a_split_without_a_decodable_photo_is_rejected(run, photos, tmp_path):
+    for name in ("amber", "blue", "cyan"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "a.jpg").write_text("not a photo")
+    result = run(f"--train={photos}/train", f"--val={tmp_path}/val", f"--output_dir={tmp_path}/out", "--shards=1")
+    assert result.returncode == 1
+    assert "none of the photos of --val can be decoded" in result.stderr
+    assert not (tmp_path / "out" / shards.INDEX).exists()
+
+
 def test_an_incomplete_imagenet_is_rejected(run, photos, tmp_path):
     for split in ("train", "val"):
         for name in imagenet.wordnet_ids():

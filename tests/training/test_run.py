@@ -87,7 +87,7 @@ def made(tmp_path):
 
     def make(leads=True, **config):
         said = []
-        config = CountingConfig(alpha=1.0, run_dir=str(tmp_path / "run"), **config)
+        config = CountingConfig(**{"alpha": 1.0, "run_dir": str(tmp_path / "run")} | config)
         devices = Devices() if leads else Devices(2, type(Devices().share)(1, 2))
         description = {"config": config.fixed(), "data": {}}
         return CountingRun(config, description, STEPS, devices, said.append), said
@@ -211,6 +211,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_saving(made, tmp_path):
     with pytest.raises(run.TrainingError, match=message):
         counting.train()
     assert checkpoint.saved(str(tmp_path / "run" / "checkpoints"))[-1].endswith("000006.npz")
+
+
+def test_a_message_names_the_flag_of_the_folder(made):
+    counting, _ = made(dir_flag="--output_dir")
+    counting.on_step = lambda step: step == 1 and counting.trainee.bad_step.assign(0)
+    with pytest.raises(run.TrainingError, match="With a new --output_dir, try a lower --learning_rate"):
+        counting.train()
+
+
+def test_a_path_in_the_folder_does_not_count_as_changed_when_the_folder_is_moved(made, tmp_path):
+    made(init_weights=str(tmp_path / "run" / "start.keras"))[0].close()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = str(tmp_path / "moved")
+    made(run_dir=moved, init_weights=f"{moved}/start.keras")[0].close()
+    with pytest.raises(ValueError, match="--init_weights was start.keras, now other.keras"):
+        made(run_dir=moved, init_weights=f"{moved}/other.keras")
 
 
 def test_without_matplotlib_the_run_ends_without_curves(made, monkeypatch):

@@ -112,6 +112,55 @@ def test_without_a_validation_set_the_message_has_a_remedy(photos):
     assert not names[0] & names[1]
 
 
+def test_a_slash_at_the_end_of_a_folder_changes_nothing(photos):
+    one, other = (sources.open_data(f"folder:{photos / 'train'}{end}", val_fraction=0.25)["val"] for end in ("", "/"))
+    assert one.content() == other.content()
+    assert one.name == other.name
+
+
+@pytest.mark.parametrize(("train", "val"), [("Train", "Test"), ("train", "valid"), ("training", "validation")])
+def test_the_usual_names_of_split_folders_are_recognized(photos, tmp_path, train, val, caplog):
+    shutil.copytree(photos / "train", tmp_path / "photos" / train)
+    shutil.copytree(photos / "val", tmp_path / "photos" / val)
+    (tmp_path / "photos" / "extra").mkdir()
+    found = sources.open_data(f"folder:{tmp_path / 'photos'}")
+    assert (found["train"].count, found["val"].count) == (48, 15)
+    assert found["train"].classes == ("amber", "blue", "cyan")
+    assert "extra/" in caplog.text
+    shutil.rmtree(tmp_path / "photos" / train)
+    with pytest.raises(ValueError, match=f"found {val}/ but no train/"):
+        sources.open_data(f"folder:{tmp_path / 'photos'}", val_fraction=0.25)
+
+
+def test_an_unprintable_class_is_named(photos, tmp_path):
+    shutil.copytree(photos / "train", tmp_path / "photos")
+    os.rename(tmp_path / "photos" / "blue", os.fsencode(tmp_path / "photos") + b"/caf\xe9")
+    with pytest.raises(ValueError, match=r"the class folder 'caf.*' is not printable text; rename it"):
+        sources.open_data(f"folder:{tmp_path / 'photos'}", val_fraction=0.25)
+
+
+def test_rotated_photos_are_counted_in_a_warning(photos, tmp_path, caplog):
+    sources.open_data(f"folder:{photos}")
+    assert not caplog.text
+    shutil.copytree(photos, tmp_path / "photos")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (tmp_path / "photos" / "val" / "blue").iterdir():
+        Image.open(path).save(path, exif=exif)
+    sources.open_data(f"folder:{tmp_path / 'photos'}")
+    assert "5 of 63 examined photos are to be rotated" in caplog.text
+
+
+def test_a_split_without_photos_is_named(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "empty")
+    index = json.loads((tmp_path / "empty" / "dataset.json").read_text())
+    for shard in index["splits"]["val"]:
+        shard["count"] = 0
+    (tmp_path / "empty" / "dataset.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="empty: the split val has no photos; prepare it again"):
+        sources.open_data(str(tmp_path / "empty"))
+
+
 def test_a_class_missing_in_training_is_named(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "photos" / "val" / "cyan").rename(tmp_path / "photos" / "val" / "violet")

@@ -189,8 +189,9 @@ def tune(
         if not os.path.exists(weights):
             run_record.save_model(with_head(network, shrunk(start)), weights)
     config = ClassifierRunConfig(
-        recipe, network.model, alpha=network.alpha, run_dir=run_dir, groups=network.groups, threads=threads,
-        stem_multiplier=network.stem_multiplier, seed=network.seed, init_weights=weights, teacher=teacher,
+        recipe, network.model, alpha=network.alpha, run_dir=run_dir, dir_flag="--output_dir", groups=network.groups,
+        threads=threads, stem_multiplier=network.stem_multiplier, seed=network.seed, init_weights=weights,
+        teacher=teacher,
     )  # fmt: skip
     data: dict[str, Source] = {
         "train": source_of("photos to train on", train, network.classes),
@@ -206,4 +207,13 @@ def tune(
 
 def source_of(name: str, photos: Sequence[Labeled], classes: Sequence[str]) -> Folder:
     """Wraps photos as a source for training and evaluation."""
-    return Folder(name, [path for path, _ in photos], [label for _, label in photos], classes)
+    return _Photos(name, [path for path, _ in photos], [label for _, label in photos], classes)
+
+
+class _Photos(Folder):
+    """Photos whose record does not depend on where they are, since the copies move with the output folder."""
+
+    def content(self) -> dict[str, str]:
+        """See `Source`."""
+        names = Folder(self.name, [os.path.basename(path) for path in self.paths], self._labels, self.classes)
+        return super().content() | {"names": names.fingerprint}

@@ -14,6 +14,7 @@ from fd_keras.training.finetune.inspection import InspectedPhoto
 _LARGE = 3  # short side above which photos are copied, relative to the short side in evaluation
 _KEPT = 2  # short side of a copy, likewise; large enough for random crops
 _QUALITY = 95  # JPEG quality
+_LONGEST_STEM = 200  # bytes; file systems allow names of 255
 
 
 def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int, folder: str) -> list[str]:
@@ -42,8 +43,9 @@ def paths_of(found: Sequence[InspectedPhoto], classes: Sequence[str], size: int,
 def _copy(photo: InspectedPhoto, short: int, folder: str) -> str:
     """Writes the copy of a photo, with a short side of at most `short` pixels; returns its path."""
     stem, suffix = os.path.splitext(os.path.basename(photo.path))
+    stem = os.fsencode(stem)[:_LONGEST_STEM].decode(errors="ignore")
     form, ending = ("PNG", ".png") if suffix.lower() == ".png" else ("JPEG", ".jpg")
-    path = os.path.join(folder, f"{stem}-{photo.sha256[:8]}{ending}")
+    path = os.path.join(folder, f"{stem}-{short}-{photo.sha256[:8]}{ending}")
     if os.path.exists(path):
         return path
     os.makedirs(folder, exist_ok=True)

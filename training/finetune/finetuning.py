@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from fd_keras.io import join
+from fd_keras.training.classifier_run import class_weights
 from fd_keras.training.finetune import augmentation, candidates, linear_head, metrics, plan, teachers
 from fd_keras.training.finetune.augmentation import Augmentation
 from fd_keras.training.finetune.candidates import FinetuneNetwork, PhotoFeatures
@@ -117,8 +118,10 @@ class Finetuning:
         return found
 
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
-        values = values[:, : plan.fitted_views(len(photos))]
-        return linear_head.fit(values, labels_of(photos), len(self._split.classes))
+        values, labels, classes = values[:, : plan.fitted_views(len(photos))], labels_of(photos), self._split.classes
+        balance = self._options.overrides.get("class_balance", 0)
+        weights = class_weights(np.bincount(labels), balance)[labels]
+        return linear_head.fit(values, labels, len(classes), weights=weights)
 
     def _measured_head(self, head: LinearHead) -> Measured:
         measured = candidates.measure_head(head, self._values[len(self._train) :, 0], self._held_out)

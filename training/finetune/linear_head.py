@@ -39,7 +39,13 @@ class LinearHead:
         return features @ self.kernel + self.bias
 
 
-def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float] = C_GRID) -> LinearHead:
+def fit(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    grid: Sequence[float] = C_GRID,
+    weights: np.ndarray | None = None,
+) -> LinearHead:
     """Fits a logistic regression; cross-validation chooses its regularization.
 
     Args:
@@ -47,22 +53,25 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[f
         labels: Label of each photo, (photos,); each class has at least one.
         classes: Number of classes.
         grid: Values of C to choose from, in ascending order.
+        weights: Weight of each photo, (photos,), with a mean of 1; None for equal weights.
     """
     scale = features.reshape(-1, features.shape[-1]).std(0) + 1e-6
     scaled = features / scale
     photos, views, channels = scaled.shape
+    weights = np.ones(len(labels)) if weights is None else weights
     with threadpool_limits(1):  # the products are so small that threads would mostly wait for each other
-        c, tested, left_out = _best_c(scaled[:, 0], labels, classes, grid)
-        path = _Path(scaled.reshape(photos * views, channels), np.repeat(labels, views), classes)
+        c, tested, left_out = _best_c(scaled[:, 0], labels, weights, classes, grid)
+        rows = scaled.reshape(photos * views, channels)
+        path = _Path(rows, np.repeat(labels, views), classes, np.repeat(weights, views))
         kernel, bias = path.at(c / views)
     return LinearHead((kernel / scale[:, None]).astype("float32"), bias.astype("float32"), c, tested, left_out)
 
 
-def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence[float]):
+def _best_c(scaled: np.ndarray, labels: np.ndarray, weights: np.ndarray, classes: int, grid: Sequence[float]):
     """Returns the best C, the indices of the tested photos, and their logits."""
     folds = _folds(labels)
     chosen = _folds_to_fit(labels)
-    paths = [_Path(scaled[folds != fold], labels[folds != fold], classes) for fold in chosen]
+    paths = [_Path(scaled[kept], labels[kept], classes, weights[kept]) for kept in (folds != fold for fold in chosen)]
     tested = np.concatenate([np.flatnonzero(folds == fold) for fold in chosen])
 
     def logits(c: float) -> np.ndarray:
@@ -72,21 +81,20 @@ def _best_c(scaled: np.ndarray, labels: np.ndarray, classes: int, grid: Sequence
         )
 
     scores = {c: logits(c) for c in grid}
-    best = _simplest({c: found.argmax(-1) == labels[tested] for c, found in scores.items()})
+    best = _simplest({c: found.argmax(-1) == labels[tested] for c, found in scores.items()}, weights[tested])
     return best, tested, scores[best]
 
 
-def _simplest(hits: dict[float, np.ndarray]) -> float:
+def _simplest(hits: dict[float, np.ndarray], weights: np.ndarray) -> float:
     """Returns the value closest to the usual one that is at most one standard error worse than the best.
 
     With few photos, the best value of a cross-validation is mostly noise, and the usual one is better
     (`python -m benchmarks.head_choices`).
     """
-    best = max(hits.values(), key=np.sum)
+    best = max(hits.values(), key=lambda found: weights[found].sum())
 
     def is_worse(found: np.ndarray) -> bool:
-        lost, gained = int((best & ~found).sum()), int((found & ~best).sum())
-        return lost - gained > (lost + gained) ** 0.5
+        return weights[best].sum() - weights[found].sum() > (weights[best != found] ** 2).sum() ** 0.5
 
     fine = [c for c, found in hits.items() if not is_worse(found)]
     return min(fine, key=lambda c: abs(np.log(c / _USUAL_C)))
@@ -132,8 +140,8 @@ def _folds(labels: np.ndarray) -> np.ndarray:
 class _Path:
     """Logistic regressions on the same rows, each started from the previous one with a stronger regularization."""
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray, classes: int):
-        self._rows, self._labels, self._classes = rows, labels, classes
+    def __init__(self, rows: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None):
+        self._rows, self._labels, self._classes, self._weights = rows, labels, classes, weights
         self._model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS, tol=1e-3)
 
     def at(self, c: float) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +154,7 @@ class _Path:
         model = self._model.set_params(C=c)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the number of iterations
-            model.fit(self._rows, self._labels)
+            model.fit(self._rows, self._labels, self._weights)
         # With two classes, scikit-learn only has the difference.
         shares = np.array([[-0.5], [0.5]]) if len(model.classes_) == 2 else 1.0
         kernel[:, model.classes_], bias[model.classes_] = (shares * model.coef_).T, np.ravel(shares * model.intercept_)

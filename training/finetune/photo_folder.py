@@ -11,6 +11,7 @@ from fd_keras.io import join, list_entries, printable, shortened
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test")  # the first that exists is used
+_BESIDE = "folders beside the training photos"
 
 Labeled = tuple[str, int]  # path and label of a photo
 
@@ -68,15 +69,16 @@ def open_folder(root: str) -> PhotoFolder:
 
 
 def side_folders(root: str) -> tuple[str | None, list[str]]:
-    """Returns the names of the training folder and of the held-out folders in a folder; (None, []) without them."""
+    """Returns the names of the training folder, None without one, and of the held-out folders in a folder."""
     folders = {name.lower(): name for name in list_entries(root)[0] if photos.holds_classes(join(root, name))}
     train = next((folders[name] for name in TRAIN if name in folders), None)
-    return train, [folders[name] for name in HELD_OUT if name in folders] if train else []
+    return train, [folders[name] for name in HELD_OUT if name in folders]
 
 
 def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut):
     """Returns the listing of train/, the photos of the first held-out folder, and notes about the others."""
     listing = photos.list_classes(join(root, train), left_out)
+    note_unused(root, (train, *sides), left_out)
     if not sides:
         return listing, None, []
     held_out = photos.list_classes(join(root, sides[0]), left_out)
@@ -87,6 +89,17 @@ def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut
         )
     notes = [f"The photos in {name}/ were not used; {sides[0]}/ is held out." for name in sides[1:]]
     return listing, _labeled(join(root, sides[0]), held_out, tuple(listing)), notes
+
+
+def note_unused(root: str, used: Sequence[str], left_out: photos.LeftOut) -> None:
+    """Notes what is in a folder beside train/ and the held-out folders."""
+    folders, files, others = list_entries(root)
+    for name in folders:
+        if name not in used and not photos.is_hidden(name):
+            left_out.note(_BESIDE, f"{name}/")
+    for name in (*files, *others):
+        if not photos.is_hidden(name):
+            left_out.note(photos.why_not(name) or (photos.OUTSIDE if name in files else photos.NOT_FILES), name)
 
 
 def labels_of(photos: Sequence[Labeled]) -> np.ndarray:

@@ -57,25 +57,40 @@ def prepare(
     inspected = inspect([path for path, _ in listed], [label for _, label in listed])
     fine = np.array([not photo.fault for photo in inspected])
     found = [photo for photo in inspected if not photo.fault]
-    if not found:
-        names = shortened(_names(inspected, folder))
-        raise ValueError(f"{folder.root}: no photo can be decoded; replace them, such as {names}.")
+    _check_decoded(inspected, folder.root, folder)
     groups = duplicate_groups(found)
     notes = [*folder.notes, *_notes(inspected, found, groups, folder, image_size)]
     if folder.held_out is None:
-        _check_counts(found, folder, _LEAST)
-        is_held = split.hold_out(found, groups, fraction or plan.held_out_share(len(found)))
+        is_held = _drawn(found, groups, folder, fraction)
     else:
+        _check_decoded(inspected[len(folder.train) :], folder.roots[-1], folder)
         is_held = (np.arange(len(listed)) >= len(folder.train))[fine]
         leaked = ~is_held & np.isin(groups, groups[is_held])
+        _check_leaks(_where(found, ~is_held), _where(found, leaked), folder)
         notes += _leaks(_names(_where(found, leaked), folder))
         found, is_held = _where(found, ~leaked), is_held[~leaked]
         _check_counts(_where(found, ~is_held), folder, 1)
-    if not is_held.any():
-        raise ValueError(f"{folder.root}: no photo can be held out; each class needs at least two different photos.")
     notes += _unmeasured(_where(found, is_held), folder)
     paths = copies.paths_of(found, folder.classes, image_size, join(os.path.abspath(output_dir), COPIES))
     return _prepared(folder, found, paths, is_held, notes)
+
+
+def _check_decoded(inspected: Sequence[InspectedPhoto], root: str, folder: PhotoFolder) -> None:
+    """Raises ValueError if none of the photos can be decoded; `root` is the folder that contains them."""
+    if all(photo.fault for photo in inspected):
+        names = shortened(_names(inspected, folder))
+        raise ValueError(f"{root}: no photo can be decoded; replace them, such as {names}.")
+
+
+def _drawn(
+    found: Sequence[InspectedPhoto], groups: np.ndarray, folder: PhotoFolder, fraction: float | None
+) -> np.ndarray:
+    """Draws the held-out photos, see `split.hold_out`; raises ValueError if there are too few photos."""
+    _check_counts(found, folder, _LEAST)
+    is_held = split.hold_out(found, groups, fraction or plan.held_out_share(len(found)))
+    if not is_held.any():
+        raise ValueError(f"{folder.root}: no photo can be held out; each class needs at least two different photos.")
+    return is_held
 
 
 def _where(found: Sequence[InspectedPhoto], chosen: np.ndarray) -> list[InspectedPhoto]:
@@ -105,6 +120,18 @@ def _check_counts(found: Sequence[InspectedPhoto], folder: PhotoFolder, least: i
             raise ValueError(
                 f"{folder.root}: class {printable(name)!r} has {counts[label]} usable training photos; add photos (at "
                 f"least {least}, about 50 are recommended)."
+            )
+
+
+def _check_leaks(train: Sequence[InspectedPhoto], leaked: Sequence[InspectedPhoto], folder: PhotoFolder) -> None:
+    """Raises ValueError if all training photos of a class duplicate held-out ones."""
+    counts, lost = (collections.Counter(photo.label for photo in side) for side in (train, leaked))
+    for label, name in enumerate(folder.classes):
+        if 0 < counts[label] == lost[label]:
+            side = os.path.basename(folder.roots[-1])
+            raise ValueError(
+                f"{folder.root}: all {lost[label]} training photos of {printable(name)!r} are also in {side}/; remove "
+                "them from one of the two folders, or add other training photos."
             )
 
 

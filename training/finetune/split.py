@@ -70,7 +70,7 @@ def hold_out(found: Sequence[InspectedPhoto], groups: np.ndarray, fraction: floa
     """
     labels = np.array([photo.label for photo in found])
     counts = collections.Counter(labels.tolist())
-    wanted = {label: max(1, round(fraction * count)) for label, count in counts.items()}
+    wanted = {label: min(count - 1, max(1, round(fraction * count))) for label, count in counts.items()}
     members: dict[int, list[int]] = collections.defaultdict(list)
     for index, group in enumerate(groups.tolist()):
         members[group].append(index)

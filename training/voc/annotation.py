@@ -269,8 +269,9 @@ def image_size(path: str, upright: bool = False) -> tuple[int, int]:
         DataError: If the image cannot be read.
     """
     with _opened(path) as image:
-        sides = image.height, image.width
-        return sides[::-1] if upright and photos.orientation(image) >= 5 else sides
+        if upright and photos.orientation(image) >= 5:  # width and height are exchanged
+            return image.width, image.height
+        return image.height, image.width
 
 
 def orientation(path: str) -> int:

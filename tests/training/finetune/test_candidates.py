@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import shutil
 
 import keras
 import numpy as np
@@ -122,6 +124,28 @@ def test_tuning_starts_from_the_head_and_is_not_repeated(network, head, train, p
     assert any("resumed at step 3 of 3" in line for line in said)
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_tuning_resumes_in_a_folder_that_was_moved_with_its_copies(network, head, train, photos, tmp_path):
+    recipe = RECIPES["finetune"].override(image_size=32, batch_size=6, epochs=1)
+    said = []
+
+    def tune(out, recipe):
+        moved = [(str(out / f"{label}-{os.path.basename(path)}"), label) for path, label in train]
+        if not out.exists():
+            out.mkdir()
+            for (path, _), (copy, _) in zip(train, moved, strict=True):
+                shutil.copy(path, copy)
+        arguments = (network, recipe, moved, labeled(photos, "val", 2), str(out / "work" / "tune"))
+        teacher = str(out / "work" / "tune" / "start.keras")
+        candidates.tune(*arguments, start=head, teacher=teacher, threads=1, say=said.append)
+
+    tune(tmp_path / "one", recipe)
+    (tmp_path / "one").rename(tmp_path / "two")
+    tune(tmp_path / "two", recipe)
+    assert any("resumed at step 3 of 3" in line for line in said)
+    with pytest.raises(ValueError, match=r"--momentum was 0\.9, now 0\.8\. Pass the same .* another --output_dir"):
+        tune(tmp_path / "two", recipe.override(momentum=0.8))
 
 
 def test_images_are_enlarged_before_the_network(weights):

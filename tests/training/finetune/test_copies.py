@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from fd_keras import imagenet
 from fd_keras.training.finetune import copies
 from fd_keras.training.finetune.inspection import inspect
 from tests.training.finetune.test_inspection import picture
@@ -73,6 +74,22 @@ def test_copies_are_kept_and_photos_with_equal_names_have_different_copies(tmp_p
     before = [os.stat(path).st_mtime_ns for path in found]
     assert copied(paths, tmp_path, 32) == found
     assert [os.stat(path).st_mtime_ns for path in found] == before
+
+
+def test_copies_for_another_image_size_are_not_reused(tmp_path):
+    paths = [write(tmp_path / "large.jpg", width=600, height=400)]
+    for size in (32, 64, 32):
+        with Image.open(copied(paths, tmp_path, size)[0]) as copy:
+            assert min(copy.size) == 2 * imagenet.resize_target((size, size))[0]
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_copies_of_photos_with_long_names_are_written_and_distinct(tmp_path, letter):
+    stem = letter * (248 // len(letter.encode()))
+    paths = [write(tmp_path / f"{stem}{n}.jpg", 3, seed=n) for n in range(2)]
+    found = copied(paths, tmp_path, 32)
+    assert len({path for path in found if os.path.isfile(path)}) == 2
+    assert all(os.path.basename(path).startswith(50 * letter) for path in found)
 
 
 def test_an_unfinished_copy_is_removed(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fd_keras.training.finetune import candidates, plan, teachers
+from fd_keras.training.finetune import candidates, linear_head, plan, teachers
 from fd_keras.training.finetune.candidates import FinetuneNetwork
 from fd_keras.training.finetune.finetuning import Finetuning
 from fd_keras.training.finetune.options import Options
@@ -118,6 +118,18 @@ def test_requested_tuning_is_always_chosen(make):
     assert chosen(found) == "fine-tuned"
     assert [(one["run"], one["teacher"]) for one in trained] == [("tune", "t.keras")]
     assert found.settings["teacher"] == "t.keras"
+
+
+def test_class_balance_gives_rare_classes_more_weight_in_the_head(split, weights, tmp_path, monkeypatch):  # noqa: F811
+    fit, found = linear_head.fit, []
+    monkeypatch.setattr(linear_head, "fit", lambda *rest, weights: found.append(weights) or fit(*rest, weights=weights))
+    uneven = dataclasses.replace(split, train=split.train[:18])  # 8, 8 and 2 photos
+    network = dataclasses.replace(NETWORK, weights=weights)
+    for overrides in ({}, {"class_balance": 1.0}):
+        options = Options("head", refit="no", views=1, threads=1, overrides=overrides)
+        Finetuning(network, uneven, False, options, str(tmp_path), lambda line: None).run()
+    np.testing.assert_array_equal(found[0], np.ones(18))
+    np.testing.assert_allclose(found[1], np.repeat([0.75, 3.0], [16, 2]))
 
 
 def test_given_photos_are_not_trained_on(make):

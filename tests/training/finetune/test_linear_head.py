@@ -80,6 +80,28 @@ def test_a_clearly_better_c_is_used():
     assert linear_head.fit(features, labels, 2, grid=(1e-5, 1.0)).c == 1.0
 
 
+def test_weights_of_photos_agree_with_scikit_learn():
+    """Also in cross-validation. The second class has 30 of 120 photos."""
+    labels = np.repeat([0, 1], [90, 30])
+    features = np.random.default_rng(0).normal(size=(120, 1, 3)) + labels[:, None, None]
+    weights = np.array([2 / 3, 2])[labels]
+    head = linear_head.fit(features, labels, 2, grid=(1.0,), weights=weights)
+    scaled = features[:, 0] / features[:, 0].std(0)
+    rival = LogisticRegression(max_iter=1000).fit(scaled, labels, sample_weight=weights)
+    logits = head.logits(features[:, 0])
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], rival.decision_function(scaled), atol=0.02)
+    plain = linear_head.fit(features, labels, 2, grid=(1.0,))
+    rare = [np.mean(one.logits_when_left_out.argmax(-1)) for one in (plain, head)]
+    assert rare[0] < rare[1]
+
+
+def test_c_is_chosen_by_weighted_photos():
+    """The usual C recognizes all 20 common photos, the other one 14, but also 5 rare ones."""
+    hits = {0.01: np.repeat([True, False], [20, 5]), 1.0: np.repeat([False, True], [6, 19])}
+    assert linear_head._simplest(hits, np.ones(25)) == 0.01
+    assert linear_head._simplest(hits, np.repeat([1, 4], [20, 5])) == 1.0
+
+
 def test_a_fifth_of_many_photos_is_left_out(monkeypatch):
     monkeypatch.setattr(linear_head, "_MANY", 60)
     features, labels = clusters(3, 20)

@@ -49,6 +49,16 @@ def test_unused_files_are_noted(tmp_path):
     )
 
 
+@pytest.mark.parametrize("val", [("val/a/3.jpg",), ()])
+def test_everything_beside_train_and_val_is_noted(tmp_path, val):
+    sides = ("train/a/1.jpg", "train/b/2.jpg", *val)
+    beside = ("testing/a/4.jpg", "extra/5.jpg", "loose.jpg", "data.yaml", ".hidden/6.jpg")
+    assert open_folder(write(tmp_path, *sides, *beside)).notes == (
+        "Skipped files that are not photos: 1 (data.yaml), folders beside the training photos: 2 (extra/, testing/), "
+        "photos outside the class folders: 1 (loose.jpg).",
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

@@ -126,9 +126,16 @@ def test_photos_that_are_all_duplicates_are_rejected(root):
         prepared(root)
 
 
+def test_held_out_photos_that_contain_all_training_photos_of_a_class_are_rejected(root):
+    write(root, "train", counts=(3, 6))
+    write(root, "val", counts=(4, 2))
+    with pytest.raises(ValueError, match="all 3 training photos of 'a' are also in val/; remove them from one of"):
+        prepared(root)
+
+
 def test_broken_held_out_photos_are_rejected(root):
     write(root, "train")
     (root / "val" / "a").mkdir(parents=True)
     (root / "val" / "a" / "x.jpg").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no photo can be held out"):
+    with pytest.raises(ValueError, match=rf"{root}/val: no photo can be decoded; .* val/a/x\.jpg"):
         prepared(root)

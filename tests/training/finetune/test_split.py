@@ -23,6 +23,12 @@ def test_the_share_is_held_out_of_every_class():
     assert [sum(path.startswith(f"{label}/") for path in held) for label in range(3)] == [2, 10, 1]
 
 
+@pytest.mark.parametrize("fraction", [0.8, 1.0])
+def test_a_photo_of_every_class_stays_for_training(fraction):
+    held = held_of(photos_of(10, 2, 1), fraction=fraction)
+    assert [sum(path.startswith(f"{label}/") for path in held) for label in range(3)] == [min(9, 10 * fraction), 1, 0]
+
+
 def test_adding_photos_does_not_move_others():
     before, after = held_of(photos_of(100, 100)), held_of(photos_of(105, 100))
     assert len(set(before) & set(after)) >= len(before) - 2
