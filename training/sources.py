@@ -476,13 +476,7 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
     root = os.path.expanduser(root).rstrip("/") or "/"
     if not tf.io.gfile.isdir(root):
         raise FileNotFoundError(f"--data=folder:{root}: no such folder.")
-    train_side, held_out = photo_folder.side_folders(root)
-    if train_side is None and held_out:
-        raise ValueError(f"{root}: found {held_out[0]}/ but no train/; sort the photos into train/CLASS/, or move it.")
-    have = {split: join(root, side) for split, side in zip(SPLITS, (train_side, *held_out[:1]), strict=False) if side}
-    if have:
-        photo_folder.note_unused(root, [os.path.basename(side) for side in have.values()], left_out := photos.LeftOut())
-        left_out.log(root)
+    have = _split_folders(root)
     if "train" in have:
         if "val" not in have and val_fraction is None:
             raise ValueError(
@@ -510,6 +504,17 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
     if is_local(root):
         _warn_of_rotated([path for paths, _ in found.values() for path in paths])
     return {split: Folder(have.get(split, root), *flat, classes) for split, flat in found.items()}
+
+
+def _split_folders(root: str) -> dict[str, str]:
+    """Returns the folder of each split, and logs what is beside them; {} if the folder is not split."""
+    train, held_out = photo_folder.side_folders(root)
+    if train is None:
+        return {}
+    used, left_out = (train, *held_out[:1]), photos.LeftOut()
+    photo_folder.note_unused(root, used, left_out)
+    left_out.log(root)
+    return {split: join(root, side) for split, side in zip(SPLITS, used, strict=False)}
 
 
 def _warn_of_rotated(paths: Sequence[str]) -> None:

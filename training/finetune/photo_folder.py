@@ -69,10 +69,20 @@ def open_folder(root: str) -> PhotoFolder:
 
 
 def side_folders(root: str) -> tuple[str | None, list[str]]:
-    """Returns the names of the training folder, None without one, and of the held-out folders in a folder."""
+    """Returns the names of the training folder and of the held-out folders in a folder; (None, []) without them.
+
+    Raises:
+        ValueError: If there are held-out folders, but no training folder.
+    """
     folders = {name.lower(): name for name in list_entries(root)[0] if photos.holds_classes(join(root, name))}
     train = next((folders[name] for name in TRAIN if name in folders), None)
-    return train, [folders[name] for name in HELD_OUT if name in folders]
+    held_out = [folders[name] for name in HELD_OUT if name in folders]
+    if held_out and train is None:
+        raise ValueError(
+            f"{root}: found {held_out[0]}/ but no train/; sort the other photos into train/CLASS/, or pass "
+            f"{join(root, held_out[0])}."
+        )
+    return train, held_out
 
 
 def _sides(root: str, train: str, sides: Sequence[str], left_out: photos.LeftOut):

@@ -33,6 +33,12 @@ def test_train_and_val_folders_are_recognized(tmp_path, side):
     assert names_of(found.held_out) == [("3.jpg", 1)]
 
 
+def test_a_val_folder_without_train_is_rejected(tmp_path):
+    folder = write(tmp_path, "a/1.jpg", "b/2.jpg", "val/a/3.jpg")
+    with pytest.raises(ValueError, match=r"found val/ but no train/; sort .* into train/CLASS/, or pass .*/val"):
+        open_folder(folder)
+
+
 def test_a_train_folder_without_val_has_no_held_out_photos(tmp_path):
     found = open_folder(write(tmp_path, "train/a/1.jpg", "train/b/2.jpg"))
     assert (len(found.train), found.held_out) == (2, None)
