@@ -1,4 +1,4 @@
-"""Prints a table of the runs of `benchmarks.train_on_device`, and draws their curves.
+"""Prints a table of runs of `benchmarks.train_on_device` and `fd-keras train`, and draws their curves.
 
     python -m benchmarks.device_runs RUNS --curves=tiny.png
 
@@ -10,7 +10,7 @@ import csv
 import statistics
 from pathlib import Path
 
-from benchmarks.device_files import HISTORY, RECORD
+from benchmarks.device_files import HISTORY
 from fd_keras.training import reporting
 
 History = list[dict[str, float]]
@@ -19,7 +19,7 @@ History = list[dict[str, float]]
 def histories_of(runs: Path) -> dict[str, list[History]]:
     """Reads the evaluated epochs of all runs, by title."""
     found: dict[str, list[History]] = {}
-    for folder in sorted(path.parent for path in runs.glob(f"*/{RECORD}")):
+    for folder in sorted(path.parent for path in runs.glob(f"*/{HISTORY}")):
         with open(folder / HISTORY, encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["val_top1"]]
         history = [{name: float(value) for name, value in row.items()} for row in rows]
