@@ -155,10 +155,11 @@ def _add_check(group: argparse._ArgumentGroup) -> None:
     add("--tolerance", type=tolerance, default=1.0, metavar="N%", help="how much a count may grow (default: 1%%)")
 
 
-def _check_tool_unneeded(args: argparse.Namespace) -> None:
+def _check_without_tool(args: argparse.Namespace) -> None:
     """Raises BenchError for flags that LiteRT's Python interpreter would ignore."""
+    defaults = parser()
     for name in (*_SETTINGS_HELP, "serial", "libraries", "refetch"):
-        if getattr(args, name) not in (parser().get_default(name), 0):  # it never rests, as with --cooldown=0
+        if getattr(args, name) not in (defaults.get_default(name), 0):  # it never rests, as with --cooldown=0
             raise BenchError(f"--{name}: --target=host without --benchmark_binary does not support it; pass the tool")
 
 
@@ -170,7 +171,7 @@ def _check(args: argparse.Namespace) -> tuple[BenchPlan, DeviceSettings]:
     """
     arguments.check(args)
     if args.target == "host" and not (args.benchmark_binary or args.fetch_binary):
-        _check_tool_unneeded(args)
+        _check_without_tool(args)
     libraries = Path(args.libraries).expanduser() if args.libraries else None
     own = {"fixed_performance": args.fixed_performance, "clean": args.clean, "libraries": libraries}
     own |= {"energy_secs": args.energy} if args.energy else {}

@@ -141,9 +141,9 @@ def rescaling_of(runner: Runner) -> dict[str, list[float]] | None:
     The .json beside the file records whether it normalizes images. Without one, an 8-bit input that stands for a small
     range such as 0..1 or -1..1 takes the pixels' bytes, as usual for files of TensorFlow's converter.
     """
-    channels, facts = runner.input_shape[-1], read_sidecar(runner.path)
-    if facts:
-        return None if facts.get("include_preprocessing", True) else imagenet.rescaling(channels)
+    channels = runner.input_shape[-1]
+    if read_sidecar(runner.path):
+        return None if takes_raw_images(runner.path) else imagenet.rescaling(channels)
     dtype, (step, zero_point) = runner.input["dtype"], runner.input["quantization"]
     if dtype not in (np.uint8, np.int8) or not 0 < 255 * step < 128:
         return None

@@ -186,6 +186,7 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
     present = {label_of[name] for name in listing}
     _log_absent([title for label, title in enumerate(titles) if label not in present], held_out)
     pairs = [(path, label_of[name]) for name, paths in listing.items() for path in paths]
+    sources.warn_of_rotated([path for path, _ in pairs])
     return Folder(held_out, [path for path, _ in pairs], [label for _, label in pairs], titles)
 
 

@@ -501,8 +501,7 @@ def _open_folder(root: str, val_fraction: float | None) -> dict[str, Source]:
     else:
         train, val = _held_out(train, val_fraction or 0)
     found = {split: _flat(listing, classes) for split, listing in zip(SPLITS, (train, val), strict=True)}
-    if is_local(root):
-        _warn_of_rotated([path for paths, _ in found.values() for path in paths])
+    warn_of_rotated([path for paths, _ in found.values() for path in paths])
     return {split: Folder(have.get(split, root), *flat, classes) for split, flat in found.items()}
 
 
@@ -517,14 +516,14 @@ def _split_folders(root: str) -> dict[str, str]:
     return {split: join(root, side) for split, side in zip(SPLITS, used, strict=False)}
 
 
-def _warn_of_rotated(paths: Sequence[str]) -> None:
-    """Logs a warning if many of a sample of photos have an EXIF orientation, as those of phones do."""
-    sample = paths[:: len(paths) // _EXAMINED + 1]
+def warn_of_rotated(paths: Sequence[str]) -> None:
+    """Logs a warning if many of a sample of photos have an EXIF rotation, as those of phones do; not for a bucket."""
+    sample = [path for path in paths[:: len(paths) // _EXAMINED + 1] if is_local(path)]
     rotated = [path for path in sample if _is_rotated(path)]
     if len(rotated) > _FEW_ROTATED * len(sample):
         logging.warning(
-            "%d of %d examined photos are to be rotated according to their EXIF data, which is ignored here (%s). "
-            "Store them upright, for example with mogrify -auto-orient; fd-keras finetune does so by itself.",
+            "%d of %d examined photos have an EXIF rotation, which is not applied here (%s). Save them upright, for "
+            "example with mogrify -auto-orient. fd-keras finetune applies it.",
             len(rotated), len(sample), shortened(rotated),
         )  # fmt: skip
 

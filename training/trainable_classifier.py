@@ -182,12 +182,12 @@ def load_teacher(path: str, classes: Sequence[str]) -> keras.Model:
             f"--teacher={path}: takes images of {teacher.input_shape[1:]} and has {teacher.output_shape[-1]} classes, "
             f"but RGB images and {count} classes are needed. Train a teacher on the same classes."
         )
-    names = class_names.names_of(path, count)
-    if names and (strange := [pair for pair in zip(names, classes, strict=True) if pair[0] != pair[1]]):
-        raise ValueError(
-            f"--teacher={path}: its class {printable(strange[0][0])!r} has the number of {printable(strange[0][1])!r} "
-            "here. Train a teacher on the same classes."
-        )
+    for number, (theirs, ours) in enumerate(zip(class_names.names_of(path, count) or classes, classes, strict=True)):
+        if theirs != ours:
+            raise ValueError(
+                f"--teacher={path}: its class {number} is {printable(theirs)!r}, but here it is {printable(ours)!r}. "
+                "Train a teacher on the same classes."
+            )
     return teacher
 
 

@@ -39,6 +39,23 @@ def test_a_run_is_converted_and_compared(run_program, run_dir, detector_photo, t
     assert int(found[1]) == int(found[2]) == int(found[3]) > 3
 
 
+def test_boxes_are_not_changed_for_the_score(run_program, run_dir, detector_photo, tmp_path):
+    """A box that reaches outside its image is neither clipped nor mentioned."""
+    Image.fromarray(detector_photo).save(tmp_path / "photo.png")
+    height, width = detector_photo.shape[:2]
+    classes = json.loads((run_dir / run_record.FILE).read_text())["class_names"]
+    data = {
+        "images": [{"id": 1, "file_name": "photo.png", "width": width, "height": height}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes)],
+        "annotations": [{"image_id": 1, "category_id": 0, "bbox": [10, 10, 2 * width, 50]}],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    run = run_program(CONVERT, f"--run_dir={run_dir}", "--recipes=float32", "--voc_dir=data.json", "--output_dir=out")
+    run.assert_done()
+    assert "mAP on test: " in run.stdout
+    assert "outside the image" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

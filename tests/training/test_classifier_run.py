@@ -318,7 +318,7 @@ def test_a_teacher_changes_the_weights_and_must_have_the_same_classes(finished, 
     shutil.copytree(photos, tmp_path / "renamed")
     for split in ("train", "val"):
         (tmp_path / "renamed" / split / "amber").rename(tmp_path / "renamed" / split / "dark")
-    with pytest.raises(ValueError, match="its class 'amber' has the number of 'blue' here. Train a"):
+    with pytest.raises(ValueError, match="its class 0 is 'amber', but here it is 'blue'. Train a"):
         _run(tmp_path / "renamed", tmp_path / "other", teacher=teacher)
     with pytest.raises(ValueError, match="--teacher was None, now "):
         _run(photos, tmp_path / "alone", recipe=RECIPE.override(epochs=1), teacher=teacher)

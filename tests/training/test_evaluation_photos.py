@@ -3,6 +3,7 @@ import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from fd_keras.training import evaluation_photos, run_record, sources
 from fd_keras.training.finetune.split import Split
@@ -140,6 +141,16 @@ def test_folders_that_are_not_classes_of_the_model_are_rejected(photos, tmp_path
     (tmp_path / "train" / "blue").mkdir(parents=True)
     with pytest.raises((ValueError, OSError), match=message):
         evaluation_photos.of_data(data.format(photos=photos, empty=tmp_path), names, len(names or "four"))
+
+
+def test_rotated_photos_are_counted_in_a_warning(photos, tmp_path, caplog):
+    shutil.copytree(photos / "val", tmp_path / "val")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "val" / "blue" / "blue_000.jpg"
+    Image.open(path).save(path, exif=exif)
+    evaluation_photos.of_data(str(tmp_path / "val"), ("amber", "blue", "cyan"), 3)
+    assert "1 of 15 examined photos have an EXIF rotation" in caplog.text
 
 
 def test_the_model_of_a_run_is_found(tmp_path):

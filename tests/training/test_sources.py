@@ -148,7 +148,7 @@ def test_rotated_photos_are_counted_in_a_warning(photos, tmp_path, caplog):
     for path in (tmp_path / "photos" / "val" / "blue").iterdir():
         Image.open(path).save(path, exif=exif)
     sources.open_data(f"folder:{tmp_path / 'photos'}")
-    assert "5 of 63 examined photos are to be rotated" in caplog.text
+    assert "5 of 63 examined photos have an EXIF rotation" in caplog.text
 
 
 def test_a_split_without_photos_is_named(prepared, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from fd_keras import weights
 from fd_keras.applications import build_by_name
 from fd_keras.head import Head, keras_head, tflite_head
-from fd_keras.image_classifier import check_form
+from fd_keras.image_classifier import check_form, takes_raw_images
 from fd_keras.io import printable, sha256_of
 from fd_keras.litert import Runner
 from fd_keras.saved import load_float32
@@ -52,7 +52,6 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Re
     """
     if path is not None and path.endswith(".tflite"):
         return Reference(tflite_classifier(path, threads), tflite_head(path))
-    include = (read_sidecar(tflite_path) or {}).get("include_preprocessing", True)
     model = load_float32(path) if path else reference_of(tflite_path)
     check_form(model, path or tflite_path)
     shape = Runner(tflite_path).input_shape
@@ -61,7 +60,7 @@ def reference_classifier(path: str | None, tflite_path: str, threads: int) -> Re
             f"{path or tflite_path}: takes images of {model.input_shape[1:]}, but {tflite_path} of {shape}; pass the "
             "model it was made from as --reference."
         )
-    return Reference(keras_classifier(model, include), keras_head(model))
+    return Reference(keras_classifier(model, takes_raw_images(tflite_path)), keras_head(model))
 
 
 def reference_of(tflite_path: str) -> keras.Model:

@@ -63,7 +63,7 @@ def inspect(folder: str, splits: Sequence[str], classes: Sequence[str]) -> Datas
         except annotation.DataError as error:
             report.unusable.append(str(error))
     for split, names in report.splits.items():
-        if not any(len(report.images[name].labels) if name in report.images else True for name in names):
+        if all(name in report.images and not len(report.images[name].labels) for name in names):
             report.unusable.append(f"{folder}: no image of {split} has an object; check other splits with --split.")
     return report
 

@@ -85,6 +85,15 @@ def test_boxes_may_be_kept_unchanged_and_images_missing(devkit, voc_object, capl
     assert not caplog.messages
 
 
+def test_the_remedy_for_an_unknown_class_depends_on_the_detector(devkit, voc_object):
+    devkit.add("a", voc_object("forklift", 1, 1, 9, 9))
+    devkit.split("test", "a")
+    remedies = {annotation.TO_TRAIN: "pass other classes", annotation.TO_EVALUATE: "was trained without"}
+    for reading, remedy in remedies.items():
+        with pytest.raises(annotation.DataError, match=f"'forklift', not one of the 20 classes; .*{remedy}"):
+            dataset.open_split(str(devkit), "test", reading=reading)
+
+
 @pytest.mark.parametrize("value", [None, True, "1", [], float("nan"), 10**400])
 def test_invalid_numbers_are_named(value):
     with pytest.raises(annotation.DataError, match="a.json: 'x' is (missing|.*, not a number)"):
