@@ -160,7 +160,7 @@ def _is_reported(folder: "PhotoFolder") -> bool:
         return False
     from fd_keras.tflite import finetune_results
 
-    print(finetune_results.already_done(_OUTPUT.value, before["result"]))
+    print(finetune_results.already_done(_OUTPUT.value, folder.root, before["result"]))
     return True
 
 
@@ -229,7 +229,7 @@ def _run(folder: "PhotoFolder", weights: str | None) -> None:
         prepared = prepare(folder, network.image_size, _SHARE.value, out, print)
         description = _description(network, folder, prepared)
         if _is_finished(record, description):
-            print(finetune_results.already_done(out, run_record.read(record)["result"]))
+            print(finetune_results.already_done(out, folder.root, run_record.read(record)["result"]))
             return
         write_json(record, description)
         prepared.split.write(out)

@@ -36,6 +36,7 @@ def gather(
     sides = [Counter(label for _, label in side) for side in (prepared.split.train, prepared.split.held_out)]
     counts = [ClassCount(name, *(side[label] for side in sides)) for label, name in enumerate(network.classes)]
     cost = profile(found.model)
+    shown = [_with_originals(candidate, prepared) for candidate in found.candidates]
     return FinetuneResults(
         name=network.name,
         network=f"{network.arch.title} {network.alpha:g}x",
@@ -45,7 +46,7 @@ def gather(
         counts=counts,
         notes=prepared.notes,
         warnings=[*found.warnings, *_of_files(files)],
-        candidates=[_with_originals(candidate, prepared) for candidate in found.candidates],
+        candidates=shown,
         how_measured=found.how_measured,
         trained_on=found.trained_on,
         keras_file=keras_file,
@@ -54,7 +55,7 @@ def gather(
         parameters=cost.parameters,
         settings={"initial weights": weights_lib.license_of(network.weights), **found.settings},
         command=shlex.join(["fd-keras", "finetune", *sys.argv[1:]]),
-        next_commands=_next(folder, prepared, files),
+        next_commands=_next(folder, _photo(shown), files),
         versions=run_record.origin()["versions"],
     )
 
@@ -75,13 +76,21 @@ def _of_files(files: Sequence[FileFacts]) -> list[str]:
     ]
 
 
-def _next(folder: str, prepared: Prepared, files: Sequence[FileFacts]) -> list[tuple[str, str]]:
+def _photo(candidates: Sequence[Candidate]) -> str:
+    """Path of a photo to try, one of those on which the chosen candidate was measured."""
+    return next(one for one in candidates if one.chosen).measured.paths[0]
+
+
+def _try(photo: str, model: str) -> str:
+    return command("classify", photo, model=model, upright=True)
+
+
+def _next(folder: str, photo: str, files: Sequence[FileFacts]) -> list[tuple[str, str]]:
     """Suggested next steps, as (purpose, command)."""
     small = files[-1].path
-    photo = prepared.originals[prepared.split.held_out[0][0]]
     listed = ",".join(file.path for file in files)
     return [
-        ("Try a photo", command("classify", photo, model=small, upright=True)),
+        ("Try a photo", _try(photo, small)),
         ("Try it with a phone's camera", command("page", small, phone=True)),
         ("Time the files on a phone over adb", command("bench", models=folder, fetch_binary=True)),
         ("Put it on a microcontroller", command("export-mcu", small, output_dir=join(folder, "microcontroller"))),
@@ -137,14 +146,21 @@ def summary(results: FinetuneResults) -> dict:
         "warnings": list(results.warnings),
         "initial weights": results.settings["initial weights"],
         "files": [dataclasses.asdict(file) for file in results.files],
-        "next": results.next_commands[0][1],
+        "photo": os.path.relpath(_photo(results.candidates), results.photos),
     }
 
 
-def already_done(folder: str, result: dict) -> str:
-    """Formats the lines for a fine-tuning that was already finished."""
+def already_done(folder: str, photos: str, result: dict) -> str:
+    """Formats the lines for a fine-tuning that was already finished.
+
+    Args:
+        folder: Output folder, which may have been moved.
+        photos: Folder of the photos, which may have been moved.
+        result: The `summary` in run.json.
+    """
     report = os.path.abspath(join(folder, REPORT))
+    small = join(folder, os.path.basename(result["files"][-1]["path"]))
     return (
         f"{folder} is finished: {result['kept']}, top-1 {100 * result['top1']:.1f}% {result['how_measured']}. Pass "
-        f"another --output_dir to train again.\n  report   {report}\nnext: {result['next']}"
+        f"another --output_dir to train again.\n  report   {report}\nnext: {_try(join(photos, result['photo']), small)}"
     )

@@ -39,7 +39,7 @@ class ClassifierRunConfig(RunConfig):
         freeze: Layers that are not trained, see `trainable_classifier.freeze`.
         teacher: Path of the teacher's .keras file, which must have the same classes; None for no distillation.
         max_bad_images: Maximum number of undecodable photos to skip.
-        opened: Arguments of `sources.open_data` that reopen the data, see `run_record.lasting`.
+        opened: Arguments of `data_sets.open_data` that reopen the data, see `run_record.lasting`.
     """
 
     FIXED = ("model", *RunConfig.FIXED, "freeze", "teacher")
@@ -68,7 +68,7 @@ class ClassifierRun(TrainingRun):
 
     Args:
         config: Configuration of the run.
-        data: Training and validation set, {"train", "val"}, from `sources.open_data`.
+        data: Training and validation set, {"train", "val"}, from `data_sets.open_data`.
         devices: Devices to train on.
         say: Prints a line.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fd_keras import class_names, imagenet, photos
 from fd_keras.io import is_local, join, list_entries, printable, shortened
-from fd_keras.training import run_record, sources
+from fd_keras.training import data_sets, run_record, sources
 from fd_keras.training.finetune import photo_folder, split
 from fd_keras.training.shards import INDEX
 from fd_keras.training.sources import Folder, Source
@@ -28,7 +28,7 @@ def of_run(run_dir: str) -> Source:
     if not isinstance(opened, dict) or not isinstance(opened.get("data"), str):
         raise ValueError(f"--run_dir={run_dir}: {run_record.FILE} does not name the photos; {_PASS_PHOTOS}.")
     try:
-        val = sources.open_data(**opened)["val"]
+        val = data_sets.open_data(**opened)["val"]
         changed = run_record.change_of_data("val", record["data"]["val"], sources.describe(val))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{join(run_dir, run_record.FILE)}: damaged ({error!r}); {_PASS_PHOTOS}.") from error
@@ -105,7 +105,7 @@ def _of_split(run_dir: str) -> Folder:
 
 
 def _of_command(command: object) -> dict | None:
-    """Parses the arguments of `sources.open_data` from the command of a run, for records that do not contain them."""
+    """Parses the arguments of `data_sets.open_data` from the command of a run, for records that do not contain them."""
     flags = {}
     words = [str(word) for word in command] if isinstance(command, list) else []
     for word, after in zip(words, [*words[1:], ""], strict=False):
@@ -128,7 +128,7 @@ def of_data(
     """Opens the photos that `--data` of `fd-keras evaluate` names.
 
     Args:
-        data: As for `sources.open_data`, or a folder of class folders, whose photos are all used.
+        data: As for `data_sets.open_data`, or a folder of class folders, whose photos are all used.
         names: Class names of the model, or None if they are unknown.
         classes: Number of classes of the model.
         val_fraction: Share of each class that was held out in training; only these photos are used.
@@ -141,13 +141,13 @@ def of_data(
     kind, _, rest = data.partition(":")
     root = os.path.expanduser(rest if kind == "folder" and rest else data)
     if kind == "tfds" or (kind != "folder" and (not os.path.isdir(root) or os.path.isfile(join(root, INDEX)))):
-        return sources.open_data(data, val_fraction=val_fraction, tfds_dir=tfds_dir)["val"]
+        return data_sets.open_data(data, val_fraction=val_fraction, tfds_dir=tfds_dir)["val"]
     if val_fraction is None and is_local(root):
         found = of_folder(root, names, classes)
         if found is None:
             raise ValueError(f"--data={data}: {_unrelated(root, names, classes)}")
         return found
-    val = sources.open_data(f"folder:{root}", val_fraction=val_fraction)["val"]
+    val = data_sets.open_data(f"folder:{root}", val_fraction=val_fraction)["val"]
     assert isinstance(val, Folder)
     if (label_of := class_names.match(val.classes, names, classes)) is None:
         raise ValueError(f"--data={data}: {_unrelated(root, names, classes)}")
@@ -179,14 +179,14 @@ def of_folder(root: str, names: Sequence[str] | None, classes: int) -> Folder | 
         raise ValueError(f"{train}: {error}") from error
     if label_of is None:
         return None
-    listing = sources.list_classes(held_out)
+    listing = data_sets.list_classes(held_out)
     if strange := sorted(listing.keys() - label_of.keys()):
         raise ValueError(f"{held_out}: folder {printable(strange[0])!r} is not a class in {train}; rename it.")
     titles = _titles(label_of, names, classes)
     present = {label_of[name] for name in listing}
     _log_absent([title for label, title in enumerate(titles) if label not in present], held_out)
     pairs = [(path, label_of[name]) for name, paths in listing.items() for path in paths]
-    sources.warn_of_rotated([path for path, _ in pairs])
+    data_sets.warn_of_rotated([path for path, _ in pairs])
     return Folder(held_out, [path for path, _ in pairs], [label for _, label in pairs], titles)
 
 

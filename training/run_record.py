@@ -55,7 +55,7 @@ def git_commit() -> str | None:
 
 
 def lasting(data: str, val_fraction: float | None = None, tfds_dir: str | None = None) -> dict:
-    """Returns arguments of `sources.open_data` with absolute paths, which open the same data from any folder."""
+    """Returns arguments of `data_sets.open_data` with absolute paths, which open the same data from any folder."""
     kind, _, rest = data.partition(":")
     if kind == "folder" and is_local(rest):
         data = f"folder:{_absolute(rest)}"

@@ -56,7 +56,7 @@ def config() -> "ClassifierRunConfig":
 
 
 def _data() -> dict:
-    """Returns the arguments of `sources.open_data`."""
+    """Returns the arguments of `data_sets.open_data`."""
     return {"data": _DATA.value, "val_fraction": _VAL.value, "tfds_dir": _TFDS.value}
 
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
     asked = config()
     import keras
 
-    from fd_keras.training import devices, reporting, sources
+    from fd_keras.training import data_sets, devices, reporting, sources
     from fd_keras.training.classifier_run import ClassifierRun
 
     devices.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     machine = devices.make(_STRATEGY.value, asked.recipe.batch_size)
-    data = sources.open_data(**_data())
+    data = data_sets.open_data(**_data())
     for source in data.values():
         if isinstance(source, sources.Folder):
             check_outside(source.name, asked.run_dir, "--run_dir")

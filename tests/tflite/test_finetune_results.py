@@ -76,7 +76,9 @@ def test_a_finished_run_is_described_from_its_record(results):
     summary = finetune_results.summary(results[0])
     assert summary["kept"] == "fine-tuned"
     assert summary["candidates"].keys() == {"linear head", "fine-tuned"}
-    text = finetune_results.already_done("my out", summary)
+    text = finetune_results.already_done("my out", "my photos", summary)
     assert text.startswith(f"my out is finished: fine-tuned, top-1 {100 * summary['top1']:.1f}% on 2 photos.")
     assert text.splitlines()[1] == f"  report   {os.path.abspath('my out')}/report.html"
     assert text.splitlines()[-1] == finetune_results.closing(results[0], "my out/net.md").splitlines()[-1]
+    moved = finetune_results.already_done("moved", "other", summary).splitlines()[-1]
+    assert moved.endswith("classify --model=moved/net_int8.tflite --upright 'other/b 1.jpg'")

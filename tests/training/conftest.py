@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fd_keras import zoo
-from fd_keras.training import checkpoint, raw_photos, shards, sources
+from fd_keras.training import checkpoint, data_sets, raw_photos, shards
 from tests import needs, small_network
 
 CLASSES = ("amber", "blue", "cyan")
@@ -96,8 +96,8 @@ def tfds_dir(photos, tmp_path_factory):
 def splits(request, photos) -> dict:
     """Training and validation set of the photos, by kind of source."""
     if request.param == "tfds":
-        return sources.open_data("tfds:tiny_photos", tfds_dir=str(request.getfixturevalue("tfds_dir")))
-    return sources.open_data(
+        return data_sets.open_data("tfds:tiny_photos", tfds_dir=str(request.getfixturevalue("tfds_dir")))
+    return data_sets.open_data(
         str(request.getfixturevalue("prepared")) if request.param == "shards" else f"folder:{photos}"
     )
 

@@ -1,11 +1,11 @@
 import pytest
 
-from fd_keras.training import calibration, sources
+from fd_keras.training import calibration, data_sets, sources
 
 
 @pytest.mark.parametrize(("data", "listed"), [("folder:{photos}", False), ("folder:{photos}/train", True)])
 def test_training_photos_are_listed_if_held_out_ones_are_in_the_same_folder(photos, tmp_path, data, listed):
-    opened = sources.open_data(data.format(photos=photos), val_fraction=0.25 if listed else None)
+    opened = data_sets.open_data(data.format(photos=photos), val_fraction=0.25 if listed else None)
     bad = [opened["train"].paths[3]]
     found = calibration.flags(str(tmp_path), opened["train"], opened["val"], bad, write=True)
     assert found["calibration_dir"] == str(photos / "train")
@@ -19,7 +19,7 @@ def test_training_photos_are_listed_if_held_out_ones_are_in_the_same_folder(phot
 
 
 def test_shards_and_few_photos_are_not_named(photos, prepared, tmp_path):
-    shards = sources.open_data(str(prepared))
+    shards = data_sets.open_data(str(prepared))
     assert calibration.flags(str(tmp_path), shards["train"], shards["val"], (), write=True) == {}
     few = sources.Folder(str(photos / "val"), [str(photos / "val" / "blue" / "blue_000.jpg")] * 7, [0] * 7, ["blue"])
     assert calibration.flags(str(tmp_path), few, few, (), write=True) == {}

@@ -12,7 +12,7 @@ import pytest
 
 from fd_keras import image_classifier, imagenet
 from fd_keras.saved import load_model
-from fd_keras.training import checkpoint, classifier_run, devices, recipes, reporting, run_record, sources, table2
+from fd_keras.training import checkpoint, classifier_run, data_sets, devices, recipes, reporting, run_record, table2
 from fd_keras.training.run import TrainingError
 from fd_keras.training.trainable_classifier import build_net
 from tests import small_network
@@ -28,7 +28,7 @@ def _run(photos, run_dir, said=None, recipe=RECIPE, **config):
         recipe, small_network.NAME, alpha=0.25, run_dir=str(run_dir), **{"checkpoint_every": 3, "keep": 2} | config
     )
     said = [] if said is None else said
-    return classifier_run.ClassifierRun(config, sources.open_data(f"folder:{photos}"), devices.Devices(), said.append)
+    return classifier_run.ClassifierRun(config, data_sets.open_data(f"folder:{photos}"), devices.Devices(), said.append)
 
 
 @pytest.fixture(scope="module")

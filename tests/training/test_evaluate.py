@@ -6,7 +6,7 @@ import pytest
 from fd_keras import imagenet
 from fd_keras.applications import build_by_name
 from fd_keras.saved import load_model
-from fd_keras.training import sources
+from fd_keras.training import data_sets, sources
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_model_photos_and_classes_of_a_run_are_found(programs, model, photos, tm
     (run / "last").mkdir(parents=True)
     shutil.copy(model, run / "last" / "net.keras")
     (run / "classes.txt").write_text("cyan\nblue\namber\n")  # in another order than the folders
-    val = sources.open_data(f"folder:{photos}")["val"]
+    val = data_sets.open_data(f"folder:{photos}")["val"]
     record = {"name": "net", "data": {"val": sources.describe(val)}, "opened": {"data": f"folder:{photos}"}}
     (run / "run.json").write_text(json.dumps(record))
     results = [

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from fd_keras.training import evaluation_photos, run_record, sources
+from fd_keras.training import data_sets, evaluation_photos, run_record, sources
 from fd_keras.training.finetune.split import Split
 from fd_keras.training.sources import Share
 
@@ -20,7 +20,7 @@ def labels_of(source) -> dict[str, int]:
 
 def write_run(folder, data: dict, **record) -> str:
     """Writes the record of a run as `ClassifierRun` does."""
-    described = {"val": sources.describe(sources.open_data(**data)["val"])}
+    described = {"val": sources.describe(data_sets.open_data(**data)["val"])}
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"data": described, **record}))
     return str(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fd_keras.training import input_pipeline, recipes, sources
+from fd_keras.training import data_sets, input_pipeline, recipes
 from fd_keras.training.sources import Share
 
 RECIPE = recipes.PAPER.override(image_size=32, batch_size=8, mixup=0.2)
@@ -56,7 +56,7 @@ def test_batches_are_uint8_and_contain_the_random_numbers(splits):
 
 
 def test_wider_networks_are_drawn_by_step_and_end_before_the_run(photos):
-    train = sources.open_data(f"folder:{photos}")["train"]
+    train = data_sets.open_data(f"folder:{photos}")["train"]
     recipe = RECIPE.override(netaug=2.0, epochs=5)
     numbers = [x["wider"].tolist() for step in (0, 6, 18, 24) for x, _, _ in _batches(train, step, recipe=recipe)]
     assert all(drawn == drawn[:1] * 8 for drawn in numbers)
@@ -86,7 +86,7 @@ def test_evaluation_uses_each_photo_once(splits):
 
 def test_a_batch_larger_than_the_data_set_is_rejected(photos):
     with pytest.raises(ValueError, match="48 photos do not fill a batch of 64"):
-        input_pipeline.steps_per_epoch(sources.open_data(f"folder:{photos}")["train"], 64)
+        input_pipeline.steps_per_epoch(data_sets.open_data(f"folder:{photos}")["train"], 64)
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])

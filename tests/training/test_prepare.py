@@ -9,7 +9,7 @@ import pytest
 
 from fd_keras import imagenet
 from fd_keras.io import locked
-from fd_keras.training import shards, sources
+from fd_keras.training import data_sets, shards
 from fd_keras.training.sources import Share
 
 
@@ -27,7 +27,7 @@ def test_shards_can_be_used_for_training(run, photos, tmp_path):
     assert index["classes"] == ["amber", "blue", "cyan"]
     assert [shard["count"] for shard in index["splits"]["train"]] == [16, 16, 16]
     assert set(index["splits"]["val"][0]) == set(shards.INDEXED)
-    split = sources.open_data(str(tmp_path / "out"))["val"]
+    split = data_sets.open_data(str(tmp_path / "out"))["val"]
     assert len(list(split.ordered(Share()).map(lambda photo: photo.label))) == 15
     assert "3 of 3 shards exist already" in run(*flags).stdout
 
@@ -101,7 +101,7 @@ def _check_complete(out, photos) -> None:
     """Checks that each photo is in the shards once, and that the hashes of the shards are correct."""
     assert not [path.name for path in out.iterdir() if path.name.startswith(".writing-")]
     index = json.loads((out / shards.INDEX).read_text())
-    for split, source in sources.open_data(str(out)).items():
+    for split, source in data_sets.open_data(str(out)).items():
         for shard in index["splits"][split]:
             assert shards.is_whole(str(out / shard["file"]), shard["count"], shard["sha256"])
         found = [

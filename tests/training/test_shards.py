@@ -12,7 +12,7 @@ from PIL import Image
 
 from fd_keras import imagenet
 from fd_keras.errors import ProgramError
-from fd_keras.training import shards, sources
+from fd_keras.training import data_sets, shards
 from fd_keras.training.sources import Share
 from tests.training.conftest import prepare
 
@@ -37,7 +37,7 @@ def test_prepare_repairs_photos_reports_them_and_resumes(photos, tmp_path):
     assert "1 CMYK (blue/blue_001.jpg)" in report
     assert "blue_003.jpg" in report
     assert not [name for name in os.listdir(out) if name.startswith(".")]
-    for item in sources.open_data(str(out))["train"].ordered(Share()).map(lambda item: item):
+    for item in data_sets.open_data(str(out))["train"].ordered(Share()).map(lambda item: item):
         with Image.open(io.BytesIO(item.data.numpy())) as image:
             assert (image.format, image.mode) == ("JPEG", "RGB")
     before = {name: os.stat(out / name).st_mtime_ns for name in os.listdir(out) if name.endswith(".tfrecord")}
@@ -78,7 +78,7 @@ def test_only_damaged_shards_are_written_again(photos, tmp_path, capsys, version
             path.write_text(json.dumps({key: facts[key] for key in facts if key not in ("sha256", "sizes")}))
     for name in ("train-00001-of-00005.tfrecord", "train-00003-of-00005.tfrecord"):
         _damage(tmp_path / name)
-    assert sources.open_data(str(tmp_path))["train"].damaged() == str(tmp_path / "train-00001-of-00005.tfrecord")
+    assert data_sets.open_data(str(tmp_path))["train"].damaged() == str(tmp_path / "train-00001-of-00005.tfrecord")
     capsys.readouterr()
     index = prepare(photos, tmp_path)
     assert capsys.readouterr().out.splitlines() == [
@@ -90,7 +90,7 @@ def test_only_damaged_shards_are_written_again(photos, tmp_path, capsys, version
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.tfrecord")} == before
     for shard in index["splits"]["train"]:
         assert shard["sha256"] == hashlib.sha256(before[shard["file"]]).hexdigest()
-    assert sources.open_data(str(tmp_path))["train"].damaged() is None
+    assert data_sets.open_data(str(tmp_path))["train"].damaged() is None
 
 
 def test_shards_with_changed_photos_are_written_again(photos, tmp_path, capsys):

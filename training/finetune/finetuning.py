@@ -118,10 +118,13 @@ class Finetuning:
         return found
 
     def _regression(self, values: np.ndarray, photos: Sequence[Labeled]) -> LinearHead:
-        values, labels, classes = values[:, : plan.fitted_views(len(photos))], labels_of(photos), self._split.classes
-        balance = self._options.overrides.get("class_balance", 0)
-        weights = class_weights(np.bincount(labels), balance)[labels]
-        return linear_head.fit(values, labels, len(classes), weights=weights)
+        values, classes = values[:, : plan.fitted_views(len(photos))], self._split.classes
+        return linear_head.fit(values, labels_of(photos), len(classes), weights=self._balance(photos))
+
+    def _balance(self, photos: Sequence[Labeled]) -> np.ndarray:
+        """Weight of each photo, see `TrainingRecipe.class_balance`."""
+        labels = labels_of(photos)
+        return class_weights(np.bincount(labels), self._options.overrides.get("class_balance", 0))[labels]
 
     def _measured_head(self, head: LinearHead) -> Measured:
         measured = candidates.measure_head(head, self._values[len(self._train) :, 0], self._held_out)
@@ -207,7 +210,8 @@ class Finetuning:
             return path
         most = plan.fitted_views(len(self._train))  # the same for all photos, so that features are computed once
         views = self._augmentation.usable(plan.fitted_views(len(photos)))
-        return teachers.save(found, self._features.of(found, most)[: len(photos), views], labels_of(photos), path)
+        values = self._features.of(found, most)[: len(photos), views]
+        return teachers.save(found, values, labels_of(photos), self._balance(photos), path)
 
     @functools.cached_property
     def _best_teacher(self) -> FinetuneNetwork:

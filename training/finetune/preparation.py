@@ -184,8 +184,8 @@ def _imbalance(found: Sequence[InspectedPhoto], folder: PhotoFolder) -> list[str
         return []
     names = [printable(folder.classes[label]) for label in (most, least)]
     return [
-        f"Classes are uneven: {many} photos of {names[0]}, {few} of {names[1]}. Add photos of the rare classes, or "
-        "pass --class_balance=0.5 to give them more weight."
+        f"Classes are uneven: {many} photos of {names[0]}, {few} of {names[1]}. Add photos of the rare classes; "
+        "--class_balance=0.5 gives them more weight."
     ]
 
 

@@ -48,18 +48,19 @@ def title(network: FinetuneNetwork) -> str:
     return f"{network.name} with a linear head{enlarged}"
 
 
-def save(network: FinetuneNetwork, values: np.ndarray, labels: np.ndarray, path: str) -> str:
+def save(network: FinetuneNetwork, values: np.ndarray, labels: np.ndarray, weights: np.ndarray, path: str) -> str:
     """Saves a network with a linear head.
 
     Args:
         network: The network.
         values: Features of photos, (photos, views, channels).
         labels: Labels of the photos, (photos,).
+        weights: Weights of the photos in the loss of the head, (photos,).
         path: Path of the .keras file.
 
     Returns:
         The path.
     """
-    head = linear_head.fit(values, labels, len(network.classes))
+    head = linear_head.fit(values, labels, len(network.classes), weights=weights)
     run_record.save_model(candidates.with_head(network, head), path)
     return path

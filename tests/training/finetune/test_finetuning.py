@@ -120,16 +120,18 @@ def test_requested_tuning_is_always_chosen(make):
     assert found.settings["teacher"] == "t.keras"
 
 
-def test_class_balance_gives_rare_classes_more_weight_in_the_head(split, weights, tmp_path, monkeypatch):  # noqa: F811
+def test_class_balance_gives_rare_classes_more_weight_in_the_heads(split, weights, tmp_path, monkeypatch):  # noqa: F811
+    """In the linear head and in that of the teacher."""
     fit, found = linear_head.fit, []
+    monkeypatch.setattr(candidates, "tune", lambda network, *rest, **options: network.build())
     monkeypatch.setattr(linear_head, "fit", lambda *rest, weights: found.append(weights) or fit(*rest, weights=weights))
     uneven = dataclasses.replace(split, train=split.train[:18])  # 8, 8 and 2 photos
     network = dataclasses.replace(NETWORK, weights=weights)
     for overrides in ({}, {"class_balance": 1.0}):
-        options = Options("head", refit="no", views=1, threads=1, overrides=overrides)
-        Finetuning(network, uneven, False, options, str(tmp_path), lambda line: None).run()
-    np.testing.assert_array_equal(found[0], np.ones(18))
-    np.testing.assert_allclose(found[1], np.repeat([0.75, 3.0], [16, 2]))
+        options = Options("tune", refit="no", views=1, teacher="auto", threads=1, overrides=overrides)
+        Finetuning(network, uneven, False, options, str(tmp_path / str(overrides)), lambda line: None).run()
+    balanced = np.repeat([0.75, 3.0], [16, 2])
+    np.testing.assert_allclose(found, [np.ones(18), np.ones(18), balanced, balanced])
 
 
 def test_given_photos_are_not_trained_on(make):
@@ -171,8 +173,8 @@ def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
     asked, made, computed = [], [], []
     wider = dataclasses.replace(NETWORK, alpha=0.5, enlarged_to=192)
 
-    def save(network, values, labels, path):
-        made.append((network, len(values), len(labels), path))
+    def save(network, values, labels, balance, path):
+        made.append((network, len(values), len(labels), len(balance), path))
         return path
 
     def pooled_features(network, paths, views):
@@ -185,7 +187,7 @@ def test_the_teacher_is_fitted_on_the_training_photos(make, monkeypatch):
     monkeypatch.setattr(teachers, "save", save)
     found, trained = make(method="tune", teacher="auto")
     assert [one["run"] for one in trained] == ["tune", "refit"]
-    assert made == [(wider, 24, 24, trained[0]["teacher"]), (wider, 33, 33, trained[1]["teacher"])]
+    assert made == [(wider, 24, 24, 24, trained[0]["teacher"]), (wider, 33, 33, 33, trained[1]["teacher"])]
     assert found.settings["teacher"] == "small_0.5_32 with a linear head on images enlarged to 192 pixels"
     assert asked == [24]
     assert len(computed) == 2  # the network's, then the teacher's

@@ -40,9 +40,10 @@ def test_a_saved_teacher_predicts_like_its_head(weights, photos, tmp_path):  # n
     network = FinetuneNetwork(small_network.NAME, 0.25, 32, CLASSES, weights, enlarged_to=64)
     train = labeled(photos, "train", 4)
     values, labels = candidates.pooled_features(network, [path for path, _ in train], 2), labels_of(train)
-    path = teachers.save(network, values, labels, str(tmp_path / "work" / "teacher.keras"))
+    balance = np.arange(1.0, len(labels) + 1)
+    path = teachers.save(network, values, labels, balance, str(tmp_path / "work" / "teacher.keras"))
     measured = candidates.measure(keras.saving.load_model(path), train)
-    head = linear_head.fit(values, labels, 3)
+    head = linear_head.fit(values, labels, 3, weights=balance)
     expected = candidates.measure_head(head, values[:, 0], train)
     np.testing.assert_allclose(measured.probabilities, expected.probabilities, atol=1e-3)
     assert os.listdir(tmp_path / "work") == ["teacher.keras"]
