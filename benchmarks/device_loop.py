@@ -14,7 +14,7 @@ import numpy as np
 
 from fd_keras import spec, zoo
 from fd_keras.saved import load_model
-from fd_keras.training import trainable_classifier
+from fd_keras.training import distillation, trainable_classifier
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.optimizer import optimizer_of
 from fd_keras.training.recipes import RATIO, TRIES, WIDER_NETWORKS, TrainingRecipe
@@ -152,7 +152,7 @@ class DeviceTraining:
             arch = zoo.get_arch(model)
             # The same table for all seeds, so that they share compiled functions.
             wider = WiderNetworks(arch, spec.lower(arch, alpha, classes=classes), trained, recipe.netaug, seed=0)
-        teaching = load_model(teacher) if teacher else None
+        teaching = distillation.as_logits(load_model(teacher)) if teacher else None
         self.trainee = TrainableClassifier(trained, recipe, classes, teaching, wider=wider)
         self.optimizer = optimizer_of(recipe, self.steps_per_epoch)
         self.trainee.compile(

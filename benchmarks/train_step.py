@@ -20,7 +20,7 @@ import numpy as np
 from fd_keras import cost, layers, spec, zoo
 from fd_keras.applications import build_by_name
 from fd_keras.progress import progress
-from fd_keras.training import devices, trainable_classifier
+from fd_keras.training import devices, distillation, trainable_classifier
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.optimizer import TorchSGD
 from fd_keras.training.recipes import RECIPES
@@ -89,7 +89,7 @@ def _step_with(size: int, teacher: float | None = None, **settings: Any) -> Step
     wider = None
     if recipe.netaug > 1:
         wider = WiderNetworks(arch, spec.lower(arch, alpha, classes=CLASSES), net, recipe.netaug, seed=0)
-    teaching = None if teacher is None else _zoo("fd_mobilenet", teacher, size)
+    teaching = None if teacher is None else distillation.as_logits(_zoo("fd_mobilenet", teacher, size))
     model = TrainableClassifier(net, recipe, CLASSES, teaching, wider=wider)
     model.compile(
         TorchSGD(0.1, weight_decay=4e-5),

@@ -46,7 +46,9 @@ with flag_group("Choices"):
     _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Head, whole network, or the better of both.")
     _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Finally train again on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo for fitting the linear head.", 1, 64)
-    _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "Teacher for distillation: a .keras file, auto or none.")
+    _TEACHER = flags.DEFINE_string(
+        "teacher", options.AUTO, "Teacher to distill from, as in fd-keras train; auto; none."
+    )
     _SEED = flags.DEFINE_integer("seed", 0, "Random seed.", lower_bound=0)
     _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
 with flag_group("Training of the whole network"):
@@ -95,11 +97,6 @@ def _options() -> options.Options:
     return options.Options(_METHOD.value, _REFIT.value, _VIEWS.value, teacher, _overrides(), _THREADS.value)
 
 
-def _is_file(teacher: str) -> bool:
-    """Whether --teacher is a path."""
-    return teacher.lower() not in (options.AUTO, "none")
-
-
 def _check_weights() -> None:
     """Raises UsageError for flags that contradict --init_weights."""
     fresh = _WEIGHTS.value.lower() == "none"
@@ -118,8 +115,6 @@ def _open(photos: str) -> "PhotoFolder":
     folder = open_folder(photos)
     if folder.held_out is not None and _SHARE.value is not None:
         raise ValueError(f"{photos} already has a folder of held-out photos; remove --val_fraction.")
-    if _is_file(_TEACHER.value) and not os.path.isfile(_TEACHER.value):
-        raise FileNotFoundError(f"--teacher={_TEACHER.value}: no such file")
     for root in folder.roots:
         check_outside(root, _OUTPUT.value, "--output_dir")
     return folder
@@ -217,12 +212,12 @@ def _resumable() -> Iterator[None]:
 def _run(folder: "PhotoFolder", weights: str | None) -> None:
     """Runs or resumes the fine-tuning."""
     from fd_keras.tflite import finetune_results
-    from fd_keras.training import devices, run_lifecycle, run_record, trainable_classifier
+    from fd_keras.training import devices, distillation, run_lifecycle, run_record
     from fd_keras.training.finetune.preparation import prepare
 
     devices.reproducible(_THREADS.value)
-    if _is_file(_TEACHER.value):
-        trainable_classifier.load_teacher(_TEACHER.value, folder.classes)  # fails before anything is written
+    if _TEACHER.value.lower() not in (options.AUTO, "none"):
+        distillation.open_teacher(_TEACHER.value, folder.classes)  # fails before anything is written
     network, out = _network(folder.classes, weights), _OUTPUT.value
     record = join(out, run_record.FILE)
     with run_lifecycle.locked_folder(out, flag="--output_dir"), _resumable():

@@ -14,6 +14,7 @@ from fd_keras.io import write_atomically
 from fd_keras.training import (
     batch_statistics,
     calibration,
+    distillation,
     input_pipeline,
     reporting,
     run_record,
@@ -37,7 +38,7 @@ class ClassifierRunConfig(RunConfig):
         recipe: Training recipe.
         model: Key of `zoo.ARCHS`.
         freeze: Layers that are not trained, see `trainable_classifier.freeze`.
-        teacher: Path of the teacher's .keras file, which must have the same classes; None for no distillation.
+        teacher: Teacher, see `distillation.open_teacher`; None for no distillation.
         max_bad_images: Maximum number of undecodable photos to skip.
         opened: Arguments of `data_sets.open_data` that reopen the data, see `run_record.lasting`.
     """
@@ -124,9 +125,9 @@ class ClassifierRun(TrainingRun):
         self.trainee._symbolic_build(data_batch=symbolic)
 
     def _teacher(self) -> keras.Model | None:
-        """Loads the teacher; raises ValueError if it does not have the network's classes."""
+        """Opens the teacher; raises like `distillation.open_teacher`."""
         teacher = self.config.teacher
-        return None if teacher is None else trainable_classifier.load_teacher(teacher, self.data["train"].classes)
+        return None if teacher is None else distillation.open_teacher(teacher, self.data["train"].classes)
 
     def _wider(self, net: keras.Model) -> WiderNetworks | None:
         """Builds the wider networks that network augmentation trains together with this one."""

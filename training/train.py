@@ -26,7 +26,12 @@ with flag_group("Network"):
         lambda value: value in ("none", "backbone") or value.isdecimal(),
         "must be none, backbone or a number",
     )
-    _TEACHER = flags.DEFINE_string("teacher", None, "Distill from this .keras file, a network with the same classes.")
+    _TEACHER = flags.DEFINE_string(
+        "teacher",
+        None,
+        "Distill from this .keras file with the same classes; or from a network trained on ImageNet, such as "
+        "fd_mobilenet_1.0 or EfficientNetV2B0.",
+    )
     flags.adopt_module_key_flags(run_flags)
 with flag_group("Data"):
     _DATA = flags.DEFINE_string("data", None, "Folder of prepared shards, folder:DIR or tfds:NAME.", required=True)

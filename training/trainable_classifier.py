@@ -7,12 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from fd_keras import builder, class_names, layers, spec, zoo
+from fd_keras import builder, layers, spec, zoo
 from fd_keras import weights as weights_lib
-from fd_keras.head import keras_head
-from fd_keras.io import printable
-from fd_keras.saved import load_model
-from fd_keras.training import reparametrization
+from fd_keras.training import distillation, reparametrization
 from fd_keras.training.network_augmentation import WiderNetworks
 from fd_keras.training.recipes import TrainingRecipe
 
@@ -50,7 +47,7 @@ class TrainableClassifier(keras.Model):
         net: Network that computes logits from raw images.
         recipe: Training recipe.
         classes: Number of classes.
-        teacher: Network to distill from, which computes probabilities or logits from raw images; None for none.
+        teacher: Network to distill from, see `distillation.open_teacher`; None for none.
         class_weights: Loss weight of each class; None for 1.
         wider: Wider networks to train as well; None for none.
 
@@ -73,7 +70,7 @@ class TrainableClassifier(keras.Model):
         super().__init__(name="trainee")
         self.net, self.recipe, self.classes, self.wider = net, recipe, classes, wider
         # Inside a function, since Keras would track the teacher's weights as weights of this model.
-        self._answers = None if teacher is None else lambda images: _answers(teacher, images)
+        self._answers = None if teacher is None else functools.partial(distillation.logits, teacher)
         self._class_weights = None if class_weights is None else tuple(class_weights)
         self.steps = self._state("steps", 0, "int32")
         self.bad_step = self._state("bad_step", -1, "int32")
@@ -172,32 +169,6 @@ class TrainableClassifier(keras.Model):
             reparametrization.fold(self.net, values, plain)
         else:
             plain.set_weights(values)
-
-
-def load_teacher(path: str, classes: Sequence[str]) -> keras.Model:
-    """Loads a teacher; raises ValueError if it is not a classifier of RGB images with the same classes, if known."""
-    teacher, count = load_model(path), len(classes)
-    if teacher.input_shape[-1] != 3 or teacher.output_shape != (None, count):
-        raise ValueError(
-            f"--teacher={path}: takes images of {teacher.input_shape[1:]} and has {teacher.output_shape[-1]} classes, "
-            f"but RGB images and {count} classes are needed. Train a teacher on the same classes."
-        )
-    for number, (theirs, ours) in enumerate(zip(class_names.names_of(path, count) or classes, classes, strict=True)):
-        if theirs != ours:
-            raise ValueError(
-                f"--teacher={path}: its class {number} is {printable(theirs)!r}, but here it is {printable(ours)!r}. "
-                "Train a teacher on the same classes."
-            )
-    return teacher
-
-
-def _answers(teacher: keras.Model, images: Any) -> Any:
-    """Computes a teacher's logits for raw images, which are resized to its input size."""
-    size = teacher.input_shape[1:3]
-    if None not in size and size != tuple(images.shape[1:3]):
-        images = ops.image.resize(images, size, interpolation="bilinear", data_format="channels_last")
-    outputs: Any = ops.cast(teacher(images, training=False), "float32")
-    return outputs if keras_head(teacher).name == "logits" else ops.log(ops.maximum(outputs, 1e-7))
 
 
 def build_net(

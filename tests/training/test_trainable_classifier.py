@@ -98,18 +98,6 @@ def test_the_teacher_has_its_share_of_the_loss():
     assert float(validation) == pytest.approx(cross_entropy, rel=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["softmax", None])
-@pytest.mark.parametrize("size", [32, 64])
-def test_a_teacher_computes_logits_for_images_of_any_size(activation, size):
-    teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, size, 3, activation=activation)
-    images = keras.ops.ones((2, 32, 32, 3)) * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)
-    expected = np.asarray(teacher(np.ones((2, size, size, 3), "float32") * np.array([200.0, 50.0]).reshape(2, 1, 1, 1)))
-    answers = np.asarray(trainable_classifier._answers(teacher, images))
-    np.testing.assert_allclose(
-        _log_softmax(answers), _log_softmax(np.log(expected) if activation else expected), atol=1e-4
-    )
-
-
 def test_a_teacher_is_not_trained():
     teacher = trainable_classifier.build_net("fd_mobilenet", 0.25, 32, 3, activation="softmax")
     ours = {id(weight) for weight in _trainee(teacher).weights}
