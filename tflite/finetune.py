@@ -46,9 +46,7 @@ with flag_group("Choices"):
     _METHOD = flags.DEFINE_enum("method", "auto", options.METHODS, "Head, whole network, or the better of both.")
     _REFIT = flags.DEFINE_enum("refit", "auto", options.REFIT, "Finally train again on all photos.")
     _VIEWS = flags.DEFINE_integer("views", None, "Views of each photo for fitting the linear head.", 1, 64)
-    _TEACHER = flags.DEFINE_string(
-        "teacher", options.AUTO, "Teacher to distill from, as in fd-keras train; auto; none."
-    )
+    _TEACHER = flags.DEFINE_string("teacher", options.AUTO, "auto, none, or a teacher as for fd-keras train.")
     _SEED = flags.DEFINE_integer("seed", 0, "Random seed.", lower_bound=0)
     _THREADS = flags.DEFINE_integer("threads", None, "Number of threads (default all cores).", lower_bound=1)
 with flag_group("Training of the whole network"):

@@ -1,10 +1,12 @@
 """Teachers for knowledge distillation: a .keras file, or a network that was trained on ImageNet."""
 
 import contextlib
+import functools
 import inspect
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -36,21 +38,18 @@ def open_teacher(name: str, classes: Sequence[str]) -> keras.Model:
 
     Raises:
         ValueError: If there is no such network, or its classes differ; names the flag.
-        OSError: If weights cannot be read or downloaded.
+        OSError: If weights cannot be read or downloaded; names the flag.
     """
     if name.endswith(".keras") or os.path.exists(name):
         return _of_file(name, classes)
     try:
-        labels = class_names.match(classes, imagenet.class_names(), imagenet.CLASSES)
-        net = _trained_on_imagenet(name)
+        build = _trained_on_imagenet(name)
+        chosen = _labels(classes)  # before weights are downloaded
+        net = build()
     except ValueError as error:
         raise ValueError(f"--teacher={name}: {error}") from error
-    if labels is None:
-        raise ValueError(
-            f"--teacher={name}: knows ImageNet's classes, but {printable(classes[0])!r} has neither the name nor the "
-            "WordNet id of one. Pass the .keras file of a network that was trained on your classes."
-        )
-    chosen = [labels[one] for one in classes]
+    except OSError as error:
+        raise OSError(f"--teacher={name}: {error}") from error
     return net if chosen == list(range(imagenet.CLASSES)) else _then(net, lambda logits: ops.take(logits, chosen, -1))
 
 
@@ -94,27 +93,31 @@ def _of_file(path: str, classes: Sequence[str]) -> keras.Model:
     return as_logits(teacher)
 
 
-def _trained_on_imagenet(name: str) -> keras.Model:
-    """Builds a network from raw images to the logits of ImageNet's classes; raises ValueError for an unknown name."""
-    arch, _, alpha = name.rpartition("_")
-    if arch in zoo.ARCHS and _is_number(alpha):
-        return _of_zoo(arch, float(alpha))
-    known = [one for one, made in vars(keras.applications).items() if inspect.isfunction(made)]
-    if name in known:
-        return _of_keras(name)
-    ours = {f"{one.arch}_{one.alpha}" for one in weights_lib.CHECKPOINTS}
+def _labels(classes: Sequence[str]) -> list[int]:
+    """Returns the numbers of classes in ImageNet, by their names or WordNet ids."""
+    labels = class_names.match(classes, imagenet.class_names(), imagenet.CLASSES)
+    if labels is None:
+        raise ValueError(
+            f"was trained on ImageNet, but {printable(classes[0])!r} has neither the name nor the WordNet id of one of "
+            "its classes. Pass the .keras file of a network that was trained on your classes."
+        )
+    return [labels[one] for one in classes]
+
+
+def _trained_on_imagenet(name: str) -> Callable[[], keras.Model]:
+    """Returns a function that builds a network from raw images to logits; raises ValueError for an unknown name."""
+    known = weights_lib.CHECKPOINTS
+    published = {f"{one.arch}_{one.alpha}" for one in known if one.fits(zoo.get_arch(one.arch), one.alpha)}
+    theirs = [one for one, made in vars(keras.applications).items() if inspect.isfunction(made)]
+    if found := re.fullmatch(rf"({'|'.join(zoo.ARCHS)})_(\d+(?:\.\d+)?)", name):
+        return functools.partial(_of_zoo, found[1], float(found[2]))
+    if name in theirs:
+        return functools.partial(_of_keras, name)
     raise ValueError(
-        f"no such file, and not a network trained on ImageNet{nearest(name, [*known, *ours]) or '.'} Pass a .keras "
-        "file, a network of this package with its width, such as fd_mobilenet_1.0, or one of keras.applications, such "
-        "as EfficientNetV2B0."
+        f"no such file, and not a network trained on ImageNet{nearest(name, [*theirs, *published]) or '.'} Pass a "
+        ".keras file, a network of this package with its width, such as fd_mobilenet_1.0, or one of "
+        "keras.applications, such as EfficientNetV2B0."
     )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) > 0
-    except ValueError:
-        return False
 
 
 def _of_zoo(name: str, alpha: float) -> keras.Model:
@@ -130,8 +133,8 @@ def _of_keras(name: str) -> keras.Model:
             net = make(weights="imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises a bare Exception when the network fails
         raise OSError(
-            f"--teacher={name}: its weights cannot be downloaded ({error}). Pass a .keras file, or a network whose "
-            "weights are on this machine."
+            f"its weights cannot be downloaded ({error}). Pass a .keras file, or a network whose weights are on this "
+            "machine."
         ) from error
     image = keras.Input(net.input_shape[1:])
     raw_to_input = sys.modules[make.__module__].preprocess_input  # next to each of Keras's networks

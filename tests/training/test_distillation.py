@@ -72,25 +72,31 @@ def test_a_network_of_this_package_answers_for_the_classes_of_the_data(at_hand, 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small"])  # one takes -1..1, the other raw images
 def test_a_network_of_keras_gets_its_own_preprocessing(monkeypatch, name):
-    made, original = [], getattr(keras.applications, name)
+    """A network whose logit of class n is n times the mean of its input, in the place of the downloaded one."""
 
     def make(weights, classifier_activation):
-        assert weights == "imagenet"
-        made.append(original(weights=None, input_shape=(96, 96, 3), classifier_activation=classifier_activation))
-        return made[0]
+        assert (weights, classifier_activation) == ("imagenet", None)
+        image = keras.Input((32, 32, 3))
+        mean = keras.ops.mean(image, axis=(1, 2, 3), keepdims=True)[:, 0, 0]
+        return keras.Model(image, mean * keras.ops.arange(1000, dtype="float32"))
 
-    make.__module__ = original.__module__
+    make.__module__ = getattr(keras.applications, name).__module__
     monkeypatch.setattr(keras.applications, name, make)
-    teacher = distillation.open_teacher(name, FEW)
-    images = _images(96)
-    expected = np.asarray(made[0](images / 127.5 - 1 if name == "MobileNetV2" else images))[:, [217, 0, 999]]
-    np.testing.assert_allclose(np.asarray(distillation.logits(teacher, images)), expected, atol=1e-4)
+    images = _images(32)
+    shown = images / 127.5 - 1 if name == "MobileNetV2" else images
+    expected = shown.mean(axis=(1, 2, 3))[:, None] * np.array([217, 0, 999])
+    found = distillation.logits(distillation.open_teacher(name, FEW), images)
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("name", "classes", "words"),
     [
-        ("fd_mobilenet_0.25", CLASSES, "'one' has neither the name nor the WordNet id of one. Pass the .keras file"),
+        (
+            "fd_mobilenet_0.25",
+            CLASSES,
+            "'one' has neither the name nor the WordNet id of one of its classes. Pass",
+        ),
         ("fd_mobilenet_0.25", ("tench", "my cat"), "folder 'my cat' is not a class of the model"),
         ("EfficientNetV2B9", FEW, "not a network trained on ImageNet; did you mean EfficientNetV2B"),
         ("fd_mobilenet_0.3", FEW, "no checkpoint of FD-MobileNet with alpha=0.3"),
@@ -98,16 +104,10 @@ def test_a_network_of_keras_gets_its_own_preprocessing(monkeypatch, name):
     ],
 )
 def test_other_names_and_classes_are_rejected(monkeypatch, name, classes, words):
-    monkeypatch.setattr(weights, "at_hand", lambda arch, alpha: None if alpha == 0.3 else "unused")
-    monkeypatch.setattr(distillation, "application", _without_weights(distillation.application))
+    monkeypatch.setattr(weights, "at_hand", lambda arch, alpha: None)
     with pytest.raises(ValueError, match=words) as caught:
         distillation.open_teacher(name, classes)
     assert str(caught.value).startswith(f"--teacher={name}: ")
-
-
-def _without_weights(application):
-    """The function, with random weights in the place of a file."""
-    return lambda arch, weights, **rest: application(arch, weights=None if weights == "unused" else weights, **rest)
 
 
 def test_a_failed_download_names_the_network(monkeypatch):
@@ -117,3 +117,9 @@ def test_a_failed_download_names_the_network(monkeypatch):
     monkeypatch.setattr(keras.applications, "VGG16", make)
     with pytest.raises(OSError, match=r"--teacher=VGG16: its weights cannot be downloaded \(URL fetch failure\)"):
         distillation.open_teacher("VGG16", FEW)
+
+
+def test_classes_are_checked_before_a_download(monkeypatch):
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **_: pytest.fail("downloads"))
+    with pytest.raises(ValueError, match="--teacher=VGG16: was trained on ImageNet, but 'one' has neither"):
+        distillation.open_teacher("VGG16", CLASSES)
